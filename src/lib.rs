@@ -1,0 +1,1 @@
+//! An HTTP client stack that knows whether a failed request reached the server.
