@@ -1,6 +1,7 @@
 //! An HTTP client stack that knows whether a failed request reached the server.
 
 mod attempt;
+pub mod body;
 pub mod classify;
 mod error;
 mod time;
