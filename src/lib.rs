@@ -4,7 +4,11 @@ mod attempt;
 pub mod body;
 pub mod classify;
 mod error;
+pub mod resend;
 mod time;
+mod trace;
 
 pub use attempt::{Attempt, AttemptToken, attempts};
+pub use classify::Policy;
 pub use error::{BoxError, Error};
+pub use resend::{Resend, ResendLayer};
