@@ -81,6 +81,11 @@ impl Attempt {
         self.ground = Some(ground);
     }
 
+    /// Returns whether the request's own body ended the attempt.
+    pub(crate) fn is_ended_by_body(&self) -> bool {
+        self.evidence.ended_by == EndedBy::RequestBody
+    }
+
     /// Says that what dropped the attempt was a deadline of ours.
     fn end_by_deadline(&mut self) {
         let unrecorded = self.evidence.hand_off == HandOff::Unrecorded;

@@ -6,7 +6,8 @@ use http::Method;
 use tracing::{Level, Span};
 
 use crate::attempt::Attempt;
-use crate::classify::{Fate, Ground, Refusal, Semantics};
+use crate::classify::{Counts, Fate, Ground, Semantics};
+use crate::error::Error;
 
 /// Returns the span of one attempt; nothing is made where it is not wanted.
 ///
@@ -28,12 +29,12 @@ pub(crate) fn attempt_span(method: &Method, resends: u32) -> Span {
 
 /// Tells that a request is sent again, and why that is safe.
 pub(crate) fn on_resend(ground: Ground, last: Option<&Attempt>) {
-    let (fate, counts) = told(last);
+    let counts = counts(last);
     tracing::debug!(
         { GROUND } = ground.id(),
-        { FATE } = fate,
-        { WRITTEN } = counts.0,
-        { ACKED } = counts.1,
+        { FATE } = last.map(|attempt| fate_name(attempt.fate())),
+        { WRITTEN } = counts.written,
+        { ACKED } = counts.acked,
         "resend"
     );
 }
@@ -42,42 +43,31 @@ pub(crate) fn on_resend(ground: Ground, last: Option<&Attempt>) {
 ///
 /// Where a request that is not idempotent may have been applied somebody has
 /// to look, so that it is a warning.
-pub(crate) fn on_refuse(
-    refusal: Refusal,
-    semantics: Semantics,
-    fate: Fate,
-    last: Option<&Attempt>,
-) {
+pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
+    let fate = error.fate();
+    let (name, counts) = (fate_name(fate), counts(error.decisive()));
     let doubt = fate.doubt().map(|doubt| doubt.name());
-    let (_, (written, acked)) = told(last);
-    let fate_name = fate_name(fate);
+    macro_rules! emit {
+        ($level:ident) => {
+            tracing::$level!(
+                { VERDICT } = %error.verdict(),
+                { DOUBT } = doubt,
+                { FATE } = name,
+                { WRITTEN } = counts.written,
+                { ACKED } = counts.acked,
+                "not resent"
+            )
+        };
+    }
     if semantics == Semantics::NotIdempotent && !fate.is_not_applied() {
-        tracing::warn!(
-            { REFUSAL } = %refusal,
-            { DOUBT } = doubt,
-            { FATE } = fate_name,
-            { WRITTEN } = written,
-            { ACKED } = acked,
-            "not resent"
-        );
+        emit!(warn);
     } else {
-        tracing::debug!(
-            { REFUSAL } = %refusal,
-            { DOUBT } = doubt,
-            { FATE } = fate_name,
-            { WRITTEN } = written,
-            { ACKED } = acked,
-            "not resent"
-        );
+        emit!(debug);
     }
 }
 
-/// A fate's name and the byte counts behind it.
-fn told(last: Option<&Attempt>) -> (Option<&'static str>, (Option<u64>, Option<u64>)) {
-    let counts = last.map(|attempt| attempt.evidence().counts);
-    let written = counts.map(|counts| counts.written);
-    let acked = counts.and_then(|counts| counts.acked);
-    (last.map(|attempt| fate_name(attempt.fate())), (written, acked))
+fn counts(attempt: Option<&Attempt>) -> Counts {
+    attempt.map(|attempt| attempt.evidence().counts).unwrap_or_default()
 }
 
 fn fate_name(fate: Fate) -> &'static str {
@@ -93,7 +83,7 @@ const METHOD: &str = "http.request.method";
 /// OpenTelemetry's count of earlier attempts; only there on resends.
 const RESEND_COUNT: &str = "http.request.resend_count";
 const GROUND: &str = "resend.ground";
-const REFUSAL: &str = "resend.refusal";
+const VERDICT: &str = "resend.verdict";
 const DOUBT: &str = "resend.doubt";
 const FATE: &str = "resend.fate";
 const WRITTEN: &str = "bytes.written";

@@ -1,6 +1,5 @@
 //! One call: what it has tried, and what it does next.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -8,15 +7,16 @@ use http::{Request, Response, StatusCode};
 use tower::Service;
 use tracing::Span;
 
-use super::backoff::{Backoff, Cause};
+use super::backoff::Cause;
+use super::limits::Limits;
 use super::request::{Kept, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
 use crate::classify::{
-    BodyState, ConnectFailure, Deduplication, EndedBy, Ground, HandOff, History, Policy, Refusal,
-    RequestFacts, Time, Verdict, decide,
+    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Time, Verdict,
+    counts_as_attempt, decide,
 };
-use crate::error::{BoxError, Error, Key, Missing};
+use crate::error::{BoxError, Error};
 use crate::time::{Instant, now};
 use crate::trace;
 
@@ -29,17 +29,14 @@ pub(super) struct Call<S, B> {
     token: AttemptToken,
     kept: Kept<B>,
     part: Part,
-    backoff: Backoff,
-    deadline: Option<Instant>,
-    /// How long failed connects are repeated, once one has failed.
-    patience: Option<Instant>,
+    limits: Limits,
     resends: u32,
     /// When the attempt under way began.
     began: Instant,
     /// How many hand-offs were recorded before the attempt under way.
     start: usize,
-    /// The request of the last attempt, if it was given back untouched.
-    given_back: Option<Request<B>>,
+    /// How many hand-offs the decision to resend took into account.
+    judged: usize,
     /// The inner service's error of the last attempt.
     source: Option<BoxError>,
     pub(super) span: Span,
@@ -58,13 +55,14 @@ pub(super) enum Next<R> {
     /// The outcome of the call.
     Deliver(Result<R, Error>),
     /// Another attempt, at this time or at once.
-    Resend { ground: Ground, at: Option<Instant> },
+    Resend(Again),
 }
 
 /// A resend that was decided on.
-struct Again {
-    ground: Ground,
-    at: Option<Instant>,
+pub(super) struct Again {
+    pub(super) ground: Ground,
+    /// Not before this time; at once if there is none.
+    pub(super) at: Option<Instant>,
 }
 
 impl<S, B> Call<S, B>
@@ -90,55 +88,40 @@ where
 impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Begins a call, and marks its request with the call's token.
     pub(super) fn new(service: S, policy: Arc<Policy>, request: &mut Request<B>) -> Self {
-        let (token, kept, part) = match request.extensions().get::<AttemptToken>() {
-            Some(token) => (token.clone(), Kept::line(request), Part::AnotherLayer),
-            None => (AttemptToken::new(), Kept::new(request), Part::ThisLayer),
-        };
         let began = now();
-        let deadline = match part {
-            Part::ThisLayer => policy.deadline.and_then(|limit| began.checked_add(limit)),
-            Part::AnotherLayer => None,
+        let (token, kept, part, limits) = match request.extensions().get::<AttemptToken>() {
+            Some(token) => (token.clone(), Kept::line(request), Part::AnotherLayer, Limits::none()),
+            None => {
+                let kept = Kept::new(request);
+                let token = AttemptToken::new();
+                mark(request, &token);
+                (token, kept, Part::ThisLayer, Limits::new(&policy, began))
+            }
         };
-        let start = match part {
-            Part::ThisLayer => 0,
-            Part::AnotherLayer => token.len(),
-        };
-        if part == Part::ThisLayer {
-            mark(request, &token);
-        }
         Self {
             span: trace::attempt_span(kept.method(), 0),
-            backoff: Backoff::default(),
-            patience: None,
+            start: token.len(),
+            judged: 0,
             resends: 0,
-            given_back: None,
             source: None,
             service,
             policy,
             token,
             kept,
             part,
-            deadline,
+            limits,
             began,
-            start,
         }
     }
 
     /// Returns when the attempt under way has to end.
     pub(super) fn limit(&self) -> Option<Instant> {
-        let limit = match self.part {
-            Part::ThisLayer => self.policy.attempt_timeout,
-            Part::AnotherLayer => None,
-        };
-        match (limit.and_then(|limit| self.began.checked_add(limit)), self.deadline) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        self.limits.end_of_attempt(self.began)
     }
 
     /// Returns when all attempts have to end.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.limits.deadline()
     }
 
     /// Returns how many hand-offs are recorded now, for [`on_end`](Self::on_end).
@@ -153,22 +136,22 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         polled: Poll<Result<Response<RB>, E>>,
         before: usize,
     ) -> Next<Response<RB>> {
-        let again = match polled {
-            Poll::Ready(Ok(response)) => match self.on_response(response) {
-                Ok(response) => return Next::Deliver(Ok(response)),
-                Err(again) => Ok(again),
-            },
-            Poll::Ready(Err(source)) => {
-                self.source = Some(source.into());
-                self.on_failure()
+        let failed = match polled {
+            Poll::Ready(Ok(response)) => {
+                return match self.on_response(response) {
+                    Ok(response) => Next::Deliver(Ok(response)),
+                    Err(again) => Next::Resend(again),
+                };
             }
+            Poll::Ready(Err(source)) => Some(source.into()),
             Poll::Pending => {
                 self.on_timeout(before);
-                self.on_failure()
+                None
             }
         };
-        match again {
-            Ok(Again { ground, at }) => Next::Resend { ground, at },
+        self.source = failed;
+        match self.on_failure() {
+            Ok(again) => Next::Resend(again),
             Err(error) => Next::Deliver(Err(error)),
         }
     }
@@ -179,7 +162,6 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// The hand-offs after the first `before` speak of this end. If there are
     /// none then nobody knows what is under way.
     fn on_timeout(&mut self, before: usize) {
-        self.source = None;
         if self.token.len() == before {
             self.token.record(Attempt::unrecorded());
         }
@@ -190,12 +172,12 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// sent, and a service that failed so is not to be used again.
     pub(super) fn on_unready(&mut self, ground: Ground, source: BoxError) -> Error {
         self.source = Some(source);
-        self.error(Verdict::Resend(ground))
+        self.give_up(Verdict::Resend(ground))
     }
 
     /// The deadline passed before the inner service could take the resend.
     pub(super) fn on_late(&mut self) -> Error {
-        self.refuse(Refusal::Deadline)
+        self.give_up(Verdict::Refuse(Refusal::Deadline))
     }
 
     /// The inner service answered. A final response is an answer even while
@@ -208,6 +190,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             && self.token.is_misdirected(self.start)
             && let Ok(again) = self.judge(&self.token.attempts())
         {
+            self.source = None;
             return Err(again);
         }
         if let Some(attempts) = self.attempts_worth_telling() {
@@ -218,11 +201,13 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     /// Makes the request again, the last step before it is sent.
     fn next_request(&mut self, ground: Ground) -> Result<Request<B>, Error> {
-        let made = self.kept.again().ok().or_else(|| self.given_back.take());
-        let Some(mut request) = made else {
-            return Err(self.refuse(Refusal::BodyNotReplayable));
+        let ground = match self.recheck(ground) {
+            Verdict::Resend(ground) => ground,
+            refused @ Verdict::Refuse(_) => return Err(self.give_up(refused)),
         };
-        self.given_back = None;
+        let Some(mut request) = self.kept.again() else {
+            return Err(self.give_up(Verdict::Refuse(Refusal::BodyNotReplayable)));
+        };
         mark(&mut request, &self.token);
         self.token.resent_on(self.start, ground);
         self.start = self.token.len();
@@ -230,6 +215,15 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.resends = self.resends.saturating_add(1);
         self.span = trace::attempt_span(self.kept.method(), self.resends);
         Ok(request)
+    }
+
+    /// Decides again if something was recorded since the decision: a layer
+    /// between may have let a hand-off go on after its call had ended.
+    fn recheck(&self, ground: Ground) -> Verdict {
+        if self.token.len() == self.judged {
+            return Verdict::Resend(ground);
+        }
+        self.decide(&self.token.attempts(), Time::Left)
     }
 
     fn on_failure(&mut self) -> Result<Again, Error> {
@@ -243,18 +237,11 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         // is said of it stays true.
         self.kept.revoke();
         let attempts = self.token.attempts();
-        self.given_back = self.take_back(attempts.get(self.start..).unwrap_or_default());
-        self.judge(&attempts).map_err(|refusal| self.refuse(refusal))
-    }
-
-    /// Takes the request back if the transport gave it back, and if nothing of
-    /// it was sent under this call's name.
-    fn take_back(&self, hand_offs: &[Attempt]) -> Option<Request<B>> {
-        let request = self.token.take_back::<B>()?;
-        let unsent = hand_offs.iter().all(|attempt| {
-            matches!(attempt.evidence().hand_off, HandOff::NotConnected(_) | HandOff::HandedBack(_))
-        });
-        (unsent && self.kept.is_same(&request)).then_some(request)
+        let given_back = self.token.take_back::<B>();
+        let hand_offs = attempts.get(self.start..).unwrap_or_default();
+        let is_unsent = !hand_offs.iter().any(|attempt| counts_as_attempt(attempt.evidence()));
+        self.kept.keep_given_back(given_back.filter(|_| is_unsent));
+        self.judge(&attempts).map_err(|refusal| self.give_up(Verdict::Refuse(refusal)))
     }
 
     /// Decides whether to send the request again, and when.
@@ -262,15 +249,12 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         let hand_offs = attempts.get(self.start..).unwrap_or_default();
         let cause = Cause::of(hand_offs);
         let now = now();
-        let pause = self.backoff.next(cause, fastrand::f64());
-        let at = now.checked_add(pause);
-        let facts =
-            self.facts().with_body(self.body_state(attempts)).with_time(self.time(cause, at));
-        if hand_offs.iter().any(is_hopeless) {
-            return Err(Refusal::Attempts(1));
-        }
-        let history: History = attempts.iter().map(Attempt::fate).collect();
-        let ground = match decide(&history, &facts, &self.policy) {
+        let next = self.limits.next(cause, self.began, now, fastrand::f64());
+        self.judged = attempts.len();
+        let ground = match self.decide(attempts, next.time) {
+            Verdict::Resend(_) if hand_offs.iter().any(is_hopeless) => {
+                return Err(Refusal::Attempts(1));
+            }
             Verdict::Resend(ground) => ground,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -278,49 +262,17 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             self.token.want_fresh(now);
         }
         trace::on_resend(ground, hand_offs.last());
-        Ok(Again { ground, at: at.filter(|&at| at > now) })
+        Ok(Again { ground, at: next.at })
     }
 
-    /// What is known of the request apart from its body and time.
-    fn facts(&self) -> RequestFacts {
-        RequestFacts::new(self.kept.semantics()).with_deduplication(match self.key() {
-            Key::Honoured => Deduplication::Keyed,
-            Key::Absent | Key::NotHonoured => Deduplication::None,
-        })
-    }
-
-    fn key(&self) -> Key {
-        match (self.kept.has_key(), self.policy.deduplicates) {
-            (false, _) => Key::Absent,
-            (true, false) => Key::NotHonoured,
-            (true, true) => Key::Honoured,
-        }
-    }
-
-    fn body_state(&self, attempts: &[Attempt]) -> BodyState {
-        if attempts.iter().any(|attempt| attempt.evidence().ended_by == EndedBy::RequestBody) {
-            BodyState::Failed
-        } else if self.given_back.is_some() {
-            BodyState::Replayable
-        } else {
-            self.kept.body_state()
-        }
-    }
-
-    /// Returns whether a resend at this time is within the limits.
-    fn time(&mut self, cause: Cause, at: Option<Instant>) -> Time {
-        match cause {
-            Cause::Connect => {
-                let until = self.began.checked_add(self.policy.connect_patience);
-                self.patience = self.patience.or(until);
-            }
-            Cause::Proven | Cause::Repeat => self.patience = None,
-        }
-        let ends = [self.deadline, self.patience];
-        match at {
-            Some(at) if ends.into_iter().flatten().all(|end| at < end) => Time::Left,
-            _ => Time::Over,
-        }
+    fn decide(&self, attempts: &[Attempt], time: Time) -> Verdict {
+        let body = match attempts.iter().any(Attempt::is_ended_by_body) {
+            true => BodyState::Failed,
+            false => self.kept.body_state(),
+        };
+        let facts = self.kept.facts(&self.policy).with_body(body).with_time(time);
+        let history: History = attempts.iter().map(Attempt::fate).collect();
+        decide(&history, &facts, &self.policy)
     }
 
     /// Returns the attempts behind a response, unless it was a single clean one.
@@ -336,16 +288,16 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         Some(attempts)
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> Error {
-        let error = self.error(Verdict::Refuse(refusal));
-        let decisive = error.decisive();
-        trace::on_refuse(refusal, self.kept.semantics(), error.fate(), decisive);
+    /// Returns the error of a call that this layer decided to end.
+    fn give_up(&mut self, verdict: Verdict) -> Error {
+        let error = self.error(verdict);
+        trace::on_failure(self.kept.semantics(), &error);
         error
     }
 
     fn error(&mut self, verdict: Verdict) -> Error {
-        let missing = Missing { semantics: Some(self.kept.semantics()), key: self.key() };
-        let request = self.kept.take().or_else(|| mem::take(&mut self.given_back));
+        let missing = self.kept.missing(&self.policy);
+        let request = self.kept.take();
         let line = (self.kept.method().clone(), self.kept.uri().clone());
         Error::new(line, verdict, self.token.attempts(), missing)
             .with_source(self.source.take())

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::call::{Call, Next};
+use super::call::{Again, Call, Next};
 use crate::body::Replayable;
 use crate::classify::Ground;
 use crate::error::{BoxError, Error};
@@ -99,11 +99,11 @@ where
                     this.state.set(State::Done);
                     match this.call.on_end(polled, before) {
                         Next::Deliver(outcome) => return Poll::Ready(outcome),
-                        Next::Resend { ground, at: Some(at) } => {
+                        Next::Resend(Again { ground, at: Some(at) }) => {
                             set(this.timer.as_mut(), at);
                             this.state.set(State::Waiting { ground });
                         }
-                        Next::Resend { ground, at: None } => {
+                        Next::Resend(Again { ground, at: None }) => {
                             this.state.set(State::Readying { ground });
                         }
                     }

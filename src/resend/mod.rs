@@ -78,6 +78,7 @@ mod backoff;
 mod call;
 mod future;
 mod layer;
+mod limits;
 mod request;
 mod service;
 mod streams;

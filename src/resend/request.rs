@@ -6,7 +6,8 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use crate::attempt::AttemptToken;
 use crate::body::{NotReplayable, Replayable};
-use crate::classify::{BodyState, Semantics};
+use crate::classify::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
+use crate::error::{Key, Missing};
 
 /// Marks a request as idempotent, put into its extensions by the caller.
 ///
@@ -35,6 +36,8 @@ pub(super) struct Kept<B> {
     /// The caller's own extensions: no token of ours is among them.
     extensions: Extensions,
     spare: Result<B, NotReplayable>,
+    /// The request of the last attempt, if it was given back untouched.
+    given_back: Option<Request<B>>,
 }
 
 impl<B: Replayable> Kept<B> {
@@ -63,6 +66,7 @@ impl<B: Replayable> Kept<B> {
             headers: HeaderMap::new(),
             extensions: Extensions::new(),
             spare: Err(NotReplayable::OneShot),
+            given_back: None,
         }
     }
 
@@ -74,10 +78,17 @@ impl<B: Replayable> Kept<B> {
         &self.uri
     }
 
-    /// Returns whether the caller sent an idempotency key, from the first
-    /// attempt on: the copy was made before it.
-    pub(super) fn has_key(&self) -> bool {
-        self.headers.contains_key(IDEMPOTENCY_KEY)
+    /// Returns what is known of the request, apart from its body and time.
+    pub(super) fn facts(&self, policy: &Policy) -> RequestFacts {
+        RequestFacts::new(self.semantics()).with_deduplication(match self.key(policy) {
+            Key::Honoured => Deduplication::Keyed,
+            Key::Absent | Key::NotHonoured => Deduplication::None,
+        })
+    }
+
+    /// Returns which grounds are missing, for an error's text.
+    pub(super) fn missing(&self, policy: &Policy) -> Missing {
+        Missing { semantics: Some(self.semantics()), key: self.key(policy) }
     }
 
     pub(super) fn semantics(&self) -> Semantics {
@@ -89,16 +100,40 @@ impl<B: Replayable> Kept<B> {
         }
     }
 
-    /// Returns whether the spare body can be sent.
+    /// Whether the caller sent an idempotency key. It was kept before the
+    /// first attempt, so that attempt carried it too.
+    fn key(&self, policy: &Policy) -> Key {
+        match (self.headers.contains_key(IDEMPOTENCY_KEY), policy.deduplicates) {
+            (false, _) => Key::Absent,
+            (true, false) => Key::NotHonoured,
+            (true, true) => Key::Honoured,
+        }
+    }
+
+    /// Keeps a request that was given back, too: it is what is left where its
+    /// body has no spare one.
+    ///
+    /// A layer between may have made another of it, such as a redirected one;
+    /// that is not kept.
+    pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
+        self.given_back =
+            request.filter(|given| *given.method() == self.method && *given.uri() == self.uri);
+    }
+
+    /// Returns whether the request can be made again.
     pub(super) fn body_state(&self) -> BodyState {
-        let checked = match &self.spare {
-            Ok(spare) => spare.check_replay(),
-            Err(reason) => Err(*reason),
-        };
-        match checked {
+        match self.check_spare() {
             Ok(()) => BodyState::Replayable,
+            Err(_) if self.given_back.is_some() => BodyState::Replayable,
             Err(NotReplayable::Failed) => BodyState::Failed,
             Err(_) => BodyState::Gone,
+        }
+    }
+
+    fn check_spare(&self) -> Result<(), NotReplayable> {
+        match &self.spare {
+            Ok(spare) => spare.check_replay(),
+            Err(reason) => Err(*reason),
         }
     }
 
@@ -110,29 +145,26 @@ impl<B: Replayable> Kept<B> {
         }
     }
 
-    /// Makes the request again and keeps another spare of its body.
-    pub(super) fn again(&mut self) -> Result<Request<B>, NotReplayable> {
-        let next = match &self.spare {
-            Ok(spare) => spare.replay()?,
-            Err(reason) => return Err(*reason),
-        };
-        let body = mem::replace(&mut self.spare, Ok(next))?;
-        Ok(self.with_body(body))
+    /// Makes the request again, and keeps another spare of its body if it can.
+    pub(super) fn again(&mut self) -> Option<Request<B>> {
+        let given_back = self.given_back.take();
+        let next = self.spare.as_ref().ok().and_then(|spare| spare.replay().ok());
+        match (next, &mut self.spare) {
+            (Some(next), Ok(spare)) => {
+                let body = mem::replace(spare, next);
+                Some(self.with_body(body))
+            }
+            _ => given_back,
+        }
     }
 
     /// Takes the request out, if it can be sent again.
     pub(super) fn take(&mut self) -> Option<Request<B>> {
-        if self.body_state() != BodyState::Replayable {
-            return None;
+        if self.check_spare().is_err() {
+            return self.given_back.take();
         }
         let body = mem::replace(&mut self.spare, Err(NotReplayable::Polled)).ok()?;
         Some(self.with_body(body))
-    }
-
-    /// Returns whether a request that was given back is the one that was sent:
-    /// a layer between may have made another of it, such as a redirected one.
-    pub(super) fn is_same(&self, request: &Request<B>) -> bool {
-        *request.method() == self.method && *request.uri() == self.uri
     }
 
     fn with_body(&self, body: B) -> Request<B> {
