@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -99,14 +100,11 @@ pub(crate) type Call = tokio_test::task::Spawn<ResponseFuture<Inner, Octets>>;
 pub(crate) fn taken(
     handle: &mut Handle<Request<Octets>, Response<()>>,
 ) -> (Request<Octets>, SendResponse<Response<()>>) {
-    let mut handle = tokio_test::task::spawn(handle);
-    match handle.enter(|_, mut handle| {
-        let next = handle.next_request();
-        let mut next = tokio_test::task::spawn(next);
-        next.poll()
-    }) {
-        std::task::Poll::Ready(Some(taken)) => taken,
-        other => panic!("no request: {}", other.is_pending()),
+    let mut next = tokio_test::task::spawn(handle.next_request());
+    match next.poll() {
+        Poll::Ready(Some(taken)) => taken,
+        Poll::Ready(None) => panic!("the layer is gone"),
+        Poll::Pending => panic!("the inner service got no request"),
     }
 }
 
@@ -197,11 +195,8 @@ impl<B> Service<Request<B>> for Scripted {
         Box<dyn Future<Output = Result<Response<()>, tower::BoxError>> + Send + Sync>,
     >;
 
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), tower::BoxError>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), tower::BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
@@ -232,4 +227,10 @@ impl<B> Service<Request<B>> for Scripted {
             }
         })
     }
+}
+
+/// Asserts that the inner service has got no request.
+pub(crate) fn assert_none(handle: &mut Handle<Request<Octets>, Response<()>>) {
+    let mut next = tokio_test::task::spawn(handle.next_request());
+    assert!(next.poll().is_pending(), "the inner service got a request");
 }
