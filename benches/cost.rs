@@ -10,31 +10,26 @@
 #![allow(unsafe_code, reason = "a counting global allocator cannot do without")]
 #![allow(missing_docs, reason = "a program, not a library")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    env,
-    error::Error,
-    fmt,
-    io::{BufRead, BufReader, Read},
-    net::SocketAddr,
-    process::{Child, Command, ExitCode, Stdio, exit},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    thread,
-    time::Duration,
-};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitCode, Stdio, exit};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::{env, fmt, thread};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, client::conn::http1, service::service_fn};
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioIo},
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime,
-};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -65,9 +60,7 @@ fn main() -> ExitCode {
 
 /// Plays a child's part: `server`, or `client LABEL REQUESTS ADDRESS`.
 fn play(role: &str) -> Fallible<()> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     if role == "server" {
         return runtime.block_on(serve());
     }
@@ -142,10 +135,7 @@ async fn run_hyper_util(requests: u64, server: SocketAddr) -> Fallible<()> {
 /// The same request for all clients.
 fn order<B>(uri: &Uri, body: B) -> http::Result<Request<B>> {
     Request::post(uri.clone())
-        .header(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        )
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .header(header::ACCEPT, HeaderValue::from_static("*/*"))
         .body(body)
 }
@@ -282,9 +272,7 @@ fn instructions(contender: Contender, requests: u64, server: &Server) -> Fallibl
         return Err(Missing::Skipped(reason).into());
     }
     let mut valgrind = Command::new("valgrind");
-    valgrind
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(env::current_exe()?);
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(env::current_exe()?);
     let output = run(valgrind, contender, requests, server)?;
     let collected = output.lines().find_map(|line| {
         let (_, count) = line.split_once("Collected :")?;
