@@ -12,5 +12,6 @@ mod transport;
 
 pub use attempt::{Attempt, AttemptToken, attempts};
 pub use body::Body;
+pub use classify::Policy;
 pub use error::{BoxError, Error};
 pub use resend::{Resend, ResendLayer};
