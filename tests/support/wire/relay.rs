@@ -148,12 +148,10 @@ impl Lane {
             if packet.first().is_none_or(|byte| byte >> 4 != 4) {
                 continue; // the kernel's own IPv6 chatter
             }
-            counters.sent.fetch_add(1, Ordering::Relaxed);
+            add_one(&counters.sent);
             match self.dice.throw(Instant::now()) {
-                None => drop(counters.lost.fetch_add(1, Ordering::Relaxed)),
-                Some(_) if self.waiting.len() >= self.limit => {
-                    drop(counters.overflowed.fetch_add(1, Ordering::Relaxed))
-                }
+                None => add_one(&counters.lost),
+                Some(_) if self.waiting.len() >= self.limit => add_one(&counters.overflowed),
                 Some(due) => {
                     self.number += 1;
                     self.waiting.push(Packet {
@@ -174,7 +172,7 @@ impl Lane {
                 } else {
                     &counters.overflowed
                 };
-                counter.fetch_add(1, Ordering::Relaxed);
+                add_one(counter);
             }
         }
     }
@@ -239,3 +237,7 @@ impl PartialEq for Packet {
 }
 
 impl Eq for Packet {}
+
+fn add_one(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,88 @@
+//! The clients that are compared.
+
+mod hyper_util;
+
+use bytes::Bytes;
+use http::Uri;
+
+/// Which client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// hyper-util's legacy client with its defaults.
+    HyperUtil,
+    /// The same, and every call that fails is made again up to three times.
+    RetryOnError,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 2] = [Self::HyperUtil, Self::RetryOnError];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::HyperUtil => "hyper-util",
+            Self::RetryOnError => "retry-on-error",
+        }
+    }
+
+    /// Makes a client with an empty pool; to be called within its runtime.
+    pub(super) fn make(self) -> Client {
+        match self {
+            Self::HyperUtil => Client::HyperUtil {
+                client: hyper_util::Client::new(),
+                tries: 1,
+            },
+            Self::RetryOnError => Client::HyperUtil {
+                client: hyper_util::Client::new(),
+                tries: 4,
+            },
+        }
+    }
+}
+
+/// One client, whose clones share a pool.
+#[derive(Clone)]
+pub(super) enum Client {
+    HyperUtil {
+        client: hyper_util::Client,
+        tries: u32,
+    },
+}
+
+impl Client {
+    /// Makes one call and reads the answer to its end.
+    pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {
+        match self {
+            Self::HyperUtil { client, tries } => client.post(uri, body, *tries).await,
+        }
+    }
+}
+
+/// What a client said about one call.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) end: End,
+    /// The ground of every resend that led to it.
+    pub(super) grounds: Vec<&'static str>,
+}
+
+/// How one call ended, for the caller.
+#[derive(Debug)]
+pub(super) enum End {
+    Answer {
+        status: u16,
+        body: Bytes,
+    },
+    /// No connection could be made.
+    ConnectRefused,
+    /// The reason, without anything that differs from call to call.
+    Failed(String),
+}
+
+impl From<End> for Outcome {
+    fn from(end: End) -> Self {
+        Self {
+            end,
+            grounds: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! From the command line to the exit code.
+
+mod args;
+mod cell;
+mod checks;
+mod clients;
+mod json;
+mod load;
+mod progress;
+mod road;
+mod server;
+mod supervisor;
+mod table;
+mod tally;
+mod truth;
+#[path = "../../../tests/support/wire/mod.rs"]
+mod wire;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use args::{Args, Command};
+use cell::Cell;
+use clients::Kind;
+use progress::Progress;
+use road::Road;
+use tally::Tally;
+use truth::Ledger;
+
+/// Runs the demonstration, or the server if this process is its child.
+pub(super) fn main() -> ExitCode {
+    let done = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(args)) => demonstrate(&args),
+        Ok(Command::Serve(orders)) => server::main(orders).map(|()| ExitCode::SUCCESS),
+        Ok(Command::Help) => {
+            print!("{}", args::HELP);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => Err(io::Error::other(why)),
+    };
+    done.unwrap_or_else(|why| {
+        eprintln!("hot_restart: {why}");
+        ExitCode::from(64)
+    })
+}
+
+fn demonstrate(args: &Args) -> io::Result<ExitCode> {
+    let started = Instant::now();
+    let road = Road::build(args)?;
+    eprintln!("{road}");
+    let tallies = measure(args, &road)?;
+    let verdict = checks::check(args, &road, &tallies);
+    if args.json {
+        println!("{:#}", json::render(args, &road, &tallies, &verdict));
+    } else {
+        print!("{}", table::render(args, &tallies));
+        print!("{verdict}");
+        println!("\n{} in {:.0} s", road, started.elapsed().as_secs_f64());
+    }
+    Ok(ExitCode::from(verdict.exit_code()))
+}
+
+/// Takes every client through every mode, one after the other.
+fn measure(args: &Args, road: &Road) -> io::Result<Vec<Tally>> {
+    let ledger = Ledger::new()?;
+    let progress = Progress::new(args, Kind::ALL.len() * args.modes.len());
+    let mut tallies = Vec::new();
+    for &mode in &args.modes {
+        for kind in Kind::ALL {
+            tallies.push(
+                Cell {
+                    args,
+                    road,
+                    ledger: &ledger,
+                    mode,
+                    kind,
+                }
+                .run(&progress)?,
+            );
+        }
+    }
+    progress.finish();
+    Ok(tallies)
+}
