@@ -1,0 +1,192 @@
+//! Attempts, and the token that carries their record through a stack.
+
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::Request;
+
+use crate::classify::{Contract, Evidence, Fate, Ground, HandOff, classify};
+use crate::time::Instant;
+
+/// One hand-off of a request to one connection, and what became of it.
+///
+/// Failed connects and requests that a connection handed back are listed too,
+/// although no limit of attempts counts them.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    evidence: Evidence,
+    fate: Fate,
+    peer: Option<SocketAddr>,
+    ground: Option<Ground>,
+}
+
+impl Attempt {
+    /// Returns an attempt of which its connection saw `evidence`, under a
+    /// contract of that connection.
+    pub fn new(evidence: Evidence, contract: &Contract) -> Self {
+        Self { fate: classify(&evidence, contract), evidence, peer: None, ground: None }
+    }
+
+    /// Returns an attempt about which nothing was recorded.
+    pub fn unrecorded() -> Self {
+        Self::new(Evidence::new(HandOff::Unrecorded), &Contract::none())
+    }
+
+    /// Sets the address of the connection's peer.
+    #[must_use]
+    pub fn with_peer(mut self, peer: Option<SocketAddr>) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    /// Returns what the attempt's connection saw.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Returns what became of this attempt at the server.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Returns the address that the attempt was sent to, if it was connected.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Returns the ground on which the request was sent again after this
+    /// attempt, if it was.
+    pub fn ground(&self) -> Option<Ground> {
+        self.ground
+    }
+
+    pub(crate) fn set_ground(&mut self, ground: Ground) {
+        self.ground = Some(ground);
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.fate, self.evidence.counts)
+    }
+}
+
+/// The record of one call's hand-offs, carried in a request's extensions.
+///
+/// [`ResendLayer`](crate::ResendLayer) puts a token into each request that it
+/// sends, and this crate's transport records every hand-off in it, those of
+/// redirected or refreshed inner requests too where the layers between keep
+/// extensions. A transport of one's own can record hand-offs in the same way:
+/// take the token from the request's extensions and call [`record`].
+///
+/// Cloning gives another handle to the same record.
+///
+/// [`record`]: Self::record
+#[derive(Clone)]
+pub struct AttemptToken(Arc<Mutex<Record>>);
+
+#[derive(Default)]
+struct Record {
+    /// The first hand-off is kept in place: most calls have no second.
+    first: Option<Attempt>,
+    more: Vec<Attempt>,
+    returned: Option<Box<dyn Any + Send>>,
+    fresh_since: Option<Instant>,
+}
+
+impl AttemptToken {
+    /// Returns a token with an empty record.
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Records a hand-off.
+    pub fn record(&self, attempt: Attempt) {
+        let mut record = self.lock();
+        if record.first.is_none() {
+            record.first = Some(attempt);
+        } else {
+            record.more.push(attempt);
+        }
+    }
+
+    /// Returns how many hand-offs are recorded.
+    pub fn len(&self) -> usize {
+        let record = self.lock();
+        usize::from(record.first.is_some()) + record.more.len()
+    }
+
+    /// Returns whether no hand-off is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.lock().first.is_none()
+    }
+
+    /// Returns all hand-offs, oldest first.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        let record = self.lock();
+        record.first.iter().chain(&record.more).cloned().collect()
+    }
+
+    /// Gives a request back whose body was not touched.
+    ///
+    /// The resending layer above then sends this very request again, or hands
+    /// it to the caller with the error.
+    pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
+        request.extensions_mut().remove::<Self>();
+        self.lock().returned = Some(Box::new(request));
+    }
+
+    /// Takes a request that was given back.
+    pub fn take_back<B: Send + 'static>(&self) -> Option<Request<B>> {
+        let returned = self.lock().returned.take()?;
+        returned.downcast().ok().map(|request| *request)
+    }
+
+    /// Asks for connections that were not used before, made after `since`.
+    pub(crate) fn want_fresh(&self, since: Instant) {
+        self.lock().fresh_since = Some(since);
+    }
+
+    /// Returns since when a connection must have been made to be used.
+    pub(crate) fn fresh_since(&self) -> Option<Instant> {
+        self.lock().fresh_since
+    }
+
+    /// Notes the ground on which the request is sent again after the hand-offs
+    /// from `start` on.
+    pub(crate) fn resent_on(&self, start: usize, ground: Ground) {
+        let mut record = self.lock();
+        let Record { first, more, .. } = &mut *record;
+        first.iter_mut().chain(more).skip(start).for_each(|attempt| attempt.set_ground(ground));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for AttemptToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for AttemptToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AttemptToken").field(&self.attempts()).finish()
+    }
+}
+
+/// The attempts behind a response that took more than one clean attempt,
+/// carried in its extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempts(pub(crate) Arc<[Attempt]>);
+
+/// Returns the attempts behind a response, oldest first.
+///
+/// Empty for the usual case, a single attempt that was answered at once.
+pub fn attempts<B>(response: &http::Response<B>) -> &[Attempt] {
+    response.extensions().get::<Attempts>().map_or(&[], |attempts| &attempts.0)
+}

@@ -1,0 +1,36 @@
+//! What the server at the other end has promised, or is stated to do.
+
+/// What the server at the other end of a connection has promised.
+///
+/// The default promises nothing. Each member says where it comes from:
+/// announced by the server on this connection, or configured for its origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Contract {
+    /// The origin takes up nothing that arrives after its FIN, and no L4 relay
+    /// stands on the way: a FIN that acknowledges nothing is proof without
+    /// settling. Wrong for an origin behind a relay, where it doubles requests.
+    pub closed_after_fin: Option<Source>,
+    /// The origin acts only on complete messages: a settled FIN that
+    /// acknowledges less than the whole request is proof.
+    pub complete_messages_only: Option<Source>,
+    /// The server resets a connection only while no request is taken up.
+    pub reset_before_take_up: Option<Source>,
+}
+
+impl Contract {
+    /// Returns a contract that promises nothing.
+    pub fn none() -> Self {
+        Self::default()
+    }
+}
+
+/// Where a promise comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The server announced it on this connection.
+    Announced,
+    /// The user configured it for the origin.
+    Configured,
+}

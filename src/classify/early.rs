@@ -1,0 +1,160 @@
+//! Recognises early responses: bytes that arrive before a request could have
+//! been answered.
+
+use super::evidence::Early;
+
+/// The longest head that is looked at; a longer one is [`Early::Other`].
+const LONGEST: usize = 8 * 1024;
+
+/// An incremental recogniser of an early response's head.
+///
+/// Fed with bytes split anywhere, it tells whether they are a 599 or 408 that
+/// announces `close`. It keeps at most 8 KiB. Whatever it cannot read as a
+/// plain HTTP/1.x head is [`Early::Other`], which proves nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Recogniser {
+    head: Vec<u8>,
+    verdict: Option<Early>,
+}
+
+impl Recogniser {
+    /// Returns a recogniser that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes.
+    pub fn on_bytes(&mut self, mut bytes: &[u8]) {
+        while let (None, Some((&byte, rest))) = (self.verdict, bytes.split_first()) {
+            self.head.push(byte);
+            bytes = rest;
+            if self.head.ends_with(b"\r\n\r\n") {
+                self.verdict = Some(judge(&self.head));
+            } else if self.head.len() == LONGEST {
+                self.verdict = Some(Early::Other);
+            }
+        }
+        if self.verdict.is_some() {
+            self.head = Vec::new();
+        }
+    }
+
+    /// Returns what the bytes so far are. A head that has not ended is
+    /// [`Early::Other`].
+    pub fn early(&self) -> Early {
+        self.verdict.unwrap_or(Early::Other)
+    }
+}
+
+fn judge(head: &[u8]) -> Early {
+    let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
+    let status = lines.next().flatten().and_then(status);
+    if !matches!(status, Some(408 | 599)) {
+        return Early::Other;
+    }
+    let mut closes = false;
+    for line in lines {
+        match line {
+            Some([]) => break,
+            Some(line) => match field(line) {
+                Some((name, value)) if name.eq_ignore_ascii_case(b"connection") => {
+                    closes |= value.split(|&byte| byte == b',').any(is_close);
+                }
+                Some(_) => {}
+                None => return Early::Other,
+            },
+            None => return Early::Other,
+        }
+    }
+    if closes { Early::Refusal } else { Early::Other }
+}
+
+/// Returns the status of `HTTP/1.x SSS [reason]` (RFC 9112 4).
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let [b'0' | b'1', b' ', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = rest
+    else {
+        return None;
+    };
+    if !matches!(rest, [] | [b' ', ..]) {
+        return None;
+    }
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    Some(digit(a) * 100 + digit(b) * 10 + digit(c))
+}
+
+/// Splits a field line; none if its name is no token (RFC 9112 5).
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let is_token = !name.is_empty() && http::HeaderName::from_bytes(name).is_ok();
+    let is_text = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+    (is_token && is_text).then_some((name, value))
+}
+
+fn is_close(option: &[u8]) -> bool {
+    option.trim_ascii().eq_ignore_ascii_case(b"close")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn early(bytes: &[u8]) -> Early {
+        let mut recogniser = Recogniser::new();
+        recogniser.on_bytes(bytes);
+        recogniser.early()
+    }
+
+    #[test]
+    fn a_599_or_408_with_close_is_a_refusal() {
+        for head in [
+            "HTTP/1.1 599 Going Away\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 408 \r\nconnection: keep-alive , CLOSE\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.0 408\r\nA: b\r\nConnection: foo\r\nConnection:close\r\n\r\nbody",
+        ] {
+            assert_eq!(early(head.as_bytes()), Early::Refusal, "{head}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not() {
+        for head in [
+            "",
+            "HTTP/1.1 599 Going Away\r\nConnection: close\r\n",
+            "HTTP/1.1 599 Going Away\r\n\r\n",
+            "HTTP/1.1 599 Going Away\r\nConnection: closed\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 503 No\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 5990\r\nConnection: close\r\n\r\n",
+            "HTTP/2.0 599 No\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 599 No\r\nConnection : close\r\n\r\n",
+            "HTTP/1.1 599 No\r\nA: b\r\n Connection: close\r\n\r\n",
+            "HTTP/1.1 599 No\nConnection: close\n\r\n\r\n",
+            "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        ] {
+            assert_eq!(early(head.as_bytes()), Early::Other, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_split_anywhere_reads_the_same() {
+        let head = b"HTTP/1.1 599 Going Away\r\nX: y\r\nConnection: close\r\n\r\nrest";
+        for at in 0..head.len() {
+            let mut recogniser = Recogniser::new();
+            recogniser.on_bytes(&head[..at]);
+            recogniser.on_bytes(&head[at..]);
+            assert_eq!(recogniser.early(), Early::Refusal, "split at {at}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_never_ends_is_given_up() {
+        let mut recogniser = Recogniser::new();
+        for _ in 0..10_000 {
+            recogniser.on_bytes(b"HTTP/1.1 599");
+        }
+        assert_eq!(recogniser.early(), Early::Other);
+        assert!(recogniser.head.is_empty());
+    }
+}

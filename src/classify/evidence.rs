@@ -1,0 +1,300 @@
+//! What one attempt's connection saw: counters, flags and errno, no opinion.
+
+use std::fmt;
+
+use super::doubt::Unavailable;
+use super::kernel::Errno;
+
+/// What one attempt's connection saw.
+///
+/// Evidence carries no opinion; [`classify`](super::classify) draws the
+/// conclusion. A new value states the least: handed over, nothing known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Evidence {
+    /// How far the request got on this host.
+    pub hand_off: HandOff,
+    /// What was read back before the attempt ended.
+    pub answer: Answer,
+    /// What the kernel's counters say of the request and of the close.
+    pub kernel: Kernel,
+    /// Who ended the attempt.
+    pub ended_by: EndedBy,
+    /// Whether the limits of the contract in force were kept.
+    pub limits: Limits,
+    /// The byte counts behind the rest, for people.
+    pub counts: Counts,
+}
+
+impl Evidence {
+    /// Returns evidence of a hand-off about which nothing else is known.
+    pub fn new(hand_off: HandOff) -> Self {
+        Self {
+            hand_off,
+            answer: Answer::Nothing,
+            kernel: Kernel::Unavailable(Unavailable::NotExamined),
+            ended_by: EndedBy::Connection,
+            limits: Limits::Unchecked,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Sets what was read back.
+    #[must_use]
+    pub fn with_answer(mut self, answer: Answer) -> Self {
+        self.answer = answer;
+        self
+    }
+
+    /// Sets what the kernel's counters say.
+    #[must_use]
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
+    /// Sets who ended the attempt.
+    #[must_use]
+    pub fn with_ended_by(mut self, ended_by: EndedBy) -> Self {
+        self.ended_by = ended_by;
+        self
+    }
+
+    /// Sets whether the contract's limits were kept.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the byte counts.
+    #[must_use]
+    pub fn with_counts(mut self, counts: Counts) -> Self {
+        self.counts = counts;
+        self
+    }
+}
+
+/// How far a request got on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandOff {
+    /// Nothing recorded the hand-off.
+    Unrecorded,
+    /// There was no connection to hand the request to.
+    NotConnected(ConnectFailure),
+    /// The connection gave the request back, its body never polled.
+    HandedBack(Finding),
+    /// The connection took the request, but the kernel accepted none of it.
+    NothingWritten,
+    /// The kernel accepted at least one byte of the request.
+    Written,
+}
+
+/// Why there was no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// The connect was refused, timed out or failed in another way; the
+    /// operating system's error number where there is one.
+    Connect(Option<Errno>),
+    /// The name did not resolve, or the target has no usable address.
+    Resolve,
+    /// The connect took longer than its deadline.
+    TimedOut,
+    /// The TLS handshake failed.
+    Tls,
+    /// The wait for a place in the pool ended first.
+    PoolWait,
+    /// The request cannot be sent at all: no host, unknown scheme.
+    BadTarget,
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(Some(errno)) => write!(f, "connect failed with {errno}"),
+            Self::Connect(None) => f.write_str("connect failed"),
+            Self::Resolve => f.write_str("the name did not resolve"),
+            Self::TimedOut => f.write_str("connect timed out"),
+            Self::Tls => f.write_str("TLS handshake failed"),
+            Self::PoolWait => f.write_str("no connection became free in time"),
+            Self::BadTarget => f.write_str("the request names no reachable target"),
+        }
+    }
+}
+
+/// What was found on a connection before a request was written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Finding {
+    /// The peer's FIN.
+    Fin,
+    /// A reset or another socket error.
+    Reset,
+    /// Bytes that answer no request; an early 599 or 408 among them.
+    Stray,
+    /// The connection had ended without a finding of its own.
+    Ended,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fin => "FIN",
+            Self::Reset => "reset",
+            Self::Stray => "an unsolicited response",
+            Self::Ended => "the connection had ended",
+        })
+    }
+}
+
+/// What was read back before the attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Not one byte.
+    Nothing,
+    /// Bytes that arrived while none of the request was acknowledged: they
+    /// cannot answer it (RFC 9112 9.2) and were withheld.
+    Stray(Early),
+    /// A 1xx, or a head cut before its blank line.
+    Begun,
+    /// Bytes that are no HTTP response.
+    Malformed,
+    /// A final head, and then a cut.
+    FinalHead,
+    /// A whole final response.
+    Complete,
+    /// A whole 421 (Misdirected Request).
+    Misdirected,
+    /// A closing response that carries the contract's `refused`, checked.
+    Refused,
+}
+
+/// What an early response turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Early {
+    /// A 599 or 408 that announces `close`.
+    Refusal,
+    /// Anything else, a head that never ended included.
+    Other,
+}
+
+/// What the kernel's counters say of the request and of the close.
+///
+/// Made by the rule in [`kernel`](super::kernel); see `docs/evidence.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kernel {
+    /// There is no kernel evidence for this exchange.
+    Unavailable(Unavailable),
+    /// The kernel did not send what was written: bytes travel outside TCP.
+    Bypassed,
+    /// The connection has not ended.
+    StillOpen,
+    /// A reset without a FIN before it. Its own ACK field counts for nothing.
+    Reset(Acked),
+    /// Ended without FIN and without reset: a timer, an ICMP error, or an
+    /// end whose error a failed write had consumed.
+    NoFin(Acked, Option<Errno>),
+    /// A FIN, what it acknowledged, and what happened then.
+    Fin(Acked, Settled),
+}
+
+/// How much of a request the peer's TCP acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "none, part, all: nothing else can be")]
+pub enum Acked {
+    /// Not one byte.
+    None,
+    /// Some, but not all that was written.
+    Part,
+    /// All that was written.
+    All,
+}
+
+impl fmt::Display for Acked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Part => "part",
+            Self::All => "all",
+        })
+    }
+}
+
+/// What the peer's TCP answered to the request's bytes after its FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Settled {
+    /// A reset: state CLOSE and EPIPE. Nobody will read those bytes.
+    Refused,
+    /// A further acknowledgement: somebody may read those bytes.
+    AckedAfterFin,
+    /// The socket closed for a reason of this host; the errno if there is one.
+    Local(Option<Errno>),
+    /// Nothing until the deadline.
+    Unsettled,
+    /// Nobody waited, since no answer could have changed the fate.
+    NotAwaited,
+}
+
+/// Who ended an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndedBy {
+    /// The connection, by a close, a failure or a complete answer.
+    Connection,
+    /// The caller, who dropped the future.
+    Caller,
+    /// A deadline of ours.
+    Deadline,
+    /// The request's own body, which failed or had the wrong length.
+    RequestBody,
+    /// The runtime that drove the connection, by ending.
+    Runtime,
+}
+
+/// Whether the limits of a contract (size, time, retransmissions) were kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limits {
+    /// Nobody looked: the contract proves nothing.
+    Unchecked,
+    /// All kept.
+    Kept,
+    /// At least one was not kept.
+    Exceeded,
+}
+
+/// The byte counts behind a piece of evidence, below TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Octets of this request that the kernel accepted.
+    pub written: u64,
+    /// Octets of this request that the peer's TCP acknowledged, as far as known.
+    pub acked: Option<u64>,
+    /// Octets read back during this exchange.
+    pub read: u64,
+}
+
+impl Counts {
+    /// Returns counts as given.
+    pub fn new(written: u64, acked: Option<u64>, read: u64) -> Self {
+        Self { written, acked, read }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.acked {
+            Some(acked) => {
+                write!(f, "{acked}/{} bytes acknowledged, {} read", self.written, self.read)
+            }
+            None => write!(f, "{} bytes written, {} read", self.written, self.read),
+        }
+    }
+}

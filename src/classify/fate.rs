@@ -1,0 +1,196 @@
+//! What became of a request at the server, as far as the evidence proves.
+
+use std::fmt;
+
+use super::doubt::Doubt;
+use super::evidence::{ConnectFailure, Finding};
+
+/// What became of a request at the server, as far as the evidence proves.
+///
+/// Fates are ordered from the weakest to the strongest statement: the fate of
+/// a call with several hand-offs is the smallest of them, so *unknown*
+/// followed by a refused connection is still *unknown*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[allow(clippy::exhaustive_enums, reason = "four fates only; a fifth would be a new design")]
+pub enum Fate {
+    /// Nobody can tell from here whether the request was applied.
+    Unknown(Doubt),
+    /// A final response was begun and then cut: the request was answered.
+    ResponseLost,
+    /// The request was answered completely.
+    Completed,
+    /// No part of the request was acted on by the server's application.
+    NotApplied(Proof),
+}
+
+impl Fate {
+    /// Returns whether the request is proven not to have been applied, so
+    /// that sending it again cannot apply it twice.
+    pub fn is_not_applied(&self) -> bool {
+        matches!(self, Self::NotApplied(_))
+    }
+
+    /// Returns whether it is unknown if the request was applied.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+
+    /// Returns the proof behind *not applied*.
+    pub fn proof(&self) -> Option<Proof> {
+        match self {
+            Self::NotApplied(proof) => Some(*proof),
+            Self::Unknown(_) | Self::ResponseLost | Self::Completed => None,
+        }
+    }
+
+    /// Returns what is missing for a proof.
+    pub fn doubt(&self) -> Option<Doubt> {
+        match self {
+            Self::Unknown(doubt) => Some(*doubt),
+            Self::NotApplied(_) | Self::ResponseLost | Self::Completed => None,
+        }
+    }
+
+    /// Returns the weaker of two fates; on a tie the earlier one, `self`.
+    pub fn weaker(self, other: Self) -> Self {
+        if other.strength() < self.strength() { other } else { self }
+    }
+
+    fn strength(&self) -> u8 {
+        match self {
+            Self::Unknown(_) => 0,
+            Self::ResponseLost => 1,
+            Self::Completed => 2,
+            Self::NotApplied(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(doubt) => write!(f, "unknown: {doubt}"),
+            Self::ResponseLost => f.write_str("response lost"),
+            Self::Completed => f.write_str("completed"),
+            Self::NotApplied(proof) => write!(f, "not applied: {proof}"),
+        }
+    }
+}
+
+/// Why a fate is *not applied*.
+///
+/// Every proof belongs to one of the grounds G1 to G4; [`Proof::id`] names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Proof {
+    /// G1: there was no connection to send the request on.
+    NotConnected(ConnectFailure),
+    /// G1: the connection handed the request back untouched.
+    HandedBack(Finding),
+    /// G1: the kernel accepted no byte of the request.
+    NothingWritten,
+    /// G2: a FIN acknowledged nothing of the request, and the peer's TCP then
+    /// answered the request's bytes with a reset.
+    NeverReceived,
+    /// G2 by the opt-in `closed_after_fin`: a FIN acknowledged nothing of the
+    /// request, and this origin takes up nothing after its FIN.
+    NeverReceivedClosed,
+    /// G2 by the opt-in `complete_messages_only`: the peer's TCP refused the
+    /// rest of a request of which it had only a part.
+    NeverComplete,
+    /// G3: a 599 or 408 that announced `close` arrived while nothing of the
+    /// request was acknowledged, and the peer then refused the request.
+    RefusedBeforeReceipt,
+    /// G3: the server refused the request under its contract.
+    Refused,
+    /// G3: 421, which by RFC 9110 15.5.20 permits a resend on another
+    /// connection whatever the method.
+    Misdirected,
+    /// G4: a reset under a contract by which a reset means *not taken up*.
+    ResetPromised,
+    /// G4: a FIN before the whole request was acknowledged, under a contract
+    /// by which only whole requests are taken up.
+    FinPromised,
+}
+
+impl Proof {
+    /// Returns the id of the ground that this proof belongs to.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::NotConnected(_) | Self::HandedBack(_) | Self::NothingWritten => "G1",
+            Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => "G2",
+            Self::RefusedBeforeReceipt | Self::Refused | Self::Misdirected => "G3",
+            Self::ResetPromised | Self::FinPromised => "G4",
+        }
+    }
+
+    /// Explains the proof in one sentence and names its rule.
+    pub fn explain(&self) -> &'static str {
+        match self {
+            Self::NotConnected(_) => {
+                "No connection was made, so no byte of the request left this host (G1, never sent)."
+            }
+            Self::HandedBack(_) => {
+                "The connection handed the request back before its first byte was written (G1, never sent)."
+            }
+            Self::NothingWritten => "The kernel accepted no byte of the request (G1, never sent).",
+            Self::NeverReceived => {
+                "The server's FIN acknowledged nothing of the request and its TCP answered the request with a reset (G2, never received; docs/evidence.md#g2)."
+            }
+            Self::NeverReceivedClosed => {
+                "The server's FIN acknowledged nothing of the request, and this origin is stated to take up nothing after its FIN (G2 by the opt-in closed_after_fin)."
+            }
+            Self::NeverComplete => {
+                "The server's TCP refused the rest of the request, and this origin is stated to act on complete messages only (G2 by the opt-in complete_messages_only)."
+            }
+            Self::RefusedBeforeReceipt => {
+                "The server said 599 or 408 with close before any byte of the request was acknowledged and then refused the request (G3, refused)."
+            }
+            Self::Refused => {
+                "The server said under its contract that it did not take the request up (G3, refused)."
+            }
+            Self::Misdirected => {
+                "The server answered 421, which permits a resend on another connection (G3; RFC 9110 15.5.20)."
+            }
+            Self::ResetPromised => {
+                "The connection was reset, and this server promises to reset only what it did not take up (G4, promised)."
+            }
+            Self::FinPromised => {
+                "The server closed without the whole request, and it promises to take up whole requests only (G4, promised)."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(why) => write!(f, "never sent ({why})"),
+            Self::HandedBack(found) => {
+                write!(f, "never sent ({found} before the request was written)")
+            }
+            Self::NothingWritten => f.write_str("never sent (the kernel accepted none of it)"),
+            Self::NeverReceived => {
+                f.write_str("never received (FIN with none acknowledged, then refused by reset)")
+            }
+            Self::NeverReceivedClosed => f.write_str(
+                "never received (FIN with none acknowledged; origin stated to close fully)",
+            ),
+            Self::NeverComplete => f.write_str(
+                "never received whole (FIN with part acknowledged, then refused by reset)",
+            ),
+            Self::RefusedBeforeReceipt => {
+                f.write_str("refused before it was received (599 or 408 with close)")
+            }
+            Self::Refused => f.write_str("refused under the server's contract"),
+            Self::Misdirected => f.write_str("refused as misdirected (421)"),
+            Self::ResetPromised => {
+                f.write_str("reset, under a contract that resets only what was not taken up")
+            }
+            Self::FinPromised => f.write_str(
+                "closed without the whole request, under a contract to take up whole requests only",
+            ),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! All attempts of one call so far, and whether another may follow.
+
+use super::evidence::Evidence;
+use super::fate::{Fate, Proof};
+use super::policy::{
+    BodyState, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
+};
+use super::verdict::{Ground, Refusal, Verdict};
+
+/// The fates of all attempts of one call so far, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    fates: Vec<Fate>,
+}
+
+impl History {
+    /// Returns the history of a call that has not been attempted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an attempt that had this fate.
+    pub fn push(&mut self, fate: Fate) {
+        self.fates.push(fate);
+    }
+
+    /// Returns the fate of the last attempt.
+    pub fn last(&self) -> Option<Fate> {
+        self.fates.last().copied()
+    }
+
+    /// Returns the fate of the call: the weakest of its attempts' fates.
+    pub fn fate(&self) -> Option<Fate> {
+        self.fates.iter().copied().reduce(Fate::weaker)
+    }
+
+    /// Returns the fates, oldest first.
+    pub fn fates(&self) -> &[Fate] {
+        &self.fates
+    }
+
+    fn count(&self, counts: impl Fn(&Fate) -> bool) -> u32 {
+        u32::try_from(self.fates.iter().filter(|fate| counts(fate)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Attempts that may have been applied.
+    fn unproven(&self) -> u32 {
+        self.count(|fate| !fate.is_not_applied())
+    }
+
+    /// Attempts that were sent and proven unapplied: connects that failed and
+    /// hand-backs do not count.
+    fn proven(&self) -> u32 {
+        self.count(|fate| fate.is_not_applied() && !is_unsent(fate))
+    }
+
+    fn hand_backs(&self) -> u32 {
+        self.count(|fate| matches!(fate, Fate::NotApplied(Proof::HandedBack(_))))
+    }
+
+    fn misdirections(&self) -> u32 {
+        self.count(|fate| matches!(fate, Fate::NotApplied(Proof::Misdirected)))
+    }
+}
+
+impl FromIterator<Fate> for History {
+    fn from_iter<I: IntoIterator<Item = Fate>>(fates: I) -> Self {
+        Self { fates: fates.into_iter().collect() }
+    }
+}
+
+/// Decides whether a request whose attempts are `history` may be sent again.
+///
+/// A resend needs a ground for **every** earlier attempt, and the verdict names
+/// the weakest of them. Safety is judged first: a refusal for want of a ground
+/// comes before one for want of a body, attempts or time.
+pub fn decide(history: &History, request: &RequestFacts, policy: &Policy) -> Verdict {
+    let opinion = request.opinion(history, policy);
+    if let Opinion::Forbidden(reason) = opinion {
+        return Verdict::Refuse(Refusal::Forbidden(reason));
+    }
+    let mut weakest = None;
+    for fate in history.fates() {
+        match ground(fate, request, policy, opinion) {
+            Ok(ground) => weakest = Some(weakest.map_or(ground, |other| weaker(other, ground))),
+            Err(refusal) => return Verdict::Refuse(refusal),
+        }
+    }
+    let Some(ground) = weakest else {
+        return Verdict::Refuse(Refusal::Attempts(0));
+    };
+    match hindrance(history, request, policy, ground) {
+        Some(refusal) => Verdict::Refuse(refusal),
+        None => Verdict::Resend(ground),
+    }
+}
+
+/// Returns the strongest ground to repeat an attempt that had this fate.
+fn ground(
+    fate: &Fate,
+    request: &RequestFacts,
+    policy: &Policy,
+    opinion: Opinion,
+) -> Result<Ground, Refusal> {
+    let refusal = match fate {
+        Fate::NotApplied(proof) if may_resend_proven(*proof, request, policy.role) => {
+            return Ok(Ground::Proven(*proof));
+        }
+        Fate::NotApplied(_) => Refusal::Proxy,
+        Fate::Unknown(doubt) => Refusal::Doubt(*doubt),
+        Fate::ResponseLost => Refusal::ResponseLost,
+        Fate::Completed => Refusal::Answered,
+    };
+    repeat(request, policy.role, opinion).ok_or(refusal)
+}
+
+/// Returns the ground to repeat a request that may have been applied.
+fn repeat(request: &RequestFacts, role: Role, opinion: Opinion) -> Option<Ground> {
+    let is_idempotent = request.semantics != Semantics::NotIdempotent;
+    if role == Role::Proxy && !is_idempotent {
+        return None;
+    }
+    match (request.deduplication, opinion) {
+        (Deduplication::Keyed, _) => Some(Ground::Deduplicated),
+        (Deduplication::None, _) if is_idempotent => Some(Ground::Idempotent),
+        (Deduplication::None, Opinion::Resend(reason)) => Some(Ground::CallerSays(reason)),
+        (Deduplication::None, Opinion::None | Opinion::Forbidden(_)) => None,
+    }
+}
+
+fn may_resend_proven(proof: Proof, request: &RequestFacts, role: Role) -> bool {
+    match role {
+        Role::Client | Role::ProxyWithAllGrounds => true,
+        Role::Proxy => proof.id() == "G1" || request.semantics != Semantics::NotIdempotent,
+    }
+}
+
+/// Returns what else than safety speaks against a resend.
+fn hindrance(
+    history: &History,
+    request: &RequestFacts,
+    policy: &Policy,
+    ground: Ground,
+) -> Option<Refusal> {
+    match request.body {
+        BodyState::Failed => return Some(Refusal::BodyFailed),
+        BodyState::Gone => return Some(Refusal::BodyNotReplayable),
+        BodyState::Replayable => {}
+    }
+    let limit = match ground {
+        Ground::Proven(_) => u32::MAX,
+        Ground::Idempotent => policy.max_idempotent_attempts,
+        Ground::Deduplicated | Ground::CallerSays(_) => policy.max_attempts,
+    };
+    if history.unproven() >= limit {
+        return Some(Refusal::Attempts(limit));
+    }
+    if history.proven() > policy.max_proven_resends {
+        return Some(Refusal::Attempts(policy.max_proven_resends.saturating_add(1)));
+    }
+    if history.hand_backs() > policy.max_hand_backs {
+        return Some(Refusal::Attempts(policy.max_hand_backs));
+    }
+    if history.misdirections() > 1 {
+        return Some(Refusal::Attempts(2));
+    }
+    match request.time {
+        Time::Over => Some(Refusal::Deadline),
+        Time::Left => None,
+    }
+}
+
+fn weaker(one: Ground, other: Ground) -> Ground {
+    if other.id() > one.id() { other } else { one }
+}
+
+fn is_unsent(fate: &Fate) -> bool {
+    matches!(fate, Fate::NotApplied(Proof::HandedBack(_) | Proof::NotConnected(_)))
+}
+
+/// Returns whether an attempt counts against any limit of attempts: failed
+/// connects and hand-backs do not.
+pub fn counts_as_attempt(evidence: &Evidence) -> bool {
+    use super::evidence::HandOff;
+    !matches!(evidence.hand_off, HandOff::NotConnected(_) | HandOff::HandedBack(_))
+}

@@ -1,0 +1,320 @@
+//! The kernel rule (G2) as functions over snapshots.
+//!
+//! A FIN carries, like every segment, the acknowledgement of all that the
+//! peer's TCP had received when it left, and an application can only have read
+//! what was received. A FIN that acknowledges nothing of a request therefore
+//! left before the application had read any of it. What happens to the bytes
+//! *after* the FIN is settled by the peer's TCP: a reset refuses them, an
+//! acknowledgement takes them. The argument in full is in `docs/evidence.md`.
+//!
+//! The steps are those of the rule: [`calibrate`] once per connection (A),
+//! [`look`] before each request (B), and on failure [`at_end`], then
+//! [`settle`] until it answers, then [`closed`] (C).
+
+use std::fmt;
+use std::time::Duration;
+
+use super::contract::Contract;
+use super::doubt::Unavailable;
+use super::evidence::{Acked, Kernel, Settled};
+
+/// One reading of the kernel's counters for a TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The connection's state.
+    pub state: TcpState,
+    /// Octets acknowledged by the peer, our SYN (and FIN) counted as one each.
+    pub bytes_acked: u64,
+    /// Octets received in order, the peer's FIN counted as one.
+    pub bytes_received: u64,
+    /// Payload octets sent, retransmissions included.
+    pub bytes_sent: u64,
+    /// Payload octets retransmitted.
+    pub bytes_retrans: u64,
+    /// Octets written but not yet sent once.
+    pub notsent: u64,
+    /// The retransmission timeout.
+    pub rto: Duration,
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
+}
+
+impl Snapshot {
+    /// Returns the snapshot of a connection of which nothing but its state is
+    /// known, all counters zero.
+    pub fn new(state: TcpState) -> Self {
+        Self {
+            state,
+            bytes_acked: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            bytes_retrans: 0,
+            notsent: 0,
+            rto: Duration::ZERO,
+            rtt: Duration::ZERO,
+        }
+    }
+
+    /// Returns whether TCP sent or holds exactly the `written` octets that the
+    /// socket accepted, no more and no less.
+    pub fn is_conserved(&self, written: u64) -> bool {
+        self.bytes_sent
+            .checked_sub(self.bytes_retrans)
+            .and_then(|once| once.checked_add(self.notsent))
+            == Some(written)
+    }
+}
+
+/// The state of a TCP connection, as far as the rule tells states apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TcpState {
+    /// Open in both directions.
+    Established,
+    /// Over: reset, timed out or destroyed.
+    Close,
+    /// Any other state, by Linux's number.
+    Other(u8),
+}
+
+impl TcpState {
+    /// Returns the state that Linux numbers so.
+    pub fn from_linux(number: u8) -> Self {
+        match number {
+            1 => Self::Established,
+            7 => Self::Close,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// An error number of the operating system, kept as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// Linux's EPIPE: with a FIN before it, the mark of a received reset.
+    pub const EPIPE: Self = Self(32);
+    /// Linux's ECONNRESET: a reset without a FIN before it.
+    pub const ECONNRESET: Self = Self(104);
+    /// Linux's ETIMEDOUT.
+    pub const ETIMEDOUT: Self = Self(110);
+    /// Linux's ECONNREFUSED.
+    pub const ECONNREFUSED: Self = Self(111);
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::EPIPE => f.write_str("EPIPE"),
+            Self::ECONNRESET => f.write_str("ECONNRESET"),
+            Self::ETIMEDOUT => f.write_str("ETIMEDOUT"),
+            Self::ECONNREFUSED => f.write_str("ECONNREFUSED"),
+            Self(number) => write!(f, "errno {number}"),
+        }
+    }
+}
+
+/// What our side counted for one exchange, with the connection drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exchange {
+    /// One (our SYN) plus the octets written before the request's first.
+    pub base: u64,
+    /// Octets the kernel accepted since the connect.
+    pub written: u64,
+    /// Octets read since the connect.
+    pub read: u64,
+}
+
+impl Exchange {
+    /// Returns the counts of an exchange.
+    pub fn new(base: u64, written: u64, read: u64) -> Self {
+        Self { base, written, read }
+    }
+
+    /// Returns how many octets of the request the kernel accepted.
+    pub fn length(&self) -> u64 {
+        (self.written + 1).saturating_sub(self.base)
+    }
+
+    /// Returns how many octets of the request the snapshot has acknowledged.
+    pub fn acked_octets(&self, snapshot: &Snapshot) -> u64 {
+        snapshot.bytes_acked.saturating_sub(self.base).min(self.length())
+    }
+
+    /// Returns how much of the request the snapshot has acknowledged.
+    pub fn acked(&self, snapshot: &Snapshot) -> Acked {
+        match snapshot.bytes_acked.saturating_sub(self.base) {
+            0 => Acked::None,
+            octets if octets < self.length() => Acked::Part,
+            _ => Acked::All,
+        }
+    }
+}
+
+/// How the drain of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "the three ways in which a non-blocking read ends")]
+pub enum LastRead {
+    /// The read returned no octets: an end, though not always a FIN.
+    End,
+    /// The read failed.
+    Failed,
+    /// Nothing to read, and no end.
+    WouldBlock,
+}
+
+/// The next step after a failed exchange was drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[allow(clippy::exhaustive_enums, reason = "a step machine: every driver must handle each step")]
+pub enum Step {
+    /// The evidence is complete.
+    Done(Kernel),
+    /// A FIN came: wait for the peer TCP's answer with [`settle`].
+    Settle(Fin),
+    /// The socket closed: [`closed`] needs the first errno seen on it.
+    Closed(Fin, Snapshot),
+    /// Nothing yet: look again later, at the latest at the deadline.
+    Wait,
+}
+
+/// A FIN and what it acknowledged, while the request's fate settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fin {
+    acked: Acked,
+    bytes_acked: u64,
+}
+
+impl Fin {
+    /// Returns how much of the request the FIN acknowledged.
+    pub fn acked(&self) -> Acked {
+        self.acked
+    }
+}
+
+/// Step A: checks the counters of a connection that was just made.
+///
+/// # Errors
+///
+/// [`Unavailable::Uncalibrated`] if they are not those of a fresh connection.
+pub fn calibrate(snapshot: &Snapshot) -> Result<(), Unavailable> {
+    let fresh = snapshot.state == TcpState::Established
+        && snapshot.bytes_acked == 1
+        && snapshot.bytes_sent == 0
+        && snapshot.notsent == 0;
+    if fresh { Ok(()) } else { Err(Unavailable::Uncalibrated) }
+}
+
+/// What the look found in the counters of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[allow(clippy::exhaustive_enums, reason = "write or do not write")]
+pub enum Look {
+    /// Something came or ended that our side has not read: do not write.
+    Stale,
+    /// Clear to write; and whether the counters may speak of this request.
+    Clear(Result<(), Unavailable>),
+}
+
+/// Step B: the look, before any byte of a request is written.
+pub fn look(written: u64, read: u64, snapshot: &Snapshot) -> Look {
+    if snapshot.state != TcpState::Established || snapshot.bytes_received > read {
+        return Look::Stale;
+    }
+    let sound = snapshot.is_conserved(written)
+        && snapshot.bytes_received == read
+        && snapshot.bytes_acked <= written + 1;
+    Look::Clear(if sound { Ok(()) } else { Err(Unavailable::NotConserved) })
+}
+
+/// Returns whether bytes that arrive now cannot answer the request, since
+/// none of it is acknowledged: the guard at an answer's first byte.
+pub fn is_stray(exchange: &Exchange, snapshot: &Snapshot) -> bool {
+    snapshot.is_conserved(exchange.written) && exchange.acked(snapshot) == Acked::None
+}
+
+/// Steps C2 to C5: judges a failed exchange after its connection was drained.
+///
+/// `errno` is the first error number seen on the socket, if there was one.
+pub fn at_end(
+    exchange: &Exchange,
+    last: LastRead,
+    snapshot: &Snapshot,
+    errno: Option<Errno>,
+) -> Step {
+    if last == LastRead::WouldBlock {
+        return Step::Done(Kernel::StillOpen);
+    }
+    if !snapshot.is_conserved(exchange.written) {
+        return Step::Done(Kernel::Bypassed);
+    }
+    let acked = exchange.acked(snapshot);
+    let is_fin = last == LastRead::End && snapshot.bytes_received == exchange.read + 1;
+    if !is_fin {
+        return Step::Done(match errno {
+            Some(Errno::ECONNRESET) => Kernel::Reset(acked),
+            other => Kernel::NoFin(acked, other),
+        });
+    }
+    let fin = Fin { acked, bytes_acked: snapshot.bytes_acked };
+    match snapshot.state {
+        TcpState::Close => Step::Closed(fin, *snapshot),
+        TcpState::Established | TcpState::Other(_) => Step::Settle(fin),
+    }
+}
+
+/// Step C6: one look while the request's fate settles after a FIN.
+pub fn settle(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot) -> Step {
+    if snapshot.bytes_acked > fin.bytes_acked {
+        return Step::Done(Kernel::Fin(fin.acked, Settled::AckedAfterFin));
+    }
+    if !snapshot.is_conserved(exchange.written) {
+        return Step::Done(Kernel::Bypassed);
+    }
+    match snapshot.state {
+        TcpState::Close => Step::Closed(*fin, *snapshot),
+        TcpState::Established | TcpState::Other(_) => Step::Wait,
+    }
+}
+
+/// Step C6, end: judges a socket that closed after a FIN by the first errno
+/// seen on it. Only EPIPE is the peer's reset; a timer gives other numbers.
+pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option<Errno>) -> Kernel {
+    match settle(exchange, fin, snapshot) {
+        Step::Done(kernel) => kernel,
+        Step::Settle(_) | Step::Wait => Kernel::StillOpen,
+        Step::Closed(..) => Kernel::Fin(
+            fin.acked,
+            match errno {
+                Some(Errno::EPIPE) => Settled::Refused,
+                other => Settled::Local(other),
+            },
+        ),
+    }
+}
+
+/// Returns whether the answer to the bytes after a FIN can still decide the
+/// fate, so that it is worth waiting for.
+pub fn is_worth_settling(fin: &Fin, contract: &Contract) -> bool {
+    match fin.acked {
+        Acked::None => contract.closed_after_fin.is_none(),
+        Acked::Part => contract.complete_messages_only.is_some(),
+        Acked::All => false,
+    }
+}
+
+/// Returns how long to wait for the peer TCP's answer after a FIN.
+///
+/// Long enough for two retransmissions of what it must answer:
+/// `3 * rto + 2 * rtt + 50 ms`, at least 100 ms and at most 2 s.
+pub fn settle_limit(snapshot: &Snapshot) -> Duration {
+    let wanted = snapshot
+        .rto
+        .saturating_mul(3)
+        .saturating_add(snapshot.rtt.saturating_mul(2))
+        .saturating_add(Duration::from_millis(50));
+    wanted.clamp(Duration::from_millis(100), Duration::from_secs(2))
+}

@@ -1,0 +1,214 @@
+//! The bookkeeping of one connection: octets, phase, first errno.
+
+use super::doubt::Unavailable;
+use super::evidence::Finding;
+use super::kernel::{self, Errno, Exchange, Look, Snapshot};
+
+/// What our side counted on one connection, and where its exchange stands.
+///
+/// Pure: whoever owns the socket reports what it did (`on_*`), and asks.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    written: u64,
+    read: u64,
+    errno: Option<Errno>,
+    calibration: Result<(), Unavailable>,
+    phase: Phase,
+    found: Option<Finding>,
+    base: u64,
+    read_base: u64,
+    check: Result<(), Unavailable>,
+    reply: Reply,
+}
+
+/// Where the exchange on a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// No request is on the connection.
+    Idle,
+    /// A request is about to be handed over; nothing of it is written.
+    Armed,
+    /// At least one octet of the request is written.
+    Sent,
+    /// The exchange failed and its evidence is being taken; nobody else may
+    /// read or write.
+    TakenOver,
+    /// An upgrade: the connection no longer speaks HTTP.
+    Released,
+}
+
+/// What the octets read during an exchange are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reply {
+    /// None was read.
+    Nothing,
+    /// The first came while none of the request was acknowledged.
+    Stray,
+    /// They may be the answer.
+    Answer,
+}
+
+impl Ledger {
+    /// Returns the ledger of a connection that was just made, with the result
+    /// of its calibration (step A of the rule).
+    pub fn new(calibration: Result<(), Unavailable>) -> Self {
+        Self {
+            written: 0,
+            read: 0,
+            errno: None,
+            calibration,
+            phase: Phase::Idle,
+            found: None,
+            base: 1,
+            read_base: 0,
+            check: Err(Unavailable::NotExamined),
+            reply: Reply::Nothing,
+        }
+    }
+
+    /// Starts an exchange: all octets written from here on are the request's.
+    ///
+    /// Does nothing on a connection that was taken over or released.
+    pub fn arm(&mut self) {
+        if matches!(self.phase, Phase::TakenOver | Phase::Released) {
+            return;
+        }
+        self.phase = Phase::Armed;
+        self.base = self.written + 1;
+        self.read_base = self.read;
+        self.check = Err(Unavailable::NotExamined);
+        self.reply = Reply::Nothing;
+    }
+
+    /// Ends an exchange whose answer was read to its end.
+    pub fn resolve(&mut self) {
+        if matches!(self.phase, Phase::Armed | Phase::Sent) {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// Ends the connection's life as HTTP, for an upgrade.
+    pub fn release(&mut self) {
+        if self.phase != Phase::TakenOver {
+            self.phase = Phase::Released;
+        }
+    }
+
+    /// Takes the connection over from whoever reads and writes it.
+    pub fn take_over(&mut self) {
+        self.phase = Phase::TakenOver;
+    }
+
+    /// Judges the counters before a request is written (step B of the rule).
+    pub fn on_look(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Look {
+        let look = match snapshot {
+            Ok(snapshot) => kernel::look(self.written, self.read, &snapshot),
+            Err(why) => Look::Clear(Err(why)),
+        };
+        if let Look::Clear(counters) = look {
+            self.check = self.calibration.and(counters);
+        }
+        look
+    }
+
+    /// Notes that the kernel accepted `octets`.
+    pub fn on_written(&mut self, octets: usize) {
+        self.written += octets as u64;
+        if self.phase == Phase::Armed && octets > 0 {
+            self.phase = Phase::Sent;
+        }
+    }
+
+    /// Notes that `octets` were read. Returns whether they are the first to
+    /// arrive after the request was written, so that [`on_reply`] must judge
+    /// them before anybody takes them for an answer.
+    ///
+    /// [`on_reply`]: Self::on_reply
+    #[must_use]
+    pub fn on_read(&mut self, octets: usize) -> bool {
+        self.read += octets as u64;
+        match self.phase {
+            Phase::Idle | Phase::Armed if octets > 0 => {
+                self.found.get_or_insert(Finding::Stray);
+                false
+            }
+            Phase::Sent | Phase::TakenOver => {
+                octets > 0 && self.reply == Reply::Nothing && self.is_written()
+            }
+            Phase::Idle | Phase::Armed | Phase::Released => false,
+        }
+    }
+
+    /// Judges the first octets read after the request was written.
+    pub fn on_reply(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Reply {
+        let stray = match (self.check, snapshot) {
+            (Ok(()), Ok(snapshot)) => kernel::is_stray(&self.exchange(), &snapshot),
+            _ => false,
+        };
+        self.reply = if stray { Reply::Stray } else { Reply::Answer };
+        self.reply
+    }
+
+    /// Notes an end of the stream.
+    pub fn on_end(&mut self) {
+        if matches!(self.phase, Phase::Idle | Phase::Armed) {
+            self.found.get_or_insert(Finding::Fin);
+        }
+    }
+
+    /// Notes an error; the first number is kept.
+    pub fn on_error(&mut self, errno: Option<Errno>) {
+        if self.errno.is_none() {
+            self.errno = errno;
+        }
+        if matches!(self.phase, Phase::Idle | Phase::Armed) {
+            self.found.get_or_insert(Finding::Reset);
+        }
+    }
+
+    /// Returns where the exchange stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns what was found on the connection while no request was on it.
+    pub fn found(&self) -> Option<Finding> {
+        self.found
+    }
+
+    /// Returns the first error number seen.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+
+    /// Returns whether the kernel accepted any octet of the current request.
+    pub fn is_written(&self) -> bool {
+        self.written + 1 > self.base
+    }
+
+    /// Returns whether the counters may speak of the current request.
+    ///
+    /// # Errors
+    ///
+    /// Why they may not.
+    pub fn check(&self) -> Result<(), Unavailable> {
+        self.check
+    }
+
+    /// Returns what the octets read during the exchange are.
+    pub fn reply(&self) -> Reply {
+        self.reply
+    }
+
+    /// Returns the counts of the current exchange.
+    pub fn exchange(&self) -> Exchange {
+        Exchange::new(self.base, self.written, self.read)
+    }
+
+    /// Returns the octets read during the current exchange.
+    pub fn exchange_read(&self) -> u64 {
+        self.read - self.read_base
+    }
+}

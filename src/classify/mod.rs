@@ -1,0 +1,133 @@
+//! The pure core: evidence in, fate and verdict out.
+//!
+//! Nothing here reads a clock or a socket, waits, logs or knows a runtime; the
+//! only types from outside the standard library are `http`'s. Two functions
+//! decide everything:
+//!
+//! - [`classify`] says what became of *one attempt* ([`Fate`]), from what its
+//!   connection saw ([`Evidence`]) and what the server promised ([`Contract`]).
+//!   It knows nothing of methods.
+//! - [`decide`] says whether the *request* may be sent again ([`Verdict`]),
+//!   from the fates of all its attempts ([`History`]), what is known of the
+//!   request ([`RequestFacts`]) and what the user wants ([`Policy`]).
+//!
+//! **Within one call, no request is sent twice unless a [`Ground`] for every
+//! earlier attempt says why that is safe.** What is not known is
+//! [`Fate::Unknown`], never *not applied*.
+//!
+//! The whole of [`classify`] is a table, checked in as
+//! `tests/verdict_table.txt` and compared in a test.
+
+mod contract;
+mod doubt;
+mod early;
+mod evidence;
+mod fate;
+mod history;
+pub mod kernel;
+mod ledger;
+mod policy;
+mod verdict;
+
+pub use contract::{Contract, Source};
+pub use doubt::{Doubt, Unavailable};
+pub use early::Recogniser;
+pub use evidence::{
+    Acked, Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, Finding, HandOff, Kernel,
+    Limits, Settled,
+};
+pub use fate::{Fate, Proof};
+pub use history::{History, counts_as_attempt, decide};
+pub use kernel::{Errno, Snapshot, TcpState};
+pub use ledger::{Ledger, Phase, Reply};
+pub use policy::{
+    BodyState, Classifier, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
+};
+pub use verdict::{Ground, Refusal, Verdict};
+
+/// Says what became of one attempt at the server, as far as its evidence
+/// proves.
+///
+/// Fails closed: whatever is not proven is [`Fate::Unknown`] with the doubt
+/// that names the missing proof.
+pub fn classify(evidence: &Evidence, contract: &Contract) -> Fate {
+    match evidence.hand_off {
+        HandOff::Unrecorded => Fate::Unknown(Doubt::NoEvidence),
+        HandOff::NotConnected(why) => Fate::NotApplied(Proof::NotConnected(why)),
+        HandOff::HandedBack(found) => Fate::NotApplied(Proof::HandedBack(found)),
+        HandOff::NothingWritten => Fate::NotApplied(Proof::NothingWritten),
+        HandOff::Written => written(evidence, contract),
+    }
+}
+
+/// A request of which the kernel accepted something.
+fn written(evidence: &Evidence, contract: &Contract) -> Fate {
+    match evidence.answer {
+        Answer::Complete => Fate::Completed,
+        Answer::Misdirected => Fate::NotApplied(Proof::Misdirected),
+        Answer::Refused => Fate::NotApplied(Proof::Refused),
+        Answer::FinalHead => Fate::ResponseLost,
+        Answer::Begun => Fate::Unknown(Doubt::ResponseBegun),
+        Answer::Malformed => Fate::Unknown(Doubt::MalformedResponse),
+        Answer::Stray(early) => stray(early, evidence, contract),
+        Answer::Nothing => unanswered(evidence, contract),
+    }
+}
+
+/// A response came that cannot answer the request: it proves nothing by
+/// itself, and a 599 or 408 among such bytes only names the proof.
+fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
+    match (early, unanswered(evidence, contract)) {
+        (Early::Refusal, Fate::NotApplied(Proof::NeverReceived)) => {
+            Fate::NotApplied(Proof::RefusedBeforeReceipt)
+        }
+        (Early::Refusal | Early::Other, Fate::NotApplied(proof)) => Fate::NotApplied(proof),
+        (Early::Refusal | Early::Other, _) => Fate::Unknown(Doubt::StrayResponse),
+    }
+}
+
+/// No answer: who ended the attempt, and what does the kernel say?
+fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
+    match evidence.ended_by {
+        EndedBy::Caller => Fate::Unknown(Doubt::Cancelled),
+        EndedBy::Deadline => Fate::Unknown(Doubt::TimedOut),
+        EndedBy::Runtime => Fate::Unknown(Doubt::RuntimeEnded),
+        EndedBy::Connection | EndedBy::RequestBody => match evidence.kernel {
+            Kernel::Unavailable(why) => Fate::Unknown(Doubt::Unavailable(why)),
+            Kernel::Bypassed => Fate::Unknown(Doubt::Bypassed),
+            Kernel::StillOpen => Fate::Unknown(Doubt::StillOpen),
+            Kernel::Reset(acked) => reset(acked, evidence.limits, contract),
+            Kernel::NoFin(acked, errno) => Fate::Unknown(Doubt::NoFin(acked, errno)),
+            Kernel::Fin(acked, settled) => fin(acked, settled, contract),
+        },
+    }
+}
+
+/// A reset proves nothing, unless the server promised to reset only what it
+/// did not take up (G4).
+fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
+    match (contract.reset_before_take_up, limits) {
+        (Some(_), Limits::Kept) => Fate::NotApplied(Proof::ResetPromised),
+        (Some(_), Limits::Unchecked | Limits::Exceeded) | (None, _) => {
+            Fate::Unknown(Doubt::Reset(acked))
+        }
+    }
+}
+
+/// A FIN: what did it acknowledge, and what followed (G2)?
+fn fin(acked: Acked, settled: Settled, contract: &Contract) -> Fate {
+    match (acked, settled) {
+        (Acked::None, Settled::Refused) => Fate::NotApplied(Proof::NeverReceived),
+        (Acked::None, _) if contract.closed_after_fin.is_some() => {
+            Fate::NotApplied(Proof::NeverReceivedClosed)
+        }
+        (Acked::None, Settled::AckedAfterFin) => Fate::Unknown(Doubt::AcknowledgedAfterFin),
+        (Acked::None, Settled::Local(errno)) => Fate::Unknown(Doubt::NotByReset(errno)),
+        (Acked::None, Settled::Unsettled | Settled::NotAwaited) => Fate::Unknown(Doubt::Unsettled),
+        (Acked::Part, Settled::Refused) if contract.complete_messages_only.is_some() => {
+            Fate::NotApplied(Proof::NeverComplete)
+        }
+        (Acked::Part, _) => Fate::Unknown(Doubt::PartlyAcknowledged),
+        (Acked::All, _) => Fate::Unknown(Doubt::Acknowledged),
+    }
+}

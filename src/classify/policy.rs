@@ -1,0 +1,305 @@
+//! What the user decides: roles, limits, and their own classifiers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fate::Fate;
+use super::history::History;
+
+/// What the user decides about resending.
+///
+/// The default is safe to paste: proven requests are resent, idempotent ones
+/// once, everything else is reported with its doubt.
+#[derive(Clone)]
+#[must_use]
+pub struct Policy {
+    pub(crate) role: Role,
+    pub(crate) max_attempts: u32,
+    pub(crate) max_idempotent_attempts: u32,
+    pub(crate) max_proven_resends: u32,
+    pub(crate) max_hand_backs: u32,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) connect_patience: Duration,
+    pub(crate) deduplicates: bool,
+    pub(crate) classifier: Option<Arc<dyn Classifier>>,
+}
+
+impl Policy {
+    /// Returns the default policy.
+    pub fn new() -> Self {
+        Self {
+            role: Role::Client,
+            max_attempts: 3,
+            max_idempotent_attempts: 2,
+            max_proven_resends: 16,
+            max_hand_backs: 32,
+            deadline: Some(Duration::from_secs(30)),
+            attempt_timeout: None,
+            connect_patience: Duration::from_secs(10),
+            deduplicates: false,
+            classifier: None,
+        }
+    }
+
+    /// Sets for whom requests are sent. The default is [`Role::Client`].
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// Sets how many attempts there may be in all when a resend may repeat
+    /// work (G5, G6, G7). The default is 3; 0 counts as 1.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// Sets how many attempts there may be in all when idempotence alone is
+    /// the ground (G6). The default is 2, one automatic resend, as RFC 9110
+    /// 9.2.2 advises; 0 counts as 1.
+    pub fn max_idempotent_attempts(mut self, attempts: u32) -> Self {
+        self.max_idempotent_attempts = attempts.max(1);
+        self
+    }
+
+    /// Sets how many resends there may be after a proof (G1 to G4) that the
+    /// request was not applied. Hand-backs and failed connects do not count.
+    /// The default is 16.
+    pub fn max_proven_resends(mut self, resends: u32) -> Self {
+        self.max_proven_resends = resends;
+        self
+    }
+
+    /// Sets how often a connection may hand the request back. The default is 32.
+    pub fn max_hand_backs(mut self, hand_backs: u32) -> Self {
+        self.max_hand_backs = hand_backs;
+        self
+    }
+
+    /// Sets the deadline over all attempts. The default is 30 seconds.
+    ///
+    /// It ends with the response's head; reading the body is not bounded by it.
+    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.deadline = deadline.into();
+        self
+    }
+
+    /// Sets how long one attempt may take until the response's head. There is
+    /// none by default.
+    ///
+    /// An attempt that times out after a byte reached the kernel is *unknown*.
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.attempt_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how long failed connects are repeated. The default is 10 seconds;
+    /// the deadline bounds it too.
+    pub fn connect_patience(mut self, patience: Duration) -> Self {
+        self.connect_patience = patience;
+        self
+    }
+
+    /// States that the origins behind this policy deduplicate requests by
+    /// their `Idempotency-Key`, durably and for as long as the deadline lasts
+    /// (G5). Requests without the field gain nothing by it.
+    ///
+    /// A wrong statement doubles requests.
+    pub fn origins_deduplicate(mut self) -> Self {
+        self.deduplicates = true;
+        self
+    }
+
+    /// Sets a classifier of the user's own.
+    pub fn classifier(mut self, classifier: impl Classifier) -> Self {
+        self.classifier = Some(Arc::new(classifier));
+        self
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("role", &self.role)
+            .field("max_attempts", &self.max_attempts)
+            .field("max_idempotent_attempts", &self.max_idempotent_attempts)
+            .field("max_proven_resends", &self.max_proven_resends)
+            .field("max_hand_backs", &self.max_hand_backs)
+            .field("deadline", &self.deadline)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("connect_patience", &self.connect_patience)
+            .field("deduplicates", &self.deduplicates)
+            .finish_non_exhaustive()
+    }
+}
+
+/// For whom requests are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// For this program itself.
+    #[default]
+    Client,
+    /// For somebody else: RFC 9110 9.2.2 forbids a proxy to resend a
+    /// non-idempotent request automatically, so only G1 (it was never sent,
+    /// hence this is no resend) is a ground for one.
+    Proxy,
+    /// For somebody else, with the grounds of a client by explicit choice.
+    ProxyWithAllGrounds,
+}
+
+/// A user's own view of a failed request.
+///
+/// A classifier narrows what the evidence allows ([`Opinion::Forbidden`]), or
+/// gives the caller's word where no other ground holds ([`Opinion::Resend`],
+/// G7, the weakest ground).
+pub trait Classifier: Send + Sync + 'static {
+    /// Returns the opinion on a request whose last attempt had this fate.
+    fn opinion(&self, fate: &Fate, request: &RequestFacts) -> Opinion;
+}
+
+impl<F> Classifier for F
+where
+    F: Fn(&Fate, &RequestFacts) -> Opinion + Send + Sync + 'static,
+{
+    fn opinion(&self, fate: &Fate, request: &RequestFacts) -> Opinion {
+        self(fate, request)
+    }
+}
+
+/// What a user's classifier says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "three values: no opinion, resend, forbidden")]
+pub enum Opinion {
+    /// Nothing; the evidence decides.
+    None,
+    /// Send it again, for this reason (G7).
+    Resend(&'static str),
+    /// Do not, for this reason. Wins over every ground.
+    Forbidden(&'static str),
+}
+
+/// What is known of a request, apart from what became of its attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct RequestFacts {
+    /// Whether sending it twice has the effect of sending it once.
+    pub semantics: Semantics,
+    /// Whether the origin recognises a second copy.
+    pub deduplication: Deduplication,
+    /// Whether its body can be sent again.
+    pub body: BodyState,
+    /// Whether there is time for another attempt.
+    pub time: Time,
+}
+
+impl RequestFacts {
+    /// Returns the facts of a request with these semantics, a body that can be
+    /// sent again, no deduplication, and time left.
+    pub fn new(semantics: Semantics) -> Self {
+        Self {
+            semantics,
+            deduplication: Deduplication::None,
+            body: BodyState::Replayable,
+            time: Time::Left,
+        }
+    }
+
+    /// Sets whether the origin recognises a second copy.
+    #[must_use]
+    pub fn with_deduplication(mut self, deduplication: Deduplication) -> Self {
+        self.deduplication = deduplication;
+        self
+    }
+
+    /// Sets whether the body can be sent again.
+    #[must_use]
+    pub fn with_body(mut self, body: BodyState) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Sets whether there is time for another attempt.
+    #[must_use]
+    pub fn with_time(mut self, time: Time) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Asks the policy's classifier, if there is one.
+    pub(super) fn opinion(&self, history: &History, policy: &Policy) -> Opinion {
+        match (&policy.classifier, history.last()) {
+            (Some(classifier), Some(fate)) => classifier.opinion(&fate, self),
+            _ => Opinion::None,
+        }
+    }
+}
+
+/// Whether sending a request twice has the effect of sending it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Semantics {
+    /// No: POST, PATCH, CONNECT and every method not known.
+    NotIdempotent,
+    /// Yes, by its method (RFC 9110 9.2.2).
+    IdempotentMethod,
+    /// Yes, because the caller marked it so.
+    MarkedIdempotent,
+}
+
+impl Semantics {
+    /// Returns the semantics of a method (RFC 9110 9.2.2). CONNECT and
+    /// unknown methods are not idempotent.
+    pub fn of(method: &http::Method) -> Self {
+        use http::Method;
+        let idempotent = [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::TRACE,
+            Method::PUT,
+            Method::DELETE,
+        ];
+        if idempotent.contains(method) { Self::IdempotentMethod } else { Self::NotIdempotent }
+    }
+}
+
+/// Whether an origin recognises a second copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Deduplication {
+    /// No, or nobody said so.
+    None,
+    /// Yes, and every attempt carries the same key.
+    Keyed,
+}
+
+/// Whether a request's body can be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyState {
+    /// Yes.
+    Replayable,
+    /// No: it was a stream that is gone.
+    Gone,
+    /// No: it failed by itself.
+    Failed,
+}
+
+/// Whether there is time for another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "there is, or there is not")]
+pub enum Time {
+    /// Yes.
+    Left,
+    /// No.
+    Over,
+}

@@ -1,0 +1,186 @@
+//! Why a resend is safe, and why there was none.
+
+use std::fmt;
+
+use super::doubt::Doubt;
+use super::fate::Proof;
+
+/// Why a resend is safe.
+///
+/// Grounds are ordered by strength, the strongest first. Their ids, G1 to G7,
+/// are those of `docs/evidence.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+#[allow(clippy::exhaustive_enums, reason = "a new ground is a new design")]
+pub enum Ground {
+    /// G1 to G4: the request is proven not to have been applied.
+    Proven(Proof),
+    /// G5: the origin deduplicates by the idempotency key, which the first
+    /// attempt carried too.
+    Deduplicated,
+    /// G6: the request is idempotent (RFC 9110 9.2.2), by its method or by the
+    /// caller's mark.
+    Idempotent,
+    /// G7: a user's classifier says so, and this is its reason.
+    CallerSays(&'static str),
+}
+
+impl Ground {
+    /// Returns the ground's id, `"G1"` to `"G7"`.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Proven(proof) => proof.id(),
+            Self::Deduplicated => "G5",
+            Self::Idempotent => "G6",
+            Self::CallerSays(_) => "G7",
+        }
+    }
+
+    /// Returns whether a resend on this ground repeats no work at the server.
+    pub fn is_proven(&self) -> bool {
+        matches!(self, Self::Proven(_))
+    }
+
+    /// Explains the ground in one sentence and names its rule.
+    pub fn explain(&self) -> &'static str {
+        match self {
+            Self::Proven(proof) => proof.explain(),
+            Self::Deduplicated => {
+                "The origin deduplicates by the idempotency key that every attempt carries (G5, deduplicated)."
+            }
+            Self::Idempotent => {
+                "The request is idempotent, so repeating it has the effect of sending it once (G6; RFC 9110 9.2.2)."
+            }
+            Self::CallerSays(_) => {
+                "The caller's own classifier says that this request may be sent again (G7, the caller's word)."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proven(proof) => write!(f, "{} {proof}", proof.id()),
+            Self::Deduplicated => f.write_str("G5 deduplicated by its idempotency key"),
+            Self::Idempotent => f.write_str("G6 idempotent"),
+            Self::CallerSays(reason) => write!(f, "G7 the caller says: {reason}"),
+        }
+    }
+}
+
+/// Whether to send a request again, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[allow(clippy::exhaustive_enums, reason = "resend or not")]
+pub enum Verdict {
+    /// Send it again; the ground is the weakest that was needed.
+    Resend(Ground),
+    /// Do not.
+    Refuse(Refusal),
+}
+
+impl Verdict {
+    /// Returns the refusal, if it is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refuse(refusal) => Some(*refusal),
+            Self::Resend(_) => None,
+        }
+    }
+
+    /// Returns the ground, if it is a resend.
+    pub fn ground(&self) -> Option<Ground> {
+        match self {
+            Self::Resend(ground) => Some(*ground),
+            Self::Refuse(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resend(ground) => write!(f, "resend ({ground})"),
+            Self::Refuse(refusal) => write!(f, "not resent: {refusal}"),
+        }
+    }
+}
+
+/// Why there was no resend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A proof is missing, and no other ground holds for this attempt.
+    Doubt(Doubt),
+    /// A final response was begun and then lost, and no other ground holds.
+    ResponseLost,
+    /// An attempt was answered, and no ground to repeat it holds.
+    Answered,
+    /// The ground would do for a client, but a proxy may resend a
+    /// non-idempotent request only if it was never sent (RFC 9110 9.2.2).
+    Proxy,
+    /// The request's body cannot be sent again.
+    BodyNotReplayable,
+    /// The request's own body failed.
+    BodyFailed,
+    /// The limit of attempts is used up.
+    Attempts(u32),
+    /// The budget for resends is empty.
+    Budget,
+    /// The deadline over all attempts has passed, or would during the wait.
+    Deadline,
+    /// A user's classifier forbids it, and this is its reason.
+    Forbidden(&'static str),
+    /// Another resending layer above this one decides.
+    StandsDown,
+}
+
+impl Refusal {
+    /// Explains the refusal in one sentence and names its rule.
+    pub fn explain(&self) -> &'static str {
+        match self {
+            Self::Doubt(doubt) => doubt.explain(),
+            Self::ResponseLost => {
+                "The server answered and the response was lost, so the request was worked on (G5 to G7 could still allow a repeat)."
+            }
+            Self::Answered => {
+                "An attempt was answered, so the request was worked on (G5 to G7 could still allow a repeat)."
+            }
+            Self::Proxy => {
+                "A proxy must not resend a non-idempotent request that may have left it (RFC 9110 9.2.2)."
+            }
+            Self::BodyNotReplayable => "The body was a stream that is gone; see replay_streams.",
+            Self::BodyFailed => {
+                "The request's own body failed, so there is no whole request to send."
+            }
+            Self::Attempts(_) => "The limit of attempts is used up.",
+            Self::Budget => {
+                "The budget for resends is empty, which protects the server from a storm."
+            }
+            Self::Deadline => "The deadline over all attempts leaves no time for another.",
+            Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
+            Self::StandsDown => {
+                "A resending layer above this one decides, so this one stands down."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Doubt(doubt) => write!(f, "{doubt}"),
+            Self::ResponseLost => f.write_str("its response was lost"),
+            Self::Answered => f.write_str("an attempt was answered"),
+            Self::Proxy => f.write_str("a proxy may not resend it"),
+            Self::BodyNotReplayable => f.write_str("its body cannot be sent again"),
+            Self::BodyFailed => f.write_str("its own body failed"),
+            Self::Attempts(limit) => write!(f, "the limit of {limit} attempts is used up"),
+            Self::Budget => f.write_str("the resend budget is empty"),
+            Self::Deadline => f.write_str("the deadline leaves no time"),
+            Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
+            Self::StandsDown => f.write_str("a layer above decides"),
+        }
+    }
+}

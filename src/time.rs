@@ -1,0 +1,23 @@
+//! The only file that reads a clock or sleeps. Tokio's clock, so that tests
+//! can pause it.
+
+#![allow(clippy::disallowed_methods, reason = "the one place where they are allowed")]
+
+use std::time::Duration;
+
+pub(crate) use tokio::time::{Instant, Sleep, timeout_at};
+
+/// Returns the current time.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for `duration`.
+pub(crate) fn sleep(duration: Duration) -> Sleep {
+    tokio::time::sleep(duration)
+}
+
+/// Waits until `deadline`.
+pub(crate) fn sleep_until(deadline: Instant) -> Sleep {
+    tokio::time::sleep_until(deadline)
+}
