@@ -3,7 +3,9 @@
 mod attempt;
 pub mod classify;
 mod error;
+pub mod pool;
 mod time;
+mod transport;
 
 pub use attempt::{Attempt, AttemptToken, attempts};
 pub use error::{BoxError, Error};
