@@ -30,32 +30,17 @@ fn lay(config: Config) -> Option<Wire> {
 
 /// Sends `count` numbered datagrams to the server's end and returns the numbers that arrive.
 fn datagrams(wire: &Wire, count: u16) -> Vec<u16> {
-    let server = wire
-        .server()
-        .run(|| UdpSocket::bind((wire.server().address(), 9)))
-        .unwrap();
-    let client = wire
-        .client()
-        .run(|| UdpSocket::bind((wire.client().address(), 0)))
-        .unwrap();
-    server
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
+    let server = wire.server().run(|| UdpSocket::bind((wire.server().address(), 9))).unwrap();
+    let client = wire.client().run(|| UdpSocket::bind((wire.client().address(), 0))).unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     thread::scope(|scope| {
         let arrived = scope.spawn(|| {
             let mut number = [0; 2];
-            let mut next = || {
-                server
-                    .recv(&mut number)
-                    .map(|_| u16::from_be_bytes(number))
-                    .ok()
-            };
+            let mut next = || server.recv(&mut number).map(|_| u16::from_be_bytes(number)).ok();
             std::iter::from_fn(&mut next).collect()
         });
         for number in 0..count {
-            client
-                .send_to(&number.to_be_bytes(), (wire.server().address(), 9))
-                .unwrap();
+            client.send_to(&number.to_be_bytes(), (wire.server().address(), 9)).unwrap();
             thread::sleep(Duration::from_micros(100));
         }
         arrived.join().unwrap()
@@ -67,10 +52,7 @@ fn a_round_trip_takes_twice_the_delay() {
     let Some(wire) = lay(Config::default().delay(Duration::from_millis(5))) else {
         return;
     };
-    let listener = wire
-        .server()
-        .run(|| TcpListener::bind((wire.server().address(), 80)))
-        .unwrap();
+    let listener = wire.server().run(|| TcpListener::bind((wire.server().address(), 80))).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
             let (mut stream, _) = listener.accept().unwrap();
@@ -80,22 +62,13 @@ fn a_round_trip_takes_twice_the_delay() {
                 stream.write_all(&byte).unwrap();
             }
         });
-        let mut stream = wire
-            .client()
-            .run(|| TcpStream::connect((wire.server().address(), 80)))
-            .unwrap();
+        let mut stream =
+            wire.client().run(|| TcpStream::connect((wire.server().address(), 80))).unwrap();
         let mut times: Vec<_> = (0..50).map(|_| ping(&mut stream).unwrap()).collect();
         times.sort();
-        eprintln!(
-            "round trip: least {:?}, median {:?}, most {:?}",
-            times[0], times[25], times[49]
-        );
+        eprintln!("round trip: least {:?}, median {:?}, most {:?}", times[0], times[25], times[49]);
         assert!(times[0] >= Duration::from_millis(10));
-        assert!(
-            times[25] < Duration::from_millis(12),
-            "median {:?}",
-            times[25]
-        );
+        assert!(times[25] < Duration::from_millis(12), "median {:?}", times[25]);
     });
 }
 
@@ -114,11 +87,7 @@ fn a_seed_loses_the_same_packets_again() {
     let counts = first.counts(Way::ToServer);
     assert_eq!((counts.sent, counts.overflowed), (500, 0));
     assert_eq!(counts.delivered as usize, arrived.len());
-    assert!(
-        (70..130).contains(&counts.lost),
-        "lost {} of 500 at 20 %",
-        counts.lost
-    );
+    assert!((70..130).contains(&counts.lost), "lost {} of 500 at 20 %", counts.lost);
     assert_eq!(datagrams(&lay(config).unwrap(), 500), arrived);
     assert_ne!(datagrams(&lay(config.seed(8)).unwrap(), 500), arrived);
 }
@@ -150,11 +119,7 @@ fn a_child_process_lives_where_it_was_spawned() {
     };
     let devices = wire
         .client()
-        .run(|| {
-            std::process::Command::new("cat")
-                .arg("/proc/net/dev")
-                .output()
-        })
+        .run(|| std::process::Command::new("cat").arg("/proc/net/dev").output())
         .unwrap();
     assert!(String::from_utf8_lossy(&devices.stdout).contains("wire:"));
 }

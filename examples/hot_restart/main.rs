@@ -10,10 +10,7 @@
 //!
 //! Where it may (as root), it puts a wire with a delay between client and
 //! server, so that closes and requests cross on the way as they do in a network.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the demonstration measures in real time"
-)]
+#![allow(clippy::disallowed_methods, reason = "the demonstration measures in real time")]
 
 #[cfg(target_os = "linux")]
 mod demo;

@@ -85,9 +85,7 @@ pub(super) enum Mode {
 impl Mode {
     const ALL: [Self; 8] = {
         use Mode::*;
-        [
-            Idle, Graceful, Sigkill, Mixed, HalfClose, Reset, Late599, Stray,
-        ]
+        [Idle, Graceful, Sigkill, Mixed, HalfClose, Reset, Late599, Stray]
     };
 
     pub(super) fn name(self) -> &'static str {
@@ -156,11 +154,7 @@ impl Args {
                 vec![Mode::Idle, Mode::Graceful, Mode::Sigkill]
             };
         }
-        match self
-            .modes
-            .iter()
-            .find(|mode| mode.is_hostile() != self.hostile)
-        {
+        match self.modes.iter().find(|mode| mode.is_hostile() != self.hostile) {
             Some(mode) if self.hostile => {
                 Err(format!("--mode {} is not one of a hostile server", mode.name()).into())
             }

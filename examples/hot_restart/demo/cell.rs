@@ -36,29 +36,16 @@ impl Cell<'_> {
                 watch.show();
                 thread::sleep(Duration::from_millis(50));
             }
-            let calls = load
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let calls = load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             thread::sleep(self.road.quiet_after()); // a late copy of a request would be recorded now
             io::Result::Ok((supervisor.stop()?, calls))
         })?;
-        Ok(Tally::new(
-            self.kind,
-            self.mode,
-            restarts,
-            &calls,
-            &self.ledger.read()?,
-        ))
+        Ok(Tally::new(self.kind, self.mode, restarts, &calls, &self.ledger.read()?))
     }
 
     fn orders(&self) -> Orders {
         let Args { handler, seed, .. } = *self.args;
-        Orders {
-            mode: self.mode,
-            address: self.road.server_address(),
-            handler,
-            seed,
-        }
+        Orders { mode: self.mode, address: self.road.server_address(), handler, seed }
     }
 
     /// Runs on a thread of its own, which it moves to the client's end.

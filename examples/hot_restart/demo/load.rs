@@ -56,23 +56,17 @@ async fn work(
             return calls;
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let uri: Uri = format!("{base}/orders/{id}")
-            .parse()
-            .expect("an address and a number make a URI");
+        let uri: Uri =
+            format!("{base}/orders/{id}").parse().expect("an address and a number make a URI");
         let start = Instant::now();
         let outcome = timeout(PATIENCE, client.post(uri, format!("order {id}"))).await;
         let outcome =
-            outcome.unwrap_or_else(|_| End::Failed(format!("no end within {PATIENCE:?}")).into());
+            outcome.unwrap_or_else(|_| End::from(format!("no end within {PATIENCE:?}")).into());
         gauge.calls.fetch_add(1, Ordering::Relaxed);
-        gauge.failed.fetch_add(
-            !matches!(outcome.end, End::Answer { .. }) as u64,
-            Ordering::Relaxed,
-        );
-        calls.push(Call {
-            id,
-            outcome,
-            took: start.elapsed(),
-        });
+        gauge
+            .failed
+            .fetch_add(!matches!(outcome.end, End::Answer { .. }) as u64, Ordering::Relaxed);
+        calls.push(Call { id, outcome, took: start.elapsed() });
     }
 }
 

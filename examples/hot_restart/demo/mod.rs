@@ -6,6 +6,7 @@ mod checks;
 mod clients;
 mod json;
 mod load;
+mod named;
 mod progress;
 mod road;
 mod server;
@@ -50,12 +51,14 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
     let road = Road::build(args)?;
     eprintln!("{road}");
     let tallies = measure(args, &road)?;
-    let verdict = checks::check(args, &road, &tallies);
+    let stories = if clients::ours::EXISTS { named::tell(&road)? } else { Vec::new() };
+    let verdict = checks::check(args, &road, &tallies, &stories);
     if args.json {
-        println!("{:#}", json::render(args, &road, &tallies, &verdict));
+        println!("{:#}", json::render(args, &road, &tallies, &stories, &verdict));
     } else {
         print!("{}", table::render(args, &tallies));
-        print!("{verdict}");
+        stories.iter().for_each(|story| print!("\n{story}"));
+        print!("\n{verdict}");
         println!("\n{} in {:.0} s", road, started.elapsed().as_secs_f64());
     }
     Ok(ExitCode::from(verdict.exit_code()))
@@ -63,21 +66,13 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
 
 /// Takes every client through every mode, one after the other.
 fn measure(args: &Args, road: &Road) -> io::Result<Vec<Tally>> {
+    let kinds = if clients::ours::EXISTS { &Kind::ALL[..] } else { &Kind::ALL[1..] };
     let ledger = Ledger::new()?;
-    let progress = Progress::new(args, Kind::ALL.len() * args.modes.len());
+    let progress = Progress::new(args, kinds.len() * args.modes.len());
     let mut tallies = Vec::new();
     for &mode in &args.modes {
-        for kind in Kind::ALL {
-            tallies.push(
-                Cell {
-                    args,
-                    road,
-                    ledger: &ledger,
-                    mode,
-                    kind,
-                }
-                .run(&progress)?,
-            );
+        for &kind in kinds {
+            tallies.push(Cell { args, road, ledger: &ledger, mode, kind }.run(&progress)?);
         }
     }
     progress.finish();

@@ -21,10 +21,7 @@ impl Progress {
         let total = args.duration.as_millis() as u64 * cells as u64;
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
             .expect("a fixed template");
-        Self {
-            bar: ProgressBar::new(total).with_style(style),
-            each: args.duration,
-        }
+        Self { bar: ProgressBar::new(total).with_style(style), each: args.duration }
     }
 
     /// Begins the next cell.
@@ -75,8 +72,6 @@ impl Watch<'_> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.progress
-            .bar
-            .set_position(self.from + self.progress.each.as_millis() as u64);
+        self.progress.bar.set_position(self.from + self.progress.each.as_millis() as u64);
     }
 }

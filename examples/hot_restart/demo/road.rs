@@ -11,15 +11,8 @@ use super::wire::{Config, End, Wire};
 /// A wire with a delay, or else the loopback device.
 #[derive(Debug)]
 pub(super) enum Road {
-    Wire {
-        wire: Wire,
-        delay: Duration,
-        loss: f64,
-    },
-    Loopback {
-        server: SocketAddr,
-        why: String,
-    },
+    Wire { wire: Wire, delay: Duration, loss: f64 },
+    Loopback { server: SocketAddr, why: String },
 }
 
 impl Road {
@@ -27,16 +20,9 @@ impl Road {
         if args.loopback {
             return Self::loopback("as asked".into());
         }
-        let config = Config::default()
-            .delay(args.delay)
-            .loss(args.loss)
-            .seed(args.seed);
+        let config = Config::default().delay(args.delay).loss(args.loss).seed(args.seed);
         match Wire::new(config) {
-            Ok(wire) => Ok(Self::Wire {
-                wire,
-                delay: args.delay,
-                loss: args.loss,
-            }),
+            Ok(wire) => Ok(Self::Wire { wire, delay: args.delay, loss: args.loss }),
             Err(why) => Self::loopback(why.to_string()),
         }
     }

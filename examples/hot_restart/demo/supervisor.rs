@@ -54,9 +54,7 @@ impl<'scope> Supervisor<'scope> {
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The server that listens, the one that will follow it, and those that drain.
@@ -75,14 +73,7 @@ impl<'a> Crew<'a> {
         let mut serving = Server::spawn(ledger, &orders)?;
         serving.obey(Order::Listen)?;
         let next = Server::spawn(ledger, &orders)?;
-        Ok(Self {
-            ledger,
-            orders,
-            random,
-            serving,
-            next,
-            leaving: Vec::new(),
-        })
+        Ok(Self { ledger, orders, random, serving, next, leaving: Vec::new() })
     }
 
     /// Draws the time until the next restart: about 0.3 s.
@@ -129,11 +120,7 @@ impl Server {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(ledger.as_stdout()?)
             .spawn()?;
-        Ok(Self {
-            process,
-            control: BufReader::new(ours),
-            drains_since: None,
-        })
+        Ok(Self { process, control: BufReader::new(ours), drains_since: None })
     }
 
     fn obey(&mut self, order: Order) -> io::Result<()> {
@@ -159,9 +146,8 @@ impl Server {
 
     /// Reaps the process if it has ended, or kills it if it does not end.
     fn is_leaving(&mut self) -> bool {
-        let overdue = self
-            .drains_since
-            .is_none_or(|since| since.elapsed() > Duration::from_secs(2));
+        let overdue =
+            self.drains_since.is_none_or(|since| since.elapsed() > Duration::from_secs(2));
         !overdue && matches!(self.process.try_wait(), Ok(None))
     }
 }

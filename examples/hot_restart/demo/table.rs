@@ -1,121 +1,102 @@
 //! The table.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::args::Args;
-use super::tally::Tally;
+use super::tally::{Reasons, Tally};
 
-/// The columns, each with the lines of its heading.
-const COLUMNS: [[&str; 3]; 12] = [
-    ["", "", "client"],
-    ["", "", "mode"],
-    ["", "", "sent"],
-    ["", "", "ok"],
-    ["failed although", "never", "taken up"],
-    ["", "connect", "refused"],
-    ["failed", "and", "taken up"],
-    ["", "executed", "twice"],
-    ["", "falsely", "successful"],
-    ["", "resends", "by ground"],
-    ["", "p50", "ms"],
-    ["", "p99", "ms"],
+/// A column: the lines of its heading, and what it says of a cell.
+struct Column {
+    heading: [&'static str; 3],
+    side: Side,
+    text: fn(&Tally) -> String,
+}
+
+/// The side on which a column's text begins.
+enum Side {
+    Left,
+    Right,
+}
+
+const COLUMNS: [Column; 13] = [
+    left(["", "", "client"], |tally| tally.kind.name().into()),
+    left(["", "", "mode"], |tally| tally.mode.name().into()),
+    right(["", "", "sent"], |tally| tally.sent.to_string()),
+    right(["", "", "ok"], |tally| tally.ok.to_string()),
+    right(["failed although", "never", "taken up"], |tally| tally.needless.to_string()),
+    right(["", "connect", "refused"], |tally| tally.refused.to_string()),
+    right(["failed", "and", "taken up"], |tally| tally.taken_up.to_string()),
+    right(["", "executed", "twice"], |tally| tally.twice.to_string()),
+    right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
+    left(["", "resends", "by ground"], grounds),
+    right(["", "p50", "ms"], |tally| format!("{:.1}", tally.quantile(0.50))),
+    right(["", "p99", "ms"], |tally| format!("{:.1}", tally.quantile(0.99))),
+    STRAYS,
 ];
+
+/// Only shown where the server sends such answers.
+const STRAYS: Column = right(["stray", "answers", "delivered"], |tally| tally.strays.to_string());
+
+const fn left(heading: [&'static str; 3], text: fn(&Tally) -> String) -> Column {
+    Column { heading, side: Side::Left, text }
+}
+
+const fn right(heading: [&'static str; 3], text: fn(&Tally) -> String) -> Column {
+    Column { heading, side: Side::Right, text }
+}
 
 /// Writes the tallies as a table, and below it why calls failed.
 pub(super) fn render(args: &Args, tallies: &[Tally]) -> String {
-    let rows: Vec<_> = tallies.iter().map(row).collect();
-    let mut widths = COLUMNS.map(|heading| heading.map(str::len).into_iter().max().unwrap_or(0));
-    for row in &rows {
-        for (width, text) in widths.iter_mut().zip(row) {
-            *width = (*width).max(text.len());
-        }
-    }
+    let columns = &COLUMNS[..COLUMNS.len() - usize::from(!args.hostile)];
+    let cells: Vec<Vec<String>> = columns.iter().map(|column| column.cells(tallies)).collect();
     let mut text = String::new();
-    for line in 0..3 {
-        push(
-            &mut text,
-            &COLUMNS.map(|heading| heading[line].to_owned()),
-            &widths,
-        );
-    }
-    push(&mut text, &widths.map(|width| "-".repeat(width)), &widths);
-    for (row, tally) in rows.iter().zip(tallies) {
-        push(&mut text, row, &widths);
-        if args.hostile {
-            let _ = writeln!(text, "    stray answers delivered: {}", tally.strays);
+    for line in 0..tallies.len() + 4 {
+        for (column, cells) in columns.iter().zip(&cells) {
+            let width = cells.iter().map(String::len).max().unwrap_or(0);
+            let _ = match (line, &column.side) {
+                (3, _) => write!(text, "{:-<width$}  ", ""),
+                (_, Side::Left) => write!(text, "{:<width$}  ", cells[line]),
+                (_, Side::Right) => write!(text, "{:>width$}  ", cells[line]),
+            };
         }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
     }
     for tally in tallies {
-        push_reasons(
-            &mut text,
-            tally,
-            "failed although never taken up",
-            &tally.needless_reasons,
-        );
-        push_reasons(
-            &mut text,
-            tally,
-            "failed and taken up",
-            &tally.taken_up_reasons,
-        );
+        push_reasons(&mut text, tally, "failed although never taken up", &tally.needless_reasons);
+        push_reasons(&mut text, tally, "failed and taken up", &tally.taken_up_reasons);
     }
     text
 }
 
-fn row(tally: &Tally) -> [String; 12] {
-    let grounds: Vec<_> = tally
-        .grounds
-        .iter()
-        .map(|(ground, count)| format!("{ground} {count}"))
-        .collect();
-    [
-        tally.kind.name().into(),
-        tally.mode.name().into(),
-        tally.sent.to_string(),
-        tally.ok.to_string(),
-        tally.needless.to_string(),
-        tally.refused.to_string(),
-        tally.taken_up.to_string(),
-        tally.twice.to_string(),
-        tally.falsely_ok.to_string(),
-        if grounds.is_empty() {
-            "-".into()
-        } else {
-            grounds.join(", ")
-        },
-        format!("{:.1}", tally.quantile(0.50)),
-        format!("{:.1}", tally.quantile(0.99)),
-    ]
-}
-
-fn push(text: &mut String, row: &[String; 12], widths: &[usize; 12]) {
-    for (column, (cell, &width)) in row.iter().zip(widths).enumerate() {
-        let _ = match column {
-            0 | 1 | 9 => write!(text, "{cell:width$}  "),
-            _ => write!(text, "{cell:>width$}  "),
-        };
+impl Column {
+    /// The heading, a place for the rule below it, and a text for each tally.
+    fn cells(&self, tallies: &[Tally]) -> Vec<String> {
+        let heading = self.heading.into_iter().chain([""]).map(str::to_owned);
+        heading.chain(tallies.iter().map(self.text)).collect()
     }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
 }
 
-fn push_reasons(text: &mut String, tally: &Tally, heading: &str, reasons: &BTreeMap<String, u64>) {
+fn grounds(tally: &Tally) -> String {
+    let grounds: Vec<_> =
+        tally.grounds.iter().map(|(ground, count)| format!("{ground} {count}")).collect();
+    if grounds.is_empty() { "-".into() } else { grounds.join(", ") }
+}
+
+fn push_reasons(text: &mut String, tally: &Tally, heading: &str, reasons: &Reasons) {
     let mut reasons: Vec<_> = reasons.iter().collect();
-    reasons.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    reasons.sort_by_key(|&(_, &(count, _))| std::cmp::Reverse(count));
     if !reasons.is_empty() {
-        let _ = writeln!(
-            text,
-            "\n{}, {}, {heading}:",
-            tally.kind.name(),
-            tally.mode.name()
-        );
+        let _ = writeln!(text, "\n{}, {}, {heading}:", tally.kind.name(), tally.mode.name());
     }
-    for (reason, count) in reasons.iter().take(5) {
+    for (reason, (count, example)) in reasons.iter().take(5) {
         let _ = writeln!(text, "  {count:>6}  {reason}");
+        if example != *reason {
+            let _ = writeln!(text, "          such as: {example}");
+        }
     }
     if reasons.len() > 5 {
-        let rest: u64 = reasons[5..].iter().map(|&(_, count)| count).sum();
+        let rest: u64 = reasons[5..].iter().map(|(_, (count, _))| count).sum();
         let _ = writeln!(text, "  {rest:>6}  for other reasons");
     }
 }

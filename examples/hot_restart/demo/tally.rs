@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::args::Mode;
-use super::clients::{End, Kind};
+use super::clients::{End, Failure, Kind};
 use super::load::Call;
 use super::truth::Record;
 
@@ -35,12 +35,15 @@ pub(super) struct Tally {
     /// Resends by their grounds.
     pub(super) grounds: BTreeMap<&'static str, u64>,
     /// Why calls failed that need not have.
-    pub(super) needless_reasons: BTreeMap<String, u64>,
+    pub(super) needless_reasons: Reasons,
     /// Why calls failed whose request had been taken up.
-    pub(super) taken_up_reasons: BTreeMap<String, u64>,
+    pub(super) taken_up_reasons: Reasons,
     /// The times that calls took that were answered with 200, in ascending order.
     times: Vec<Duration>,
 }
+
+/// Why calls failed: each reason with its count, and all that was said the first time.
+pub(super) type Reasons = BTreeMap<String, (u64, String)>;
 
 impl Tally {
     pub(super) fn new(
@@ -92,30 +95,26 @@ impl Tally {
                 self.falsely_ok += u64::from(stray || times == 0);
                 self.times.push(call.took);
             }
-            End::Answer { status, .. } => self.fail(times, format!("answered {status}")),
+            End::Answer { status, .. } => self.fail(times, &format!("answered {status}").into()),
             End::ConnectRefused if times == 0 => self.refused += 1,
-            End::ConnectRefused => {
-                self.fail(times, "connect refused, after an earlier attempt".into())
-            }
-            End::Failed(reason) => self.fail(times, reason.clone()),
+            End::ConnectRefused => self.fail(times, &"connect refused after all".to_owned().into()),
+            End::Failed(failure) => self.fail(times, failure),
         }
     }
 
-    fn fail(&mut self, times: u32, reason: String) {
+    fn fail(&mut self, times: u32, Failure { reason, text }: &Failure) {
         let (count, reasons) = match times {
             0 => (&mut self.needless, &mut self.needless_reasons),
             _ => (&mut self.taken_up, &mut self.taken_up_reasons),
         };
         *count += 1;
-        *reasons.entry(reason).or_default() += 1;
+        reasons.entry(reason.clone()).or_insert_with(|| (0, text.clone())).0 += 1;
     }
 
     /// Returns the time within which this share of the successes ended, in milliseconds.
     pub(super) fn quantile(&self, share: f64) -> f64 {
         let last = self.times.len().saturating_sub(1);
         let at = (last as f64 * share).round() as usize;
-        self.times
-            .get(at)
-            .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+        self.times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
     }
 }

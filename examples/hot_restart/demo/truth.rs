@@ -44,10 +44,7 @@ impl Ledger {
 
 /// Opens the same file anew, for reading from its start and appending.
 fn reopen(file: &(impl AsFd + AsRawFd)) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .append(true)
-        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    File::options().read(true).append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// How often each request was taken up.

@@ -57,26 +57,10 @@ impl AsFd for Tun {
 fn configure(tun: &File, address: Ipv4Addr, peer: Ipv4Addr) -> io::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let up = flags(libc::IFF_UP | libc::IFF_RUNNING);
-    ioctl(
-        tun,
-        libc::TUNSETIFF,
-        &Request::new("wire", &flags(libc::IFF_TUN | libc::IFF_NO_PI)),
-    )?;
-    ioctl(
-        &socket,
-        libc::SIOCSIFADDR,
-        &Request::new("wire", &internet(address)),
-    )?;
-    ioctl(
-        &socket,
-        libc::SIOCSIFDSTADDR,
-        &Request::new("wire", &internet(peer)),
-    )?;
-    ioctl(
-        &socket,
-        libc::SIOCSIFTXQLEN,
-        &Request::new("wire", &QUEUE.to_ne_bytes()),
-    )?;
+    ioctl(tun, libc::TUNSETIFF, &Request::new("wire", &flags(libc::IFF_TUN | libc::IFF_NO_PI)))?;
+    ioctl(&socket, libc::SIOCSIFADDR, &Request::new("wire", &internet(address)))?;
+    ioctl(&socket, libc::SIOCSIFDSTADDR, &Request::new("wire", &internet(peer)))?;
+    ioctl(&socket, libc::SIOCSIFTXQLEN, &Request::new("wire", &QUEUE.to_ne_bytes()))?;
     ioctl(&socket, libc::SIOCSIFFLAGS, &Request::new("wire", &up))?;
     ioctl(&socket, libc::SIOCSIFFLAGS, &Request::new("lo", &up))
 }
@@ -90,10 +74,7 @@ struct Request {
 
 impl Request {
     fn new(name: &str, value: &[u8]) -> Self {
-        let mut request = Self {
-            name: [0; 16],
-            value: [0; 24],
-        };
+        let mut request = Self { name: [0; 16], value: [0; 24] };
         request.name[..name.len()].copy_from_slice(name.as_bytes());
         request.value[..value.len()].copy_from_slice(value);
         request
@@ -105,11 +86,7 @@ fn ioctl(fd: &impl AsRawFd, code: impl TryInto<u32>, request: &Request) -> io::R
     // SAFETY: the descriptor is open as long as `fd` is borrowed; every code used here takes a
     // pointer to a `struct ifreq`, which `Request` is, and reads no further than its end.
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), code as _, std::ptr::from_ref(request)) };
-    if done == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn flags(flags: c_int) -> [u8; 2] {

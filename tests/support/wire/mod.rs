@@ -19,11 +19,7 @@
 //! let runtime = Builder::new_multi_thread().on_thread_start(move || client.enter().unwrap());
 //! ```
 #![cfg(target_os = "linux")]
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each user of this library needs another part of it"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each user of this library needs another part of it")]
 
 mod device;
 mod relay;
@@ -121,11 +117,7 @@ impl Wire {
         let (server, from_server) = End::new(SERVER, CLIENT)?;
         let relay = relay::Relay::start(config, from_client, from_server)
             .map_err(Unavailable::at("start the relay"))?;
-        Ok(Self {
-            client,
-            server,
-            relay,
-        })
+        Ok(Self { client, server, relay })
     }
 
     /// Returns the end where clients belong.
@@ -156,13 +148,7 @@ pub struct End {
 impl End {
     fn new(address: Ipv4Addr, peer: Ipv4Addr) -> Result<(Self, device::Tun), Unavailable> {
         let (namespace, tun) = on_scratch_thread(|| device::Tun::in_new_namespace(address, peer))?;
-        Ok((
-            Self {
-                namespace: Arc::new(namespace),
-                address,
-            },
-            tun,
-        ))
+        Ok((Self { namespace: Arc::new(namespace), address }, tun))
     }
 
     /// Returns the address of this end.

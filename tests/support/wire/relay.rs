@@ -33,11 +33,7 @@ impl Relay {
             let counters = Arc::clone(&counters);
             move || carry(lanes, &counters, &stopped)
         })?;
-        Ok(Self {
-            counters,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { counters, stop: Some(stop), thread: Some(thread) })
     }
 
     pub(super) fn counts(&self, way: Way) -> Counts {
@@ -154,11 +150,7 @@ impl Lane {
                 Some(_) if self.waiting.len() >= self.limit => add_one(&counters.overflowed),
                 Some(due) => {
                     self.number += 1;
-                    self.waiting.push(Packet {
-                        due,
-                        number: self.number,
-                        bytes: packet.into(),
-                    });
+                    self.waiting.push(Packet { due, number: self.number, bytes: packet.into() });
                 }
             }
         }

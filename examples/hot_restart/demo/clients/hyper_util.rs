@@ -1,6 +1,7 @@
 //! hyper-util's legacy client, as it comes, and with "retry on any error".
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -12,11 +13,11 @@ use hyper_util::rt::TokioExecutor;
 use super::{End, Outcome};
 
 #[derive(Clone)]
-pub(in super::super) struct Client(legacy::Client<HttpConnector, Full<Bytes>>);
+pub(in super::super) struct Client(Arc<legacy::Client<HttpConnector, Full<Bytes>>>);
 
 impl Client {
     pub(super) fn new() -> Self {
-        Self(legacy::Client::builder(TokioExecutor::new()).build_http())
+        Self(Arc::new(legacy::Client::builder(TokioExecutor::new()).build_http()))
     }
 
     /// Posts until it works, `tries` times at most.
@@ -39,15 +40,12 @@ impl Client {
         let response = match self.0.request(request).await {
             Ok(response) => response,
             Err(error) if error.is_connect() => return End::ConnectRefused,
-            Err(error) => return End::Failed(chain(&error)),
+            Err(error) => return chain(&error).into(),
         };
         let status = response.status().as_u16();
         match response.into_body().collect().await {
-            Ok(body) => End::Answer {
-                status,
-                body: body.to_bytes(),
-            },
-            Err(error) => End::Failed(chain(&error)),
+            Ok(body) => End::Answer { status, body: body.to_bytes() },
+            Err(error) => chain(&error).into(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The clients that are compared.
 
 mod hyper_util;
+pub(super) mod ours;
 
 use bytes::Bytes;
 use http::Uri;
@@ -8,6 +9,8 @@ use http::Uri;
 /// Which client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// This crate's client with its defaults.
+    TowerResend,
     /// hyper-util's legacy client with its defaults.
     HyperUtil,
     /// The same, and every call that fails is made again up to three times.
@@ -15,10 +18,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::HyperUtil, Self::RetryOnError];
+    pub(super) const ALL: [Self; 3] = [Self::TowerResend, Self::HyperUtil, Self::RetryOnError];
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::TowerResend => "tower-resend",
             Self::HyperUtil => "hyper-util",
             Self::RetryOnError => "retry-on-error",
         }
@@ -27,14 +31,9 @@ impl Kind {
     /// Makes a client with an empty pool; to be called within its runtime.
     pub(super) fn make(self) -> Client {
         match self {
-            Self::HyperUtil => Client::HyperUtil {
-                client: hyper_util::Client::new(),
-                tries: 1,
-            },
-            Self::RetryOnError => Client::HyperUtil {
-                client: hyper_util::Client::new(),
-                tries: 4,
-            },
+            Self::TowerResend => Client::Ours(ours::Client::new()),
+            Self::HyperUtil => Client::HyperUtil { client: hyper_util::Client::new(), tries: 1 },
+            Self::RetryOnError => Client::HyperUtil { client: hyper_util::Client::new(), tries: 4 },
         }
     }
 }
@@ -42,16 +41,15 @@ impl Kind {
 /// One client, whose clones share a pool.
 #[derive(Clone)]
 pub(super) enum Client {
-    HyperUtil {
-        client: hyper_util::Client,
-        tries: u32,
-    },
+    Ours(ours::Client),
+    HyperUtil { client: hyper_util::Client, tries: u32 },
 }
 
 impl Client {
     /// Makes one call and reads the answer to its end.
     pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {
         match self {
+            Self::Ours(client) => client.post(uri, body).await,
             Self::HyperUtil { client, tries } => client.post(uri, body, *tries).await,
         }
     }
@@ -74,15 +72,32 @@ pub(super) enum End {
     },
     /// No connection could be made.
     ConnectRefused,
+    Failed(Failure),
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(super) struct Failure {
     /// The reason, without anything that differs from call to call.
-    Failed(String),
+    pub(super) reason: String,
+    /// All that the client said.
+    pub(super) text: String,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { text: reason.clone(), reason }
+    }
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason.into())
+    }
 }
 
 impl From<End> for Outcome {
     fn from(end: End) -> Self {
-        Self {
-            end,
-            grounds: Vec::new(),
-        }
+        Self { end, grounds: Vec::new() }
     }
 }

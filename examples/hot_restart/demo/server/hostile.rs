@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::args::{Mode, Orders};
 use super::super::truth::Recorder;
-use super::id_of;
+use super::message::{GOING_AWAY, first_id, length_of};
 
 /// Serves until killed.
 pub(super) async fn serve(listener: TcpListener, orders: Orders, recorder: Recorder) {
@@ -93,9 +93,7 @@ impl Connection {
                 self.read_on(None).await
             }
             Mode::Stray => {
-                self.stream
-                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray")
-                    .await?;
+                self.stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray").await?;
                 if self.one_in(2) {
                     return self.read_on(Some(Duration::from_millis(50))).await;
                 }
@@ -114,17 +112,12 @@ impl Connection {
                 sleep(self.handler).await;
             }
         };
-        timeout(limit.unwrap_or(Duration::from_millis(300)), executes)
-            .await
-            .unwrap_or(Ok(()))
+        timeout(limit.unwrap_or(Duration::from_millis(300)), executes).await.unwrap_or(Ok(()))
     }
 
     async fn answer(&mut self, id: u64) -> io::Result<()> {
         let body = id.to_string();
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         self.stream.write_all(answer.as_bytes()).await
     }
 
@@ -138,7 +131,7 @@ impl Connection {
         let mut id = None;
         loop {
             if id.is_none() {
-                id = first_line(&self.unread).and_then(|line| id_of(line.split(' ').nth(1)?));
+                id = first_id(&self.unread);
                 let _ = id.map(|id| self.recorder.take_up(id));
             }
             if let (Some(id), Some(length)) = (id, length_of(&self.unread)) {
@@ -155,24 +148,3 @@ impl Connection {
         self.random.u32(0..n) == 0
     }
 }
-
-fn first_line(bytes: &[u8]) -> Option<&str> {
-    let end = bytes.windows(2).position(|window| window == b"\r\n")?;
-    std::str::from_utf8(&bytes[..end]).ok()
-}
-
-/// Returns the length of the request at the start of these bytes, if it is all there.
-fn length_of(bytes: &[u8]) -> Option<usize> {
-    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(&bytes[..head])
-        .ok()?
-        .to_ascii_lowercase();
-    let length = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))?;
-    let whole = head + length.parse::<usize>().ok()?;
-    (bytes.len() >= whole).then_some(whole)
-}
-
-const GOING_AWAY: &[u8] =
-    b"HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

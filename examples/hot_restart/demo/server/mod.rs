@@ -1,6 +1,7 @@
 //! The server process.
 
 mod hostile;
+pub(super) mod message;
 mod plain;
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -86,17 +87,14 @@ impl Control {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let lines = BufReader::new(socket.try_clone()?).lines();
         let (sender, orders) = unbounded_channel();
-        thread::Builder::new()
-            .name("control".into())
-            .spawn(move || {
-                for line in lines.map_while(Result::ok) {
-                    let order = [Order::Listen, Order::Drain]
-                        .into_iter()
-                        .find(|order| order.word() == line);
-                    let _ = order.map(|order| sender.send(order));
-                }
-                std::process::exit(0); // the supervisor is gone
-            })?;
+        thread::Builder::new().name("control".into()).spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let order =
+                    [Order::Listen, Order::Drain].into_iter().find(|order| order.word() == line);
+                let _ = order.map(|order| sender.send(order));
+            }
+            std::process::exit(0); // the supervisor is gone
+        })?;
         Ok(Self { socket, orders })
     }
 
@@ -107,9 +105,4 @@ impl Control {
     fn reply(&mut self, reply: Reply) -> io::Result<()> {
         writeln!(self.socket, "{}", reply.word())
     }
-}
-
-/// Finds a request's number in its path.
-fn id_of(path: &str) -> Option<u64> {
-    path.strip_prefix("/orders/")?.parse().ok()
 }

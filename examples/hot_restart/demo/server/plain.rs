@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::args::{Mode, Orders};
 use super::super::truth::Recorder;
-use super::{Control, Order, Reply, id_of};
+use super::message::id_of;
+use super::{Control, Order, Reply};
 
 /// Serves until told to drain, and then until every connection is closed.
 pub(super) async fn serve(
@@ -25,10 +26,7 @@ pub(super) async fn serve(
     recorder: Recorder,
     control: &mut Control,
 ) -> io::Result<()> {
-    let app = Arc::new(App {
-        handler: orders.handler,
-        recorder,
-    });
+    let app = Arc::new(App { handler: orders.handler, recorder });
     let mut random = fastrand::Rng::with_seed(orders.seed);
     let graceful = GracefulShutdown::new();
     loop {
