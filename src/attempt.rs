@@ -185,6 +185,16 @@ impl AttemptToken {
         self.lock().fresh_since = Some(since);
     }
 
+    /// Asks for such connections from now on, unless that was done since the
+    /// attempt under way `began`: our own transport asks at the moment of the
+    /// failure, so that a connect under way since then will do.
+    pub(crate) fn want_fresh_since(&self, began: Instant, now: Instant) {
+        let mut record = self.lock();
+        if record.fresh_since.is_none_or(|since| since < began) {
+            record.fresh_since = Some(now);
+        }
+    }
+
     /// Returns since when a connection must have been made to be used.
     pub(crate) fn fresh_since(&self) -> Option<Instant> {
         self.lock().fresh_since
