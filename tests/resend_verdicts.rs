@@ -59,6 +59,19 @@ async fn an_attempt_that_nothing_recorded_is_unknown() {
     assert_eq!(played.error().fate(), Fate::Unknown(Doubt::NoEvidence));
 }
 
+/// What is recorded of one attempt does not speak for the next.
+#[tokio::test(start_paused = true)]
+async fn a_resend_that_nothing_recorded_is_unknown() {
+    for evidence in proofs() {
+        let replies = vec![fail(evidence), Reply::Fail(vec![]), fail(evidence)];
+        let played = play(Policy::new(), post(), script(replies)).await;
+        assert_eq!(played.calls.len(), 2);
+        let error = played.error();
+        assert_eq!(error.attempts().len(), 2);
+        assert_eq!(error.fate(), Fate::Unknown(Doubt::NoEvidence));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn unknown_and_then_refused_stays_unknown() {
     let then_refused = || {
