@@ -5,7 +5,8 @@ mod script;
 
 use bytes::Bytes;
 use http_body::Body as _;
-use proptest::{collection::vec, prelude::*};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower_resend::body::{Body, Error, NotReplayable, Replay, ReplayCaps, Replayable};
 
@@ -51,10 +52,7 @@ fn replay_after_the_end_is_whole_with_trailers() {
 
 #[test]
 fn a_copy_is_framed_like_the_first_body() {
-    let mut body = Replay::new(
-        Script::sized([Step::data("1234"), Step::data("56")]),
-        &caps(),
-    );
+    let mut body = Replay::new(Script::sized([Step::data("1234"), Step::data("56")]), &caps());
     assert_eq!(body.size_hint().exact(), Some(6));
     assert!(!body.is_end_stream());
     assert!(poll(&mut body).is_ready());
@@ -189,10 +187,7 @@ fn a_spare_without_a_recording_takes_nothing_from_the_first_body() {
     let mut body = Replay::new(hello(), &ReplayCaps::new(3, 3));
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
-    assert!(matches!(
-        assert_ready!(poll(&mut spare)),
-        Some(Err(Error::Gone(_)))
-    ));
+    assert!(matches!(assert_ready!(poll(&mut spare)), Some(Err(Error::Gone(_)))));
     assert!(spare.replay().is_err());
     assert_eq!(drain(&mut body).octets, b"world");
 }
@@ -204,10 +199,7 @@ fn all_recordings_share_one_total() {
     let mut two = Replay::new(hello(), &caps);
     drain(&mut one);
     assert_eq!(drain(&mut two).octets, b"hello world");
-    assert_eq!(
-        two.check_replay(),
-        Err(NotReplayable::TotalExceeded { cap: 15 })
-    );
+    assert_eq!(two.check_replay(), Err(NotReplayable::TotalExceeded { cap: 15 }));
     assert_eq!(caps.held(), 11);
     assert_eq!(drain(&mut one.replay().unwrap()).octets, b"hello world");
     drop(one);
@@ -231,10 +223,7 @@ fn a_failed_stream_gives_its_error_once_and_then_others() {
     for body in [&mut body, &mut spare] {
         assert!(!body.is_end_stream());
         let frame = assert_ready!(poll(body));
-        assert!(matches!(
-            frame,
-            Some(Err(Error::Gone(NotReplayable::Failed)))
-        ));
+        assert!(matches!(frame, Some(Err(Error::Gone(NotReplayable::Failed)))));
     }
 }
 
@@ -247,10 +236,7 @@ fn a_stream_that_panicked_has_failed() {
     assert!(std::panic::catch_unwind(panicking).is_err());
     assert_eq!(spare.check_replay(), Err(NotReplayable::Failed));
     let frame = assert_ready!(poll(&mut spare));
-    assert!(matches!(
-        frame,
-        Some(Err(Error::Gone(NotReplayable::Failed)))
-    ));
+    assert!(matches!(frame, Some(Err(Error::Gone(NotReplayable::Failed)))));
 }
 
 #[test]
@@ -284,12 +270,7 @@ fn octets_in_memory_are_replayed_until_handed_out() {
 
 #[test]
 fn an_empty_body_is_at_its_end() {
-    for mut body in [
-        Body::empty(),
-        Body::default(),
-        Body::from(()),
-        Body::from(""),
-    ] {
+    for mut body in [Body::empty(), Body::default(), Body::from(()), Body::from("")] {
         assert!(body.is_end_stream());
         assert_eq!(body.size_hint().exact(), Some(0));
         assert_eq!(drain(&mut body), Log::default());
@@ -307,10 +288,7 @@ fn a_stream_is_sent_once_unless_it_is_recorded() {
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
     assert_eq!(drain(&mut spare).octets, b"hello world");
-    assert!(matches!(
-        assert_ready!(poll(&mut body)),
-        Some(Err(Error::Revoked))
-    ));
+    assert!(matches!(assert_ready!(poll(&mut body)), Some(Err(Error::Revoked))));
 }
 
 #[test]
@@ -329,19 +307,13 @@ fn a_factory_is_called_once_for_each_attempt() {
     assert_eq!(calls.load(SeqCst), 0);
     assert_eq!(body.size_hint().exact(), Some(6));
     let mut old = task::spawn(());
-    assert!(
-        old.enter(|cx, _| script::poll_with(&mut body, cx))
-            .is_ready()
-    );
+    assert!(old.enter(|cx, _| script::poll_with(&mut body, cx)).is_ready());
     assert_pending!(old.enter(|cx, _| script::poll_with(&mut body, cx)));
     assert_eq!(calls.load(SeqCst), 1);
 
     let next = spare.replay().unwrap();
     assert!(old.is_woken());
-    assert!(matches!(
-        assert_ready!(poll(&mut body)),
-        Some(Err(Error::Revoked))
-    ));
+    assert!(matches!(assert_ready!(poll(&mut body)), Some(Err(Error::Revoked))));
     assert!(!body.is_end_stream());
     assert_eq!(body.replay().err(), Some(NotReplayable::Revoked));
     assert!(poll(&mut spare).is_ready());
@@ -363,18 +335,9 @@ fn a_stream_must_keep_to_its_declared_length() {
     assert!(poll(&mut body).is_ready());
     assert!(!body.is_end_stream());
     let frame = assert_ready!(poll(&mut body));
-    assert!(matches!(
-        frame,
-        Some(Err(Error::TooShort {
-            declared: 4,
-            missing: 1
-        }))
-    ));
+    assert!(matches!(frame, Some(Err(Error::TooShort { declared: 4, missing: 1 }))));
     let frame = assert_ready!(poll(&mut body));
-    assert!(matches!(
-        frame,
-        Some(Err(Error::Gone(NotReplayable::Failed)))
-    ));
+    assert!(matches!(frame, Some(Err(Error::Gone(NotReplayable::Failed)))));
 }
 
 #[test]
@@ -397,10 +360,7 @@ fn bodies_are_send_sync_and_quiet_about_their_octets() {
     assert_send_sync(&Body::new(unsync()));
     assert_send_sync(&Body::from_factory(unsync));
     assert_send_sync(&Replay::new(unsync(), &caps()));
-    assert_eq!(
-        format!("{:?}", Body::from("secret")),
-        "Body(held, 6 octets)"
-    );
+    assert_eq!(format!("{:?}", Body::from("secret")), "Body(held, 6 octets)");
     assert!(size_of::<Body>() <= 56, "{}", size_of::<Body>());
 }
 
@@ -438,10 +398,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => vec(any::<u8>(), 0..40).prop_map(Step::Data),
         1 => Just(Step::Pending),
     ];
-    let trailers = prop_oneof![
-        Just(None),
-        Just(Some(Step::Trailers(trailers("x-sum", "12345")))),
-    ];
+    let trailers = prop_oneof![Just(None), Just(Some(Step::Trailers(trailers("x-sum", "12345")))),];
     (vec(step, 0..20), trailers).prop_map(|(mut steps, trailers)| {
         steps.extend(trailers);
         steps

@@ -1,9 +1,7 @@
 //! How much of the bodies that pass may be kept for a resend.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::NotReplayable;
 
@@ -20,14 +18,8 @@ pub struct ReplayCaps {
 impl ReplayCaps {
     /// Returns caps on the octets kept of one body and of all bodies at a time.
     pub fn new(per_body: usize, in_all: usize) -> Self {
-        let total = Total {
-            cap: in_all,
-            held: AtomicUsize::new(0),
-        };
-        Self {
-            per_body,
-            total: Arc::new(total),
-        }
+        let total = Total { cap: in_all, held: AtomicUsize::new(0) };
+        Self { per_body, total: Arc::new(total) }
     }
 
     /// Returns the most octets kept of one body.

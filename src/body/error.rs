@@ -3,9 +3,7 @@
 use std::{error, fmt};
 
 use super::NotReplayable;
-
-/// Any error a user's body may fail with.
-pub type BoxError = Box<dyn error::Error + Send + Sync>;
+use crate::BoxError;
 
 /// Tells why a request body stopped before its end.
 ///

@@ -1,16 +1,16 @@
 //! Bodies made anew for each attempt.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Error, NotReplayable, Replayable, line::Line, stream::Stream};
+use super::line::Line;
+use super::stream::Stream;
+use super::{Error, NotReplayable, Replayable};
 
 /// A body from a factory. The factory is called when the body is first
 /// looked at, so that a spare nobody sends costs nothing.
@@ -82,10 +82,7 @@ impl HttpBody for Made {
             Ok(revoked) => revoked.into_iter().for_each(Waker::wake),
             Err(error) => return Poll::Ready(Some(Err(error))),
         }
-        let stream = this
-            .stream
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let stream = this.stream.get_mut().unwrap_or_else(PoisonError::into_inner);
         let stream = stream.get_or_insert_with(&this.factory.make);
         if let Poll::Ready(next) = Pin::new(stream).poll_frame(cx) {
             return Poll::Ready(next);
@@ -131,9 +128,7 @@ impl Replayable for Made {
 
 impl fmt::Debug for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Made")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Made").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

@@ -11,13 +11,11 @@
 //! connection that sees an end completes the message, and the server would
 //! act on part of its octets.
 
-use std::{
-    any::Any,
-    fmt, mem,
-    pin::Pin,
-    sync::{Mutex, PoisonError},
-    task::{Context, Poll},
-};
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::{fmt, mem};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -31,13 +29,14 @@ mod replayable;
 mod stream;
 mod tape;
 
-pub use self::{
-    caps::ReplayCaps,
-    error::{BoxError, Error},
-    replay::Replay,
-    replayable::{NotReplayable, Replayable},
-};
-use self::{made::Made, stream::Stream};
+use self::made::Made;
+use self::stream::Stream;
+use crate::BoxError;
+
+pub use self::caps::ReplayCaps;
+pub use self::error::Error;
+pub use self::replay::Replay;
+pub use self::replayable::{NotReplayable, Replayable};
 
 /// A request body: octets in memory, a stream, or a factory of streams.
 ///
@@ -79,9 +78,7 @@ enum Kind {
 impl Body {
     /// Returns a body without octets.
     pub const fn empty() -> Self {
-        Self {
-            kind: Kind::Held(Bytes::new()),
-        }
+        Self { kind: Kind::Held(Bytes::new()) }
     }
 
     /// Returns a body that sends a stream, which can be done once.
@@ -115,9 +112,7 @@ impl Body {
         B::Error: Into<BoxError>,
     {
         let made = Made::new(move || Stream::new(factory()));
-        Self {
-            kind: Kind::Made(Box::new(made)),
-        }
+        Self { kind: Kind::Made(Box::new(made)) }
     }
 
     /// Returns this body, recorded while it is sent if it is a stream.

@@ -1,16 +1,17 @@
 //! A body that records a stream while it is sent.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll},
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{BoxError, Error, NotReplayable, ReplayCaps, Replayable, line::Line, tape::Tape};
+use super::line::Line;
+use super::tape::Tape;
+use super::{Error, NotReplayable, ReplayCaps, Replayable};
+use crate::BoxError;
 
 /// Records a stream as it is polled, so that it can be sent again.
 ///

@@ -1,15 +1,15 @@
 //! A stream of a caller, boxed and watched.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 
-use super::{BoxError, Error, NotReplayable};
+use super::{Error, NotReplayable};
+use crate::BoxError;
 
 /// Makes sure that a caller's stream ends as it declared, or with an error.
 ///
@@ -49,10 +49,9 @@ impl Stream {
     /// Checks at the end that the declared length was reached.
     fn finish(&self) -> Result<(), Error> {
         match self.declared {
-            Some(declared) if self.yielded < declared => Err(Error::TooShort {
-                declared,
-                missing: declared - self.yielded,
-            }),
+            Some(declared) if self.yielded < declared => {
+                Err(Error::TooShort { declared, missing: declared - self.yielded })
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -89,8 +88,6 @@ impl HttpBody for Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(SizeHint::new, HttpBody::size_hint)
+        self.inner.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint)
     }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::{NotReplayable, ReplayCaps, caps::Charge};
+use super::caps::Charge;
+use super::{NotReplayable, ReplayCaps};
 
 /// Holds the octets and trailers a stream has yielded so far.
 ///
@@ -24,12 +25,7 @@ pub(super) struct Tape {
 
 impl Tape {
     pub(super) fn new(caps: ReplayCaps) -> Self {
-        Self {
-            chunks: Vec::new(),
-            tail: Vec::new(),
-            trailers: None,
-            charge: Charge::new(caps),
-        }
+        Self { chunks: Vec::new(), tail: Vec::new(), trailers: None, charge: Charge::new(caps) }
     }
 
     /// Records one more frame of a body at least `foreseen` octets long.
@@ -73,8 +69,5 @@ impl Tape {
 }
 
 fn size_of(trailers: &HeaderMap) -> usize {
-    trailers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
+    trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }

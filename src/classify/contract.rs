@@ -12,7 +12,8 @@ pub struct Contract {
     /// settling. Wrong for an origin behind a relay, where it doubles requests.
     pub closed_after_fin: Option<Source>,
     /// The origin acts only on complete messages: a settled FIN that
-    /// acknowledges less than the whole request is proof.
+    /// acknowledges less than the whole request is proof. Where the server
+    /// announces it, it holds within the contract's limits only.
     pub complete_messages_only: Option<Source>,
     /// The server resets a connection only while no request is taken up.
     pub reset_before_take_up: Option<Source>,

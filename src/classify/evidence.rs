@@ -190,6 +190,9 @@ pub enum Early {
 pub enum Kernel {
     /// There is no kernel evidence for this exchange.
     Unavailable(Unavailable),
+    /// Where the request began on its connection is not known, so that the
+    /// counters cannot be told to speak of it.
+    NoBoundary,
     /// The kernel did not send what was written: bytes travel outside TCP.
     Bypassed,
     /// The connection has not ended.

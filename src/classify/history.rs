@@ -75,23 +75,26 @@ impl FromIterator<Fate> for History {
 /// the weakest of them. Safety is judged first: a refusal for want of a ground
 /// comes before one for want of a body, attempts or time.
 pub fn decide(history: &History, request: &RequestFacts, policy: &Policy) -> Verdict {
-    let opinion = request.opinion(history, policy);
-    if let Opinion::Forbidden(reason) = opinion {
-        return Verdict::Refuse(Refusal::Forbidden(reason));
-    }
-    let mut weakest = None;
-    for fate in history.fates() {
-        match ground(fate, request, policy, opinion) {
-            Ok(ground) => weakest = Some(weakest.map_or(ground, |other| weaker(other, ground))),
-            Err(refusal) => return Verdict::Refuse(refusal),
+    let mut weakest = Err(Refusal::Attempts(0));
+    for (earlier, fate) in history.fates().iter().enumerate() {
+        let opinion = request.opinion(fate, policy);
+        if let Opinion::Forbidden(reason) = opinion {
+            return Verdict::Refuse(Refusal::Forbidden(reason));
         }
+        let ground = ground(fate, request, policy, opinion);
+        weakest = match (earlier, weakest) {
+            (0, _) => ground,
+            (_, Ok(other)) => ground.map(|ground| weaker(other, ground)),
+            (_, refused) => refused,
+        };
     }
-    let Some(ground) = weakest else {
-        return Verdict::Refuse(Refusal::Attempts(0));
+    let hindered = |ground| match hindrance(history, request, policy, ground) {
+        Some(refusal) => Err(refusal),
+        None => Ok(ground),
     };
-    match hindrance(history, request, policy, ground) {
-        Some(refusal) => Verdict::Refuse(refusal),
-        None => Verdict::Resend(ground),
+    match weakest.and_then(hindered) {
+        Ok(ground) => Verdict::Resend(ground),
+        Err(refusal) => Verdict::Refuse(refusal),
     }
 }
 
@@ -149,7 +152,7 @@ fn hindrance(
     }
     let limit = match ground {
         Ground::Proven(_) => u32::MAX,
-        Ground::Idempotent => policy.max_idempotent_attempts,
+        Ground::Idempotent => policy.max_idempotent_attempts.min(policy.max_attempts),
         Ground::Deduplicated | Ground::CallerSays(_) => policy.max_attempts,
     };
     if history.unproven() >= limit {

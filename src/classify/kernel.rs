@@ -254,8 +254,9 @@ pub fn at_end(
     let acked = exchange.acked(snapshot);
     let is_fin = last == LastRead::End && snapshot.bytes_received == exchange.read + 1;
     if !is_fin {
+        let is_over = snapshot.state == TcpState::Close && snapshot.bytes_received == exchange.read;
         return Step::Done(match errno {
-            Some(Errno::ECONNRESET) => Kernel::Reset(acked),
+            Some(Errno::ECONNRESET) if is_over => Kernel::Reset(acked),
             other => Kernel::NoFin(acked, other),
         });
     }

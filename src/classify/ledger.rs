@@ -102,15 +102,22 @@ impl Ledger {
     }
 
     /// Judges the counters before a request is written (step B of the rule).
+    ///
+    /// Once an octet of it is written, a look vouches for nothing any more.
     pub fn on_look(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Look {
         let look = match snapshot {
             Ok(snapshot) => kernel::look(self.written, self.read, &snapshot),
             Err(why) => Look::Clear(Err(why)),
         };
-        if let Look::Clear(counters) = look {
+        if let (Phase::Armed, Look::Clear(counters)) = (self.phase, look) {
             self.check = self.calibration.and(counters);
         }
         look
+    }
+
+    /// Returns whether a request is about to be written without a look.
+    pub fn needs_look(&self) -> bool {
+        self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
     }
 
     /// Notes that the kernel accepted `octets`.
@@ -142,7 +149,12 @@ impl Ledger {
     }
 
     /// Judges the first octets read after the request was written.
+    ///
+    /// The first judgement stands: what follows stray octets is no answer.
     pub fn on_reply(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Reply {
+        if self.reply != Reply::Nothing {
+            return self.reply;
+        }
         let stray = match (self.check, snapshot) {
             (Ok(()), Ok(snapshot)) => kernel::is_stray(&self.exchange(), &snapshot),
             _ => false,

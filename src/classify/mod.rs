@@ -22,6 +22,8 @@ mod contract;
 mod doubt;
 mod early;
 mod evidence;
+#[cfg(test)]
+mod exhaustive;
 mod fate;
 mod history;
 pub mod kernel;
@@ -75,13 +77,16 @@ fn written(evidence: &Evidence, contract: &Contract) -> Fate {
 }
 
 /// A response came that cannot answer the request: it proves nothing by
-/// itself, and a 599 or 408 among such bytes only names the proof.
+/// itself, and a 599 or 408 among such bytes only names the proof. A promise
+/// about closes (G4) holds only where no octet of a response came.
 fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
     match (early, unanswered(evidence, contract)) {
         (Early::Refusal, Fate::NotApplied(Proof::NeverReceived)) => {
             Fate::NotApplied(Proof::RefusedBeforeReceipt)
         }
-        (Early::Refusal | Early::Other, Fate::NotApplied(proof)) => Fate::NotApplied(proof),
+        (Early::Refusal | Early::Other, Fate::NotApplied(proof)) if proof.id() == "G2" => {
+            Fate::NotApplied(proof)
+        }
         (Early::Refusal | Early::Other, _) => Fate::Unknown(Doubt::StrayResponse),
     }
 }
@@ -94,11 +99,12 @@ fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
         EndedBy::Runtime => Fate::Unknown(Doubt::RuntimeEnded),
         EndedBy::Connection | EndedBy::RequestBody => match evidence.kernel {
             Kernel::Unavailable(why) => Fate::Unknown(Doubt::Unavailable(why)),
+            Kernel::NoBoundary => Fate::Unknown(Doubt::NoRequestBoundary),
             Kernel::Bypassed => Fate::Unknown(Doubt::Bypassed),
             Kernel::StillOpen => Fate::Unknown(Doubt::StillOpen),
             Kernel::Reset(acked) => reset(acked, evidence.limits, contract),
             Kernel::NoFin(acked, errno) => Fate::Unknown(Doubt::NoFin(acked, errno)),
-            Kernel::Fin(acked, settled) => fin(acked, settled, contract),
+            Kernel::Fin(acked, settled) => fin(acked, settled, evidence.limits, contract),
         },
     }
 }
@@ -115,7 +121,7 @@ fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
 }
 
 /// A FIN: what did it acknowledge, and what followed (G2)?
-fn fin(acked: Acked, settled: Settled, contract: &Contract) -> Fate {
+fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     match (acked, settled) {
         (Acked::None, Settled::Refused) => Fate::NotApplied(Proof::NeverReceived),
         (Acked::None, _) if contract.closed_after_fin.is_some() => {
@@ -124,10 +130,25 @@ fn fin(acked: Acked, settled: Settled, contract: &Contract) -> Fate {
         (Acked::None, Settled::AckedAfterFin) => Fate::Unknown(Doubt::AcknowledgedAfterFin),
         (Acked::None, Settled::Local(errno)) => Fate::Unknown(Doubt::NotByReset(errno)),
         (Acked::None, Settled::Unsettled | Settled::NotAwaited) => Fate::Unknown(Doubt::Unsettled),
-        (Acked::Part, Settled::Refused) if contract.complete_messages_only.is_some() => {
+        (Acked::Part, settled) => fin_in_between(settled, limits, contract),
+        (Acked::All, _) => Fate::Unknown(Doubt::Acknowledged),
+    }
+}
+
+/// A FIN that acknowledged a part: the rest is refused by a reset after it (G2
+/// by the user's word, G4 by the server's), or by the server's promise to take
+/// up nothing after its FIN. The server's word holds within its limits only.
+fn fin_in_between(settled: Settled, limits: Limits, contract: &Contract) -> Fate {
+    let closes_fully = contract.closed_after_fin == Some(Source::Announced);
+    match (contract.complete_messages_only, limits) {
+        (Some(Source::Configured), _) if settled == Settled::Refused => {
             Fate::NotApplied(Proof::NeverComplete)
         }
-        (Acked::Part, _) => Fate::Unknown(Doubt::PartlyAcknowledged),
-        (Acked::All, _) => Fate::Unknown(Doubt::Acknowledged),
+        (Some(Source::Announced), Limits::Kept) if settled == Settled::Refused || closes_fully => {
+            Fate::NotApplied(Proof::FinPromised)
+        }
+        (Some(Source::Configured | Source::Announced) | None, _) => {
+            Fate::Unknown(Doubt::PartlyAcknowledged)
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fate::Fate;
-use super::history::History;
 
 /// What the user decides about resending.
 ///
@@ -58,7 +57,8 @@ impl Policy {
 
     /// Sets how many attempts there may be in all when idempotence alone is
     /// the ground (G6). The default is 2, one automatic resend, as RFC 9110
-    /// 9.2.2 advises; 0 counts as 1.
+    /// 9.2.2 advises; 0 counts as 1. [`max_attempts`](Self::max_attempts)
+    /// bounds it too.
     pub fn max_idempotent_attempts(mut self, attempts: u32) -> Self {
         self.max_idempotent_attempts = attempts.max(1);
         self
@@ -162,7 +162,10 @@ pub enum Role {
 /// gives the caller's word where no other ground holds ([`Opinion::Resend`],
 /// G7, the weakest ground).
 pub trait Classifier: Send + Sync + 'static {
-    /// Returns the opinion on a request whose last attempt had this fate.
+    /// Returns the opinion on a request one of whose attempts had this fate.
+    ///
+    /// It is asked about every attempt of the call, the earlier ones again:
+    /// a word given for one attempt does not speak for another.
     fn opinion(&self, fate: &Fate, request: &RequestFacts) -> Opinion;
 }
 
@@ -234,12 +237,9 @@ impl RequestFacts {
         self
     }
 
-    /// Asks the policy's classifier, if there is one.
-    pub(super) fn opinion(&self, history: &History, policy: &Policy) -> Opinion {
-        match (&policy.classifier, history.last()) {
-            (Some(classifier), Some(fate)) => classifier.opinion(&fate, self),
-            _ => Opinion::None,
-        }
+    /// Asks the policy's classifier, if there is one, about an attempt.
+    pub(super) fn opinion(&self, fate: &Fate, policy: &Policy) -> Opinion {
+        policy.classifier.as_ref().map_or(Opinion::None, |asked| asked.opinion(fate, self))
     }
 }
 

@@ -1,12 +1,10 @@
 //! A body that follows a script, and ways to poll a body by hand.
 
-use std::{
-    collections::VecDeque,
-    io,
-    pin::Pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -43,11 +41,7 @@ pub(crate) struct Script {
 impl Script {
     /// A body of unknown length.
     pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
-        Self {
-            steps: steps.into_iter().collect(),
-            gate: None,
-            declared: None,
-        }
+        Self { steps: steps.into_iter().collect(), gate: None, declared: None }
     }
 
     /// A body of known length.
@@ -116,8 +110,7 @@ impl Body for Script {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.declared
-            .map_or_else(SizeHint::new, SizeHint::with_exact)
+        self.declared.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 
@@ -161,10 +154,7 @@ impl Log {
 }
 
 pub(crate) fn trailers(name: &'static str, value: &'static str) -> HeaderMap {
-    let field = (
-        HeaderName::from_static(name),
-        HeaderValue::from_static(value),
-    );
+    let field = (HeaderName::from_static(name), HeaderValue::from_static(value));
     HeaderMap::from_iter([field])
 }
 

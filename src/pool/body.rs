@@ -1,0 +1,122 @@
+//! The body of a response, which holds its connection until its end.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::classify::Fate;
+
+/// The body of a response.
+///
+/// It holds its connection and gives it back to the pool at its end. Dropped
+/// before, it closes the connection.
+///
+/// A failure is a [`ResponseBodyError`]: the request was answered, but the
+/// response is lost.
+pub struct ResponseBody {
+    incoming: Incoming,
+    connection: Option<Box<dyn Returnable>>,
+}
+
+/// A connection that can be given back to the pool it came from.
+pub(super) trait Returnable: Send + Sync {
+    /// Gives the connection back, its exchange over.
+    fn give_back(self: Box<Self>);
+    /// Ends the connection at once.
+    fn abort(&self);
+}
+
+impl ResponseBody {
+    /// Returns a body that gives `connection` back at its end, at once if it
+    /// is empty.
+    pub(super) fn new(incoming: Incoming, connection: Box<dyn Returnable>) -> Self {
+        let mut body = Self { incoming, connection: Some(connection) };
+        body.give_back_at_end();
+        body
+    }
+
+    /// Returns the body of a response that ends the connection's life as HTTP.
+    pub(super) fn upgraded(incoming: Incoming) -> Self {
+        Self { incoming, connection: None }
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(connection) = self.connection.take()
+        {
+            connection.give_back();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) => {
+                self.give_back_at_end();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                if let Some(connection) = self.connection.take() {
+                    connection.abort();
+                }
+                Poll::Ready(Some(Err(ResponseBodyError(error))))
+            }
+            None => {
+                if let Some(connection) = self.connection.take() {
+                    connection.give_back();
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("incoming", &self.incoming).finish_non_exhaustive()
+    }
+}
+
+/// A response's body failed: the request was answered, and the response lost.
+#[derive(Debug)]
+pub struct ResponseBodyError(hyper::Error);
+
+impl ResponseBodyError {
+    /// Returns what became of the request: always [`Fate::ResponseLost`].
+    pub fn fate(&self) -> Fate {
+        Fate::ResponseLost
+    }
+}
+
+impl fmt::Display for ResponseBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("response lost: the request was answered, but the response's body was cut")
+    }
+}
+
+impl StdError for ResponseBodyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}

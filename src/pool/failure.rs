@@ -1,0 +1,48 @@
+//! The error of one attempt, with its evidence.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::attempt::Attempt;
+use crate::classify::{Contract, Evidence, HandOff};
+use crate::error::BoxError;
+use crate::transport::ConnectError;
+
+/// The error of a request that the pool could not get answered, with the
+/// attempt that failed.
+#[derive(Debug)]
+pub struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    attempt: Attempt,
+    source: Option<BoxError>,
+}
+
+impl Failure {
+    pub(super) fn new(attempt: Attempt, source: Option<BoxError>) -> Self {
+        Self(Box::new(Inner { attempt, source }))
+    }
+
+    pub(super) fn not_connected(error: ConnectError) -> Self {
+        let evidence = Evidence::new(HandOff::NotConnected(error.failure()));
+        Self::new(Attempt::new(evidence, &Contract::none()), Some(error.into()))
+    }
+
+    /// Returns the attempt that failed, with its evidence and fate.
+    pub fn attempt(&self) -> &Attempt {
+        &self.0.attempt
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.attempt, f)
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

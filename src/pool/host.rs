@@ -1,0 +1,403 @@
+//! The connections of one key: idle list, waiters, connects under way.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http_body::Body;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::body::Returnable;
+use super::idle::{Idle, Lifetimes, Pooled, Want};
+use super::key::Key;
+use super::options::PoolOptions;
+use crate::classify::{ConnectFailure, Contract};
+use crate::error::BoxError;
+use crate::time::{self, Instant};
+use crate::transport::{ConnectError, Connection, Connector};
+
+/// A connection with its places among the pool's limits.
+#[derive(Debug)]
+pub(super) struct Leased<B> {
+    pub(super) connection: Connection<B>,
+    /// Where it goes back to; weak, since that host owns it while it is idle.
+    host: Weak<Host<B>>,
+    _places: Places,
+}
+
+/// A connection on loan.
+pub(super) type Lease<B> = Box<Leased<B>>;
+
+#[derive(Debug)]
+struct Places {
+    _of_host: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// The connections of one key.
+#[derive(Debug)]
+pub(super) struct Host<B> {
+    key: Key,
+    pub(super) name: Option<HeaderValue>,
+    pub(super) contract: Contract,
+    connector: Connector,
+    lifetimes: Lifetimes,
+    max_waiting: usize,
+    wait_timeout: Duration,
+    places: Arc<Semaphore>,
+    places_of_all: Arc<Semaphore>,
+    state: Mutex<State<B>>,
+    /// The usual time of a connect, in microseconds.
+    usual_connect: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State<B> {
+    idle: Idle<Lease<B>>,
+    waiters: VecDeque<Waiter<B>>,
+    connecting: usize,
+    next_waiter: u64,
+    is_reaped: bool,
+}
+
+#[derive(Debug)]
+struct Waiter<B> {
+    id: u64,
+    want: Want,
+    give: oneshot::Sender<Result<Lease<B>, ConnectError>>,
+}
+
+impl<B> Host<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(
+        key: Key,
+        connector: Connector,
+        options: &PoolOptions,
+        places_of_all: Arc<Semaphore>,
+    ) -> Self {
+        Self {
+            name: key.host(),
+            contract: options.contracts.get(&key.authority).copied().unwrap_or_default(),
+            key,
+            connector,
+            lifetimes: options.lifetimes,
+            max_waiting: options.max_waiting,
+            wait_timeout: options.wait_timeout,
+            places: Arc::new(Semaphore::new(options.max_per_origin)),
+            places_of_all,
+            state: Mutex::new(State {
+                idle: Idle::new(),
+                waiters: VecDeque::new(),
+                connecting: 0,
+                next_waiter: 0,
+                is_reaped: false,
+            }),
+            usual_connect: AtomicU64::new(100_000),
+        }
+    }
+
+    /// Returns what the host's connections are shared by.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Takes an idle connection, if there is one that will do.
+    pub(super) fn idle(&self, want: Want) -> Option<Lease<B>> {
+        self.lock().idle.pop(want, time::now(), &self.lifetimes)
+    }
+
+    /// Waits for a connection: a new one, or one that is given back first.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that arrives too late goes to somebody else.
+    pub(super) async fn obtain(self: &Arc<Self>, want: Want) -> Result<Lease<B>, ConnectError> {
+        let mut waiting = self.enqueue(want)?;
+        let deadline = time::now() + self.wait_timeout;
+        match time::timeout_at(deadline, &mut waiting.taken).await {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(_)) => Err(ConnectError::of(ConnectFailure::Connect(None))),
+            Err(_) => Err(ConnectError::of(ConnectFailure::PoolWait)),
+        }
+    }
+
+    /// Starts a connect that nobody waits for yet.
+    pub(super) fn prefetch(self: &Arc<Self>) {
+        self.lock().connecting += 1;
+        self.spawn_connect(None);
+    }
+
+    /// Takes a connection back whose exchange is over.
+    fn put(self: &Arc<Self>, mut lease: Lease<B>) {
+        lease.connection.record().resolve();
+        if lease.connection.is_dead() {
+            return;
+        }
+        if lease.connection.is_ready() {
+            return self.offer(lease);
+        }
+        // The connection's task has not turned yet, or the request's body is
+        // still on its way; nobody waits for this.
+        let host = Arc::clone(self);
+        tokio::spawn(async move {
+            let ready = poll_fn(|cx| lease.connection.poll_ready(cx));
+            if let Ok(true) = time::timeout_at(time::now() + READY_WITHIN, ready).await {
+                host.offer(lease);
+            }
+        });
+    }
+
+    fn enqueue(self: &Arc<Self>, want: Want) -> Result<Waiting<B>, ConnectError> {
+        let mut state = self.lock();
+        if state.waiters.len() >= self.max_waiting {
+            return Err(ConnectError::of(ConnectFailure::PoolWait));
+        }
+        let (give, taken) = oneshot::channel();
+        let id = state.next_waiter;
+        state.next_waiter += 1;
+        state.waiters.retain(|waiter| !waiter.give.is_closed());
+        state.waiters.push_back(Waiter { id, want, give });
+        let connects = state.connecting < state.waiters.len();
+        state.connecting += usize::from(connects);
+        drop(state);
+        if connects {
+            self.spawn_connect(Some(id));
+        }
+        Ok(Waiting { host: Arc::clone(self), taken })
+    }
+
+    /// Gives a connection to the first waiter whom it suits, or lays it up.
+    fn offer(self: &Arc<Self>, mut lease: Lease<B>) {
+        let mut state = self.lock();
+        while let Some(at) = state.waiters.iter().position(|waiter| waiter.want.takes(&lease)) {
+            let Some(waiter) = state.waiters.remove(at) else { break };
+            match waiter.give.send(Ok(lease)) {
+                Ok(()) | Err(Err(_)) => return,
+                Err(Ok(unwanted)) => lease = unwanted,
+            }
+        }
+        let surplus = state.idle.push(lease, time::now(), &self.lifetimes);
+        let reap = !std::mem::replace(&mut state.is_reaped, true);
+        drop(state);
+        drop(surplus);
+        if reap {
+            tokio::spawn(reap_idle(Arc::downgrade(self), self.lifetimes));
+        }
+    }
+
+    fn spawn_connect(self: &Arc<Self>, waiter: Option<u64>) {
+        let host = Arc::clone(self);
+        tokio::spawn(async move {
+            let connected = host.connect().await;
+            host.lock().connecting -= 1;
+            match connected {
+                Ok(Some(lease)) => host.offer(lease),
+                Ok(None) => {}
+                Err(error) => host.fail(waiter, error),
+            }
+        });
+    }
+
+    /// Tells one waiter that a connect failed: its own, or the oldest one that
+    /// no other connect serves.
+    fn fail(&self, waiter: Option<u64>, error: ConnectError) {
+        let mut state = self.lock();
+        let own = state.waiters.iter().position(|other| Some(other.id) == waiter);
+        let unserved = state.waiters.len() > state.connecting;
+        if let Some(at) = own.or(unserved.then_some(0))
+            && let Some(waiter) = state.waiters.remove(at)
+        {
+            drop(state);
+            let _ = waiter.give.send(Err(error));
+        }
+    }
+
+    /// Makes a connection; none if it is not needed any more once there is a
+    /// place for it.
+    async fn connect(self: &Arc<Self>) -> Result<Option<Lease<B>>, ConnectError> {
+        let has_to_wait =
+            self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0;
+        if has_to_wait {
+            self.evict();
+        }
+        let closed = |_| ConnectError::of(ConnectFailure::PoolWait);
+        let places = Places {
+            _of_host: Arc::clone(&self.places).acquire_owned().await.map_err(closed)?,
+            _of_all: Arc::clone(&self.places_of_all).acquire_owned().await.map_err(closed)?,
+        };
+        if has_to_wait && self.is_surplus() {
+            return Ok(None);
+        }
+        let stream = self.hedged().await?;
+        let connection = Connection::start(stream).await.map_err(ConnectError::handshake)?;
+        let host = Arc::downgrade(self);
+        Ok(Some(Box::new(Leased { connection, host, _places: places })))
+    }
+
+    /// Connects, with a second connect beside a slow first one: a lost SYN
+    /// costs a second, and leaves a timeout that no settling can wait for.
+    async fn hedged(&self) -> Result<TcpStream, ConnectError> {
+        let start = time::now();
+        let usual = Duration::from_micros(self.usual_connect.load(Ordering::Relaxed));
+        let patience = usual.clamp(HEDGE_AFTER.0, HEDGE_AFTER.1) * 3;
+        let mut first = pin!(self.connector.clone().connect(self.key.target()));
+        let stream = match time::timeout_at(start + patience, first.as_mut()).await {
+            Ok(connected) => connected?,
+            Err(_) => {
+                let second = pin!(self.connector.clone().connect(self.key.target()));
+                either(first, second).await?
+            }
+        };
+        self.note_connect(start.elapsed());
+        Ok(stream)
+    }
+
+    /// Keeps the usual connect time: quick to sink, slow to rise.
+    fn note_connect(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let usual = self.usual_connect.load(Ordering::Relaxed);
+        let next = if took < usual { took } else { usual + (took - usual) / 16 };
+        self.usual_connect.store(next, Ordering::Relaxed);
+    }
+}
+
+impl<B> Host<B> {
+    /// Closes an idle connection to make a place.
+    pub(super) fn evict(&self) -> bool {
+        let evicted = self.lock().idle.evict();
+        evicted.is_some()
+    }
+
+    /// Returns whether the host has neither connections nor anybody waiting.
+    pub(super) fn is_unused(&self) -> bool {
+        let state = self.lock();
+        state.idle.len() == 0 && state.waiters.is_empty() && state.connecting == 0
+    }
+
+    /// Whether more connects are under way than anybody waits for.
+    fn is_surplus(&self) -> bool {
+        let state = self.lock();
+        state.connecting > state.waiters.iter().filter(|waiter| !waiter.give.is_closed()).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B> Returnable for Leased<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn give_back(self: Box<Self>) {
+        if let Some(host) = self.host.upgrade() {
+            host.put(self);
+        }
+    }
+
+    fn abort(&self) {
+        self.connection.record().abort();
+    }
+}
+
+impl<B> Pooled for Lease<B> {
+    fn born(&self) -> Instant {
+        self.connection.born()
+    }
+
+    fn is_used(&self) -> bool {
+        self.connection.is_used()
+    }
+
+    fn is_dead(&self) -> bool {
+        self.connection.is_dead()
+    }
+}
+
+/// A place in the queue. Whatever arrives after it is dropped goes on to the
+/// next in the queue.
+struct Waiting<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    host: Arc<Host<B>>,
+    taken: oneshot::Receiver<Result<Lease<B>, ConnectError>>,
+}
+
+impl<B> Drop for Waiting<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn drop(&mut self) {
+        self.taken.close();
+        if let Ok(Ok(lease)) = self.taken.try_recv() {
+            self.host.offer(lease);
+        }
+    }
+}
+
+/// Returns the first success of two, or the last failure.
+async fn either<F, T, E>(
+    mut one: std::pin::Pin<&mut F>,
+    mut other: std::pin::Pin<&mut F>,
+) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut has_failed = [false; 2];
+    poll_fn(move |cx| {
+        for (at, future) in [&mut one, &mut other].into_iter().enumerate() {
+            if has_failed[at] {
+                continue;
+            }
+            match future.as_mut().poll(cx) {
+                Poll::Ready(Err(_)) if !has_failed[1 - at] => has_failed[at] = true,
+                Poll::Ready(result) => return Poll::Ready(result),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Closes connections that were idle too long, while there are any.
+async fn reap_idle<B>(host: Weak<Host<B>>, lifetimes: Lifetimes) {
+    let every = lifetimes.idle.clamp(REAP_EVERY.0, REAP_EVERY.1);
+    loop {
+        time::sleep(every).await;
+        let Some(host) = host.upgrade() else { return };
+        let mut state = host.lock();
+        let expired = state.idle.expire(time::now(), &lifetimes);
+        let is_empty = state.idle.len() == 0;
+        state.is_reaped = !is_empty;
+        drop(state);
+        drop(expired);
+        if is_empty {
+            return;
+        }
+    }
+}
+
+/// How long a connection may take to become ready after its response.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+/// The bounds of the usual connect time; a second connect starts at thrice.
+const HEDGE_AFTER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(300));
+/// The bounds of the pause between two reaps.
+const REAP_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

@@ -1,0 +1,183 @@
+//! The idle list of one origin. Pure: time comes in as an argument.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// Idle connections, the one used last on top.
+#[derive(Debug)]
+pub(super) struct Idle<T> {
+    entries: Vec<Entry<T>>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    item: T,
+    since: Instant,
+}
+
+/// How long connections may be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetimes {
+    pub(super) idle: Duration,
+    pub(super) age: Option<Duration>,
+    pub(super) most: usize,
+}
+
+/// What the idle list must know of a connection.
+pub(super) trait Pooled {
+    /// When it was made.
+    fn born(&self) -> Instant;
+    /// Whether it was ever used.
+    fn is_used(&self) -> bool;
+    /// Whether it is known to be dead.
+    fn is_dead(&self) -> bool;
+}
+
+/// Which connections a request may go out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Any.
+    Any,
+    /// Only one that was never used.
+    Unused,
+    /// Only one that was never used and was made after this.
+    UnusedSince(Instant),
+}
+
+impl Want {
+    /// Returns whether a connection will do.
+    pub(super) fn takes(self, item: &impl Pooled) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Unused => !item.is_used(),
+            Self::UnusedSince(since) => !item.is_used() && item.born() >= since,
+        }
+    }
+}
+
+impl Want {
+    /// Returns what to want after a connection handed the request back: its
+    /// likes are probably dead too.
+    pub(super) fn after_hand_back(self) -> Self {
+        match self {
+            Self::Any | Self::Unused => Self::Unused,
+            Self::UnusedSince(since) => Self::UnusedSince(since),
+        }
+    }
+}
+
+impl<T: Pooled> Idle<T> {
+    pub(super) fn new() -> Self {
+        Self { entries: Vec::new() }
+    }
+
+    /// Adds a connection on top; the oldest goes if there are too many.
+    /// Returns what is to be closed.
+    pub(super) fn push(&mut self, item: T, now: Instant, lifetimes: &Lifetimes) -> Option<T> {
+        self.entries.push(Entry { item, since: now });
+        (self.entries.len() > lifetimes.most).then(|| self.entries.remove(0).item)
+    }
+
+    /// Takes the uppermost connection that will do and is still good.
+    pub(super) fn pop(&mut self, want: Want, now: Instant, lifetimes: &Lifetimes) -> Option<T> {
+        while let Some(at) = self.entries.iter().rposition(|entry| want.takes(&entry.item)) {
+            let entry = self.entries.remove(at);
+            if entry.is_good(now, lifetimes) {
+                return Some(entry.item);
+            }
+        }
+        None
+    }
+
+    /// Takes out what is dead or has been kept too long.
+    pub(super) fn expire(&mut self, now: Instant, lifetimes: &Lifetimes) -> Vec<T> {
+        let (kept, expired) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry| entry.is_good(now, lifetimes));
+        self.entries = kept;
+        expired.into_iter().map(|entry| entry.item).collect()
+    }
+
+    /// Takes out the connection that was idle the longest.
+    pub(super) fn evict(&mut self) -> Option<T> {
+        (!self.entries.is_empty()).then(|| self.entries.remove(0).item)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl<T: Pooled> Entry<T> {
+    fn is_good(&self, now: Instant, lifetimes: &Lifetimes) -> bool {
+        let is_young =
+            lifetimes.age.is_none_or(|age| now.saturating_duration_since(self.item.born()) < age);
+        is_young
+            && now.saturating_duration_since(self.since) < lifetimes.idle
+            && !self.item.is_dead()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time;
+
+    #[derive(Debug, PartialEq)]
+    struct Fake(u32, Instant, bool, bool);
+
+    impl Pooled for Fake {
+        fn born(&self) -> Instant {
+            self.1
+        }
+        fn is_used(&self) -> bool {
+            self.2
+        }
+        fn is_dead(&self) -> bool {
+            self.3
+        }
+    }
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { idle: Duration::from_secs(10), age: Some(Duration::from_secs(60)), most: 3 };
+
+    fn ids(idle: &mut Idle<Fake>, want: Want, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| idle.pop(want, now, &LIFETIMES)).map(|fake| fake.0).collect()
+    }
+
+    #[test]
+    fn the_last_one_in_is_the_first_one_out_and_the_oldest_goes() {
+        let (now, mut idle) = (time::now(), Idle::new());
+        for id in 0..4 {
+            let closed = idle.push(Fake(id, now, true, false), now, &LIFETIMES);
+            assert_eq!(closed.map(|fake| fake.0), (id == 3).then_some(0));
+        }
+        assert_eq!(ids(&mut idle, Want::Any, now), [3, 2, 1]);
+    }
+
+    #[test]
+    fn dead_idle_and_old_ones_are_not_given_out() {
+        let (now, mut idle) = (time::now(), Idle::new());
+        let later = now + Duration::from_secs(9);
+        idle.push(Fake(1, now, true, false), now, &LIFETIMES);
+        idle.push(Fake(2, now, true, true), later, &LIFETIMES);
+        idle.push(Fake(3, now, true, false), later, &LIFETIMES);
+        assert_eq!(ids(&mut idle, Want::Any, now + Duration::from_secs(10)), [3]);
+        idle.push(Fake(4, now, true, false), now + Duration::from_secs(59), &LIFETIMES);
+        assert_eq!(idle.expire(now + Duration::from_secs(60), &LIFETIMES).len(), 1);
+        assert_eq!(idle.len(), 0);
+    }
+
+    #[test]
+    fn a_resend_gets_no_used_and_no_older_connection() {
+        let (now, mut idle) = (time::now(), Idle::new());
+        let later = now + Duration::from_secs(1);
+        idle.push(Fake(1, later, false, false), later, &LIFETIMES);
+        idle.push(Fake(2, now, false, false), later, &LIFETIMES);
+        idle.push(Fake(3, later, true, false), later, &LIFETIMES);
+        assert_eq!(ids(&mut idle, Want::UnusedSince(later), later), [1]);
+        assert_eq!(ids(&mut idle, Want::Unused, later), [2]);
+        assert_eq!(ids(&mut idle, Want::Any, later), [3]);
+    }
+}

@@ -1,0 +1,169 @@
+//! Pooled HTTP/1.1 connections whose failures carry evidence.
+//!
+//! A [`Pool`] is a tower service. It looks at an idle connection before it
+//! writes a request to it, takes a request back that a dying connection did
+//! not touch and sends it on another one, and finds out what became of a
+//! request whose connection failed. It never sends a request a second time:
+//! that is for [`ResendLayer`](crate::ResendLayer), which stands above it.
+#![forbid(unsafe_code)]
+
+mod body;
+mod exchange;
+mod failure;
+mod host;
+mod idle;
+mod key;
+mod options;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use http::Request;
+use http_body::Body;
+use tokio::sync::Semaphore;
+use tower::Service;
+
+pub use body::{ResponseBody, ResponseBodyError};
+pub use exchange::ResponseFuture;
+pub use failure::Failure;
+pub use options::PoolOptions;
+
+use self::host::Host;
+use self::key::Key;
+use crate::attempt::AttemptToken;
+use crate::classify::ConnectFailure;
+use crate::error::BoxError;
+use crate::transport::Connector;
+
+/// Pooled HTTP/1.1 connections: a service from requests with an absolute
+/// `http` target to responses.
+///
+/// Connections are shared by scheme, host, port and runtime. A clone shares
+/// the pool. After a fork, the child starts without connections.
+///
+/// # Errors
+///
+/// [`Failure`], which carries the attempt's evidence and fate. A request that
+/// was never sent is left with the [`AttemptToken`] in its extensions.
+///
+/// # Cancel safety
+///
+/// Dropping the response future resets the connection; the attempt is then
+/// recorded as *cancelled*.
+pub struct Pool<B>(Arc<Shared<B>>);
+
+struct Shared<B> {
+    hosts: Mutex<Hosts<B>>,
+    options: PoolOptions,
+    connector: Connector,
+}
+
+struct Hosts<B> {
+    by_key: HashMap<Key, Arc<Host<B>>>,
+    places: Arc<Semaphore>,
+    /// The process whose connections these are.
+    process: u32,
+}
+
+impl<B> Pool<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// Returns a pool without connections.
+    pub fn new(options: PoolOptions) -> Self {
+        let connector = Connector::new(&options.connect);
+        let hosts = Mutex::new(Hosts::new(options.max_total));
+        Self(Arc::new(Shared { hosts, options, connector }))
+    }
+
+    fn host(&self, key: Key) -> Arc<Host<B>> {
+        let Shared { hosts, options, connector } = &*self.0;
+        let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.process != std::process::id() {
+            // A fork: these sockets are the parent's, and closing them here could
+            // wake its runtime. Leave them alone.
+            std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
+        }
+        if let Some(host) = hosts.by_key.get(&key) {
+            return Arc::clone(host);
+        }
+        hosts.make_room();
+        let places = Arc::clone(&hosts.places);
+        let host = Arc::new(Host::new(key.clone(), connector.clone(), options, places));
+        hosts.by_key.insert(key, Arc::clone(&host));
+        host
+    }
+
+    /// Closes an idle connection of any host if all places are taken, since
+    /// the one that waits for a place cannot know whose are idle.
+    fn relieve(&self) {
+        let hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.places.available_permits() == 0 {
+            let _ = hosts.by_key.values().any(|host| host.evict());
+        }
+    }
+}
+
+impl<B> Hosts<B> {
+    fn new(places: usize) -> Self {
+        Self {
+            by_key: HashMap::new(),
+            places: Arc::new(Semaphore::new(places)),
+            process: std::process::id(),
+        }
+    }
+
+    /// Forgets hosts that nobody uses, once there are many.
+    fn make_room(&mut self) {
+        if self.by_key.len() >= MANY_HOSTS {
+            self.by_key.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_unused());
+        }
+    }
+}
+
+impl<B> Service<Request<B>> for Pool<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = http::Response<ResponseBody>;
+    type Error = Failure;
+    type Future = ResponseFuture<B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<B> {
+        let token = request.extensions().get::<AttemptToken>().cloned();
+        let host = match Key::of(&request) {
+            Ok(key) => self.host(key),
+            Err(why) => return ResponseFuture::fail(request, token, why),
+        };
+        if host.name.is_none() {
+            return ResponseFuture::fail(request, token, ConnectFailure::BadTarget);
+        }
+        let form = key::to_wire(&mut request, host.name.as_ref());
+        ResponseFuture::start(host, request, form, token, || self.relieve())
+    }
+}
+
+impl<B> Clone for Pool<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> fmt::Debug for Pool<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+/// From so many hosts on, unused ones are forgotten.
+const MANY_HOSTS: usize = 1024;

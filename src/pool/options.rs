@@ -1,0 +1,152 @@
+//! How a pool makes and keeps connections.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::uri::Authority;
+
+use super::idle::Lifetimes;
+use crate::classify::{Contract, Source};
+use crate::transport::{ConnectOptions, Keepalive};
+
+/// How a [`Pool`](super::Pool) makes and keeps connections.
+///
+/// The defaults are safe to use as they are.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PoolOptions {
+    pub(super) connect: ConnectOptions,
+    pub(super) lifetimes: Lifetimes,
+    pub(super) max_per_origin: usize,
+    pub(super) max_total: usize,
+    pub(super) max_waiting: usize,
+    pub(super) wait_timeout: Duration,
+    pub(super) contracts: HashMap<Authority, Contract>,
+}
+
+impl PoolOptions {
+    /// Returns the default options.
+    pub fn new() -> Self {
+        Self {
+            connect: ConnectOptions::default(),
+            lifetimes: Lifetimes { idle: Duration::from_secs(60), age: None, most: 256 },
+            max_per_origin: 1024,
+            max_total: 8192,
+            max_waiting: 16_384,
+            wait_timeout: Duration::from_secs(30),
+            contracts: HashMap::new(),
+        }
+    }
+
+    /// Sets how long one connect may take. The default is 10 seconds.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect.timeout = timeout;
+        self
+    }
+
+    /// Sets the local address that connections are made from.
+    pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
+        self.connect.local_address = address.into();
+        self
+    }
+
+    /// Sets when a silent connection is probed: after `idle`, every
+    /// `interval`, given up after `count` probes without an answer. The default
+    /// is 15 s, 5 s, 3. TCP counts whole seconds.
+    pub fn tcp_keepalive(mut self, idle: Duration, interval: Duration, count: u32) -> Self {
+        self.connect.keepalive = Some(Keepalive { idle, interval, count });
+        self
+    }
+
+    /// Turns keepalive probes off.
+    pub fn no_tcp_keepalive(mut self) -> Self {
+        self.connect.keepalive = None;
+        self
+    }
+
+    /// Sets after how long without an acknowledgement a connection is given up
+    /// (`TCP_USER_TIMEOUT`, Linux only). The system decides by default.
+    pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect.user_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how long an idle connection is kept. The default is 60 seconds.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.lifetimes.idle = timeout;
+        self
+    }
+
+    /// Sets how old a connection may be when a request is sent on it. There is
+    /// no limit by default.
+    pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.lifetimes.age = age.into();
+        self
+    }
+
+    /// Sets how many idle connections are kept for each origin. The default is
+    /// 256.
+    pub fn max_idle_per_origin(mut self, connections: usize) -> Self {
+        self.lifetimes.most = connections;
+        self
+    }
+
+    /// Sets how many connections there may be to one origin. The default is
+    /// 1024; 0 counts as 1. Requests beyond it wait in order.
+    pub fn max_per_origin(mut self, connections: usize) -> Self {
+        self.max_per_origin = connections.clamp(1, MOST);
+        self
+    }
+
+    /// Sets how many connections there may be in all. The default is 8192; 0
+    /// counts as 1. Requests beyond it wait in order.
+    pub fn max_total(mut self, connections: usize) -> Self {
+        self.max_total = connections.clamp(1, MOST);
+        self
+    }
+
+    /// Sets how long a request waits for a connection. The default is 30
+    /// seconds.
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.wait_timeout = timeout;
+        self
+    }
+
+    /// States that an origin takes up nothing that arrives after its FIN, and
+    /// that no L4 relay stands on the way to it.
+    ///
+    /// A FIN that acknowledges nothing of a request then proves it unapplied
+    /// without settling (G2), which recovers servers that close in a lingering
+    /// way, such as Apache or lighttpd.
+    ///
+    /// **A wrong statement doubles requests**: behind a TCP load balancer, the
+    /// request can still be delivered after the FIN.
+    pub fn closed_after_fin(mut self, origin: Authority) -> Self {
+        self.contract(origin).closed_after_fin = Some(Source::Configured);
+        self
+    }
+
+    /// States that an origin acts only on complete messages, never on a head
+    /// alone.
+    ///
+    /// A settled FIN that acknowledges less than the whole request then proves
+    /// it unapplied (G2). **A wrong statement doubles requests.**
+    pub fn complete_messages_only(mut self, origin: Authority) -> Self {
+        self.contract(origin).complete_messages_only = Some(Source::Configured);
+        self
+    }
+
+    fn contract(&mut self, origin: Authority) -> &mut Contract {
+        self.contracts.entry(origin).or_default()
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// More connections than a process can have.
+const MOST: usize = 1 << 20;

@@ -1,0 +1,227 @@
+//! The IO wrapper that keeps a connection's record: it counts, looks before a
+//! request is written, and guards the first byte of an answer.
+
+use std::fmt;
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::record::{Record, State};
+use crate::classify::Phase;
+use crate::classify::kernel::Look;
+
+/// A TCP stream that keeps its [`Record`].
+///
+/// - It counts what is read and written, below TLS, and keeps the first errno.
+/// - While it is *armed* it looks before each read that would wait: tokio's
+///   readiness can lag behind the kernel, and hyper reads once more just before
+///   it takes a request, so a FIN found here makes hyper hand the request back.
+/// - At the first byte after a request it checks that some of the request was
+///   acknowledged; if not, the byte answers nothing and is withheld.
+/// - A write error is held back while there is something to read, such as the
+///   413 that explains it.
+/// - It sends no FIN of its own while a request is unresolved: that FIN would
+///   complete the request for a half-closed reader.
+pub(crate) struct Meter {
+    /// Gone only while it is being dropped.
+    stream: Option<TcpStream>,
+    record: Arc<Record>,
+    held_back: Option<io::Error>,
+}
+
+impl Meter {
+    /// Wraps a stream that was just connected. Returns the record too.
+    pub(crate) fn new(stream: TcpStream) -> (Self, Arc<Record>) {
+        let record = Arc::new(Record::of(&stream));
+        let meter = Self { stream: Some(stream), record: Arc::clone(&record), held_back: None };
+        (meter, record)
+    }
+
+    /// Writes by `write`, unless the connection was taken over.
+    ///
+    /// The record is locked across the system call: whoever takes the
+    /// connection over then knows that no byte is on its way uncounted.
+    fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.record.lock();
+        let stream = match &mut self.stream {
+            Some(stream) if state.ledger.phase() != Phase::TakenOver => stream,
+            _ => return Poll::Ready(Err(taken_over())),
+        };
+        // Hyper reads before it takes a request, but another thread can hand
+        // one over just after that read.
+        if state.ledger.needs_look() && state.look() == Look::Stale {
+            return Poll::Ready(Err(not_writable()));
+        }
+        let error = match self.held_back.take() {
+            Some(error) => error,
+            None => match ready!(write(Pin::new(stream), cx)) {
+                Ok(octets) => {
+                    state.ledger.on_written(octets);
+                    return Poll::Ready(Ok(octets));
+                }
+                Err(error) => {
+                    state.on_error(&error);
+                    error
+                }
+            },
+        };
+        if !state.has_data() {
+            return Poll::Ready(Err(error));
+        }
+        // Hyper reads before it writes and comes back here when it has read
+        // on; the waker is registered for reading.
+        let _ = stream.poll_read_ready(cx);
+        self.held_back = Some(error);
+        Poll::Pending
+    }
+}
+
+/// Notes a read that filled `buf` from `start` on.
+fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
+    if buf.filled().len() == start {
+        state.ledger.on_end();
+    } else if state.on_read(&buf.filled()[start..]) {
+        buf.set_filled(start);
+        return Err(withheld());
+    }
+    Ok(())
+}
+
+/// The look: asks the kernel, since tokio knows of nothing to read.
+fn look(state: &mut State, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    if state.ledger.phase() != Phase::Armed {
+        return Poll::Pending;
+    }
+    let socket = SockRef::from(stream);
+    let is_clear = match state.look() {
+        Look::Stale => false,
+        Look::Clear(Ok(())) => true,
+        // Without counters, what can be read tells the same, if less surely.
+        Look::Clear(Err(_)) => would_block(&socket.peek(&mut [MaybeUninit::uninit()])),
+    };
+    if is_clear {
+        return Poll::Pending;
+    }
+    let mut fresh = [0; 4096];
+    let room = fresh.len().min(buf.remaining());
+    match (&*socket).read(&mut fresh[..room]) {
+        Ok(0) => state.ledger.on_end(),
+        Ok(octets) => {
+            state.on_read(&fresh[..octets]);
+            buf.put_slice(&fresh[..octets]);
+        }
+        Err(error) => {
+            // The counters may say that something ended when there is nothing
+            // to read: whatever it is, do not write to it.
+            let is_silent = error.kind() == io::ErrorKind::WouldBlock;
+            let error = if is_silent { not_writable() } else { error };
+            state.on_error(&error);
+            return Poll::Ready(Err(error));
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+impl AsyncRead for Meter {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let meter = self.get_mut();
+        let mut state = meter.record.lock();
+        let stream = match &mut meter.stream {
+            Some(stream) if state.ledger.phase() != Phase::TakenOver => stream,
+            _ => return Poll::Ready(Err(taken_over())),
+        };
+        let start = buf.filled().len();
+        match Pin::new(&mut *stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => Poll::Ready(on_read(&mut state, buf, start)),
+            Poll::Ready(Err(error)) => {
+                state.on_error(&error);
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => look(&mut state, stream, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Meter {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_with(cx, |stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_with(cx, |stream, cx| stream.poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let meter = self.get_mut();
+        let state = meter.record.lock();
+        match (state.ledger.phase(), &mut meter.stream) {
+            (Phase::Idle | Phase::Released, Some(stream)) => Pin::new(stream).poll_shutdown(cx),
+            (Phase::Armed | Phase::Sent | Phase::TakenOver, _) | (_, None) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let (closing, waker) = self.record.lock().on_meter_drop(self.stream.take());
+        drop(closing);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+#[cold]
+fn taken_over() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection was taken over")
+}
+
+#[cold]
+fn withheld() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an unsolicited response was withheld")
+}
+
+#[cold]
+fn not_writable() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection is not open for writing")
+}

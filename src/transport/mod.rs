@@ -1,0 +1,14 @@
+//! What touches sockets: the Meter, its record, the evidence of an exchange.
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+mod connect;
+mod http1;
+mod meter;
+mod probe;
+mod record;
+mod settle;
+
+pub(crate) use connect::{ConnectError, ConnectOptions, Connector, Keepalive};
+pub(crate) use http1::{Broken, Connection};
+pub(crate) use record::Record;
+pub(crate) use settle::{Failure, give_up, handed_back, resolve};

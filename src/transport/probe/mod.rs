@@ -1,0 +1,27 @@
+//! The system calls behind the evidence: `TCP_INFO`, raw reads, the abort.
+//!
+//! `linux.rs` is the only file of this crate with unsafe code; `fallback.rs`
+//! stands in where the kernel offers no evidence and says so.
+
+#[cfg(not(target_os = "linux"))]
+mod fallback;
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) use fallback::Fd;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::Fd;
+
+/// What a raw, non-blocking read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// So many octets.
+    Octets(usize),
+    /// The end of the stream.
+    End,
+    /// Nothing now, and no end.
+    Nothing,
+    /// An error, with its number.
+    Failed(crate::classify::Errno),
+}

@@ -1,0 +1,284 @@
+//! Takes the evidence of a failed exchange, and waits while its fate settles.
+
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::probe::Received;
+use super::record::{Record, State};
+use crate::classify::kernel::{self, Fin, LastRead, Look, Step};
+use crate::classify::{
+    Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Reply, Settled, Unavailable,
+};
+use crate::time;
+
+/// How an exchange failed, as far as whoever drove it can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The connection failed before an answer.
+    Broken,
+    /// The answer was not HTTP.
+    Malformed,
+    /// The request's own body failed or had the wrong length.
+    RequestBody,
+}
+
+/// Takes the evidence of an exchange that failed before its response's head.
+///
+/// Takes the connection over, drains it, and after a FIN waits for the peer
+/// TCP's answer where that can decide the fate; `on_settling` is called before
+/// such a wait. Ends with the connection aborted: nothing of the request
+/// travels any further.
+///
+/// # Cancel safety
+///
+/// When dropped, the connection is aborted by whoever owns the record next.
+pub(crate) async fn resolve(
+    record: &Record,
+    contract: &Contract,
+    failure: Failure,
+    on_settling: impl FnOnce(),
+) -> Evidence {
+    let mut resolution = Resolution { record, contract, settling: Some(on_settling) };
+    let kernel = resolution.kernel().await;
+    let evidence = resolution.conclude(failure, kernel);
+    record.abort();
+    evidence
+}
+
+/// Returns the evidence of an exchange that this side gave up, and aborts its
+/// connection.
+pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
+    let evidence = {
+        let mut state = record.lock();
+        state.ledger.take_over();
+        let hand_off = match (state.hand_off(), state.ledger.found()) {
+            (HandOff::NothingWritten, Some(found)) => HandOff::HandedBack(found),
+            (hand_off, _) => hand_off,
+        };
+        Evidence::new(hand_off)
+            .with_answer(answer(&state, Failure::Broken))
+            .with_ended_by(ended_by)
+            .with_counts(state.counts())
+    };
+    record.abort();
+    evidence
+}
+
+/// Returns the evidence of a request that the connection handed back.
+pub(crate) fn handed_back(record: &Record) -> Evidence {
+    let found = record.found().unwrap_or(Finding::Ended);
+    record.abort();
+    Evidence::new(HandOff::HandedBack(found))
+}
+
+struct Resolution<'a, F> {
+    record: &'a Record,
+    contract: &'a Contract,
+    settling: Option<F>,
+}
+
+/// The first step, and until when to wait for the next.
+enum Drained {
+    Done(Kernel),
+    Wait(Option<Fin>, Duration),
+}
+
+impl<F: FnOnce()> Resolution<'_, F> {
+    /// Steps C1 to C6 of the rule.
+    async fn kernel(&mut self) -> Kernel {
+        let (mut fin, limit) = match self.start() {
+            Drained::Done(kernel) => return kernel,
+            Drained::Wait(fin, limit) => (fin, limit),
+        };
+        if let Some(settling) = self.settling.take() {
+            settling();
+        }
+        let deadline = time::now() + limit;
+        let mut pause = Duration::from_millis(1);
+        let mut listens = true;
+        loop {
+            // Tokio reports an error for ever: once it has, only the clock is left.
+            listens &= !self.pause(listens, pause.min(deadline - time::now())).await;
+            match self.step(&mut fin) {
+                Step::Done(kernel) => return kernel,
+                Step::Wait | Step::Settle(_) | Step::Closed(..) if time::now() < deadline => {}
+                Step::Wait | Step::Settle(_) | Step::Closed(..) => {
+                    return fin.map_or(Kernel::StillOpen, |fin| {
+                        Kernel::Fin(fin.acked(), Settled::Unsettled)
+                    });
+                }
+            }
+            pause = (pause * 2).min(Duration::from_millis(8));
+        }
+    }
+
+    /// Takes over and drains (steps C1 to C5).
+    fn start(&self) -> Drained {
+        let mut state = self.record.lock();
+        state.ledger.take_over();
+        if !state.ledger.is_written() {
+            return Drained::Done(Kernel::Unavailable(Unavailable::NotExamined));
+        }
+        if let Err(why) = state.ledger.check() {
+            return Drained::Done(Kernel::Unavailable(why));
+        }
+        let step = ended(&mut state);
+        if state.ledger.reply() == Reply::Answer {
+            return Drained::Done(Kernel::Unavailable(Unavailable::NotExamined));
+        }
+        let limit = state.snapshot().map(|snapshot| kernel::settle_limit(&snapshot));
+        match (step, limit) {
+            // After a withheld response the close is still to come.
+            (Step::Done(Kernel::StillOpen), Ok(limit)) if state.ledger.reply() == Reply::Stray => {
+                Drained::Wait(None, limit)
+            }
+            (Step::Done(kernel), _) => Drained::Done(kernel),
+            (Step::Settle(fin), Ok(limit)) if kernel::is_worth_settling(&fin, self.contract) => {
+                Drained::Wait(Some(fin), limit)
+            }
+            (Step::Settle(fin), _) => Drained::Done(Kernel::Fin(fin.acked(), Settled::NotAwaited)),
+            (Step::Wait | Step::Closed(..), _) => Drained::Done(Kernel::StillOpen),
+        }
+    }
+
+    /// One look while waiting (step C6).
+    fn step(&self, fin: &mut Option<Fin>) -> Step {
+        let mut state = self.record.lock();
+        let Some(known) = *fin else {
+            return match ended(&mut state) {
+                Step::Done(Kernel::StillOpen) => Step::Wait,
+                Step::Settle(new) if kernel::is_worth_settling(&new, self.contract) => {
+                    *fin = Some(new);
+                    Step::Wait
+                }
+                Step::Settle(new) => Step::Done(Kernel::Fin(new.acked(), Settled::NotAwaited)),
+                other @ (Step::Done(_) | Step::Closed(..) | Step::Wait) => other,
+            };
+        };
+        match state.snapshot() {
+            Ok(snapshot) => {
+                let exchange = state.ledger.exchange();
+                let step = kernel::settle(&exchange, &known, &snapshot);
+                close(&mut state, step)
+            }
+            Err(why) => Step::Done(Kernel::Unavailable(why)),
+        }
+    }
+
+    /// Waits until the socket has an error, which a reset gives it, at most
+    /// for `limit`. Returns whether it has one.
+    async fn pause(&self, listens: bool, limit: Duration) -> bool {
+        let until = time::now() + limit;
+        let parked = Parked::take(self.record);
+        match &parked.stream {
+            Some(stream) if listens => {
+                time::timeout_at(until, stream.ready(Interest::ERROR)).await.is_ok()
+            }
+            _ => {
+                time::sleep_until(until).await;
+                false
+            }
+        }
+    }
+
+    fn conclude(&self, failure: Failure, kernel: Kernel) -> Evidence {
+        let state = self.record.lock();
+        let ended_by = match failure {
+            Failure::RequestBody => EndedBy::RequestBody,
+            Failure::Broken | Failure::Malformed => EndedBy::Connection,
+        };
+        Evidence::new(state.hand_off())
+            .with_answer(answer(&state, failure))
+            .with_kernel(kernel)
+            .with_ended_by(ended_by)
+            .with_counts(state.counts())
+    }
+}
+
+/// The parked stream, borrowed to wait on it; parked again when dropped.
+struct Parked<'a> {
+    record: &'a Record,
+    stream: Option<TcpStream>,
+}
+
+impl<'a> Parked<'a> {
+    fn take(record: &'a Record) -> Self {
+        Self { record, stream: record.lock().take_parked() }
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.record.lock().park(stream);
+        }
+    }
+}
+
+/// Drains what is left and judges the end (steps C2 to C5).
+fn ended(state: &mut State) -> Step {
+    let last = drain(state);
+    match state.snapshot() {
+        Ok(snapshot) => {
+            let exchange = state.ledger.exchange();
+            let errno = match last {
+                LastRead::End if snapshot.bytes_received == exchange.read + 1 => None,
+                LastRead::End | LastRead::Failed => state.first_errno(),
+                LastRead::WouldBlock => None,
+            };
+            let step = kernel::at_end(&exchange, last, &snapshot, errno);
+            close(state, step)
+        }
+        Err(why) => Step::Done(Kernel::Unavailable(why)),
+    }
+}
+
+/// Finishes a step that needs the errno.
+fn close(state: &mut State, step: Step) -> Step {
+    match step {
+        Step::Closed(fin, snapshot) => {
+            let errno = state.first_errno();
+            let exchange = state.ledger.exchange();
+            Step::Done(kernel::closed(&exchange, &fin, &snapshot, errno))
+        }
+        other @ (Step::Done(_) | Step::Settle(_) | Step::Wait) => other,
+    }
+}
+
+/// Reads until there is nothing more, at most 1 MiB; no answer is that long
+/// that nobody waits for any more.
+fn drain(state: &mut State) -> LastRead {
+    let mut buffer = [0; 4096];
+    for _ in 0..256 {
+        match state.receive(&mut buffer) {
+            Received::Octets(octets) => {
+                state.on_read(&buffer[..octets]);
+            }
+            Received::End => return LastRead::End,
+            Received::Failed(errno) => {
+                state.ledger.on_error(Some(errno));
+                return LastRead::Failed;
+            }
+            Received::Nothing => return LastRead::WouldBlock,
+        }
+    }
+    LastRead::WouldBlock
+}
+
+fn answer(state: &State, failure: Failure) -> Answer {
+    match (state.ledger.reply(), failure) {
+        (Reply::Nothing, _) => Answer::Nothing,
+        (Reply::Stray, _) => Answer::Stray(state.early()),
+        (Reply::Answer, Failure::Malformed) => Answer::Malformed,
+        (Reply::Answer, Failure::Broken | Failure::RequestBody) => Answer::Begun,
+    }
+}
+
+/// Looks at an idle connection from outside. Returns whether it is known to be
+/// dead.
+pub(crate) fn is_stale(record: &Record) -> bool {
+    let mut state = record.lock();
+    matches!(state.look(), Look::Stale) || state.ledger.found().is_some()
+}
