@@ -197,6 +197,19 @@ async fn a_resend_that_nothing_recorded_is_told_as_answered() {
     assert_eq!(fates, [Fate::NotApplied(Proof::NeverReceived), Fate::Completed]);
 }
 
+/// A transport may go on by itself where a connection hands the request back.
+#[tokio::test(start_paused = true)]
+async fn each_hand_off_has_the_ground_of_its_own_resend() {
+    let hand_offs = Reply::Fail(vec![handed_back(), reset()]);
+    let played = play(Policy::new(), get(), script(vec![hand_offs])).await;
+    let response = played.result.unwrap();
+    let ids: Vec<_> = attempts(&response)
+        .iter()
+        .map(|attempt| attempt.ground().map(|ground| ground.id()))
+        .collect();
+    assert_eq!(ids, [Some("G1"), Some("G6"), None]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nested_layers_stand_down() {
     let layers = |inner| {
