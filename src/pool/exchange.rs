@@ -16,7 +16,7 @@ use super::host::{Host, Lease};
 use super::idle::Want;
 use super::key::{self, Form};
 use crate::attempt::{Attempt, AttemptToken};
-use crate::classify::{Answer, ConnectFailure, EndedBy, Evidence, Finding, HandOff};
+use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff};
 use crate::error::BoxError;
 use crate::time;
 use crate::transport::{self, Broken, ConnectError};
@@ -210,10 +210,17 @@ where
         for _ in 0..HAND_BACKS {
             let lease = match self.host.idle(want) {
                 Some(lease) => lease,
-                None => match self.host.obtain(want).await {
-                    Ok(lease) => lease,
-                    Err(error) => return Err(self.not_sent(Failure::not_connected(error), request)),
-                },
+                None => {
+                    let waiting = Waiting(self.token.as_ref());
+                    let obtained = self.host.obtain(want).await;
+                    waiting.over();
+                    match obtained {
+                        Ok(lease) => lease,
+                        Err(error) => {
+                            return Err(self.not_sent(Failure::not_connected(error), request));
+                        }
+                    }
+                }
             };
             match self.send(lease, request) {
                 Ok(mut in_flight) => match poll_fn(|cx| in_flight.poll_answer(cx)).await {
@@ -317,6 +324,26 @@ where
         if let Some((call, lease)) = self.inner.take() {
             let evidence = transport::give_up(lease.connection.record(), EndedBy::Caller);
             call.record(evidence, &lease);
+        }
+    }
+}
+
+/// A call that waits for a connection. Dropped while it waits, it records
+/// that nothing was sent.
+struct Waiting<'a>(Option<&'a AttemptToken>);
+
+impl Waiting<'_> {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.0 {
+            let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::PoolWait))
+                .with_ended_by(EndedBy::Caller);
+            token.record(Attempt::new(evidence, &Contract::none()));
         }
     }
 }

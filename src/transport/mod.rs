@@ -10,5 +10,4 @@ mod settle;
 
 pub(crate) use connect::{ConnectError, ConnectOptions, Connector, Keepalive};
 pub(crate) use http1::{Broken, Connection};
-pub(crate) use record::Record;
 pub(crate) use settle::{Failure, give_up, handed_back, resolve};

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::probe::Received;
 use super::record::{Record, State};
-use crate::classify::kernel::{self, Fin, LastRead, Look, Step};
+use crate::classify::kernel::{self, Fin, LastRead, Step};
 use crate::classify::{
     Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Reply, Settled, Unavailable,
 };
@@ -274,11 +274,4 @@ fn answer(state: &State, failure: Failure) -> Answer {
         (Reply::Answer, Failure::Malformed) => Answer::Malformed,
         (Reply::Answer, Failure::Broken | Failure::RequestBody) => Answer::Begun,
     }
-}
-
-/// Looks at an idle connection from outside. Returns whether it is known to be
-/// dead.
-pub(crate) fn is_stale(record: &Record) -> bool {
-    let mut state = record.lock();
-    matches!(state.look(), Look::Stale) || state.ledger.found().is_some()
 }
