@@ -122,12 +122,29 @@ struct Record {
     first: Option<Attempt>,
     more: Vec<Attempt>,
     returned: Option<Box<dyn Any + Send>>,
-    fresh_since: Option<Instant>,
+    fresh: Option<Fresh>,
 }
 
 impl Record {
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
         self.first.iter_mut().chain(&mut self.more)
+    }
+}
+
+/// What is asked of the connection for a resend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Made or given back since then.
+    AliveSince(Instant),
+    /// Never used, and made since then.
+    UnusedSince(Instant),
+}
+
+impl Fresh {
+    fn since(self) -> Instant {
+        match self {
+            Self::AliveSince(since) | Self::UnusedSince(since) => since,
+        }
     }
 }
 
@@ -186,24 +203,29 @@ impl AttemptToken {
         returned.downcast().ok().map(|request| *request)
     }
 
-    /// Asks for connections that were not used before, made after `since`.
-    pub(crate) fn want_fresh(&self, since: Instant) {
-        self.lock().fresh_since = Some(since);
+    /// Asks for other connections after one failed at `failed_at`: after the
+    /// first failure such as were alive since, then such as were never used.
+    pub(crate) fn want_alive(&self, failed_at: Instant) {
+        let mut record = self.lock();
+        record.fresh = Some(match record.fresh {
+            None => Fresh::AliveSince(failed_at),
+            Some(_) => Fresh::UnusedSince(failed_at),
+        });
     }
 
-    /// Asks for such connections from now on, unless that was done since the
-    /// attempt under way `began`: our own transport asks at the moment of the
-    /// failure, so that a connect under way since then will do.
-    pub(crate) fn want_fresh_since(&self, began: Instant, now: Instant) {
+    /// Asks for connections that were never used and are made from `now` on,
+    /// unless our own transport asked for something since the attempt under
+    /// way `began`: it knows better when that failed.
+    pub(crate) fn want_unused(&self, began: Instant, now: Instant) {
         let mut record = self.lock();
-        if record.fresh_since.is_none_or(|since| since < began) {
-            record.fresh_since = Some(now);
+        if record.fresh.is_none_or(|fresh| fresh.since() < began) {
+            record.fresh = Some(Fresh::UnusedSince(now));
         }
     }
 
-    /// Returns since when a connection must have been made to be used.
-    pub(crate) fn fresh_since(&self) -> Option<Instant> {
-        self.lock().fresh_since
+    /// Returns what was asked of the next connection.
+    pub(crate) fn fresh(&self) -> Option<Fresh> {
+        self.lock().fresh
     }
 
     /// Returns whether the last hand-off, which is none of the first `start`,

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::host::{Host, Lease};
 use super::idle::Want;
 use super::key::{self, Form};
-use crate::attempt::{Attempt, AttemptToken};
+use crate::attempt::{Attempt, AttemptToken, Fresh};
 use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff};
 use crate::error::BoxError;
 use crate::time;
@@ -183,8 +183,9 @@ where
     B::Error: Into<BoxError>,
 {
     fn want(&self) -> Want {
-        match self.token.as_ref().and_then(AttemptToken::fresh_since) {
-            Some(since) => Want::UnusedSince(since),
+        match self.token.as_ref().and_then(AttemptToken::fresh) {
+            Some(Fresh::AliveSince(since)) => Want::AliveSince(since),
+            Some(Fresh::UnusedSince(since)) => Want::UnusedSince(since),
             None => Want::Any,
         }
     }
@@ -304,7 +305,7 @@ where
         let attempt = match self.inner.take() {
             Some((call, lease)) => {
                 if let Some(token) = &call.token {
-                    token.want_fresh(failed_at);
+                    token.want_alive(failed_at);
                 }
                 call.record(evidence, &lease)
             }

@@ -178,15 +178,17 @@ where
 
     /// Gives a connection to the first waiter whom it suits, or lays it up.
     fn offer(self: &Arc<Self>, mut lease: Lease<B>) {
+        let now = time::now();
         let mut state = self.lock();
-        while let Some(at) = state.waiters.iter().position(|waiter| waiter.want.takes(&lease)) {
+        while let Some(at) = state.waiters.iter().position(|waiter| waiter.want.takes(&lease, now))
+        {
             let Some(waiter) = state.waiters.remove(at) else { break };
             match waiter.give.send(Ok(lease)) {
                 Ok(()) | Err(Err(_)) => return,
                 Err(Ok(unwanted)) => lease = unwanted,
             }
         }
-        let surplus = state.idle.push(lease, time::now(), &self.lifetimes);
+        let surplus = state.idle.push(lease, now, &self.lifetimes);
         let reap = !std::mem::replace(&mut state.is_reaped, true);
         drop(state);
         drop(surplus);

@@ -43,15 +43,20 @@ pub(super) enum Want {
     Unused,
     /// Only one that was never used and was made after this.
     UnusedSince(Instant),
+    /// Only one that was made or given back after this: its peer was there
+    /// then.
+    AliveSince(Instant),
 }
 
 impl Want {
-    /// Returns whether a connection will do.
-    pub(super) fn takes(self, item: &impl Pooled) -> bool {
+    /// Returns whether a connection will do that was laid up `since`.
+    pub(super) fn takes(self, item: &impl Pooled, since: Instant) -> bool {
         match self {
             Self::Any => true,
             Self::Unused => !item.is_used(),
-            Self::UnusedSince(since) => !item.is_used() && item.born() >= since,
+            Self::UnusedSince(at) => !item.is_used() && item.born() >= at,
+            Self::AliveSince(at) if item.is_used() => since >= at,
+            Self::AliveSince(at) => item.born() >= at,
         }
     }
 }
@@ -62,7 +67,7 @@ impl Want {
     pub(super) fn after_hand_back(self) -> Self {
         match self {
             Self::Any | Self::Unused => Self::Unused,
-            Self::UnusedSince(since) => Self::UnusedSince(since),
+            Self::UnusedSince(since) | Self::AliveSince(since) => Self::UnusedSince(since),
         }
     }
 }
@@ -81,7 +86,9 @@ impl<T: Pooled> Idle<T> {
 
     /// Takes the uppermost connection that will do and is still good.
     pub(super) fn pop(&mut self, want: Want, now: Instant, lifetimes: &Lifetimes) -> Option<T> {
-        while let Some(at) = self.entries.iter().rposition(|entry| want.takes(&entry.item)) {
+        while let Some(at) =
+            self.entries.iter().rposition(|entry| want.takes(&entry.item, entry.since))
+        {
             let entry = self.entries.remove(at);
             if entry.is_good(now, lifetimes) {
                 return Some(entry.item);
@@ -179,5 +186,15 @@ mod tests {
         assert_eq!(ids(&mut idle, Want::UnusedSince(later), later), [1]);
         assert_eq!(ids(&mut idle, Want::Unused, later), [2]);
         assert_eq!(ids(&mut idle, Want::Any, later), [3]);
+    }
+
+    #[test]
+    fn a_used_connection_given_back_since_was_alive_since() {
+        let (now, mut idle) = (time::now(), Idle::new());
+        let later = now + Duration::from_secs(1);
+        idle.push(Fake(1, now, true, false), now, &LIFETIMES);
+        idle.push(Fake(2, now, true, false), later, &LIFETIMES);
+        idle.push(Fake(3, now, false, false), later, &LIFETIMES);
+        assert_eq!(ids(&mut idle, Want::AliveSince(later), later), [2]);
     }
 }

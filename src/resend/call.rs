@@ -238,7 +238,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             Verdict::Refuse(refusal) => return Err(refusal),
         };
         if cause != Cause::Connect {
-            self.token.want_fresh_since(self.began, now);
+            self.token.want_unused(self.began, now);
         }
         trace::on_resend(ground, hand_offs.last());
         Ok(Again { ground, at: next.at })

@@ -106,7 +106,7 @@ mod tests {
                 token.record(Attempt::new(Evidence::new(hand_off), &Contract::none()));
                 return Err(BoxError::from("failed"));
             }
-            Ok(Response::new(token.fresh_since().is_some()))
+            Ok(Response::new(token.fresh().is_some()))
         };
         let service = ResendLayer::default().layer(tower::service_fn(transport));
         let response = service.oneshot(Request::new(String::new())).await;
