@@ -22,6 +22,8 @@ mod contract;
 mod doubt;
 mod early;
 mod evidence;
+#[cfg(test)]
+mod exhaustive;
 mod fate;
 mod history;
 pub mod kernel;

@@ -1,0 +1,113 @@
+//! Checks that the lists of variants in `tests/support/variants.rs` are whole.
+//!
+//! A `match` must name every variant only inside the crate, so the check is
+//! here: a new variant does not compile until it is named below, and then
+//! fails until it is listed there, where the table and the laws take it from.
+
+use super::*;
+
+#[path = "../../tests/support/variants.rs"]
+mod variants;
+
+macro_rules! assert_listed {
+    ($list:ident: $($pattern:pat),+ $(,)?) => {
+        for value in variants::$list() {
+            match value { $($pattern => {})+ }
+        }
+        $(assert!(
+            variants::$list().iter().any(|value| matches!(value, $pattern)),
+            "{} is missing in {}", stringify!($pattern), stringify!($list),
+        );)+
+    };
+}
+
+#[test]
+fn what_a_connection_saw_is_listed() {
+    assert_listed!(hand_offs: HandOff::Unrecorded, HandOff::NotConnected(_),
+        HandOff::HandedBack(_), HandOff::NothingWritten, HandOff::Written);
+    assert_listed!(connect_failures: ConnectFailure::Connect(None),
+        ConnectFailure::Connect(Some(_)), ConnectFailure::Resolve, ConnectFailure::TimedOut,
+        ConnectFailure::Tls, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
+    assert_listed!(findings: Finding::Fin, Finding::Reset, Finding::Stray, Finding::Ended);
+    assert_listed!(answers: Answer::Nothing, Answer::Stray(_), Answer::Begun, Answer::Malformed,
+        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused);
+    assert_listed!(earlies: Early::Refusal, Early::Other);
+    assert_listed!(ends: EndedBy::Connection, EndedBy::Caller, EndedBy::Deadline,
+        EndedBy::RequestBody, EndedBy::Runtime);
+}
+
+#[test]
+fn what_the_kernel_says_is_listed() {
+    assert_listed!(kernels: Kernel::Unavailable(_), Kernel::NoBoundary, Kernel::Bypassed,
+        Kernel::StillOpen, Kernel::Reset(_), Kernel::NoFin(..), Kernel::Fin(..));
+    assert_listed!(ackeds: Acked::None, Acked::Part, Acked::All);
+    assert_listed!(settleds: Settled::Refused, Settled::AckedAfterFin, Settled::Local(None),
+        Settled::Local(Some(_)), Settled::Unsettled, Settled::NotAwaited);
+    assert_listed!(unavailables: Unavailable::NotExamined, Unavailable::Platform,
+        Unavailable::NotPlainTcp, Unavailable::ShortInfo(_), Unavailable::Uncalibrated,
+        Unavailable::UrgentData, Unavailable::SystemCall(_), Unavailable::NotConserved,
+        Unavailable::Aborted);
+    assert_listed!(limits: Limits::Kept, Limits::Unchecked, Limits::Exceeded);
+    assert_listed!(sources: Source::Announced, Source::Configured);
+}
+
+#[test]
+fn what_is_concluded_is_listed() {
+    assert_listed!(fates: Fate::Unknown(_), Fate::ResponseLost, Fate::Completed,
+        Fate::NotApplied(_));
+    assert_listed!(proofs: Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
+        Proof::NeverReceived, Proof::NeverReceivedClosed, Proof::NeverComplete,
+        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::Misdirected, Proof::ResetPromised,
+        Proof::FinPromised);
+    assert_listed!(doubts: Doubt::Acknowledged, Doubt::PartlyAcknowledged,
+        Doubt::AcknowledgedAfterFin, Doubt::Unsettled, Doubt::Reset(_), Doubt::NoFin(..),
+        Doubt::NotByReset(_), Doubt::Bypassed, Doubt::StillOpen, Doubt::Unavailable(_),
+        Doubt::StrayResponse, Doubt::ResponseBegun, Doubt::MalformedResponse, Doubt::Cancelled,
+        Doubt::TimedOut, Doubt::RuntimeEnded, Doubt::NoEvidence, Doubt::NoRequestBoundary);
+    assert_listed!(grounds: Ground::Proven(_), Ground::Deduplicated, Ground::Idempotent,
+        Ground::CallerSays(_));
+    assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,
+        Refusal::Proxy, Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
+        Refusal::Budget, Refusal::Deadline, Refusal::Forbidden(_), Refusal::StandsDown);
+}
+
+#[test]
+fn what_a_decision_needs_is_listed() {
+    assert_listed!(roles: Role::Client, Role::Proxy, Role::ProxyWithAllGrounds);
+    assert_listed!(semantics: Semantics::NotIdempotent, Semantics::IdempotentMethod,
+        Semantics::MarkedIdempotent);
+    assert_listed!(deduplications: Deduplication::None, Deduplication::Keyed);
+    assert_listed!(body_states: BodyState::Replayable, BodyState::Gone, BodyState::Failed);
+    assert_listed!(times: Time::Left, Time::Over);
+}
+
+#[test]
+fn a_contract_has_the_three_members_that_are_combined() {
+    let Contract { closed_after_fin: _, complete_messages_only: _, reset_before_take_up: _ } =
+        Contract::none();
+    assert_eq!(variants::contracts().len(), 27);
+}
+
+/// Every conclusion explains itself in one sentence that names its rule.
+#[test]
+fn every_conclusion_explains_itself() {
+    let rules = ["G1", "G2", "G3", "G4", "G5", "G6", "G7", "RFC"];
+    let proofs = variants::proofs().into_iter().map(|proof| proof.explain());
+    let doubts = variants::doubts().into_iter().map(|doubt| doubt.explain());
+    let grounds = variants::grounds().into_iter().map(|ground| ground.explain());
+    for sentence in proofs.chain(doubts).chain(grounds) {
+        assert!(sentence.ends_with('.') && !sentence.contains(". "), "{sentence}");
+        assert!(rules.iter().any(|rule| sentence.contains(rule)), "{sentence}");
+    }
+    for refusal in variants::refusals() {
+        assert!(refusal.explain().ends_with('.') && !refusal.to_string().is_empty(), "{refusal}");
+    }
+}
+
+#[test]
+fn every_doubt_has_a_name_of_its_own() {
+    let names: std::collections::BTreeSet<_> = variants::doubts().iter().map(Doubt::name).collect();
+    let kinds: std::collections::HashSet<_> =
+        variants::doubts().iter().map(std::mem::discriminant).collect();
+    assert_eq!(names.len(), kinds.len());
+}

@@ -1,0 +1,454 @@
+//! The kernel rule over recorded counters: what Linux shows in each numbered
+//! row of the truth table, from the look to the fate.
+//!
+//! All of them on a connection that carried one exchange before: 100 octets
+//! there and 50 back, and now a request of 70.
+
+use std::time::Duration;
+
+use tower_resend::classify::kernel::{
+    Exchange, LastRead, Look, Step, at_end, calibrate, closed, is_stray, is_worth_settling, look,
+    settle, settle_limit,
+};
+use tower_resend::classify::{
+    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, Kernel, Proof, Settled,
+    Snapshot, Source, TcpState, Unavailable, classify,
+};
+
+const WRITTEN_BEFORE: u64 = 100;
+const READ_BEFORE: u64 = 50;
+const REQUEST: u64 = 70;
+const BASE: u64 = WRITTEN_BEFORE + 1;
+const W: u64 = WRITTEN_BEFORE + REQUEST;
+
+const ESTABLISHED: TcpState = TcpState::Established;
+const CLOSE_WAIT: TcpState = TcpState::Other(8);
+const CLOSE: TcpState = TcpState::Close;
+
+/// One line of a recording: state, acknowledged, received, sent.
+fn shown(state: TcpState, acked: u64, received: u64) -> Snapshot {
+    let mut snapshot = Snapshot::new(state);
+    snapshot.bytes_acked = acked;
+    snapshot.bytes_received = received;
+    snapshot.bytes_sent = W;
+    snapshot
+}
+
+fn exchange(read: u64) -> Exchange {
+    Exchange::new(BASE, W, read)
+}
+
+/// What follows the drain while the fate settles.
+struct Recording {
+    exchange: Exchange,
+    last: LastRead,
+    /// After the drain, and then while settling.
+    shown: Vec<Snapshot>,
+    errno: Option<Errno>,
+}
+
+impl Recording {
+    /// Plays it through the steps C2 to C6.
+    fn played(&self) -> Kernel {
+        let mut shown = self.shown.iter();
+        let first = shown.next().expect("a snapshot after the drain");
+        let fin = match at_end(&self.exchange, self.last, first, self.errno) {
+            Step::Done(kernel) => return kernel,
+            Step::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
+            Step::Settle(fin) => fin,
+            Step::Wait => panic!("at_end never waits"),
+        };
+        for next in shown {
+            match settle(&self.exchange, &fin, next) {
+                Step::Done(kernel) => return kernel,
+                Step::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
+                Step::Wait => {}
+                Step::Settle(_) => panic!("settle has settled"),
+            }
+        }
+        Kernel::Fin(fin.acked(), Settled::Unsettled)
+    }
+
+    fn fate(&self) -> Fate {
+        self.fate_under(&Contract::none(), Answer::Nothing)
+    }
+
+    fn fate_under(&self, contract: &Contract, answer: Answer) -> Fate {
+        let evidence =
+            Evidence::new(HandOff::Written).with_kernel(self.played()).with_answer(answer);
+        classify(&evidence, contract)
+    }
+}
+
+/// The end of the stream, and then what is shown.
+fn after_end(shown: &[Snapshot], errno: Option<Errno>) -> Recording {
+    let shown = shown.to_vec();
+    Recording { exchange: exchange(READ_BEFORE), last: LastRead::End, shown, errno }
+}
+
+fn unknown(doubt: Doubt) -> Fate {
+    Fate::Unknown(doubt)
+}
+
+// ===== A and B =====
+
+#[test]
+fn a_fresh_connection_is_calibrated_by_its_syn_alone() {
+    let mut fresh = Snapshot::new(ESTABLISHED);
+    fresh.bytes_acked = 1;
+    assert_eq!(calibrate(&fresh), Ok(()));
+    let spoiled: [fn(&mut Snapshot); 5] = [
+        |s| s.bytes_acked = 0, // TCP_FASTOPEN_CONNECT, or a kernel that does not count
+        |s| s.bytes_acked = 2,
+        |s| s.bytes_sent = 1,
+        |s| s.notsent = 1,
+        |s| s.state = TcpState::Other(2), // SYN_SENT
+    ];
+    for spoil in spoiled {
+        let mut snapshot = fresh;
+        spoil(&mut snapshot);
+        assert_eq!(calibrate(&snapshot), Err(Unavailable::Uncalibrated), "{snapshot:?}");
+    }
+}
+
+#[test]
+fn the_look_finds_what_came_or_ended() {
+    let idle = |state, acked, received| {
+        let mut snapshot = shown(state, acked, received);
+        snapshot.bytes_sent = WRITTEN_BEFORE;
+        look(WRITTEN_BEFORE, READ_BEFORE, &snapshot)
+    };
+    assert_eq!(idle(ESTABLISHED, BASE, READ_BEFORE), Look::Clear(Ok(())));
+    assert_eq!(idle(ESTABLISHED, BASE - 20, READ_BEFORE), Look::Clear(Ok(())), "still in flight");
+    assert_eq!(
+        idle(ESTABLISHED, BASE, READ_BEFORE + 1),
+        Look::Stale,
+        "a FIN, not yet in the state"
+    );
+    assert_eq!(idle(CLOSE_WAIT, BASE, READ_BEFORE + 1), Look::Stale, "a FIN");
+    assert_eq!(idle(ESTABLISHED, BASE, READ_BEFORE + 60), Look::Stale, "a 599");
+    assert_eq!(idle(CLOSE, BASE, READ_BEFORE), Look::Stale, "a RST, or keepalive's ETIMEDOUT");
+    let unsound = Look::Clear(Err(Unavailable::NotConserved));
+    assert_eq!(idle(ESTABLISHED, BASE + 1, READ_BEFORE), unsound, "more acknowledged than written");
+    assert_eq!(idle(ESTABLISHED, BASE, READ_BEFORE - 1), unsound, "more read than received");
+    let snapshot = shown(ESTABLISHED, BASE, READ_BEFORE);
+    assert_eq!(look(WRITTEN_BEFORE, READ_BEFORE, &snapshot), unsound, "somebody else wrote 70");
+}
+
+#[test]
+fn conservation_counts_what_waits_and_not_what_is_sent_again() {
+    let mut snapshot = Snapshot::new(ESTABLISHED);
+    snapshot.bytes_sent = 90;
+    snapshot.bytes_retrans = 30;
+    snapshot.notsent = 10;
+    assert!(snapshot.is_conserved(70));
+    assert!(!snapshot.is_conserved(69));
+    assert!(!snapshot.is_conserved(71));
+    snapshot.bytes_retrans = 91;
+    assert!(!snapshot.is_conserved(0), "no wrapping around");
+    snapshot.bytes_retrans = 0;
+    snapshot.bytes_sent = u64::MAX;
+    assert!(!snapshot.is_conserved(9), "no wrapping around");
+}
+
+// ===== the rows of the truth table =====
+
+#[test]
+fn row_1_nothing_written_is_never_sent() {
+    let fate = classify(&Evidence::new(HandOff::NothingWritten), &Contract::none());
+    assert_eq!(fate, Fate::NotApplied(Proof::NothingWritten));
+}
+
+#[test]
+fn row_2_fin_none_acked_then_rst_is_never_received() {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
+    let proven = Fate::NotApplied(Proof::NeverReceived);
+    let epipe = Some(Errno::EPIPE);
+    assert_eq!(after_end(&[fin, fin, fin, rst], epipe).fate(), proven);
+    assert_eq!(after_end(&[rst], epipe).fate(), proven, "both before the drain");
+    let stale = shown(ESTABLISHED, BASE, READ_BEFORE + 1);
+    assert_eq!(after_end(&[stale, rst], epipe).fate(), proven, "a state older than the counters");
+    let mut again = rst;
+    again.bytes_sent = W + 140;
+    again.bytes_retrans = 140;
+    assert_eq!(after_end(&[fin, again], epipe).fate(), proven, "with two retransmissions");
+}
+
+#[test]
+fn row_2_on_octets_that_were_in_flight_before() {
+    let less = shown(CLOSE_WAIT, BASE - 20, READ_BEFORE + 1);
+    let rst = shown(CLOSE, BASE - 20, READ_BEFORE + 1);
+    let fate = after_end(&[less, rst], Some(Errno::EPIPE)).fate();
+    assert_eq!(fate, Fate::NotApplied(Proof::NeverReceived));
+}
+
+#[test]
+fn row_3_an_ack_after_the_fin_is_somebody_taking_it() {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let doubt = unknown(Doubt::AcknowledgedAfterFin);
+    for acked in [BASE + 1, BASE + 35, W + 1] {
+        let ack = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
+        let rst = shown(CLOSE, acked, READ_BEFORE + 1);
+        assert_eq!(after_end(&[fin, ack], None).fate(), doubt);
+        assert_eq!(after_end(&[fin, fin, rst], Some(Errno::EPIPE)).fate(), doubt, "with a RST");
+    }
+}
+
+#[test]
+fn row_4_silence_after_the_fin_settles_nothing() {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let recording = after_end(&[fin; 9], None);
+    assert_eq!(recording.fate(), unknown(Doubt::Unsettled));
+    let mut closes_fully = Contract::none();
+    closes_fully.closed_after_fin = Some(Source::Configured);
+    let fate = recording.fate_under(&closes_fully, Answer::Nothing);
+    assert_eq!(fate, Fate::NotApplied(Proof::NeverReceivedClosed));
+}
+
+#[test]
+fn row_5_a_local_end_after_the_fin_is_no_rst() {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let end = shown(CLOSE, BASE, READ_BEFORE + 1);
+    let others = [Errno::ETIMEDOUT, Errno::ECONNRESET, Errno(103), Errno(113)].map(Some);
+    for errno in others.into_iter().chain([None]) {
+        assert_eq!(after_end(&[fin, end], errno).fate(), unknown(Doubt::NotByReset(errno)));
+        assert_eq!(after_end(&[end], errno).fate(), unknown(Doubt::NotByReset(errno)));
+    }
+}
+
+#[test]
+fn row_6_a_fin_that_acks_part_may_have_been_read() {
+    let mut whole_only = Contract::none();
+    whole_only.complete_messages_only = Some(Source::Configured);
+    for acked in [BASE + 1, W] {
+        let fin = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
+        let rst = shown(CLOSE, acked, READ_BEFORE + 1);
+        let more = shown(CLOSE, W + 1, READ_BEFORE + 1);
+        let partly = unknown(Doubt::PartlyAcknowledged);
+        let refused = after_end(&[fin, rst], Some(Errno::EPIPE));
+        assert_eq!(refused.played(), Kernel::Fin(Acked::Part, Settled::Refused));
+        assert_eq!(refused.fate(), partly);
+        let fate = refused.fate_under(&whole_only, Answer::Nothing);
+        assert_eq!(fate, Fate::NotApplied(Proof::NeverComplete));
+        let completed = after_end(&[fin, more], Some(Errno::EPIPE));
+        assert_eq!(completed.fate_under(&whole_only, Answer::Nothing), partly);
+    }
+}
+
+#[test]
+fn row_7_a_fin_that_acks_all_may_have_been_read() {
+    let fin = shown(CLOSE_WAIT, W + 1, READ_BEFORE + 1);
+    let rst = shown(CLOSE, W + 1, READ_BEFORE + 1);
+    let all = unknown(Doubt::Acknowledged);
+    assert_eq!(after_end(&[fin], None).fate(), all);
+    assert_eq!(after_end(&[fin, rst], Some(Errno::EPIPE)).fate(), all);
+    assert_eq!(after_end(&[rst], Some(Errno::EPIPE)).fate(), all);
+}
+
+#[test]
+fn rows_8_and_9_a_rst_alone_proves_nothing() {
+    for (acked, how_much) in [(BASE, Acked::None), (BASE + 35, Acked::Part), (W + 1, Acked::All)] {
+        let rst = shown(CLOSE, acked, READ_BEFORE);
+        let recording = Recording {
+            exchange: exchange(READ_BEFORE),
+            last: LastRead::Failed,
+            shown: vec![rst],
+            errno: Some(Errno::ECONNRESET),
+        };
+        assert_eq!(recording.fate(), unknown(Doubt::Reset(how_much)));
+    }
+}
+
+#[test]
+fn row_10_an_end_without_a_counted_fin_is_none() {
+    let rst = shown(CLOSE, BASE, READ_BEFORE);
+    let written = after_end(&[rst], Some(Errno::ECONNRESET));
+    assert_eq!(written.fate(), unknown(Doubt::Reset(Acked::None)), "a write had the error");
+    let errno = Some(Errno::EPIPE);
+    assert_eq!(after_end(&[rst], errno).fate(), unknown(Doubt::NoFin(Acked::None, errno)));
+    assert_eq!(after_end(&[rst], None).fate(), unknown(Doubt::NoFin(Acked::None, None)));
+}
+
+#[test]
+fn row_11_timers_and_icmp_errors_prove_nothing() {
+    for errno in [Errno::ETIMEDOUT, Errno(113)].map(Some) {
+        let mut end = shown(CLOSE, BASE, READ_BEFORE);
+        end.bytes_sent = W + 3 * REQUEST;
+        end.bytes_retrans = 3 * REQUEST;
+        let recording = Recording {
+            exchange: exchange(READ_BEFORE),
+            last: LastRead::Failed,
+            shown: vec![end],
+            errno,
+        };
+        assert_eq!(recording.fate(), unknown(Doubt::NoFin(Acked::None, errno)));
+    }
+}
+
+#[test]
+fn row_12_a_keepalive_that_expired_is_found_by_the_look() {
+    let mut dead = shown(CLOSE, BASE, READ_BEFORE);
+    dead.bytes_sent = WRITTEN_BEFORE;
+    assert_eq!(look(WRITTEN_BEFORE, READ_BEFORE, &dead), Look::Stale);
+}
+
+#[test]
+fn rows_13_to_15_a_response_before_the_request_needs_the_close_of_row_2() {
+    const EARLY: u64 = 60;
+    let exchange = exchange(READ_BEFORE + EARLY);
+    let first = shown(ESTABLISHED, BASE, READ_BEFORE + EARLY);
+    assert!(is_stray(&exchange, &first));
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + EARLY + 1);
+    let refused = shown(CLOSE, BASE, READ_BEFORE + EARLY + 1);
+    let reset = shown(CLOSE, BASE, READ_BEFORE + EARLY);
+    let none = Contract::none();
+    let stray = Answer::Stray(Early::Refusal);
+    let play = |shown: &[Snapshot], errno| Recording {
+        exchange,
+        last: LastRead::End,
+        shown: shown.to_vec(),
+        errno,
+    };
+
+    let row_13 = play(&[fin, refused], Some(Errno::EPIPE));
+    let proven = Fate::NotApplied(Proof::RefusedBeforeReceipt);
+    assert_eq!(row_13.fate_under(&none, stray), proven);
+    let row_14 = play(&[reset], Some(Errno::ECONNRESET));
+    assert_eq!(row_14.fate_under(&none, stray), unknown(Doubt::StrayResponse));
+    let other = Answer::Stray(Early::Other);
+    assert_eq!(row_14.fate_under(&none, other), unknown(Doubt::StrayResponse), "row 15");
+    assert_eq!(row_13.fate_under(&none, other), Fate::NotApplied(Proof::NeverReceived));
+}
+
+#[test]
+fn octets_that_come_once_some_is_acknowledged_may_answer() {
+    let exchange = exchange(READ_BEFORE + 60);
+    assert!(is_stray(&exchange, &shown(ESTABLISHED, BASE, READ_BEFORE + 60)));
+    assert!(!is_stray(&exchange, &shown(ESTABLISHED, BASE + 1, READ_BEFORE + 60)));
+    let mut bypassed = shown(ESTABLISHED, BASE, READ_BEFORE + 60);
+    bypassed.bytes_sent = 0;
+    assert!(!is_stray(&exchange, &bypassed), "the counters do not speak of it");
+}
+
+// ===== counterexamples =====
+
+#[test]
+fn octets_that_travel_outside_tcp_are_never_refused() {
+    let mut fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    fin.bytes_sent = WRITTEN_BEFORE;
+    let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
+    let errno = Some(Errno::EPIPE);
+    assert_eq!(after_end(&[fin, rst], errno).fate(), unknown(Doubt::Bypassed));
+    let (fin, rst) = (shown(CLOSE_WAIT, BASE, READ_BEFORE + 1), fin);
+    assert_eq!(after_end(&[fin, rst], errno).fate(), unknown(Doubt::Bypassed), "seen at the end");
+}
+
+#[test]
+fn counters_that_an_abort_zeroed_prove_nothing() {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let zeroed = Snapshot::new(CLOSE);
+    let errno = Some(Errno::EPIPE);
+    assert_eq!(after_end(&[fin, zeroed], errno).fate(), unknown(Doubt::Bypassed));
+    assert_eq!(after_end(&[zeroed], errno).fate(), unknown(Doubt::Bypassed));
+}
+
+#[test]
+fn an_urgent_octet_kept_in_line_is_no_fin() {
+    // Read like any other, so that one more was read and one more received.
+    let exchange = exchange(READ_BEFORE + 1);
+    let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
+    for errno in [Errno::ECONNRESET, Errno::EPIPE].map(Some) {
+        let recording = Recording { exchange, last: LastRead::End, shown: vec![rst], errno };
+        assert!(recording.fate().is_unknown());
+    }
+    // Out of line it would pass for a FIN; the errno of a RST without one rejects it.
+    let errno = Some(Errno::ECONNRESET);
+    assert_eq!(after_end(&[rst], errno).fate(), unknown(Doubt::NotByReset(errno)));
+}
+
+#[test]
+fn octets_that_were_not_drained_are_no_fin() {
+    let rst = shown(CLOSE, BASE, READ_BEFORE + 2);
+    let fate = after_end(&[rst], Some(Errno::ECONNRESET)).fate();
+    assert_eq!(fate, unknown(Doubt::NoFin(Acked::None, Some(Errno::ECONNRESET))));
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let recording = Recording {
+        exchange: exchange(READ_BEFORE),
+        last: LastRead::WouldBlock,
+        shown: vec![fin],
+        errno: None,
+    };
+    assert_eq!(recording.fate(), unknown(Doubt::StillOpen));
+}
+
+// ===== how much and how long =====
+
+#[test]
+fn acknowledged_is_counted_from_the_request_on() {
+    let exchange = exchange(READ_BEFORE);
+    assert_eq!(exchange.length(), REQUEST);
+    for (bytes_acked, octets, acked) in [
+        (0, 0, Acked::None),
+        (BASE - 1, 0, Acked::None),
+        (BASE, 0, Acked::None),
+        (BASE + 1, 1, Acked::Part),
+        (W, REQUEST - 1, Acked::Part),
+        (W + 1, REQUEST, Acked::All),
+        (W + 2, REQUEST, Acked::All),
+    ] {
+        let snapshot = shown(ESTABLISHED, bytes_acked, READ_BEFORE);
+        assert_eq!(exchange.acked_octets(&snapshot), octets, "{bytes_acked}");
+        assert_eq!(exchange.acked(&snapshot), acked, "{bytes_acked}");
+    }
+}
+
+#[test]
+fn settling_is_worth_it_only_where_it_can_decide() {
+    let fin = |acked| {
+        let fin = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
+        match at_end(&exchange(READ_BEFORE), LastRead::End, &fin, None) {
+            Step::Settle(fin) => fin,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut closes_fully = Contract::none();
+    closes_fully.closed_after_fin = Some(Source::Configured);
+    let mut whole_only = Contract::none();
+    whole_only.complete_messages_only = Some(Source::Configured);
+    for (acked, worth) in [
+        (BASE, [true, false, true]),
+        (BASE + 1, [false, false, true]),
+        (W + 1, [false, false, false]),
+    ] {
+        let contracts = [Contract::none(), closes_fully, whole_only];
+        let found = contracts.map(|contract| is_worth_settling(&fin(acked), &contract));
+        assert_eq!(found, worth, "{acked}");
+    }
+}
+
+#[test]
+fn the_settle_limit_covers_two_retransmissions_within_bounds() {
+    let limit = |rto_ms, rtt_ms| {
+        let mut snapshot = Snapshot::new(CLOSE_WAIT);
+        snapshot.rto = Duration::from_millis(rto_ms);
+        snapshot.rtt = Duration::from_millis(rtt_ms);
+        settle_limit(&snapshot).as_millis()
+    };
+    assert_eq!(limit(0, 0), 100, "at least");
+    assert_eq!(limit(16, 0), 100, "at least");
+    assert_eq!(limit(17, 0), 101);
+    assert_eq!(limit(200, 10), 670);
+    assert_eq!(limit(640, 15), 2000);
+    assert_eq!(limit(640, 16), 2000, "at most");
+    assert_eq!(limit(u64::MAX / 1000, u64::MAX / 1000), 2000, "no overflow");
+}
+
+#[test]
+fn states_have_linux_numbers() {
+    assert_eq!(TcpState::from_linux(1), ESTABLISHED);
+    assert_eq!(TcpState::from_linux(7), CLOSE);
+    for other in (0..=255).filter(|number| ![1, 7].contains(number)) {
+        assert_eq!(TcpState::from_linux(other), TcpState::Other(other));
+    }
+}

@@ -1,0 +1,234 @@
+//! Every variant of the core's types, with payloads that stand for the rest.
+//!
+//! `src/classify/exhaustive.rs` checks in the crate, where a `match` must name
+//! every variant, that none is missing here. The parent module has the types
+//! in scope.
+#![allow(dead_code, unreachable_pub, reason = "each user needs another part of it")]
+
+use super::{
+    Acked, Answer, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early, EndedBy,
+    Errno, Fate, Finding, Ground, HandOff, Kernel, Limits, Proof, Refusal, Role, Semantics,
+    Settled, Source, Time, Unavailable,
+};
+
+/// The reason that stands for all reasons of user classifiers.
+pub const REASON: &str = "their reason";
+
+/// Error numbers: the two that mean a reset, timers, aborts and ICMP errors.
+pub fn errnos() -> Vec<Errno> {
+    vec![
+        Errno::EPIPE,
+        Errno::ECONNRESET,
+        Errno::ETIMEDOUT,
+        Errno::ECONNREFUSED,
+        Errno(103), // ECONNABORTED
+        Errno(113), // EHOSTUNREACH
+    ]
+}
+
+pub fn optional_errnos() -> Vec<Option<Errno>> {
+    std::iter::once(None).chain(errnos().into_iter().map(Some)).collect()
+}
+
+pub fn connect_failures() -> Vec<ConnectFailure> {
+    use ConnectFailure as C;
+    let failed = [None, Some(Errno::ECONNREFUSED)].map(C::Connect);
+    failed.into_iter().chain([C::Resolve, C::TimedOut, C::Tls, C::PoolWait, C::BadTarget]).collect()
+}
+
+pub fn findings() -> Vec<Finding> {
+    vec![Finding::Fin, Finding::Reset, Finding::Stray, Finding::Ended]
+}
+
+pub fn hand_offs() -> Vec<HandOff> {
+    let mut all = vec![HandOff::Unrecorded];
+    all.extend(connect_failures().into_iter().map(HandOff::NotConnected));
+    all.extend(findings().into_iter().map(HandOff::HandedBack));
+    all.extend([HandOff::NothingWritten, HandOff::Written]);
+    all
+}
+
+pub fn earlies() -> Vec<Early> {
+    vec![Early::Refusal, Early::Other]
+}
+
+pub fn answers() -> Vec<Answer> {
+    let mut all = vec![Answer::Nothing];
+    all.extend(earlies().into_iter().map(Answer::Stray));
+    all.extend([
+        Answer::Begun,
+        Answer::Malformed,
+        Answer::FinalHead,
+        Answer::Complete,
+        Answer::Misdirected,
+        Answer::Refused,
+    ]);
+    all
+}
+
+pub fn ends() -> Vec<EndedBy> {
+    vec![
+        EndedBy::Connection,
+        EndedBy::RequestBody,
+        EndedBy::Caller,
+        EndedBy::Deadline,
+        EndedBy::Runtime,
+    ]
+}
+
+pub fn ackeds() -> Vec<Acked> {
+    vec![Acked::None, Acked::Part, Acked::All]
+}
+
+pub fn settleds() -> Vec<Settled> {
+    let mut all = vec![Settled::Refused, Settled::AckedAfterFin];
+    all.extend(optional_errnos().into_iter().map(Settled::Local));
+    all.extend([Settled::Unsettled, Settled::NotAwaited]);
+    all
+}
+
+pub fn unavailables() -> Vec<Unavailable> {
+    vec![
+        Unavailable::NotExamined,
+        Unavailable::Platform,
+        Unavailable::NotPlainTcp,
+        Unavailable::ShortInfo(104),
+        Unavailable::Uncalibrated,
+        Unavailable::UrgentData,
+        Unavailable::SystemCall(Errno(9)),
+        Unavailable::NotConserved,
+        Unavailable::Aborted,
+    ]
+}
+
+pub fn kernels() -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for acked in ackeds() {
+        all.extend(settleds().into_iter().map(|settled| Kernel::Fin(acked, settled)));
+    }
+    all.extend(ackeds().into_iter().map(Kernel::Reset));
+    for acked in ackeds() {
+        all.extend(optional_errnos().into_iter().map(|errno| Kernel::NoFin(acked, errno)));
+    }
+    all.extend([Kernel::StillOpen, Kernel::Bypassed, Kernel::NoBoundary]);
+    all.extend(unavailables().into_iter().map(Kernel::Unavailable));
+    all
+}
+
+pub fn limits() -> Vec<Limits> {
+    vec![Limits::Kept, Limits::Unchecked, Limits::Exceeded]
+}
+
+pub fn sources() -> Vec<Source> {
+    vec![Source::Announced, Source::Configured]
+}
+
+/// Every combination of the contract's members.
+pub fn contracts() -> Vec<Contract> {
+    let member = || std::iter::once(None).chain(sources().into_iter().map(Some));
+    let mut all = Vec::new();
+    for closed_after_fin in member() {
+        for complete_messages_only in member() {
+            for reset_before_take_up in member() {
+                let mut contract = Contract::none();
+                contract.closed_after_fin = closed_after_fin;
+                contract.complete_messages_only = complete_messages_only;
+                contract.reset_before_take_up = reset_before_take_up;
+                all.push(contract);
+            }
+        }
+    }
+    all
+}
+
+pub fn proofs() -> Vec<Proof> {
+    let mut all: Vec<_> = connect_failures().into_iter().map(Proof::NotConnected).collect();
+    all.extend(findings().into_iter().map(Proof::HandedBack));
+    all.extend([
+        Proof::NothingWritten,
+        Proof::NeverReceived,
+        Proof::NeverReceivedClosed,
+        Proof::NeverComplete,
+        Proof::RefusedBeforeReceipt,
+        Proof::Refused,
+        Proof::Misdirected,
+        Proof::ResetPromised,
+        Proof::FinPromised,
+    ]);
+    all
+}
+
+pub fn doubts() -> Vec<Doubt> {
+    let mut all = vec![Doubt::Acknowledged, Doubt::PartlyAcknowledged, Doubt::AcknowledgedAfterFin];
+    all.push(Doubt::Unsettled);
+    all.extend(ackeds().into_iter().map(Doubt::Reset));
+    for acked in ackeds() {
+        all.extend(optional_errnos().into_iter().map(|errno| Doubt::NoFin(acked, errno)));
+    }
+    let not_by_reset = optional_errnos().into_iter().filter(|errno| *errno != Some(Errno::EPIPE));
+    all.extend(not_by_reset.map(Doubt::NotByReset));
+    all.extend([Doubt::Bypassed, Doubt::StillOpen]);
+    all.extend(unavailables().into_iter().map(Doubt::Unavailable));
+    all.extend([
+        Doubt::StrayResponse,
+        Doubt::ResponseBegun,
+        Doubt::MalformedResponse,
+        Doubt::Cancelled,
+        Doubt::TimedOut,
+        Doubt::RuntimeEnded,
+        Doubt::NoEvidence,
+        Doubt::NoRequestBoundary,
+    ]);
+    all
+}
+
+/// Every fate, from the weakest to the strongest.
+pub fn fates() -> Vec<Fate> {
+    let mut all: Vec<_> = doubts().into_iter().map(Fate::Unknown).collect();
+    all.extend([Fate::ResponseLost, Fate::Completed]);
+    all.extend(proofs().into_iter().map(Fate::NotApplied));
+    all
+}
+
+pub fn grounds() -> Vec<Ground> {
+    let mut all: Vec<_> = proofs().into_iter().map(Ground::Proven).collect();
+    all.extend([Ground::Deduplicated, Ground::Idempotent, Ground::CallerSays(REASON)]);
+    all
+}
+
+pub fn refusals() -> Vec<Refusal> {
+    let mut all: Vec<_> = doubts().into_iter().map(Refusal::Doubt).collect();
+    all.extend([
+        Refusal::ResponseLost,
+        Refusal::Answered,
+        Refusal::Proxy,
+        Refusal::BodyNotReplayable,
+        Refusal::BodyFailed,
+        Refusal::Attempts(2),
+        Refusal::Budget,
+        Refusal::Deadline,
+        Refusal::Forbidden(REASON),
+        Refusal::StandsDown,
+    ]);
+    all
+}
+
+pub fn roles() -> Vec<Role> {
+    vec![Role::Client, Role::Proxy, Role::ProxyWithAllGrounds]
+}
+
+pub fn semantics() -> Vec<Semantics> {
+    vec![Semantics::NotIdempotent, Semantics::IdempotentMethod, Semantics::MarkedIdempotent]
+}
+
+pub fn deduplications() -> Vec<Deduplication> {
+    vec![Deduplication::None, Deduplication::Keyed]
+}
+
+pub fn body_states() -> Vec<BodyState> {
+    vec![BodyState::Replayable, BodyState::Gone, BodyState::Failed]
+}
+
+pub fn times() -> Vec<Time> {
+    vec![Time::Left, Time::Over]
+}

@@ -1,0 +1,865 @@
+//! Laws of the core, each with a control: a rule broken on purpose that the
+//! same law must catch.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::mem::discriminant;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
+use tower_resend::classify::kernel::{Exchange, LastRead, Step, at_end, closed, settle};
+use tower_resend::classify::*;
+
+#[path = "support/variants.rs"]
+mod variants;
+
+use variants::REASON;
+
+// ===== less evidence never yields a resend =====
+
+type Classify = fn(&Evidence, &Contract) -> Fate;
+
+/// Everything that can be said of a request of which something was written.
+fn observations() -> impl Iterator<Item = Evidence> {
+    let kernels = variants::kernels();
+    let evidence = move |answer| {
+        let kernels = kernels.clone();
+        variants::ends().into_iter().flat_map(move |ended_by| {
+            kernels.clone().into_iter().flat_map(move |kernel| {
+                variants::limits().into_iter().map(move |limits| {
+                    Evidence::new(HandOff::Written)
+                        .with_answer(answer)
+                        .with_ended_by(ended_by)
+                        .with_kernel(kernel)
+                        .with_limits(limits)
+                })
+            })
+        })
+    };
+    variants::answers().into_iter().flat_map(evidence)
+}
+
+/// What is known at most when `evidence` loses one observation.
+///
+/// The order: a statement about the server is stronger than none, a FIN is
+/// stronger than an end without one, a reset after it stronger than whatever
+/// else may follow, fewer acknowledged octets stronger than more, kept limits
+/// stronger than others. That *nothing* was read back is a statement too: not
+/// to know it is to fear a part of an answer. A FIN and a reset without one say
+/// different things, neither of them less.
+fn weaker(evidence: &Evidence) -> Vec<Evidence> {
+    let mut all = Vec::new();
+    all.extend(weaker_kernels(evidence.kernel).into_iter().map(|k| evidence.with_kernel(k)));
+    all.extend(weaker_answers(evidence.answer).into_iter().map(|a| evidence.with_answer(a)));
+    if matches!(evidence.ended_by, EndedBy::Connection | EndedBy::RequestBody) {
+        let ours = [EndedBy::Caller, EndedBy::Deadline, EndedBy::Runtime];
+        all.extend(ours.map(|end| evidence.with_ended_by(end)));
+    }
+    if evidence.limits == Limits::Kept {
+        all.extend([Limits::Unchecked, Limits::Exceeded].map(|l| evidence.with_limits(l)));
+    }
+    let mut unrecorded = *evidence;
+    unrecorded.hand_off = HandOff::Unrecorded;
+    all.push(unrecorded);
+    all
+}
+
+fn weaker_kernels(kernel: Kernel) -> Vec<Kernel> {
+    let nothing = [
+        Kernel::StillOpen,
+        Kernel::Bypassed,
+        Kernel::NoBoundary,
+        Kernel::Unavailable(Unavailable::Platform),
+        Kernel::NoFin(Acked::All, None),
+    ];
+    let more = |acked| variants::ackeds().into_iter().filter(move |other| *other >= acked);
+    let mut all = nothing.to_vec();
+    match kernel {
+        Kernel::Fin(acked, settled) => {
+            let followed: Vec<_> = match settled {
+                Settled::Refused => variants::settleds(),
+                other => vec![other],
+            };
+            for acked in more(acked) {
+                all.extend(followed.iter().map(|settled| Kernel::Fin(acked, *settled)));
+                all.extend(
+                    variants::optional_errnos().into_iter().map(|e| Kernel::NoFin(acked, e)),
+                );
+            }
+        }
+        Kernel::Reset(acked) => all.extend(more(acked).map(Kernel::Reset)),
+        Kernel::NoFin(acked, errno) => {
+            all.extend(more(acked).map(|acked| Kernel::NoFin(acked, errno)));
+        }
+        _ => {}
+    }
+    all
+}
+
+fn weaker_answers(answer: Answer) -> Vec<Answer> {
+    let begun = [Answer::Begun, Answer::Malformed];
+    let less = match answer {
+        Answer::Refused | Answer::Misdirected | Answer::Complete => vec![Answer::FinalHead],
+        Answer::Stray(Early::Refusal) => vec![Answer::Stray(Early::Other)],
+        _ => Vec::new(),
+    };
+    less.into_iter().chain(begun).collect()
+}
+
+/// Returns the first observation whose loss makes a rule say *not applied*.
+fn gains_by_losing(classify: Classify) -> Option<(Evidence, Evidence)> {
+    let contracts = variants::contracts();
+    for evidence in observations() {
+        let weaker = weaker(&evidence);
+        for contract in &contracts {
+            if classify(&evidence, contract).is_not_applied() {
+                continue;
+            }
+            let gains = |less: &&Evidence| classify(less, contract).is_not_applied();
+            if let Some(less) = weaker.iter().find(gains) {
+                return Some((evidence, *less));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn less_evidence_never_proves_more() {
+    assert_eq!(gains_by_losing(classify), None);
+}
+
+#[test]
+fn control_a_rule_that_takes_an_end_for_a_fin_gains_by_losing() {
+    fn eof_is_enough(evidence: &Evidence, contract: &Contract) -> Fate {
+        match evidence.kernel {
+            Kernel::NoFin(..) => Fate::NotApplied(Proof::NeverReceived),
+            _ => classify(evidence, contract),
+        }
+    }
+    assert!(gains_by_losing(eof_is_enough).is_some());
+}
+
+#[test]
+fn control_a_rule_that_takes_silence_for_safety_gains_by_losing() {
+    fn silence_is_safe(evidence: &Evidence, contract: &Contract) -> Fate {
+        match (evidence.hand_off, evidence.kernel) {
+            (_, Kernel::Unavailable(_)) => Fate::NotApplied(Proof::NeverReceived),
+            (HandOff::Unrecorded, _) => Fate::NotApplied(Proof::NothingWritten),
+            _ => classify(evidence, contract),
+        }
+    }
+    assert!(gains_by_losing(silence_is_safe).is_some());
+}
+
+#[test]
+fn a_contract_only_ever_adds_proofs() {
+    let with_less = |contract: &Contract| {
+        let mut all = [*contract; 3];
+        all[0].closed_after_fin = None;
+        all[1].complete_messages_only = None;
+        all[2].reset_before_take_up = None;
+        all
+    };
+    for evidence in observations() {
+        for contract in variants::contracts() {
+            if !classify(&evidence, &contract).is_not_applied() {
+                for less in with_less(&contract) {
+                    let fate = classify(&evidence, &less);
+                    assert!(!fate.is_not_applied(), "{evidence:?} {contract:?} {less:?} {fate:?}");
+                }
+            }
+        }
+    }
+}
+
+// ===== everything can happen =====
+
+/// The proofs and doubts that a rule never reaches, by `Debug`.
+fn unreached(classify: Classify) -> Vec<String> {
+    let mut proofs = HashSet::new();
+    let mut doubts = HashSet::new();
+    let mut note = |fate| match fate {
+        Fate::NotApplied(proof) => drop(proofs.insert(discriminant(&proof))),
+        Fate::Unknown(doubt) => drop(doubts.insert(discriminant(&doubt))),
+        Fate::ResponseLost | Fate::Completed => {}
+    };
+    for hand_off in variants::hand_offs() {
+        note(classify(&Evidence::new(hand_off), &Contract::none()));
+    }
+    let contracts = variants::contracts();
+    for evidence in observations() {
+        contracts.iter().for_each(|contract| note(classify(&evidence, contract)));
+    }
+    let missing = variants::proofs().into_iter().filter(|p| !proofs.contains(&discriminant(p)));
+    let mut missing: Vec<_> = missing.map(|proof| format!("{proof:?}")).collect();
+    let doubts = variants::doubts().into_iter().filter(|d| !doubts.contains(&discriminant(d)));
+    missing.extend(doubts.map(|doubt| format!("{doubt:?}")));
+    missing
+}
+
+#[test]
+fn every_proof_and_doubt_is_reached() {
+    assert_eq!(unreached(classify), Vec::<String>::new());
+}
+
+#[test]
+fn control_a_rule_that_merges_two_doubts_leaves_one_unreached() {
+    fn merged(evidence: &Evidence, contract: &Contract) -> Fate {
+        match classify(evidence, contract) {
+            Fate::Unknown(Doubt::Bypassed) => Fate::Unknown(Doubt::StillOpen),
+            fate => fate,
+        }
+    }
+    assert_eq!(unreached(merged), ["Bypassed"]);
+}
+
+/// What decide says of one attempt, over all fates, requests and opinions.
+fn single_verdicts() -> Vec<(Fate, RequestFacts, Opinion, Role, Verdict)> {
+    let mut all = Vec::new();
+    for fate in variants::fates() {
+        for request in requests() {
+            for opinion in OPINIONS {
+                for role in variants::roles() {
+                    let verdict = decide(&history(&[fate]), &request, &policy(opinion).role(role));
+                    all.push((fate, request, opinion, role, verdict));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_ground_is_reached() {
+    let verdicts = single_verdicts();
+    let reached = verdicts.iter().filter_map(|(.., verdict)| verdict.ground());
+    let reached: HashSet<_> = reached.map(|ground| ground.id()).collect();
+    let listed: HashSet<_> = variants::grounds().iter().map(Ground::id).collect();
+    assert_eq!(reached, listed);
+    assert_eq!(reached, HashSet::from(["G1", "G2", "G3", "G4", "G5", "G6", "G7"]));
+}
+
+#[test]
+fn every_refusal_is_reached_but_those_of_the_layer() {
+    let mut reached: HashSet<_> = single_verdicts()
+        .iter()
+        .filter_map(|(.., verdict)| verdict.refusal())
+        .map(|refusal| discriminant(&refusal))
+        .collect();
+    let repeated = history(&[Fate::ResponseLost; 2]);
+    let get = RequestFacts::new(Semantics::IdempotentMethod);
+    let refusal = decide(&repeated, &get, &Policy::new()).refusal().expect("a refusal");
+    reached.insert(discriminant(&refusal));
+    let missing = variants::refusals().into_iter().filter(|r| !reached.contains(&discriminant(r)));
+    assert_eq!(missing.collect::<Vec<_>>(), [Refusal::Budget, Refusal::StandsDown]);
+}
+
+// ===== G2 needs FIN, none acked, CLOSE, EPIPE and conserved counters =====
+
+/// What the kernel showed of one failed exchange.
+#[derive(Clone, Debug)]
+struct Story {
+    exchange: Exchange,
+    last: LastRead,
+    errno: Option<Errno>,
+    /// The snapshot after the drain, and those while the fate settled.
+    shown: Vec<Snapshot>,
+}
+
+/// The clauses of the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clause {
+    Fin,
+    NoneAcked,
+    Conserved,
+    Close,
+    Epipe,
+}
+
+impl Story {
+    fn is_none_acked(&self, shown: &Snapshot) -> bool {
+        shown.bytes_acked <= self.exchange.base
+    }
+
+    fn is_conserved(&self, shown: &Snapshot) -> bool {
+        let sent = i128::from(shown.bytes_sent) - i128::from(shown.bytes_retrans);
+        sent + i128::from(shown.notsent) == i128::from(self.exchange.written)
+    }
+
+    /// Returns whether the story has all that G2 needs, as it is argued and
+    /// not as it is computed.
+    fn proves(&self) -> bool {
+        let first = &self.shown[0];
+        let fin = self.last == LastRead::End && first.bytes_received == self.exchange.read + 1;
+        let sound = |shown: &Snapshot| self.is_none_acked(shown) && self.is_conserved(shown);
+        let closed = self.shown.iter().any(|s| s.state == TcpState::Close && sound(s));
+        fin && sound(first) && closed && self.errno == Some(Errno::EPIPE)
+    }
+
+    /// Steps C2 to C6 as the crate has them.
+    fn judged(&self) -> Kernel {
+        let mut shown = self.shown.iter();
+        let first = shown.next().expect("a first snapshot");
+        let mut step = at_end(&self.exchange, self.last, first, self.errno);
+        let mut fin = None;
+        loop {
+            step = match (step, fin) {
+                (Step::Done(kernel), _) => return kernel,
+                (Step::Closed(fin, last), _) => {
+                    return closed(&self.exchange, &fin, &last, self.errno);
+                }
+                (Step::Settle(new), _) => {
+                    fin = Some(new);
+                    Step::Wait
+                }
+                (Step::Wait, Some(known)) => match shown.next() {
+                    Some(next) => settle(&self.exchange, &known, next),
+                    None => return Kernel::Fin(known.acked(), Settled::Unsettled),
+                },
+                (Step::Wait, None) => panic!("nothing to wait for"),
+            };
+        }
+    }
+
+    /// The rule in a few lines, with one clause left out.
+    fn judged_without(&self, left_out: Option<Clause>) -> Kernel {
+        let needs = |clause| left_out != Some(clause);
+        let first = &self.shown[0];
+        let acked = self.exchange.acked(first);
+        if self.last == LastRead::WouldBlock {
+            return Kernel::StillOpen;
+        }
+        if needs(Clause::Conserved) && !self.is_conserved(first) {
+            return Kernel::Bypassed;
+        }
+        let counted = first.bytes_received == self.exchange.read + 1;
+        if self.last != LastRead::End || (needs(Clause::Fin) && !counted) {
+            let over = first.state == TcpState::Close && first.bytes_received == self.exchange.read;
+            return match self.errno {
+                Some(Errno::ECONNRESET) if over => Kernel::Reset(acked),
+                errno => Kernel::NoFin(acked, errno),
+            };
+        }
+        let acked = if needs(Clause::NoneAcked) { acked } else { Acked::None };
+        for shown in &self.shown {
+            if needs(Clause::NoneAcked) && shown.bytes_acked > first.bytes_acked {
+                return Kernel::Fin(acked, Settled::AckedAfterFin);
+            }
+            if needs(Clause::Conserved) && !self.is_conserved(shown) {
+                return Kernel::Bypassed;
+            }
+            if shown.state == TcpState::Close || !needs(Clause::Close) {
+                return match self.errno {
+                    Some(Errno::EPIPE) => Kernel::Fin(acked, Settled::Refused),
+                    Some(_) if !needs(Clause::Epipe) => Kernel::Fin(acked, Settled::Refused),
+                    errno => Kernel::Fin(acked, Settled::Local(errno)),
+                };
+            }
+        }
+        Kernel::Fin(acked, Settled::Unsettled)
+    }
+}
+
+/// Stories near the one that proves: each of its parts is usually right.
+fn stories() -> impl Strategy<Value = Story> {
+    let counts = (0..2_u64 << 20, 1..1_u64 << 16, 0..1_u64 << 20, 0..1_u64 << 16);
+    let errno = prop_oneof![
+        4 => Just(Some(Errno::EPIPE)),
+        1 => select(variants::optional_errnos()),
+    ];
+    let last = prop_oneof![
+        8 => Just(LastRead::End),
+        1 => Just(LastRead::Failed),
+        1 => Just(LastRead::WouldBlock),
+    ];
+    let received = prop_oneof![6 => Just(1_i64), 2 => Just(0), 1 => -1_i64..4];
+    (counts, errno, last, vec((snapshots(), received), 1..5), any::<bool>()).prop_map(
+        |((before, length, read, unacked_before), errno, last, shown, close)| {
+            let exchange = Exchange::new(before + 1, before + length, read);
+            let count = shown.len();
+            let shown = shown.into_iter().enumerate().map(|(index, (draft, received))| {
+                let closes = close && index + 1 == count;
+                draft.shown(&exchange, unacked_before.min(before), received, closes)
+            });
+            Story { exchange, last, errno, shown: shown.collect() }
+        },
+    )
+}
+
+/// A snapshot relative to its exchange.
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    state: TcpState,
+    acked: Acknowledged,
+    retrans: u64,
+    notsent: u64,
+    surplus: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Acknowledged {
+    UpToBase,
+    LessThanBase,
+    Octets(u64),
+    All,
+}
+
+fn snapshots() -> impl Strategy<Value = Draft> {
+    let state = prop_oneof![
+        5 => Just(TcpState::Other(8)),
+        2 => Just(TcpState::Close),
+        1 => select(vec![TcpState::Established, TcpState::Other(6), TcpState::Other(9)]),
+    ];
+    let acked = prop_oneof![
+        6 => Just(Acknowledged::UpToBase),
+        2 => Just(Acknowledged::LessThanBase),
+        1 => (1..100_u64).prop_map(Acknowledged::Octets),
+        1 => Just(Acknowledged::All),
+    ];
+    let surplus = prop_oneof![9 => Just(0_i64), 1 => -2_i64..3];
+    (state, acked, 0..100_u64, 0..100_u64, surplus).prop_map(
+        |(state, acked, retrans, notsent, surplus)| Draft {
+            state,
+            acked,
+            retrans,
+            notsent,
+            surplus,
+        },
+    )
+}
+
+impl Draft {
+    fn shown(self, exchange: &Exchange, less: u64, received: i64, closes: bool) -> Snapshot {
+        let state = if closes { TcpState::Close } else { self.state };
+        let mut snapshot = Snapshot::new(state);
+        snapshot.bytes_acked = match self.acked {
+            Acknowledged::UpToBase => exchange.base,
+            Acknowledged::LessThanBase => exchange.base - less,
+            Acknowledged::Octets(octets) => exchange.base + octets,
+            Acknowledged::All => exchange.written + 1,
+        };
+        snapshot.bytes_received = exchange.read.saturating_add_signed(received);
+        snapshot.notsent = self.notsent.min(exchange.written);
+        snapshot.bytes_retrans = self.retrans;
+        let sent = exchange.written - snapshot.notsent + self.retrans;
+        snapshot.bytes_sent = sent.saturating_add_signed(self.surplus);
+        snapshot
+    }
+}
+
+fn is_g2(kernel: Kernel) -> bool {
+    let evidence = Evidence::new(HandOff::Written).with_kernel(kernel);
+    classify(&evidence, &Contract::none()).proof().is_some_and(|proof| proof.id() == "G2")
+}
+
+/// Checks that a rule finds G2 only in stories that prove it. Returns how
+/// often it found it.
+fn finds_only_what_is_proven(
+    runner: &mut TestRunner,
+    rule: impl Fn(&Story) -> Kernel,
+) -> Result<u32, TestError<Story>> {
+    let found = Cell::new(0);
+    runner.run(&stories(), |story| {
+        let kernel = rule(&story);
+        if is_g2(kernel) {
+            found.set(found.get() + 1);
+            prop_assert!(story.proves(), "{kernel:?}");
+        }
+        Ok(())
+    })?;
+    Ok(found.get())
+}
+
+#[test]
+fn g2_needs_all_of_its_clauses() {
+    let found = finds_only_what_is_proven(&mut random(20_000), Story::judged);
+    assert!(found.expect("the law holds") > 500, "the stories are too far off");
+}
+
+#[test]
+fn the_rule_is_the_rule_in_a_few_lines() {
+    let same = random(20_000).run(&stories(), |story| {
+        prop_assert_eq!(story.judged(), story.judged_without(None));
+        Ok(())
+    });
+    same.expect("the same");
+}
+
+#[test]
+fn control_a_rule_without_any_one_clause_is_caught() {
+    use Clause::{Close, Conserved, Epipe, Fin, NoneAcked};
+    for clause in [Fin, NoneAcked, Conserved, Close, Epipe] {
+        let found = finds_only_what_is_proven(&mut fixed(20_000), |story| {
+            story.judged_without(Some(clause))
+        });
+        assert!(matches!(found, Err(TestError::Fail(..))), "without {clause:?}: {found:?}");
+    }
+}
+
+// ===== the fate of a call, and what decide makes of it =====
+
+type Decide = fn(&[Fate], &RequestFacts, &Policy) -> Verdict;
+
+const OPINIONS: [Opinion; 3] = [Opinion::None, Opinion::Resend(REASON), Opinion::Forbidden(REASON)];
+
+fn history(fates: &[Fate]) -> History {
+    fates.iter().copied().collect()
+}
+
+/// A policy without limits of attempts, and with a classifier that always
+/// says the same.
+fn policy(opinion: Opinion) -> Policy {
+    unlimited().classifier(move |_: &Fate, _: &RequestFacts| opinion)
+}
+
+fn unlimited() -> Policy {
+    Policy::new()
+        .max_attempts(u32::MAX)
+        .max_idempotent_attempts(u32::MAX)
+        .max_proven_resends(u32::MAX)
+        .max_hand_backs(u32::MAX)
+}
+
+fn requests() -> Vec<RequestFacts> {
+    let mut all = Vec::new();
+    for semantics in variants::semantics() {
+        for deduplication in variants::deduplications() {
+            for body in variants::body_states() {
+                for time in variants::times() {
+                    all.push(
+                        RequestFacts::new(semantics)
+                            .with_deduplication(deduplication)
+                            .with_body(body)
+                            .with_time(time),
+                    );
+                }
+            }
+        }
+    }
+    all
+}
+
+fn sendable() -> impl Strategy<Value = RequestFacts> {
+    select(requests())
+        .prop_filter("can be sent", |r| r.body == BodyState::Replayable && r.time == Time::Left)
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    // Two 421 in one call are a limit of their own.
+    let fates: Vec<_> = variants::fates()
+        .into_iter()
+        .filter(|fate| *fate != Fate::NotApplied(Proof::Misdirected))
+        .collect();
+    vec(select(fates), 1..5)
+}
+
+fn the_real_decide(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+    decide(&history(fates), request, policy)
+}
+
+/// Broken: only the last attempt counts.
+fn decide_by_the_last(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+    decide(&history(&fates[fates.len() - 1..]), request, policy)
+}
+
+/// Broken: only the first attempt counts.
+fn decide_by_the_first(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+    decide(&history(&fates[..1]), request, policy)
+}
+
+/// Broken: a proof of any attempt is a proof.
+fn decide_by_any_proof(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+    let proof = fates.iter().find(|fate| fate.is_not_applied());
+    decide(&history(&[*proof.unwrap_or(&fates[0])]), request, policy)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Words {
+    /// The classifier says the same of every fate.
+    Always(Opinion),
+    /// It allows what is proven.
+    OnProof,
+    /// It allows what is not proven.
+    OnDoubt,
+    /// It forbids what is not proven.
+    NeverOnDoubt,
+}
+
+impl Words {
+    fn on(self, fate: &Fate) -> Opinion {
+        match (self, fate.is_not_applied()) {
+            (Self::Always(opinion), _) => opinion,
+            (Self::OnProof, true) | (Self::OnDoubt, false) => Opinion::Resend(REASON),
+            (Self::NeverOnDoubt, false) => Opinion::Forbidden(REASON),
+            (Self::OnProof, false) | (Self::OnDoubt | Self::NeverOnDoubt, true) => Opinion::None,
+        }
+    }
+
+    fn policy(self, role: Role) -> Policy {
+        unlimited().role(role).classifier(move |fate: &Fate, _: &RequestFacts| self.on(fate))
+    }
+}
+
+fn words() -> impl Strategy<Value = Words> {
+    let others = [Words::OnProof, Words::OnDoubt, Words::NeverOnDoubt];
+    select(OPINIONS.map(Words::Always).into_iter().chain(others).collect::<Vec<_>>())
+}
+
+type Call = (Vec<Fate>, RequestFacts, Words, Role);
+
+fn calls() -> impl Strategy<Value = Call> {
+    (fates(), sendable(), words(), select(variants::roles()))
+}
+
+/// Runs a law over calls.
+fn of_calls(
+    mut runner: TestRunner,
+    law: impl Fn(&Call) -> Result<(), TestCaseError>,
+) -> Result<(), TestError<Call>> {
+    runner.run(&calls(), |call| law(&call))
+}
+
+/// Resent if and only if each attempt alone would be, and by a ground that is
+/// that of one of them, no stronger than any.
+fn needs_a_ground_for_each(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseError> {
+    move |(fates, request, words, role)| {
+        let policy = words.policy(*role);
+        let alone = |fate: &Fate| the_real_decide(&[*fate], request, &policy).ground();
+        let grounds: Vec<_> = fates.iter().map(alone).collect();
+        match decide(fates, request, &policy).ground() {
+            Some(ground) => {
+                prop_assert!(grounds.iter().all(Option::is_some), "{:?} for {:?}", ground, grounds);
+                let weakest = grounds.iter().flatten().map(Ground::id).max();
+                prop_assert_eq!(Some(ground.id()), weakest);
+            }
+            None => prop_assert!(grounds.iter().any(Option::is_none), "refused for nothing"),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn each_attempt_needs_a_ground() {
+    of_calls(random(5_000), needs_a_ground_for_each(the_real_decide)).expect("the law holds");
+}
+
+#[test]
+fn control_a_decision_by_one_attempt_lacks_grounds_for_the_others() {
+    for broken in [decide_by_the_last as Decide, decide_by_the_first, decide_by_any_proof] {
+        let caught = of_calls(fixed(5_000), needs_a_ground_for_each(broken));
+        assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
+    }
+}
+
+/// A word of the user's counts for the attempt it was given for.
+#[test]
+fn a_word_for_a_proven_attempt_does_not_cover_an_unknown_one() {
+    let unknown = Fate::Unknown(Doubt::Acknowledged);
+    let proven = Fate::NotApplied(Proof::NeverReceived);
+    let post = RequestFacts::new(Semantics::NotIdempotent);
+    let policy = Words::OnProof.policy(Role::Client);
+    for fates in [[unknown, proven], [proven, unknown]] {
+        let verdict = decide(&history(&fates), &post, &policy);
+        assert_eq!(verdict, Verdict::Refuse(Refusal::Doubt(Doubt::Acknowledged)));
+    }
+}
+
+fn forbidden_wins(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseError> {
+    move |(fates, request, words, role)| {
+        let verdict = decide(fates, request, &words.policy(*role));
+        let forbids = fates.iter().any(|f| matches!(words.on(f), Opinion::Forbidden(_)));
+        prop_assert_eq!(forbids, verdict == Verdict::Refuse(Refusal::Forbidden(REASON)));
+        Ok(())
+    }
+}
+
+#[test]
+fn forbidden_wins_over_every_ground_and_every_refusal() {
+    of_calls(random(5_000), forbidden_wins(the_real_decide)).expect("the law holds");
+}
+
+#[test]
+fn control_a_decision_that_asks_about_the_last_attempt_only_misses_a_forbidden() {
+    let caught = of_calls(fixed(5_000), forbidden_wins(decide_by_the_last));
+    assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
+}
+
+/// The order of the attempts changes neither the fate's kind nor whether, and
+/// by which ground, the request is sent again.
+fn order_is_nothing(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseError> {
+    move |(fates, request, words, role)| {
+        let policy = words.policy(*role);
+        let kind = |fates: &[Fate]| history(fates).fate().map(|fate| discriminant(&fate));
+        let ground = |fates: &[Fate]| decide(fates, request, &policy).ground().map(|g| g.id());
+        for turned in permutations(fates) {
+            prop_assert_eq!(kind(&turned), kind(fates));
+            prop_assert_eq!(ground(&turned), ground(fates));
+        }
+        Ok(())
+    }
+}
+
+fn permutations(fates: &[Fate]) -> Vec<Vec<Fate>> {
+    let Some((&first, rest)) = fates.split_first() else { return vec![Vec::new()] };
+    let mut all = Vec::new();
+    for rest in permutations(rest) {
+        for at in 0..=rest.len() {
+            let mut one = rest.clone();
+            one.insert(at, first);
+            all.push(one);
+        }
+    }
+    all
+}
+
+#[test]
+fn the_order_of_attempts_changes_nothing() {
+    of_calls(random(2_000), order_is_nothing(the_real_decide)).expect("the law holds");
+}
+
+#[test]
+fn control_a_decision_by_the_last_attempt_depends_on_the_order() {
+    let caught = of_calls(fixed(2_000), order_is_nothing(decide_by_the_last));
+    assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
+}
+
+/// The weakest first: unknown, response lost, completed, not applied.
+fn strength(fate: &Fate) -> u8 {
+    match fate {
+        Fate::Unknown(_) => 0,
+        Fate::ResponseLost => 1,
+        Fate::Completed => 2,
+        Fate::NotApplied(_) => 3,
+    }
+}
+
+/// The fate of a call is the first of the weakest of its attempts' fates.
+fn is_the_weakest(of: fn(&[Fate]) -> Option<Fate>) -> impl Fn(&Call) -> Result<(), TestCaseError> {
+    move |(fates, ..)| {
+        prop_assert_eq!(of(fates), fates.iter().copied().min_by_key(strength));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_fate_of_a_call_is_the_weakest_of_its_attempts() {
+    assert_eq!(History::new().fate(), None);
+    let real = |fates: &[Fate]| history(fates).fate();
+    of_calls(random(5_000), is_the_weakest(real)).expect("the law holds");
+}
+
+#[test]
+fn control_the_last_fate_is_not_the_weakest() {
+    let last = |fates: &[Fate]| history(fates).last();
+    let caught = of_calls(fixed(5_000), is_the_weakest(last));
+    assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
+}
+
+// ===== roles and limits =====
+
+/// A proxy resends a non-idempotent request only if it was never sent.
+fn proxy_keeps_to_g1(role: Role) -> Option<(Fate, RequestFacts)> {
+    let breaks = |(fate, request, _, of, verdict): &(Fate, RequestFacts, _, Role, Verdict)| {
+        *of == role
+            && request.semantics == Semantics::NotIdempotent
+            && verdict.ground().is_some_and(|ground| ground.id() != "G1")
+            && !matches!(fate, Fate::NotApplied(proof) if proof.id() == "G1")
+    };
+    let found = single_verdicts().into_iter().find(breaks);
+    found.map(|(fate, request, ..)| (fate, request))
+}
+
+#[test]
+fn a_proxy_resends_what_is_not_idempotent_by_g1_only() {
+    assert_eq!(proxy_keeps_to_g1(Role::Proxy), None);
+}
+
+#[test]
+fn control_a_client_does_not_keep_to_g1() {
+    assert!(proxy_keeps_to_g1(Role::Client).is_some());
+    assert!(proxy_keeps_to_g1(Role::ProxyWithAllGrounds).is_some());
+}
+
+#[test]
+fn nothing_is_resent_without_a_body_or_without_time() {
+    for (_, request, _, _, verdict) in single_verdicts() {
+        if request.body != BodyState::Replayable || request.time == Time::Over {
+            assert_eq!(verdict.ground(), None, "{request:?}");
+        }
+    }
+}
+
+/// How many attempts there are in all when each has this fate.
+fn attempts_of(fate: Fate, request: &RequestFacts, policy: &Policy) -> u32 {
+    let mut history = History::new();
+    for attempt in 1..1_000 {
+        history.push(fate);
+        if decide(&history, request, policy).ground().is_none() {
+            return attempt;
+        }
+    }
+    u32::MAX
+}
+
+#[test]
+fn attempts_are_limited_by_what_they_may_repeat() {
+    let unknown = Fate::Unknown(Doubt::Acknowledged);
+    let post = RequestFacts::new(Semantics::NotIdempotent);
+    let get = RequestFacts::new(Semantics::IdempotentMethod);
+    let keyed = post.with_deduplication(Deduplication::Keyed);
+    let says = |_: &Fate, _: &RequestFacts| Opinion::Resend(REASON);
+    let policy = Policy::new();
+    assert_eq!(attempts_of(unknown, &post, &policy), 1);
+    assert_eq!(attempts_of(unknown, &get, &policy), 2);
+    assert_eq!(attempts_of(unknown, &keyed, &policy), 3);
+    assert_eq!(attempts_of(unknown, &post, &Policy::new().classifier(says)), 3);
+    assert_eq!(attempts_of(unknown, &get, &Policy::new().max_attempts(1)), 1);
+    assert_eq!(attempts_of(unknown, &get, &Policy::new().max_idempotent_attempts(9)), 3);
+    assert_eq!(attempts_of(Fate::NotApplied(Proof::NeverReceived), &post, &policy), 17);
+    assert_eq!(attempts_of(Fate::NotApplied(Proof::Misdirected), &post, &policy), 2);
+    let handed_back = Fate::NotApplied(Proof::HandedBack(Finding::Fin));
+    assert_eq!(attempts_of(handed_back, &post, &policy), 33);
+    let refused = Fate::NotApplied(Proof::NotConnected(ConnectFailure::Connect(None)));
+    assert_eq!(attempts_of(refused, &post, &policy), u32::MAX, "time limits these");
+}
+
+#[test]
+fn an_attempt_counts_once_its_request_was_handed_over() {
+    for hand_off in variants::hand_offs() {
+        let expected = !matches!(hand_off, HandOff::NotConnected(_) | HandOff::HandedBack(_));
+        assert_eq!(counts_as_attempt(&Evidence::new(hand_off)), expected, "{hand_off:?}");
+    }
+}
+
+#[test]
+fn only_the_methods_of_rfc_9110_are_idempotent() {
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+        let method = method.parse().expect("a method");
+        assert_eq!(Semantics::of(&method), Semantics::IdempotentMethod, "{method}");
+    }
+    for method in ["POST", "PATCH", "CONNECT", "get", "PROPFIND", "QUERY"] {
+        let method = method.parse().expect("a method");
+        assert_eq!(Semantics::of(&method), Semantics::NotIdempotent, "{method}");
+    }
+}
+
+// ===== runners =====
+
+/// A runner whose cases differ from run to run; a failure prints its case.
+fn random(cases: u32) -> TestRunner {
+    TestRunner::new(config(cases))
+}
+
+/// A runner for controls: what it catches does not depend on luck.
+fn fixed(cases: u32) -> TestRunner {
+    let config = config(cases);
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    TestRunner::new_with_rng(config, rng)
+}
+
+fn config(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
