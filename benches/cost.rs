@@ -31,9 +31,9 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
-use tower::Service;
-use tower_resend::body::Body;
+use tower::{Layer, Service};
 use tower_resend::pool::{Pool, PoolOptions};
+use tower_resend::{Body, Policy, ResendLayer};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -91,24 +91,29 @@ enum Contender {
     Raw,
     HyperUtil,
     Pool,
+    Stack,
 }
 
 impl Contender {
-    const ALL: [Self; 3] = [Self::Raw, Self::HyperUtil, Self::Pool];
+    const ALL: [Self; 4] = [Self::Raw, Self::HyperUtil, Self::Pool, Self::Stack];
 
     fn label(self) -> &'static str {
         match self {
             Self::Raw => "raw-hyper-connection",
             Self::HyperUtil => "hyper-util-client",
             Self::Pool => "tower-resend-pool",
+            Self::Stack => "tower-resend",
         }
     }
 
     async fn run(self, requests: u64, server: SocketAddr) -> Fallible<()> {
+        let pool = || Pool::new(PoolOptions::new());
+        let layer = ResendLayer::new(Policy::default());
         match self {
             Self::Raw => run_raw(requests, server).await,
             Self::HyperUtil => run_hyper_util(requests, server).await,
-            Self::Pool => run_service(Pool::new(PoolOptions::new()), requests, server).await,
+            Self::Pool => run_service(pool(), requests, server).await,
+            Self::Stack => run_service(layer.layer(pool()), requests, server).await,
         }
     }
 }
