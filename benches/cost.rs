@@ -12,6 +12,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
+use std::future::poll_fn;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio, exit};
@@ -30,6 +31,9 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
+use tower::{Layer, Service};
+use tower_resend::pool::{Pool, PoolOptions};
+use tower_resend::{Body, Policy, ResendLayer};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -86,22 +90,30 @@ fn play(role: &str) -> Fallible<()> {
 enum Contender {
     Raw,
     HyperUtil,
+    Pool,
+    Stack,
 }
 
 impl Contender {
-    const ALL: [Self; 2] = [Self::Raw, Self::HyperUtil];
+    const ALL: [Self; 4] = [Self::Raw, Self::HyperUtil, Self::Pool, Self::Stack];
 
     fn label(self) -> &'static str {
         match self {
             Self::Raw => "raw-hyper-connection",
             Self::HyperUtil => "hyper-util-client",
+            Self::Pool => "tower-resend-pool",
+            Self::Stack => "tower-resend",
         }
     }
 
     async fn run(self, requests: u64, server: SocketAddr) -> Fallible<()> {
+        let pool = || Pool::new(PoolOptions::new());
+        let layer = ResendLayer::new(Policy::default());
         match self {
             Self::Raw => run_raw(requests, server).await,
             Self::HyperUtil => run_hyper_util(requests, server).await,
+            Self::Pool => run_service(pool(), requests, server).await,
+            Self::Stack => run_service(layer.layer(pool()), requests, server).await,
         }
     }
 }
@@ -128,6 +140,23 @@ async fn run_hyper_util(requests: u64, server: SocketAddr) -> Fallible<()> {
     for _ in 0..requests {
         let request = order(&uri, Full::new(Bytes::from_static(ORDER)))?;
         finish(client.request(request).await?).await?;
+    }
+    Ok(())
+}
+
+/// Drives one of this crate's services, ready before each call.
+async fn run_service<S, R>(mut service: S, requests: u64, server: SocketAddr) -> Fallible<()>
+where
+    S: Service<Request<Body>, Response = Response<R>>,
+    S::Error: Error + 'static,
+    R: http_body::Body + Unpin,
+    R::Error: Error + 'static,
+{
+    let uri = Uri::try_from(format!("http://{server}/orders"))?;
+    for _ in 0..requests {
+        let request = order(&uri, Body::from(Bytes::from_static(ORDER)))?;
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        finish(service.call(request).await?).await?;
     }
     Ok(())
 }
