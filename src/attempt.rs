@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
 
-use crate::classify::{Contract, Evidence, Fate, Ground, HandOff, classify};
+use crate::classify::{
+    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Proof, classify,
+};
 use crate::time::Instant;
 
 /// One hand-off of a request to one connection, and what became of it.
@@ -17,6 +19,7 @@ use crate::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Attempt {
     evidence: Evidence,
+    contract: Contract,
     fate: Fate,
     peer: Option<SocketAddr>,
     ground: Option<Ground>,
@@ -26,12 +29,19 @@ impl Attempt {
     /// Returns an attempt of which its connection saw `evidence`, under a
     /// contract of that connection.
     pub fn new(evidence: Evidence, contract: &Contract) -> Self {
-        Self { fate: classify(&evidence, contract), evidence, peer: None, ground: None }
+        let fate = classify(&evidence, contract);
+        Self { evidence, contract: *contract, fate, peer: None, ground: None }
     }
 
     /// Returns an attempt about which nothing was recorded.
     pub fn unrecorded() -> Self {
         Self::new(Evidence::new(HandOff::Unrecorded), &Contract::none())
+    }
+
+    /// Returns the attempt behind a response, where it was not recorded.
+    pub(crate) fn answered() -> Self {
+        let evidence = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
+        Self::new(evidence, &Contract::none())
     }
 
     /// Sets the address of the connection's peer.
@@ -62,8 +72,27 @@ impl Attempt {
         self.ground
     }
 
+    /// Returns what the attempt's connection had promised.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
     pub(crate) fn set_ground(&mut self, ground: Ground) {
         self.ground = Some(ground);
+    }
+
+    /// Returns whether the request's own body ended the attempt.
+    pub(crate) fn is_ended_by_body(&self) -> bool {
+        self.evidence.ended_by == EndedBy::RequestBody
+    }
+
+    /// Says that what dropped the attempt was a deadline of ours.
+    fn end_by_deadline(&mut self) {
+        let unrecorded = self.evidence.hand_off == HandOff::Unrecorded;
+        if unrecorded || self.evidence.ended_by == EndedBy::Caller {
+            self.evidence.ended_by = EndedBy::Deadline;
+            self.fate = classify(&self.evidence, &self.contract);
+        }
     }
 }
 
@@ -94,6 +123,12 @@ struct Record {
     more: Vec<Attempt>,
     returned: Option<Box<dyn Any + Send>>,
     fresh_since: Option<Instant>,
+}
+
+impl Record {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        self.first.iter_mut().chain(&mut self.more)
+    }
 }
 
 impl AttemptToken {
@@ -131,8 +166,9 @@ impl AttemptToken {
 
     /// Gives a request back whose body was not touched.
     ///
-    /// The resending layer above then sends this very request again, or hands
-    /// it to the caller with the error.
+    /// It must be as it was received: method, target and header fields too.
+    /// Where the resending layer above has no copy of the body it sends this
+    /// very request again, or hands it to the caller with the error.
     pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
         request.extensions_mut().remove::<Self>();
         self.lock().returned = Some(Box::new(request));
@@ -154,12 +190,26 @@ impl AttemptToken {
         self.lock().fresh_since
     }
 
+    /// Returns whether the last hand-off, which is none of the first `start`,
+    /// was answered by a 421.
+    pub(crate) fn is_misdirected(&self, start: usize) -> bool {
+        let record = self.lock();
+        let recorded = usize::from(record.first.is_some()) + record.more.len();
+        let last = record.more.last().or(record.first.as_ref());
+        recorded > start
+            && last.is_some_and(|last| last.fate == Fate::NotApplied(Proof::Misdirected))
+    }
+
+    /// Says that the hand-offs after the first `start` which were dropped were
+    /// dropped by a deadline of ours.
+    pub(crate) fn end_by_deadline(&self, start: usize) {
+        self.lock().iter_mut().skip(start).for_each(Attempt::end_by_deadline);
+    }
+
     /// Notes the ground on which the request is sent again after the hand-offs
     /// from `start` on.
     pub(crate) fn resent_on(&self, start: usize, ground: Ground) {
-        let mut record = self.lock();
-        let Record { first, more, .. } = &mut *record;
-        first.iter_mut().chain(more).skip(start).for_each(|attempt| attempt.set_ground(ground));
+        self.lock().iter_mut().skip(start).for_each(|attempt| attempt.set_ground(ground));
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use http::{Method, Request, Uri};
 
 use crate::attempt::Attempt;
-use crate::classify::{Doubt, Fate, Verdict};
+use crate::classify::{
+    Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics, Verdict,
+};
 
 /// The error type of inner services and bodies.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -30,22 +32,38 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    method: Method,
-    target: Uri,
+    /// None where the service failed before it was given a request.
+    line: Option<(Method, Uri)>,
     fate: Fate,
     verdict: Verdict,
     attempts: Vec<Attempt>,
+    missing: Missing,
     source: Option<BoxError>,
     request: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Error {
     pub(crate) fn new(
-        method: Method,
-        target: Uri,
+        line: (Method, Uri),
         verdict: Verdict,
         attempts: Vec<Attempt>,
-        source: Option<BoxError>,
+        missing: Missing,
+    ) -> Self {
+        Self::of(Some(line), verdict, attempts, missing)
+    }
+
+    /// The service failed before it was given a request.
+    pub(crate) fn unready(source: BoxError) -> Self {
+        let attempt = Attempt::new(Evidence::new(HandOff::NothingWritten), &Contract::none());
+        let verdict = Verdict::Resend(Ground::Proven(Proof::NothingWritten));
+        Self::of(None, verdict, vec![attempt], Missing::default()).with_source(Some(source))
+    }
+
+    fn of(
+        line: Option<(Method, Uri)>,
+        verdict: Verdict,
+        attempts: Vec<Attempt>,
+        missing: Missing,
     ) -> Self {
         let fate = attempts
             .iter()
@@ -53,7 +71,13 @@ impl Error {
             .reduce(Fate::weaker)
             .unwrap_or(Fate::Unknown(Doubt::NoEvidence));
         let request = Mutex::new(None);
-        Self(Box::new(Inner { method, target, fate, verdict, attempts, source, request }))
+        Self(Box::new(Inner { line, fate, verdict, attempts, missing, source: None, request }))
+    }
+
+    /// Attaches the inner service's own error.
+    pub(crate) fn with_source(mut self, source: Option<BoxError>) -> Self {
+        self.0.source = source;
+        self
     }
 
     /// Attaches the request, its body intact.
@@ -75,6 +99,9 @@ impl Error {
     }
 
     /// Returns why the request was not sent again.
+    ///
+    /// It is [`Verdict::Resend`] where sending it again was safe but the inner
+    /// service failed before it could take the request.
     pub fn verdict(&self) -> Verdict {
         self.0.verdict
     }
@@ -113,7 +140,7 @@ impl Error {
     }
 
     /// The attempt whose fate is the call's.
-    fn decisive(&self) -> Option<&Attempt> {
+    pub(crate) fn decisive(&self) -> Option<&Attempt> {
         self.0.attempts.iter().find(|attempt| attempt.fate() == self.0.fate)
     }
 }
@@ -133,24 +160,78 @@ fn unknown_name(doubt: Doubt) -> &'static str {
     }
 }
 
+/// What is known of a request's grounds apart from its attempts, for the text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Missing {
+    pub(crate) semantics: Option<Semantics>,
+    pub(crate) key: Key,
+}
+
+/// Whether a request carries an idempotency key, and what that is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Key {
+    #[default]
+    Absent,
+    /// Nobody said that the origin deduplicates.
+    NotHonoured,
+    Honoured,
+}
+
+impl Missing {
+    /// Writes the grounds that were missing, one by one.
+    fn write(&self, f: &mut fmt::Formatter<'_>, attempt: Option<&Attempt>) -> fmt::Result {
+        let mut separator = "";
+        let mut item = |text: &str| {
+            let written = write!(f, "{separator}{text}");
+            separator = ", ";
+            written
+        };
+        if self.semantics == Some(Semantics::NotIdempotent) {
+            item("not idempotent")?;
+        }
+        match self.key {
+            Key::Absent => item("no idempotency key")?,
+            Key::NotHonoured => item("idempotency key not known to be honoured")?,
+            Key::Honoured => item("a proxy may not repeat it")?,
+        }
+        match attempt.map(|attempt| (attempt.fate(), *attempt.contract())) {
+            Some((Fate::Unknown(_), contract)) if contract == Contract::none() => {
+                item("no contract")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { method, target, fate, verdict, attempts, .. } = &*self.0;
-        let headline = match fate {
-            Fate::Unknown(_) => "outcome unknown",
-            Fate::ResponseLost => "response lost",
-            Fate::Completed => "answered, but the answer was not delivered",
-            Fate::NotApplied(_) => "not applied",
-        };
-        write!(f, "{headline}: {method} {}", target.path())?;
-        if let Some(attempt) = self.decisive() {
+        let Inner { line, fate, verdict, attempts, missing, .. } = &*self.0;
+        f.write_str(match fate {
+            Fate::Unknown(_) => "outcome unknown: ",
+            Fate::ResponseLost => "response lost: ",
+            Fate::Completed => "answered, but the answer was not delivered: ",
+            Fate::NotApplied(_) => "not applied: ",
+        })?;
+        match line {
+            Some((method, target)) => write!(f, "{method} {}", target.path())?,
+            None => f.write_str("no request was taken")?,
+        }
+        let decisive = self.decisive();
+        if let Some(attempt) = decisive {
             write_attempt(f, attempt)?;
         }
-        write!(f, "; {verdict}")?;
-        if attempts.len() > 1 {
-            write!(f, " (after {} attempts)", attempts.len())?;
+        match verdict {
+            Verdict::Resend(_) => f.write_str("; the inner service is not ready for more")?,
+            Verdict::Refuse(Refusal::Doubt(_) | Refusal::ResponseLost | Refusal::Answered) => {
+                f.write_str("; not resent: ")?;
+                missing.write(f, decisive)?;
+            }
+            Verdict::Refuse(_) => write!(f, "; {verdict}")?,
         }
-        Ok(())
+        match attempts.len() {
+            0 | 1 => Ok(()),
+            several => write!(f, " (after {several} attempts)"),
+        }
     }
 }
 
@@ -166,15 +247,16 @@ fn write_attempt(f: &mut fmt::Formatter<'_>, attempt: &Attempt) -> fmt::Result {
             write!(f, "; {doubt}; it may or may not have been applied")
         }
         Fate::NotApplied(proof) => write!(f, "; {proof}"),
-        Fate::ResponseLost | Fate::Completed => Ok(()),
+        Fate::ResponseLost => f.write_str("; its final response was begun and cut"),
+        Fate::Completed => Ok(()),
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("method", &self.0.method)
-            .field("path", &self.0.target.path())
+            .field("method", &self.0.line.as_ref().map(|(method, _)| method))
+            .field("path", &self.0.line.as_ref().map(|(_, target)| target.path()))
             .field("fate", &self.0.fate)
             .field("verdict", &self.0.verdict)
             .field("attempts", &self.0.attempts)

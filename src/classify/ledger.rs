@@ -115,6 +115,11 @@ impl Ledger {
         look
     }
 
+    /// Returns whether a request is about to be written without a look.
+    pub fn needs_look(&self) -> bool {
+        self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
+    }
+
     /// Notes that the kernel accepted `octets`.
     pub fn on_written(&mut self, octets: usize) {
         self.written += octets as u64;

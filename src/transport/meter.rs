@@ -2,15 +2,16 @@
 //! request is written, and guards the first byte of an answer.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::probe::Received;
 use super::record::{Record, State};
 use crate::classify::Phase;
 use crate::classify::kernel::Look;
@@ -56,6 +57,11 @@ impl Meter {
             Some(stream) if state.ledger.phase() != Phase::TakenOver => stream,
             _ => return Poll::Ready(Err(taken_over())),
         };
+        // Hyper reads before it takes a request, but another thread can hand
+        // one over just after that read.
+        if state.ledger.needs_look() && state.look() == Look::Stale {
+            return Poll::Ready(Err(not_writable()));
+        }
         let error = match self.held_back.take() {
             Some(error) => error,
             None => match ready!(write(Pin::new(stream), cx)) {
@@ -92,30 +98,42 @@ fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result
 }
 
 /// The look: asks the kernel, since tokio knows of nothing to read.
-fn look(state: &mut State, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    if state.ledger.phase() != Phase::Armed || matches!(state.look(), Look::Clear(_)) {
+fn look(state: &mut State, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    if state.ledger.phase() != Phase::Armed {
+        return Poll::Pending;
+    }
+    let socket = SockRef::from(stream);
+    let is_clear = match state.look() {
+        Look::Stale => false,
+        Look::Clear(Ok(())) => true,
+        // Without counters, what can be read tells the same, if less surely.
+        Look::Clear(Err(_)) => would_block(&socket.peek(&mut [MaybeUninit::uninit()])),
+    };
+    if is_clear {
         return Poll::Pending;
     }
     let mut fresh = [0; 4096];
     let room = fresh.len().min(buf.remaining());
-    match state.receive(&mut fresh[..room]) {
-        Received::End => state.ledger.on_end(),
-        Received::Octets(octets) => {
+    match (&*socket).read(&mut fresh[..room]) {
+        Ok(0) => state.ledger.on_end(),
+        Ok(octets) => {
             state.on_read(&fresh[..octets]);
             buf.put_slice(&fresh[..octets]);
         }
-        Received::Failed(errno) => {
-            state.ledger.on_error(Some(errno));
-            return Poll::Ready(Err(io::Error::from_raw_os_error(errno.0)));
-        }
-        Received::Nothing => {
-            // The counters say that something ended, and yet there is nothing
+        Err(error) => {
+            // The counters may say that something ended when there is nothing
             // to read: whatever it is, do not write to it.
-            state.ledger.on_error(None);
-            return Poll::Ready(Err(not_writable()));
+            let is_silent = error.kind() == io::ErrorKind::WouldBlock;
+            let error = if is_silent { not_writable() } else { error };
+            state.on_error(&error);
+            return Poll::Ready(Err(error));
         }
     }
     Poll::Ready(Ok(()))
+}
+
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for Meter {
@@ -131,13 +149,13 @@ impl AsyncRead for Meter {
             _ => return Poll::Ready(Err(taken_over())),
         };
         let start = buf.filled().len();
-        match Pin::new(stream).poll_read(cx, buf) {
+        match Pin::new(&mut *stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => Poll::Ready(on_read(&mut state, buf, start)),
             Poll::Ready(Err(error)) => {
                 state.on_error(&error);
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => look(&mut state, buf),
+            Poll::Pending => look(&mut state, stream, buf),
         }
     }
 }

@@ -1,0 +1,218 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+/// What `--help` prints.
+pub(super) const HELP: &str = "\
+Restarts a server under load and counts what became of every POST, for tower-resend
+and for clients without evidence.
+
+  --seconds N      how long each client is measured in each mode (10)
+  --workers N      concurrent callers (32)
+  --mode M         idle, graceful or sigkill; may be repeated (all three)
+  --hostile        a server that misleads instead of one that restarts; its modes are
+                   mixed (the default), half-close, reset, late-599 and stray
+  --json           print JSON instead of the table
+  --delay-ms N     time on the wire, one way (5)
+  --loss N         packets lost on the wire, in percent (0)
+  --handler-ms N   time the server's handler takes (5)
+  --seed N         seed of the wire, the load and the server (1)
+  --loopback       do without the wire
+  --help
+
+Exit code: 0; 1 if tower-resend executed a request twice or reported a false success
+(with --hostile: executed twice, or delivered more than 3 % of the stray answers that
+hyper-util's client delivers); 2 if the wire did not stress hyper-util's client enough
+for the figures to mean anything.
+";
+
+/// What this process shall do.
+pub(super) enum Command {
+    Run(Args),
+    Serve(Orders),
+    Help,
+}
+
+/// The demonstration's settings.
+#[derive(Clone, Debug)]
+pub(super) struct Args {
+    pub(super) duration: Duration,
+    pub(super) workers: u64,
+    pub(super) modes: Vec<Mode>,
+    pub(super) hostile: bool,
+    pub(super) json: bool,
+    pub(super) delay: Duration,
+    pub(super) loss: f64,
+    pub(super) handler: Duration,
+    pub(super) seed: u64,
+    pub(super) loopback: bool,
+}
+
+/// What a server process is told by the process that started it.
+#[derive(Clone, Debug)]
+pub(super) struct Orders {
+    pub(super) mode: Mode,
+    pub(super) address: SocketAddr,
+    pub(super) handler: Duration,
+    pub(super) seed: u64,
+}
+
+/// What the server does to its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Closes connections that were idle for 10 to 30 ms.
+    Idle,
+    /// Is restarted, and drains first.
+    Graceful,
+    /// Is killed and started anew.
+    Sigkill,
+    /// Every connection draws one of the following.
+    Mixed,
+    /// Sends its FIN on idle connections, reads on and executes.
+    HalfClose,
+    /// Resets, at times after it took a request up.
+    Reset,
+    /// Sends a 599 at the wrong time: after it took a request up, or reading on.
+    Late599,
+    /// Sends a 200 that nobody asked for on idle connections.
+    Stray,
+}
+
+impl Mode {
+    const ALL: [Self; 8] = {
+        use Mode::*;
+        [Idle, Graceful, Sigkill, Mixed, HalfClose, Reset, Late599, Stray]
+    };
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Graceful => "graceful",
+            Self::Sigkill => "sigkill",
+            Self::Mixed => "mixed",
+            Self::HalfClose => "half-close",
+            Self::Reset => "reset",
+            Self::Late599 => "late-599",
+            Self::Stray => "stray",
+        }
+    }
+
+    pub(super) fn is_hostile(self) -> bool {
+        !matches!(self, Self::Idle | Self::Graceful | Self::Sigkill)
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|mode| mode.name() == name);
+        found.ok_or_else(|| format!("there is no mode {name:?}"))
+    }
+}
+
+/// Reads the command line.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut args = Args::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("seconds") => {
+                args.duration =
+                    Duration::try_from_secs_f64(number(&mut parser)?).map_err(|e| e.to_string())?
+            }
+            Long("workers") => args.workers = parser.value()?.parse()?,
+            Long("mode") => args.modes.push(parser.value()?.parse()?),
+            Long("hostile") => args.hostile = true,
+            Long("json") => args.json = true,
+            Long("delay-ms") => args.delay = millis(&mut parser)?,
+            Long("loss") => args.loss = number(&mut parser)? / 100.0,
+            Long("handler-ms") => args.handler = millis(&mut parser)?,
+            Long("seed") => args.seed = parser.value()?.parse()?,
+            Long("loopback") => args.loopback = true,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Value(word) if word == SERVE => return orders(&mut parser).map(Command::Serve),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    args.complete().map(Command::Run)
+}
+
+/// The word that makes this program a server.
+const SERVE: &str = "serve";
+
+impl Args {
+    fn complete(mut self) -> Result<Self, lexopt::Error> {
+        if self.modes.is_empty() {
+            self.modes = if self.hostile {
+                vec![Mode::Mixed]
+            } else {
+                vec![Mode::Idle, Mode::Graceful, Mode::Sigkill]
+            };
+        }
+        match self.modes.iter().find(|mode| mode.is_hostile() != self.hostile) {
+            Some(mode) if self.hostile => {
+                Err(format!("--mode {} is not one of a hostile server", mode.name()).into())
+            }
+            Some(mode) => Err(format!("--mode {} needs --hostile", mode.name()).into()),
+            None => Ok(self),
+        }
+    }
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(10),
+            workers: 32,
+            modes: Vec::new(),
+            hostile: false,
+            json: false,
+            delay: Duration::from_millis(5),
+            loss: 0.0,
+            handler: Duration::from_millis(5),
+            seed: 1,
+            loopback: false,
+        }
+    }
+}
+
+impl Orders {
+    /// Writes the orders as the arguments that [`parse`] reads.
+    pub(super) fn to_args(&self) -> [String; 5] {
+        let handler = self.handler.as_secs_f64() * 1e3;
+        [
+            SERVE.into(),
+            self.mode.name().into(),
+            self.address.to_string(),
+            handler.to_string(),
+            self.seed.to_string(),
+        ]
+    }
+}
+
+fn orders(parser: &mut lexopt::Parser) -> Result<Orders, lexopt::Error> {
+    Ok(Orders {
+        mode: parser.value()?.parse()?,
+        address: parser.value()?.parse()?,
+        handler: millis(parser)?,
+        seed: parser.value()?.parse()?,
+    })
+}
+
+fn number(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
+    let number: f64 = parser.value()?.parse()?;
+    if number.is_finite() && number >= 0.0 {
+        Ok(number)
+    } else {
+        Err("a number from 0 on is needed".into())
+    }
+}
+
+fn millis(parser: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
+    Duration::try_from_secs_f64(number(parser)? / 1e3).map_err(|e| e.to_string().into())
+}

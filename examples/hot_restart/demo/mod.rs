@@ -1,0 +1,80 @@
+//! From the command line to the exit code.
+
+mod args;
+mod cell;
+mod checks;
+mod clients;
+mod json;
+mod load;
+mod named;
+mod progress;
+mod road;
+mod server;
+mod supervisor;
+mod table;
+mod tally;
+mod truth;
+#[path = "../../../tests/support/wire/mod.rs"]
+mod wire;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use args::{Args, Command};
+use cell::Cell;
+use clients::Kind;
+use progress::Progress;
+use road::Road;
+use tally::Tally;
+use truth::Ledger;
+
+/// Runs the demonstration, or the server if this process is its child.
+pub(super) fn main() -> ExitCode {
+    let done = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(args)) => demonstrate(&args),
+        Ok(Command::Serve(orders)) => server::main(orders).map(|()| ExitCode::SUCCESS),
+        Ok(Command::Help) => {
+            print!("{}", args::HELP);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => Err(io::Error::other(why)),
+    };
+    done.unwrap_or_else(|why| {
+        eprintln!("hot_restart: {why}");
+        ExitCode::from(64)
+    })
+}
+
+fn demonstrate(args: &Args) -> io::Result<ExitCode> {
+    let started = Instant::now();
+    let road = Road::build(args)?;
+    eprintln!("{road}");
+    let tallies = measure(args, &road)?;
+    let stories = if clients::ours::EXISTS { named::tell(&road)? } else { Vec::new() };
+    let verdict = checks::check(args, &road, &tallies, &stories);
+    if args.json {
+        println!("{:#}", json::render(args, &road, &tallies, &stories, &verdict));
+    } else {
+        print!("{}", table::render(args, &tallies));
+        stories.iter().for_each(|story| print!("\n{story}"));
+        print!("\n{verdict}");
+        println!("\n{} in {:.0} s", road, started.elapsed().as_secs_f64());
+    }
+    Ok(ExitCode::from(verdict.exit_code()))
+}
+
+/// Takes every client through every mode, one after the other.
+fn measure(args: &Args, road: &Road) -> io::Result<Vec<Tally>> {
+    let kinds = if clients::ours::EXISTS { &Kind::ALL[..] } else { &Kind::ALL[1..] };
+    let ledger = Ledger::new()?;
+    let progress = Progress::new(args, kinds.len() * args.modes.len());
+    let mut tallies = Vec::new();
+    for &mode in &args.modes {
+        for &kind in kinds {
+            tallies.push(Cell { args, road, ledger: &ledger, mode, kind }.run(&progress)?);
+        }
+    }
+    progress.finish();
+    Ok(tallies)
+}

@@ -1,0 +1,257 @@
+//! Request bodies that can be sent again.
+//!
+//! | body | sent again |
+//! |---|---|
+//! | octets in memory ([`Body`] from text or bytes, any body that is `Clone`) | always |
+//! | a factory ([`Body::from_factory`]) | always, made anew |
+//! | a stream that is recorded ([`Replay`], [`Body::recorded`]) | within the [caps](ReplayCaps) |
+//! | any other stream ([`Body::new`]) | never |
+//!
+//! **A body that was revoked or has failed gives an error, never an end.** A
+//! connection that sees an end completes the message, and the server would
+//! act on part of its octets.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::{fmt, mem};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+mod caps;
+mod error;
+mod line;
+mod made;
+mod replay;
+mod replayable;
+mod stream;
+mod tape;
+
+use self::made::Made;
+use self::stream::Stream;
+use crate::BoxError;
+
+pub use self::caps::ReplayCaps;
+pub use self::error::Error;
+pub use self::replay::Replay;
+pub use self::replayable::{NotReplayable, Replayable};
+
+/// A request body: octets in memory, a stream, or a factory of streams.
+///
+/// It is `Send` and `Sync` whatever stream is in it, and deliberately not
+/// `Clone`: see [`Replayable`].
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use tower_resend::body::{Body, Replayable};
+///
+/// let text = Body::from("pay");
+/// assert!(text.replay().is_ok());
+///
+/// let stream = Body::new(Full::new(Bytes::from("pay")));
+/// assert!(stream.replay().is_err());
+///
+/// let factory = Body::from_factory(|| Full::new(Bytes::from("pay")));
+/// assert!(factory.replay().is_ok());
+/// ```
+pub struct Body {
+    kind: Kind,
+}
+
+enum Kind {
+    /// Octets in memory, until they are handed out in one frame.
+    Held(Bytes),
+    /// Octets in memory that have been handed out.
+    Emptied,
+    /// A stream that can be sent once. The mutex is never contended: it makes
+    /// the body `Sync` where the stream is not.
+    OneShot(Mutex<Stream>),
+    Made(Box<Made>),
+    Recorded(Replay<Stream>),
+}
+
+impl Body {
+    /// Returns a body without octets.
+    pub const fn empty() -> Self {
+        Self { kind: Kind::Held(Bytes::new()) }
+    }
+
+    /// Returns a body that sends a stream, which can be done once.
+    ///
+    /// A `Body` given to it is returned as it is.
+    pub fn new<B>(stream: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut stream = Some(stream);
+        if let Some(ours) = (&mut stream as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return ours.take().unwrap_or_default();
+        }
+        let kind = match stream {
+            Some(stream) => Kind::OneShot(Mutex::new(Stream::new(stream))),
+            None => Kind::Held(Bytes::new()),
+        };
+        Self { kind }
+    }
+
+    /// Returns a body that is made anew for each attempt.
+    ///
+    /// The streams the factory makes must yield the same octets each time; it
+    /// is called once for each attempt, when the attempt needs the body.
+    /// A stream from an earlier attempt is not polled again.
+    pub fn from_factory<F, B>(factory: F) -> Self
+    where
+        F: Fn() -> B + Send + Sync + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let made = Made::new(move || Stream::new(factory()));
+        Self { kind: Kind::Made(Box::new(made)) }
+    }
+
+    /// Returns this body, recorded while it is sent if it is a stream.
+    ///
+    /// Bodies that can be sent again as they are stay what they are.
+    #[must_use]
+    pub fn recorded(self, caps: &ReplayCaps) -> Self {
+        let kind = match self.kind {
+            Kind::OneShot(stream) => {
+                let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Kind::Recorded(Replay::new(stream, caps))
+            }
+            kind @ (Kind::Held(_) | Kind::Emptied | Kind::Made(_) | Kind::Recorded(_)) => kind,
+        };
+        Self { kind }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let kind = &mut self.get_mut().kind;
+        match kind {
+            Kind::Held(octets) => {
+                if octets.is_empty() {
+                    return Poll::Ready(None);
+                }
+                let octets = mem::take(octets);
+                *kind = Kind::Emptied;
+                Poll::Ready(Some(Ok(Frame::data(octets))))
+            }
+            Kind::Emptied => Poll::Ready(None),
+            Kind::OneShot(stream) => {
+                let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
+                Pin::new(stream).poll_frame(cx)
+            }
+            Kind::Made(made) => Pin::new(made.as_mut()).poll_frame(cx),
+            Kind::Recorded(replay) => Pin::new(replay).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Held(octets) => octets.is_empty(),
+            Kind::Emptied => true,
+            Kind::OneShot(stream) => look(stream, Stream::is_end_stream),
+            Kind::Made(made) => made.is_end_stream(),
+            Kind::Recorded(replay) => replay.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Held(octets) => SizeHint::with_exact(octets.len() as u64),
+            Kind::Emptied => SizeHint::with_exact(0),
+            Kind::OneShot(stream) => look(stream, Stream::size_hint),
+            Kind::Made(made) => made.size_hint(),
+            Kind::Recorded(replay) => replay.size_hint(),
+        }
+    }
+}
+
+impl Replayable for Body {
+    fn replay(&self) -> Result<Self, NotReplayable> {
+        let kind = match &self.kind {
+            Kind::Held(octets) => Kind::Held(octets.clone()),
+            Kind::Emptied => return Err(NotReplayable::Polled),
+            Kind::OneShot(_) => return Err(NotReplayable::OneShot),
+            Kind::Made(made) => Kind::Made(Box::new(made.replay()?)),
+            Kind::Recorded(replay) => Kind::Recorded(replay.replay()?),
+        };
+        Ok(Self { kind })
+    }
+
+    fn check_replay(&self) -> Result<(), NotReplayable> {
+        match &self.kind {
+            Kind::Held(_) => Ok(()),
+            Kind::Emptied => Err(NotReplayable::Polled),
+            Kind::OneShot(_) => Err(NotReplayable::OneShot),
+            Kind::Made(made) => made.check_replay(),
+            Kind::Recorded(replay) => replay.check_replay(),
+        }
+    }
+
+    /// Revokes the bodies before this one, if it comes from a stream.
+    ///
+    /// Octets in memory are not revoked: they go out in one frame or not at all.
+    fn revoke(&self) {
+        match &self.kind {
+            Kind::Held(_) | Kind::Emptied | Kind::OneShot(_) => {}
+            Kind::Made(made) => made.revoke(),
+            Kind::Recorded(replay) => replay.revoke(),
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+/// Shows what kind of body it is and how long, never its octets.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Held(octets) => return write!(f, "Body(held, {} octets)", octets.len()),
+            Kind::Emptied => "handed out",
+            Kind::OneShot(_) => "stream",
+            Kind::Made(_) => "factory",
+            Kind::Recorded(_) => "recorded stream",
+        };
+        write!(f, "Body({kind})")
+    }
+}
+
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
+}
+
+macro_rules! from_octets {
+    ($($octets:ty),*) => {$(
+        impl From<$octets> for Body {
+            fn from(octets: $octets) -> Self {
+                Self { kind: Kind::Held(octets.into()) }
+            }
+        }
+    )*};
+}
+
+from_octets!(&'static str, &'static [u8], String, Vec<u8>, Bytes);
+
+fn look<T>(stream: &Mutex<Stream>, look: impl FnOnce(&Stream) -> T) -> T {
+    look(&stream.lock().unwrap_or_else(PoisonError::into_inner))
+}

@@ -1,0 +1,73 @@
+//! The recording of one body.
+
+use std::mem;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::caps::Charge;
+use super::{NotReplayable, ReplayCaps};
+
+/// Holds the octets and trailers a stream has yielded so far.
+///
+/// Octets are copied. A slice would keep alive the whole buffer it was cut
+/// from, and the caps would count something else than memory.
+#[derive(Debug)]
+pub(super) struct Tape {
+    /// Octets that copies are handed; each chunk is shared between them.
+    chunks: Vec<Bytes>,
+    /// Octets after the chunks, still growing.
+    tail: Vec<u8>,
+    trailers: Option<HeaderMap>,
+    charge: Charge,
+}
+
+impl Tape {
+    pub(super) fn new(caps: ReplayCaps) -> Self {
+        Self { chunks: Vec::new(), tail: Vec::new(), trailers: None, charge: Charge::new(caps) }
+    }
+
+    /// Records one more frame of a body at least `foreseen` octets long.
+    pub(super) fn record(
+        &mut self,
+        frame: &Frame<Bytes>,
+        foreseen: u64,
+    ) -> Result<(), NotReplayable> {
+        if self.trailers.is_some() {
+            return Err(NotReplayable::Unrecordable);
+        }
+        if let Some(data) = frame.data_ref() {
+            self.charge.foresee(foreseen)?;
+            self.charge.add(data.len())?;
+            self.tail.extend_from_slice(data);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.charge.add(size_of(trailers))?;
+            self.trailers = Some(trailers.clone());
+        } else {
+            return Err(NotReplayable::Unrecordable);
+        }
+        Ok(())
+    }
+
+    /// Returns the chunk at `index`, if there are that many octets.
+    pub(super) fn chunk(&mut self, index: usize) -> Option<Bytes> {
+        if index == self.chunks.len() && !self.tail.is_empty() {
+            self.chunks.push(mem::take(&mut self.tail).into());
+        }
+        self.chunks.get(index).cloned()
+    }
+
+    /// Tells whether all recorded octets come before chunk `index`.
+    pub(super) fn is_at_end(&self, index: usize) -> bool {
+        index >= self.chunks.len() && self.tail.is_empty()
+    }
+
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+}
+
+fn size_of(trailers: &HeaderMap) -> usize {
+    trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}

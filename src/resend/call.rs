@@ -1,0 +1,311 @@
+//! One call: what it has tried, and what it does next.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Request, Response, StatusCode};
+use tower::Service;
+use tracing::Span;
+
+use super::backoff::Cause;
+use super::limits::Limits;
+use super::request::{Kept, mark};
+use crate::attempt::{Attempt, AttemptToken, Attempts};
+use crate::body::Replayable;
+use crate::classify::{
+    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Time, Verdict,
+    counts_as_attempt, decide,
+};
+use crate::error::{BoxError, Error};
+use crate::time::{Instant, now};
+use crate::trace;
+
+/// One call, apart from the futures it polls.
+pub(super) struct Call<S, B> {
+    /// The service that was polled ready for the attempt under way, and that
+    /// is polled ready again before another.
+    pub(super) service: S,
+    policy: Arc<Policy>,
+    token: AttemptToken,
+    kept: Kept<B>,
+    part: Part,
+    limits: Limits,
+    resends: u32,
+    /// When the attempt under way began.
+    began: Instant,
+    /// How many hand-offs were recorded before the attempt under way.
+    start: usize,
+    /// How many hand-offs the decision to resend took into account.
+    judged: usize,
+    /// The inner service's error of the last attempt.
+    source: Option<BoxError>,
+    pub(super) span: Span,
+}
+
+/// Who decides about resends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    ThisLayer,
+    /// A resending layer above this one.
+    AnotherLayer,
+}
+
+/// What follows on the end of an attempt.
+pub(super) enum Next<R> {
+    /// The outcome of the call.
+    Deliver(Result<R, Error>),
+    /// Another attempt, at this time or at once.
+    Resend(Again),
+}
+
+/// A resend that was decided on.
+pub(super) struct Again {
+    pub(super) ground: Ground,
+    /// Not before this time; at once if there is none.
+    pub(super) at: Option<Instant>,
+}
+
+impl<S, B> Call<S, B>
+where
+    S: Service<Request<B>>,
+{
+    /// Hands a request to the service, which was polled ready.
+    pub(super) fn send(&mut self, request: Request<B>) -> S::Future {
+        let Self { service, span, .. } = self;
+        span.in_scope(|| service.call(request))
+    }
+
+    /// Makes the request again and sends it.
+    pub(super) fn send_again(&mut self, ground: Ground) -> Result<S::Future, Error>
+    where
+        B: Replayable + Send + 'static,
+    {
+        let request = self.next_request(ground)?;
+        Ok(self.send(request))
+    }
+}
+
+impl<S, B: Replayable + Send + 'static> Call<S, B> {
+    /// Begins a call, and marks its request with the call's token.
+    pub(super) fn new(service: S, policy: Arc<Policy>, request: &mut Request<B>) -> Self {
+        let began = now();
+        let (token, kept, part, limits) = match request.extensions().get::<AttemptToken>() {
+            Some(token) => (token.clone(), Kept::line(request), Part::AnotherLayer, Limits::none()),
+            None => {
+                let kept = Kept::new(request);
+                let token = AttemptToken::new();
+                mark(request, &token);
+                (token, kept, Part::ThisLayer, Limits::new(&policy, began))
+            }
+        };
+        Self {
+            span: trace::attempt_span(kept.method(), 0),
+            start: token.len(),
+            judged: 0,
+            resends: 0,
+            source: None,
+            service,
+            policy,
+            token,
+            kept,
+            part,
+            limits,
+            began,
+        }
+    }
+
+    /// Returns when the attempt under way has to end.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        self.limits.end_of_attempt(self.began)
+    }
+
+    /// Returns when all attempts have to end.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.limits.deadline()
+    }
+
+    /// Returns how many hand-offs are recorded now, for [`on_end`](Self::on_end).
+    pub(super) fn recorded_if(&self, timed_out: bool) -> usize {
+        if timed_out { self.token.len() } else { self.start }
+    }
+
+    /// The attempt ended, and its future is gone. It is pending if it took too
+    /// long; `before` is how many hand-offs were recorded until then.
+    pub(super) fn on_end<RB, E: Into<BoxError>>(
+        &mut self,
+        polled: Poll<Result<Response<RB>, E>>,
+        before: usize,
+    ) -> Next<Response<RB>> {
+        let failed = match polled {
+            Poll::Ready(Ok(response)) => {
+                return match self.on_response(response) {
+                    Ok(response) => Next::Deliver(Ok(response)),
+                    Err(again) => Next::Resend(again),
+                };
+            }
+            Poll::Ready(Err(source)) => Some(source.into()),
+            Poll::Pending => {
+                self.on_timeout(before);
+                None
+            }
+        };
+        self.source = failed;
+        match self.on_failure() {
+            Ok(again) => Next::Resend(again),
+            Err(error) => Next::Deliver(Err(error)),
+        }
+    }
+
+    /// The attempt took too long: its future was dropped, which made it record
+    /// what it knew, as it does when a caller drops it.
+    ///
+    /// The hand-offs after the first `before` speak of this end. If there are
+    /// none then nobody knows what is under way.
+    fn on_timeout(&mut self, before: usize) {
+        if self.token.len() == before {
+            self.token.record(Attempt::unrecorded());
+        }
+        self.token.end_by_deadline(before);
+    }
+
+    /// The inner service failed before it could take the resend. Nothing was
+    /// sent, and a service that failed so is not to be used again.
+    pub(super) fn on_unready(&mut self, ground: Ground, source: BoxError) -> Error {
+        self.source = Some(source);
+        self.give_up(Verdict::Resend(ground))
+    }
+
+    /// The deadline passed before the inner service could take the resend.
+    pub(super) fn on_late(&mut self) -> Error {
+        self.give_up(Verdict::Refuse(Refusal::Deadline))
+    }
+
+    /// The inner service answered. A final response is an answer even while
+    /// the request's body is still being sent; only a 421 may be resent.
+    fn on_response<RB>(&mut self, mut response: Response<RB>) -> Result<Response<RB>, Again> {
+        if self.part == Part::AnotherLayer {
+            return Ok(response);
+        }
+        if response.status() == StatusCode::MISDIRECTED_REQUEST
+            && self.token.is_misdirected(self.start)
+            && let Ok(again) = self.judge(&self.token.attempts())
+        {
+            self.source = None;
+            return Err(again);
+        }
+        if let Some(attempts) = self.attempts_worth_telling() {
+            response.extensions_mut().insert(Attempts(attempts.into()));
+        }
+        Ok(response)
+    }
+
+    /// Makes the request again, the last step before it is sent.
+    fn next_request(&mut self, ground: Ground) -> Result<Request<B>, Error> {
+        let ground = match self.recheck(ground) {
+            Verdict::Resend(ground) => ground,
+            refused @ Verdict::Refuse(_) => return Err(self.give_up(refused)),
+        };
+        let Some(mut request) = self.kept.again() else {
+            return Err(self.give_up(Verdict::Refuse(Refusal::BodyNotReplayable)));
+        };
+        mark(&mut request, &self.token);
+        self.token.resent_on(self.start, ground);
+        self.start = self.token.len();
+        self.began = now();
+        self.resends = self.resends.saturating_add(1);
+        self.span = trace::attempt_span(self.kept.method(), self.resends);
+        Ok(request)
+    }
+
+    /// Decides again if something was recorded since the decision: a layer
+    /// between may have let a hand-off go on after its call had ended.
+    fn recheck(&self, ground: Ground) -> Verdict {
+        if self.token.len() == self.judged {
+            return Verdict::Resend(ground);
+        }
+        self.decide(&self.token.attempts(), Time::Left)
+    }
+
+    fn on_failure(&mut self) -> Result<Again, Error> {
+        if self.token.len() == self.start {
+            self.token.record(Attempt::unrecorded());
+        }
+        if self.part == Part::AnotherLayer {
+            return Err(self.error(Verdict::Refuse(Refusal::StandsDown)));
+        }
+        // From here on no connection can move the old body on, so that what
+        // is said of it stays true.
+        self.kept.revoke();
+        let attempts = self.token.attempts();
+        let given_back = self.token.take_back::<B>();
+        let hand_offs = attempts.get(self.start..).unwrap_or_default();
+        let is_unsent = !hand_offs.iter().any(|attempt| counts_as_attempt(attempt.evidence()));
+        self.kept.keep_given_back(given_back.filter(|_| is_unsent));
+        self.judge(&attempts).map_err(|refusal| self.give_up(Verdict::Refuse(refusal)))
+    }
+
+    /// Decides whether to send the request again, and when.
+    fn judge(&mut self, attempts: &[Attempt]) -> Result<Again, Refusal> {
+        let hand_offs = attempts.get(self.start..).unwrap_or_default();
+        let cause = Cause::of(hand_offs);
+        let now = now();
+        let next = self.limits.next(cause, self.began, now, fastrand::f64());
+        self.judged = attempts.len();
+        let ground = match self.decide(attempts, next.time) {
+            Verdict::Resend(_) if hand_offs.iter().any(is_hopeless) => {
+                return Err(Refusal::Attempts(1));
+            }
+            Verdict::Resend(ground) => ground,
+            Verdict::Refuse(refusal) => return Err(refusal),
+        };
+        if cause != Cause::Connect {
+            self.token.want_fresh(now);
+        }
+        trace::on_resend(ground, hand_offs.last());
+        Ok(Again { ground, at: next.at })
+    }
+
+    fn decide(&self, attempts: &[Attempt], time: Time) -> Verdict {
+        let body = match attempts.iter().any(Attempt::is_ended_by_body) {
+            true => BodyState::Failed,
+            false => self.kept.body_state(),
+        };
+        let facts = self.kept.facts(&self.policy).with_body(body).with_time(time);
+        let history: History = attempts.iter().map(Attempt::fate).collect();
+        decide(&history, &facts, &self.policy)
+    }
+
+    /// Returns the attempts behind a response, unless it was a single clean one.
+    fn attempts_worth_telling(&self) -> Option<Vec<Attempt>> {
+        let recorded = self.token.len();
+        if recorded <= 1 && self.resends == 0 {
+            return None;
+        }
+        let mut attempts = self.token.attempts();
+        if recorded == self.start {
+            attempts.push(Attempt::answered());
+        }
+        Some(attempts)
+    }
+
+    /// Returns the error of a call that this layer decided to end.
+    fn give_up(&mut self, verdict: Verdict) -> Error {
+        let error = self.error(verdict);
+        trace::on_failure(self.kept.semantics(), &error);
+        error
+    }
+
+    fn error(&mut self, verdict: Verdict) -> Error {
+        let missing = self.kept.missing(&self.policy);
+        let request = self.kept.take();
+        let line = (self.kept.method().clone(), self.kept.uri().clone());
+        Error::new(line, verdict, self.token.attempts(), missing)
+            .with_source(self.source.take())
+            .with_request(request)
+    }
+}
+
+/// Returns whether the request can never be sent anywhere.
+fn is_hopeless(attempt: &Attempt) -> bool {
+    attempt.evidence().hand_off == HandOff::NotConnected(ConnectFailure::BadTarget)
+}

@@ -1,0 +1,177 @@
+//! The future of one call.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::call::{Again, Call, Next};
+use crate::body::Replayable;
+use crate::classify::Ground;
+use crate::error::{BoxError, Error};
+use crate::time::{Instant, Sleep, sleep_until};
+
+pin_project! {
+    /// The response to a request, or an [`Error`] that says what became of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it is safe at every point: the attempt under way is dropped
+    /// with it and no other is started. What became of the request is then
+    /// *unknown* as soon as a byte of it had reached the kernel, and nobody is
+    /// told; to learn it, set a deadline in the
+    /// [`Policy`](crate::classify::Policy) instead.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after it was ready; and outside of a Tokio runtime with
+    /// its timer enabled, where the policy has a deadline or a resend waits.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S::Future>,
+        // One timer for the limits and for the pauses, made when it is needed.
+        #[pin]
+        timer: Option<Sleep>,
+        call: Call<S, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        // The inner service works on an attempt.
+        Calling {
+            #[pin]
+            attempt: F,
+        },
+        // The pause before a resend; no attempt is under way.
+        Waiting {
+            ground: Ground,
+        },
+        // The inner service is polled until it can take the resend.
+        Readying {
+            ground: Ground,
+        },
+        // The outcome is decided, and nothing is under way any more.
+        Done,
+    }
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    /// Starts the first attempt.
+    pub(super) fn new(mut call: Call<S, B>, request: Request<B>) -> Self {
+        let attempt = call.send(request);
+        Self { state: State::Calling { attempt }, timer: None, call }
+    }
+}
+
+impl<S, B, RB> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    S::Error: Into<BoxError>,
+    B: Replayable + Send + 'static,
+{
+    type Output = Result<Response<RB>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Calling { attempt } => {
+                    let polled = this.call.span.in_scope(|| attempt.poll(cx));
+                    if polled.is_pending() {
+                        ready!(poll_until(this.timer.as_mut(), this.call.limit(), cx));
+                    }
+                    let before = this.call.recorded_if(polled.is_pending());
+                    // What the attempt still holds goes before its record is
+                    // read: a hand-off that is dropped is recorded too.
+                    this.state.set(State::Done);
+                    match this.call.on_end(polled, before) {
+                        Next::Deliver(outcome) => return Poll::Ready(outcome),
+                        Next::Resend(Again { ground, at: Some(at) }) => {
+                            set(this.timer.as_mut(), at);
+                            this.state.set(State::Waiting { ground });
+                        }
+                        Next::Resend(Again { ground, at: None }) => {
+                            this.state.set(State::Readying { ground });
+                        }
+                    }
+                }
+                StateProj::Waiting { ground } => {
+                    let ground = *ground;
+                    if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                        ready!(timer.poll(cx));
+                    }
+                    this.state.set(State::Readying { ground });
+                }
+                StateProj::Readying { ground } => {
+                    let ground = *ground;
+                    let resent = match this.call.service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => this.call.send_again(ground),
+                        Poll::Ready(Err(error)) => Err(this.call.on_unready(ground, error.into())),
+                        Poll::Pending => {
+                            ready!(poll_until(this.timer.as_mut(), this.call.deadline(), cx));
+                            Err(this.call.on_late())
+                        }
+                    };
+                    match resent {
+                        Ok(attempt) => this.state.set(State::Calling { attempt }),
+                        Err(error) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(error));
+                        }
+                    }
+                }
+                StateProj::Done => panic!("polled after it was ready"),
+            }
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Calling { .. } => "calling",
+            State::Waiting { .. } => "waiting",
+            State::Readying { .. } => "readying",
+            State::Done => "done",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+/// Waits until `limit`, which is never if there is none.
+fn poll_until(
+    mut timer: Pin<&mut Option<Sleep>>,
+    limit: Option<Instant>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let Some(limit) = limit else {
+        return Poll::Pending;
+    };
+    set(timer.as_mut(), limit);
+    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+}
+
+/// Sets the timer, unless that is what it is set to.
+fn set(mut timer: Pin<&mut Option<Sleep>>, at: Instant) {
+    match timer.as_mut().as_pin_mut() {
+        Some(timer) if timer.deadline() == at => {}
+        Some(timer) => timer.reset(at),
+        None => timer.set(Some(sleep_until(at))),
+    }
+}

@@ -1,0 +1,90 @@
+//! A layer that resends failed requests where that is safe.
+//!
+//! When a connection fails under a request, "retry it" may apply the request
+//! twice, and "report it" fails requests that the server never saw. This layer
+//! sends a request again if, and only if, there is a
+//! [`Ground`](crate::classify::Ground) for every attempt before: a proof that
+//! the server did not act on it, deduplication at the server, or idempotence.
+//! Otherwise its [`Error`](crate::Error) says what became of the request and
+//! which ground was missing.
+//!
+//! # Why not `tower::retry`?
+//!
+//! `tower::retry` asks a policy that sees an error, and an error does not say
+//! whether the server had the request. Here each attempt leaves a record of
+//! what its connection saw:
+//!
+//! | | `tower::retry` | this layer |
+//! |---|---|---|
+//! | decides by | the error, as the policy understands it | evidence of every attempt |
+//! | a POST whose connection failed | resent or not, both wrong at times | resent if it was not applied |
+//! | an unclonable request | not retried, silently | resent if given back, else the error says so |
+//! | readiness | polled before each attempt | the same |
+//! | two such layers | multiply their attempts | the inner one stands down |
+//! | the wait | in the policy | full jitter, and none after a first proof |
+//! | failure | the last error | the weakest fate of all attempts, and the request |
+//!
+//! # How it knows
+//!
+//! The layer puts an [`AttemptToken`](crate::AttemptToken) into the extensions
+//! of each request, and this crate's transport records every hand-off in it. A
+//! service of another kind may do so too. Where nothing is recorded the fate
+//! is *unknown*, and only deduplication, idempotence or the caller's own word
+//! allow a resend. A request that carries a token already is under a resending
+//! layer further out: this layer then stands down and passes it on once.
+//!
+//! A layer between this one and the transport should not detach a hand-off
+//! from the future of its call, nor drop a request's extensions and then send
+//! it: what happens there is not seen.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//!
+//! use http::{Request, Response};
+//! use tower::{BoxError, ServiceBuilder, ServiceExt};
+//! use tower_resend::classify::{Contract, Evidence, Finding, HandOff};
+//! use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer};
+//!
+//! // A transport whose first connection turns out to be closed.
+//! static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+//!
+//! async fn transport(request: Request<String>) -> Result<Response<String>, BoxError> {
+//!     if WAS_CLOSED.swap(true, Ordering::Relaxed) {
+//!         return Ok(Response::new("paid".to_owned()));
+//!     }
+//!     if let Some(token) = request.extensions().get::<AttemptToken>() {
+//!         let evidence = Evidence::new(HandOff::HandedBack(Finding::Fin));
+//!         token.record(Attempt::new(evidence, &Contract::none()));
+//!     }
+//!     Err("the connection was closed".into())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let service = ServiceBuilder::new()
+//!     .layer(ResendLayer::new(Policy::default()))
+//!     .service_fn(transport);
+//! let response = service.oneshot(Request::post("/orders").body("pay".to_owned())?).await?;
+//!
+//! assert_eq!(response.body(), "paid");
+//! assert_eq!(tower_resend::attempts(&response).len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+
+mod backoff;
+mod call;
+mod future;
+mod layer;
+mod limits;
+mod request;
+mod service;
+mod streams;
+
+pub use future::ResponseFuture;
+pub use layer::ResendLayer;
+pub use request::Idempotent;
+pub use service::Resend;
+pub use streams::{ReplayStreams, ReplayStreamsLayer};

@@ -1,0 +1,186 @@
+//! What is kept of a request to make it again.
+
+use std::mem;
+
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+
+use crate::attempt::AttemptToken;
+use crate::body::{NotReplayable, Replayable};
+use crate::classify::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
+use crate::error::{Key, Missing};
+
+/// Marks a request as idempotent, put into its extensions by the caller.
+///
+/// It is the caller's word that sending the request twice has the effect of
+/// sending it once, whatever its method. A wrong mark doubles requests.
+///
+/// ```
+/// # fn main() -> Result<(), http::Error> {
+/// let request = http::Request::post("/reindex")
+///     .extension(tower_resend::resend::Idempotent)
+///     .body(())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a mark holds nothing")]
+pub struct Idempotent;
+
+/// What is kept of a request to make it again: all of it, its body as a spare
+/// one with the same octets.
+pub(super) struct Kept<B> {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    /// The caller's own extensions: no token of ours is among them.
+    extensions: Extensions,
+    spare: Result<B, NotReplayable>,
+    /// The request of the last attempt, if it was given back untouched.
+    given_back: Option<Request<B>>,
+}
+
+impl<B: Replayable> Kept<B> {
+    /// Keeps what is needed of a request that is about to be sent.
+    ///
+    /// The octets of its body are not copied.
+    pub(super) fn new(request: &Request<B>) -> Self {
+        let extensions = request.extensions();
+        Self {
+            headers: request.headers().clone(),
+            extensions: match extensions.is_empty() {
+                true => Extensions::new(),
+                false => extensions.clone(),
+            },
+            spare: request.body().replay(),
+            ..Self::line(request)
+        }
+    }
+
+    /// Keeps what names a request, without the means to make it again.
+    pub(super) fn line(request: &Request<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: HeaderMap::new(),
+            extensions: Extensions::new(),
+            spare: Err(NotReplayable::OneShot),
+            given_back: None,
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Returns what is known of the request, apart from its body and time.
+    pub(super) fn facts(&self, policy: &Policy) -> RequestFacts {
+        RequestFacts::new(self.semantics()).with_deduplication(match self.key(policy) {
+            Key::Honoured => Deduplication::Keyed,
+            Key::Absent | Key::NotHonoured => Deduplication::None,
+        })
+    }
+
+    /// Returns which grounds are missing, for an error's text.
+    pub(super) fn missing(&self, policy: &Policy) -> Missing {
+        Missing { semantics: Some(self.semantics()), key: self.key(policy) }
+    }
+
+    pub(super) fn semantics(&self) -> Semantics {
+        match Semantics::of(&self.method) {
+            Semantics::NotIdempotent if self.extensions.get::<Idempotent>().is_some() => {
+                Semantics::MarkedIdempotent
+            }
+            semantics => semantics,
+        }
+    }
+
+    /// Whether the caller sent an idempotency key. It was kept before the
+    /// first attempt, so that attempt carried it too.
+    fn key(&self, policy: &Policy) -> Key {
+        match (self.headers.contains_key(IDEMPOTENCY_KEY), policy.deduplicates) {
+            (false, _) => Key::Absent,
+            (true, false) => Key::NotHonoured,
+            (true, true) => Key::Honoured,
+        }
+    }
+
+    /// Keeps a request that was given back, too: it is what is left where its
+    /// body has no spare one.
+    ///
+    /// A layer between may have made another of it, such as a redirected one;
+    /// that is not kept.
+    pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
+        self.given_back =
+            request.filter(|given| *given.method() == self.method && *given.uri() == self.uri);
+    }
+
+    /// Returns whether the request can be made again.
+    pub(super) fn body_state(&self) -> BodyState {
+        match self.check_spare() {
+            Ok(()) => BodyState::Replayable,
+            Err(_) if self.given_back.is_some() => BodyState::Replayable,
+            Err(NotReplayable::Failed) => BodyState::Failed,
+            Err(_) => BodyState::Gone,
+        }
+    }
+
+    fn check_spare(&self) -> Result<(), NotReplayable> {
+        match &self.spare {
+            Ok(spare) => spare.check_replay(),
+            Err(reason) => Err(*reason),
+        }
+    }
+
+    /// Revokes the body that was sent last, so that a connection which still
+    /// polls it sees an error and not an end.
+    pub(super) fn revoke(&self) {
+        if let Ok(spare) = &self.spare {
+            spare.revoke();
+        }
+    }
+
+    /// Makes the request again, and keeps another spare of its body if it can.
+    pub(super) fn again(&mut self) -> Option<Request<B>> {
+        let given_back = self.given_back.take();
+        let next = self.spare.as_ref().ok().and_then(|spare| spare.replay().ok());
+        match (next, &mut self.spare) {
+            (Some(next), Ok(spare)) => {
+                let body = mem::replace(spare, next);
+                Some(self.with_body(body))
+            }
+            _ => given_back,
+        }
+    }
+
+    /// Takes the request out, if it can be sent again.
+    pub(super) fn take(&mut self) -> Option<Request<B>> {
+        if self.check_spare().is_err() {
+            return self.given_back.take();
+        }
+        let body = mem::replace(&mut self.spare, Err(NotReplayable::Polled)).ok()?;
+        Some(self.with_body(body))
+    }
+
+    fn with_body(&self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        *request.extensions_mut() = self.extensions.clone();
+        request
+    }
+}
+
+/// Puts the token of a call into a request.
+pub(super) fn mark<B>(request: &mut Request<B>, token: &AttemptToken) {
+    request.extensions_mut().insert(token.clone());
+}
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";

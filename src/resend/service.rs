@@ -1,0 +1,69 @@
+//! The service.
+
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use tower::Service;
+
+use super::call::Call;
+use super::future::ResponseFuture;
+use crate::body::Replayable;
+use crate::classify::Policy;
+use crate::error::{BoxError, Error};
+
+/// Resends failed requests where that is safe; made by
+/// [`ResendLayer`](super::ResendLayer).
+///
+/// The inner service must be `Clone`: each call keeps a handle to it, which is
+/// polled ready before every further attempt. Clones should be cheap and share
+/// their connections. The request's body must be [`Replayable`].
+///
+/// # Errors
+///
+/// Every failure is an [`Error`], which says what became of the request and
+/// why it was not sent again.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the attempt that is under way, and no other is
+/// started. What the server made of the request then is unknown as soon as a
+/// byte of it had reached the kernel; see [`ResponseFuture`].
+#[derive(Clone, Debug)]
+#[doc(alias = "retry")]
+pub struct Resend<S> {
+    inner: S,
+    policy: Arc<Policy>,
+}
+
+impl<S> Resend<S> {
+    pub(super) fn new(inner: S, policy: Arc<Policy>) -> Self {
+        Self { inner, policy }
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for Resend<S>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Replayable + Send + 'static,
+{
+    type Response = Response<RB>;
+    type Error = Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let readied = ready!(self.inner.poll_ready(cx));
+        Poll::Ready(readied.map_err(|source| Error::unready(source.into())))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
+        // It is this service that was polled ready, not a clone of it: the
+        // clone stays here and the ready one goes with the call.
+        let clone = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, clone);
+        let call = Call::new(ready, Arc::clone(&self.policy), &mut request);
+        ResponseFuture::new(call, request)
+    }
+}

@@ -1,0 +1,90 @@
+//! Names of spans, events and their fields, and the helpers that emit them.
+//!
+//! Header values and bodies are never among them.
+
+use http::Method;
+use tracing::{Level, Span};
+
+use crate::attempt::Attempt;
+use crate::classify::{Counts, Fate, Ground, Semantics};
+use crate::error::Error;
+
+/// Returns the span of one attempt; nothing is made where it is not wanted.
+///
+/// `resends` counts the attempts of the call before this one.
+pub(crate) fn attempt_span(method: &Method, resends: u32) -> Span {
+    if !tracing::enabled!(Level::DEBUG) {
+        return Span::none();
+    }
+    let span = tracing::debug_span!(
+        "attempt",
+        { METHOD } = method.as_str(),
+        { RESEND_COUNT } = tracing::field::Empty,
+    );
+    if resends > 0 {
+        span.record(RESEND_COUNT, resends);
+    }
+    span
+}
+
+/// Tells that a request is sent again, and why that is safe.
+pub(crate) fn on_resend(ground: Ground, last: Option<&Attempt>) {
+    let counts = counts(last);
+    tracing::debug!(
+        { GROUND } = ground.id(),
+        { FATE } = last.map(|attempt| fate_name(attempt.fate())),
+        { WRITTEN } = counts.written,
+        { ACKED } = counts.acked,
+        "resend"
+    );
+}
+
+/// Tells that a failed request is not sent again, and why.
+///
+/// Where a request that is not idempotent may have been applied somebody has
+/// to look, so that it is a warning.
+pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
+    let fate = error.fate();
+    let (name, counts) = (fate_name(fate), counts(error.decisive()));
+    let doubt = fate.doubt().map(|doubt| doubt.name());
+    macro_rules! emit {
+        ($level:ident) => {
+            tracing::$level!(
+                { VERDICT } = %error.verdict(),
+                { DOUBT } = doubt,
+                { FATE } = name,
+                { WRITTEN } = counts.written,
+                { ACKED } = counts.acked,
+                "not resent"
+            )
+        };
+    }
+    if semantics == Semantics::NotIdempotent && !fate.is_not_applied() {
+        emit!(warn);
+    } else {
+        emit!(debug);
+    }
+}
+
+fn counts(attempt: Option<&Attempt>) -> Counts {
+    attempt.map(|attempt| attempt.evidence().counts).unwrap_or_default()
+}
+
+fn fate_name(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Unknown(_) => "unknown",
+        Fate::ResponseLost => "response_lost",
+        Fate::Completed => "completed",
+        Fate::NotApplied(_) => "not_applied",
+    }
+}
+
+const METHOD: &str = "http.request.method";
+/// OpenTelemetry's count of earlier attempts; only there on resends.
+const RESEND_COUNT: &str = "http.request.resend_count";
+const GROUND: &str = "resend.ground";
+const VERDICT: &str = "resend.verdict";
+const DOUBT: &str = "resend.doubt";
+const FATE: &str = "resend.fate";
+const WRITTEN: &str = "bytes.written";
+const ACKED: &str = "bytes.acked";

@@ -1,0 +1,210 @@
+//! How often and for how long requests are resent.
+
+#[path = "support/inner.rs"]
+mod inner;
+
+use std::time::Duration;
+
+use inner::*;
+use tower_resend::Policy;
+use tower_resend::classify::{Fate, Opinion, Refusal, RequestFacts, Verdict};
+
+fn doubling() -> Policy {
+    Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend("test"))
+}
+
+/// The pauses between the calls of the inner service.
+fn pauses(played: &Played) -> Vec<Duration> {
+    played.calls.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// The clock has a grain of a millisecond, and timers are rounded up to it.
+const GRAIN: Duration = Duration::from_millis(1);
+
+fn assert_pauses(played: &Played, first: Duration, base: u64, cap: u64) {
+    let mut bound = base;
+    for (i, pause) in pauses(played).into_iter().enumerate() {
+        let bound = match i {
+            0 => first,
+            _ => {
+                let now = Duration::from_millis(bound.min(cap));
+                bound *= 2;
+                now
+            }
+        };
+        assert!(pause <= bound + GRAIN, "pause {i} took {pause:?} of {bound:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeats_end_with_the_attempts() {
+    for (request, policy, calls) in [
+        (get(), Policy::new(), 2),
+        (get(), Policy::new().max_idempotent_attempts(1), 1),
+        (keyed_post(), Policy::new().origins_deduplicate(), 3),
+        (keyed_post(), Policy::new().origins_deduplicate().max_attempts(5), 5),
+        (post(), doubling(), 3),
+    ] {
+        let played = play(policy, request, |_| fail(reset())).await;
+        assert_eq!(played.calls.len(), calls);
+        let limit = u32::try_from(calls).unwrap();
+        assert_eq!(played.error().verdict(), Verdict::Refuse(Refusal::Attempts(limit)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn proven_resends_end_after_sixteen() {
+    let played = play(Policy::new(), post(), |_| fail(never_received())).await;
+    assert_eq!(played.calls.len(), 17);
+    assert!(played.error().fate().is_not_applied());
+    let played =
+        play(Policy::new().max_proven_resends(0), post(), |_| fail(never_received())).await;
+    assert_eq!(played.calls.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hand_backs_end_after_thirty_two() {
+    let policy = || Policy::new().deadline(None);
+    let played = play(policy(), post(), |_| fail(handed_back())).await;
+    assert_eq!(played.calls.len(), 33);
+    let error = played.error();
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Attempts(32)));
+    assert_eq!(error.attempts().len(), 33);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hand_backs_and_failed_connects_use_up_no_attempts() {
+    let replies = |call: usize| match call {
+        0..10 => fail(handed_back()),
+        10..15 => fail(not_connected()),
+        _ => fail(reset()),
+    };
+    let played = play(Policy::new().origins_deduplicate(), keyed_post(), replies).await;
+    assert_eq!(played.calls.len(), 18);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_connects_are_repeated_until_patience_ends() {
+    let played = play(Policy::new(), post(), |_| fail(not_connected())).await;
+    assert!(played.calls.len() > 10, "{} connects", played.calls.len());
+    assert!(played.elapsed <= Duration::from_secs(10), "{:?}", played.elapsed);
+    assert!(played.elapsed >= Duration::from_secs(8), "{:?}", played.elapsed);
+    let error = played.error();
+    assert!(error.fate().is_not_applied());
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Deadline));
+
+    let policy = Policy::new().deadline(Duration::from_secs(3));
+    let played = play(policy, post(), |_| fail(not_connected())).await;
+    assert!(played.elapsed <= Duration::from_secs(3), "{:?}", played.elapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_begins_anew_when_a_connect_worked() {
+    let replies = |call: usize| match call {
+        100 => fail(never_received()),
+        101.. => ok(),
+        _ => fail(not_connected()),
+    };
+    let policy = Policy::new().connect_patience(Duration::from_secs(300)).deadline(None);
+    let played = play(policy, post(), replies).await;
+    assert!(played.result.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_resend_after_a_proof_is_at_once() {
+    for evidence in [handed_back(), never_received()] {
+        for _ in 0..20 {
+            let policy = Policy::new().deadline(None);
+            let played = play(policy, post(), move |_| fail(evidence)).await;
+            assert_pauses(&played, Duration::ZERO, 25, 1000);
+            assert!(pauses(&played).iter().any(|pause| !pause.is_zero()));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeats_pause_within_their_bounds() {
+    let mut longest = Duration::ZERO;
+    for _ in 0..50 {
+        let policy = doubling().max_attempts(10).deadline(None);
+        let played = play(policy, post(), |_| fail(reset())).await;
+        assert_eq!(played.calls.len(), 10);
+        assert_pauses(&played, Duration::from_millis(50), 100, 2000);
+        longest = longest.max(pauses(&played)[0]);
+    }
+    assert!(longest > Duration::from_millis(25), "the jitter is full: {longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_resend_begins_after_the_deadline() {
+    for _ in 0..50 {
+        let deadline = Duration::from_millis(200);
+        let policy = doubling().max_attempts(1000).deadline(deadline);
+        let played = play(policy, post(), |_| fail(reset())).await;
+        assert!(played.calls.iter().all(|&at| at < deadline + GRAIN), "{:?}", played.calls);
+        assert!(played.elapsed < deadline + GRAIN, "it does not wait to be refused");
+        assert_eq!(played.error().verdict(), Verdict::Refuse(Refusal::Deadline));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_ends_a_wait_for_readiness() {
+    let policy = Policy::new().deadline(Duration::from_secs(5));
+    let (mut service, mut handle) = spawn(policy);
+    handle.allow(1);
+    tokio_test::assert_ready_ok!(service.poll_ready());
+    let mut call = tokio_test::task::spawn(service.call(post()));
+    let (request, respond) = taken(&mut handle);
+    record(&token(&request), never_received());
+    respond.send_error("cut");
+    tokio_test::assert_pending!(call.poll());
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let mut error = tokio_test::assert_ready_err!(call.poll());
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Deadline));
+    assert!(error.fate().is_not_applied());
+    assert!(error.take_request::<Octets>().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_its_own_timeout() {
+    let policy = || Policy::new().attempt_timeout(Duration::from_secs(1));
+    let hang_once = |call| match call {
+        0 => Reply::Hang(Some(dropped())),
+        _ => ok(),
+    };
+    let played = play(policy(), get(), hang_once).await;
+    assert_eq!(played.calls.len(), 2);
+    assert!(played.calls[1] >= Duration::from_secs(1));
+    assert!(played.result.is_ok());
+
+    let played = play(policy(), post(), hang_once).await;
+    assert_eq!(played.calls.len(), 1, "a POST that timed out is unknown");
+    assert_eq!(played.elapsed, Duration::from_secs(1));
+
+    let never_sent = |call| match call {
+        0 => Reply::Hang(Some(not_connected())),
+        _ => ok(),
+    };
+    let played = play(policy(), post(), never_sent).await;
+    assert_eq!(played.calls.len(), 2, "unless it was never sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_limits_may_take_for_ever() {
+    let policy = Policy::new().deadline(None);
+    let call = play(policy, get(), |_| Reply::Hang(None));
+    let long = Duration::from_secs(100_000);
+    assert!(tokio::time::timeout(long, call).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_limits_do_not_overflow() {
+    let policy = Policy::new()
+        .deadline(Duration::MAX)
+        .attempt_timeout(Duration::MAX)
+        .connect_patience(Duration::MAX);
+    let replies = |call| if call < 50 { fail(not_connected()) } else { ok() };
+    let played = play(policy, post(), replies).await;
+    assert!(played.result.is_ok());
+    assert_eq!(played.calls.len(), 51);
+}

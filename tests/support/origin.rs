@@ -1,0 +1,179 @@
+//! A scripted origin on loopback: raw sockets, one thread, and the truth of
+//! what was taken up.
+//!
+//! *Taken up* means here what it means everywhere: the application's read
+//! returned at least one byte of the request.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// An origin whose connections follow a script.
+pub struct Origin {
+    address: SocketAddr,
+    truth: Arc<Truth>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the origin's application saw.
+#[derive(Default)]
+pub struct Truth {
+    taken_up: Mutex<Vec<String>>,
+    accepted: Mutex<usize>,
+}
+
+impl Truth {
+    /// Returns the targets of all requests that were taken up.
+    pub fn taken_up(&self) -> Vec<String> {
+        self.taken_up.lock().unwrap().clone()
+    }
+
+    /// Returns how many connections were accepted.
+    pub fn accepted(&self) -> usize {
+        *self.accepted.lock().unwrap()
+    }
+}
+
+impl Origin {
+    /// Starts an origin that gives its nth connection (from 0) to `script`,
+    /// one after another, until `connections` have been served.
+    pub fn start(connections: usize, mut script: impl FnMut(usize, Peer) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let truth = Arc::new(Truth::default());
+        let seen = Arc::clone(&truth);
+        let thread = std::thread::spawn(move || {
+            for nth in 0..connections {
+                let (stream, _) = listener.accept().unwrap();
+                stream.set_nodelay(true).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                *seen.accepted.lock().unwrap() += 1;
+                script(nth, Peer { stream, truth: Arc::clone(&seen) });
+            }
+        });
+        Self { address, truth, thread: Some(thread) }
+    }
+
+    /// Returns `http://address/path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Returns where the origin listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns what was seen so far.
+    pub fn truth(&self) -> &Truth {
+        &self.truth
+    }
+
+    /// Waits for the script's end and returns what was taken up.
+    pub fn finish(mut self) -> Vec<String> {
+        self.thread.take().unwrap().join().unwrap();
+        self.truth.taken_up()
+    }
+}
+
+/// The origin's end of one connection.
+pub struct Peer {
+    stream: TcpStream,
+    truth: Arc<Truth>,
+}
+
+impl Peer {
+    /// Takes a request up: reads its head and its body. Returns its target, or
+    /// none at the end of the stream.
+    pub fn read_request(&mut self) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut taken = None;
+        loop {
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return taken,
+                Ok(octets) => bytes.extend_from_slice(&chunk[..octets]),
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if taken.is_none() {
+                let target = text.split(' ').nth(1).unwrap_or("?").to_owned();
+                self.truth.taken_up.lock().unwrap().push(target.clone());
+                taken = Some(target);
+            }
+            if is_whole(&text) {
+                return taken;
+            }
+        }
+    }
+
+    /// Waits until the kernel holds a request, without taking it up.
+    pub fn wait_for_bytes(&self) {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        SockRef::from(&self.stream).peek(&mut byte).unwrap();
+    }
+
+    /// Writes `200 OK` with a short body.
+    pub fn answer(&mut self) {
+        self.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    }
+
+    /// Serves `requests` requests with `200 OK`.
+    pub fn serve(&mut self, requests: usize) {
+        for _ in 0..requests {
+            if self.read_request().is_none() {
+                return;
+            }
+            self.answer();
+        }
+    }
+
+    /// Serves until the other end closes.
+    pub fn serve_all(mut self) {
+        self.serve(usize::MAX);
+    }
+
+    /// Writes bytes.
+    pub fn write(&mut self, bytes: &str) {
+        let _ = self.stream.write_all(bytes.as_bytes());
+    }
+
+    /// Sends one urgent byte.
+    pub fn write_urgent(&mut self, byte: u8) {
+        SockRef::from(&self.stream).send_out_of_band(&[byte]).unwrap();
+    }
+
+    /// Closes: a FIN, or a reset where something is unread.
+    pub fn close(self) {}
+
+    /// Closes the sending side only.
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Resets.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+fn is_whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(0, |(_, value)| value.trim().parse().unwrap());
+    body.len() >= length
+}
+
+/// Two ends of a turnstile between the test and the origin's script.
+pub fn turnstile() -> (Sender<()>, Receiver<()>) {
+    channel()
+}

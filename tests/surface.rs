@@ -1,0 +1,60 @@
+//! What the public types are, checked when this is compiled.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower_resend::body::Replay;
+use tower_resend::resend::{ReplayStreams, ReplayStreamsLayer, ResponseFuture};
+use tower_resend::{Attempt, AttemptToken, BoxError, Error, Policy, Resend, ResendLayer};
+
+type Octets = Full<Bytes>;
+type Inner = tower::util::BoxCloneSyncService<Request<Octets>, Response<()>, BoxError>;
+type Ready<B> = tower::util::ServiceFn<fn(Request<B>) -> std::future::Ready<Outcome>>;
+type Outcome = Result<Response<()>, BoxError>;
+
+fn is_shared<T: Send + Sync + Unpin + 'static>() {}
+fn is_clone<T: Clone>() {}
+fn is_debug<T: std::fmt::Debug>() {}
+fn is_send<T: Send + 'static>() {}
+fn is_send_sync<T: Send + Sync + 'static>() {}
+
+#[test]
+fn services_and_errors_can_be_shared() {
+    is_shared::<Attempt>();
+    is_shared::<AttemptToken>();
+    is_shared::<Error>();
+    is_shared::<Policy>();
+    is_shared::<ResendLayer>();
+    is_shared::<Resend<Inner>>();
+    is_shared::<ReplayStreamsLayer>();
+    is_shared::<ReplayStreams<Inner>>();
+    is_clone::<Resend<Inner>>();
+    is_clone::<ReplayStreams<Inner>>();
+}
+
+#[test]
+fn futures_can_be_sent() {
+    is_send::<ResponseFuture<Inner, Octets>>();
+    is_send_sync::<ResponseFuture<Ready<Octets>, Octets>>();
+    is_send_sync::<ResponseFuture<Ready<Replay<Octets>>, Replay<Octets>>>();
+}
+
+#[test]
+fn all_can_be_debugged() {
+    is_debug::<Attempt>();
+    is_debug::<AttemptToken>();
+    is_debug::<Error>();
+    is_debug::<Policy>();
+    is_debug::<ResendLayer>();
+    is_debug::<Resend<Inner>>();
+    is_debug::<ReplayStreams<Inner>>();
+    is_debug::<ResponseFuture<Inner, Octets>>();
+}
+
+#[test]
+fn an_error_is_a_box_error() {
+    fn check(error: Error) -> BoxError {
+        error.into()
+    }
+    let _ = check;
+}
