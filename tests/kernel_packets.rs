@@ -83,7 +83,7 @@ impl Socket {
     }
 
     fn note(&mut self, error: &io::Error) {
-        self.errno = self.errno.or(error.raw_os_error().map(Errno));
+        self.errno = self.errno.or_else(|| error.raw_os_error().map(Errno));
     }
 
     /// Step C2.

@@ -15,6 +15,7 @@ mod device;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -26,6 +27,8 @@ use etherparse::{
 };
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
 
 use self::device::Device;
 use crate::skip::skip;
@@ -47,7 +50,7 @@ pub fn run<F: Future<Output = ()>>(script: impl FnOnce(Net) -> F) {
         Err(why) => return skip(why),
     };
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    LocalSet::new().block_on(&runtime, async {
         let net = Net::new(device);
         let script = tokio::time::timeout(Duration::from_secs(10), script(net.clone()));
         if script.await.is_err() {
@@ -80,6 +83,9 @@ struct Inner {
     device: AsyncFd<Device>,
     /// What was heard and nobody has asked for yet.
     heard: RefCell<VecDeque<Heard>>,
+    more: Notify,
+    /// What was ever heard: port and payload.
+    log: RefCell<Vec<(u16, usize)>>,
     /// The client's ports that a peer answers.
     ports: RefCell<HashSet<u16>>,
     echoes: Cell<u16>,
@@ -92,7 +98,7 @@ enum Heard {
 }
 
 /// A segment that the client's kernel sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Segment {
     pub port: u16,
     pub seq: u32,
@@ -105,11 +111,22 @@ pub struct Segment {
     quote: Vec<u8>,
 }
 
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, seq, ack, syn, fin, rst, payload, .. } = self;
+        let octets = payload.len();
+        write!(f, "{port}: seq {seq} ack {ack} syn {syn} fin {fin} rst {rst}, {octets} octets")
+    }
+}
+
 impl Net {
     fn new(device: Device) -> Self {
         Self(Rc::new(Inner {
+            #[allow(deprecated, reason = "its successor is unsafe")]
             device: AsyncFd::new(device).expect("the device can be polled"),
             heard: RefCell::default(),
+            more: Notify::new(),
+            log: RefCell::default(),
             ports: RefCell::default(),
             echoes: Cell::new(0),
         }))
@@ -149,16 +166,54 @@ impl Net {
             .unwrap_or_else(|error| panic!("{path} cannot be set: {error}"));
     }
 
-    /// Returns the payload octets heard on ports that no peer answers, or that
-    /// its peer did not ask for, once all was heard that is on its way.
-    pub async fn unasked(&self) -> usize {
-        self.barrier().await;
-        let heard = self.0.heard.borrow();
-        let payloads = heard.iter().map(|heard| match heard {
-            Heard::Segment(segment) => segment.payload.len(),
-            Heard::EchoReply(_) => 0,
+    /// Waits until the client connects from a port that no peer answers,
+    /// without taking the connect: somebody else may answer it.
+    pub async fn connecting(&self) {
+        let is_new = |heard: &Heard| match heard {
+            Heard::Segment(segment) => {
+                segment.syn && !self.0.ports.borrow().contains(&segment.port)
+            }
+            Heard::EchoReply(_) => false,
+        };
+        while !self.0.heard.borrow().iter().any(is_new) {
+            self.receive().await;
+        }
+    }
+
+    /// Answers all further connects with a peer each, and each request with
+    /// `response`. Returns the requests that were read whole.
+    pub fn serve(&self, response: &'static [u8]) -> Rc<RefCell<Vec<Vec<u8>>>> {
+        let net = self.clone();
+        let served = Rc::new(RefCell::new(Vec::new()));
+        let requests = Rc::clone(&served);
+        spawn_local(async move {
+            loop {
+                let mut peer = net.listen().await;
+                let served = Rc::clone(&served);
+                spawn_local(async move {
+                    peer.syn_ack().await;
+                    loop {
+                        let request = peer.take_request().await;
+                        served.borrow_mut().push(request);
+                        peer.data(response, Covers::All);
+                    }
+                });
+            }
         });
-        payloads.sum()
+        requests
+    }
+
+    /// Returns the ports from which octets came, once all was heard that is on
+    /// its way.
+    pub async fn talkative_ports(&self) -> Vec<u16> {
+        self.barrier().await;
+        let mut ports = Vec::new();
+        for &(port, payload) in &*self.0.log.borrow() {
+            if payload > 0 && !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        ports
     }
 
     async fn segment(&self, mut wanted: impl FnMut(&Segment) -> bool) -> Segment {
@@ -183,14 +238,26 @@ impl Net {
         }
     }
 
+    /// Waits until more was heard, by whoever reads it from the device.
     async fn receive(&self) {
         let mut packet = [0; 2048];
-        let mut ready = self.0.device.readable().await.expect("the device can be polled");
+        let mut ready = tokio::select! {
+            () = self.0.more.notified() => return,
+            ready = self.0.device.readable() => ready.expect("the device can be polled"),
+        };
         match ready.try_io(|device| device.get_ref().receive(&mut packet)) {
-            Ok(Ok(octets)) => self.0.heard.borrow_mut().extend(parse(&packet[..octets])),
+            Ok(Ok(octets)) => self.note(parse(&packet[..octets])),
             Ok(Err(error)) => panic!("the device failed: {error}"),
             Err(_would_block) => {}
         }
+    }
+
+    fn note(&self, heard: Option<Heard>) {
+        if let Some(Heard::Segment(segment)) = &heard {
+            self.0.log.borrow_mut().push((segment.port, segment.payload.len()));
+        }
+        self.0.heard.borrow_mut().extend(heard);
+        self.0.more.notify_waiters();
     }
 
     fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -282,6 +349,19 @@ impl Peer {
         }
     }
 
+    /// As [`expect_request`](Self::expect_request), and acknowledges what comes
+    /// as long as it is not whole.
+    pub async fn take_request(&mut self) -> Vec<u8> {
+        self.begin_request();
+        loop {
+            self.expect_data(self.request().len() + 1).await;
+            if is_whole(self.request()) {
+                return self.request().to_vec();
+            }
+            self.ack(Covers::All);
+        }
+    }
+
     /// Counts from the next octet on.
     pub fn begin_request(&mut self) {
         self.base = self.stream.len();
@@ -316,10 +396,18 @@ impl Peer {
         self.hear(|segment| segment.rst).await;
     }
 
-    /// Waits for a segment without payload that keeps to what was sent, as
-    /// probes of silence and of a closed window do.
-    pub async fn expect_probe(&mut self) -> Segment {
-        self.hear(|segment| !segment.rst && !segment.syn && segment.payload.len() <= 1).await
+    /// Waits for a probe, of silence or of a closed window: a segment that
+    /// stands one octet before what is next.
+    pub async fn expect_probe(&mut self) {
+        let before = self.irs.wrapping_add(self.stream.len() as u32);
+        self.hear(|segment| !segment.syn && segment.seq == before && segment.payload.len() <= 1)
+            .await;
+    }
+
+    /// Checks that the client's end is gone: it answers with a reset.
+    pub async fn expect_gone(&mut self) {
+        self.ack(Covers::Nothing);
+        self.expect_rst().await;
     }
 
     async fn hear(&mut self, mut wanted: impl FnMut(&Segment) -> bool) -> Segment {
