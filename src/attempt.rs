@@ -138,13 +138,19 @@ impl AttemptToken {
     }
 
     /// Records a hand-off.
+    ///
+    /// If it follows one that is proven not to have been applied, and that no
+    /// layer has resent, then the transport itself resent it on that proof.
     pub fn record(&self, attempt: Attempt) {
         let mut record = self.lock();
-        if record.first.is_none() {
+        let Some(last) = record.iter_mut().last() else {
             record.first = Some(attempt);
-        } else {
-            record.more.push(attempt);
+            return;
+        };
+        if let (None, Some(proof)) = (last.ground, last.fate.proof()) {
+            last.set_ground(Ground::Proven(proof));
         }
+        record.more.push(attempt);
     }
 
     /// Returns how many hand-offs are recorded.
@@ -185,6 +191,16 @@ impl AttemptToken {
         self.lock().fresh_since = Some(since);
     }
 
+    /// Asks for such connections from now on, unless that was done since the
+    /// attempt under way `began`: our own transport asks at the moment of the
+    /// failure, so that a connect under way since then will do.
+    pub(crate) fn want_fresh_since(&self, began: Instant, now: Instant) {
+        let mut record = self.lock();
+        if record.fresh_since.is_none_or(|since| since < began) {
+            record.fresh_since = Some(now);
+        }
+    }
+
     /// Returns since when a connection must have been made to be used.
     pub(crate) fn fresh_since(&self) -> Option<Instant> {
         self.lock().fresh_since
@@ -209,7 +225,9 @@ impl AttemptToken {
     /// Notes the ground on which the request is sent again after the hand-offs
     /// from `start` on.
     pub(crate) fn resent_on(&self, start: usize, ground: Ground) {
-        self.lock().iter_mut().skip(start).for_each(|attempt| attempt.set_ground(ground));
+        let mut record = self.lock();
+        let hand_offs = record.iter_mut().skip(start).filter(|attempt| attempt.ground.is_none());
+        hand_offs.for_each(|attempt| attempt.set_ground(ground));
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

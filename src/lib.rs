@@ -3,6 +3,7 @@
 mod attempt;
 pub mod body;
 pub mod classify;
+pub mod client;
 mod error;
 pub mod pool;
 pub mod resend;
@@ -13,5 +14,6 @@ mod transport;
 pub use attempt::{Attempt, AttemptToken, attempts};
 pub use body::Body;
 pub use classify::Policy;
+pub use client::Client;
 pub use error::{BoxError, Error};
 pub use resend::{Resend, ResendLayer};

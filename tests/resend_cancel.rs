@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use inner::*;
 use tokio_test::{assert_pending, task};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 use tower_resend::classify::{Doubt, Fate};
 use tower_resend::{AttemptToken, Policy, Resend, ResendLayer};
 
@@ -198,4 +198,27 @@ async fn what_is_recorded_during_the_wait_is_judged_too() {
     let error = tokio_test::assert_ready_err!(call.poll());
     assert!(error.fate().is_unknown());
     assert_none(&mut handle);
+}
+
+/// A layer between may have several hand-offs under way at a time. Those that
+/// its failed future still holds are dropped, and so recorded, before the
+/// decision.
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_future_still_holds_is_judged_too() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let inner = tower::service_fn(move |request: Request<Octets>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let token = token(&request);
+        record(&token, handed_back());
+        let sibling = Running(Arc::new(AtomicUsize::new(1)), token);
+        std::future::poll_fn(move |_| {
+            let _held = &sibling;
+            Poll::Ready(Err::<Response<()>, tower::BoxError>("one of two failed".into()))
+        })
+    });
+    let error = ResendLayer::default().layer(inner).oneshot(post()).await.unwrap_err();
+    assert_eq!(error.fate(), Fate::Unknown(Doubt::Cancelled));
+    assert_eq!(error.attempts().len(), 2);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
 }

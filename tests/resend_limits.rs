@@ -1,11 +1,14 @@
 //! How often and for how long requests are resent.
 
+#![allow(clippy::disallowed_methods, reason = "this is a test")]
+
 #[path = "support/inner.rs"]
 mod inner;
 
 use std::time::Duration;
 
 use inner::*;
+use tokio::time::Instant;
 use tower_resend::Policy;
 use tower_resend::classify::{Fate, Opinion, Refusal, RequestFacts, Verdict};
 
@@ -100,14 +103,20 @@ async fn failed_connects_are_repeated_until_patience_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn patience_begins_anew_when_a_connect_worked() {
-    let replies = |call: usize| match call {
-        100 => fail(never_received()),
-        101.. => ok(),
-        _ => fail(not_connected()),
+    let start = Instant::now();
+    let mut proven = false;
+    let replies = move |_| match start.elapsed().as_secs() {
+        5.. if !proven => {
+            proven = true;
+            fail(never_received())
+        }
+        0..12 => fail(not_connected()),
+        _ => ok(),
     };
-    let policy = Policy::new().connect_patience(Duration::from_secs(300)).deadline(None);
+    let policy = Policy::new().connect_patience(Duration::from_secs(10)).deadline(None);
     let played = play(policy, post(), replies).await;
     assert!(played.result.is_ok());
+    assert!(played.elapsed > Duration::from_secs(10));
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,6 +59,19 @@ async fn an_attempt_that_nothing_recorded_is_unknown() {
     assert_eq!(played.error().fate(), Fate::Unknown(Doubt::NoEvidence));
 }
 
+/// What is recorded of one attempt does not speak for the next.
+#[tokio::test(start_paused = true)]
+async fn a_resend_that_nothing_recorded_is_unknown() {
+    for evidence in proofs() {
+        let replies = vec![fail(evidence), Reply::Fail(vec![]), fail(evidence)];
+        let played = play(Policy::new(), post(), script(replies)).await;
+        assert_eq!(played.calls.len(), 2);
+        let error = played.error();
+        assert_eq!(error.attempts().len(), 2);
+        assert_eq!(error.fate(), Fate::Unknown(Doubt::NoEvidence));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn unknown_and_then_refused_stays_unknown() {
     let then_refused = || {
@@ -182,6 +195,19 @@ async fn a_resend_that_nothing_recorded_is_told_as_answered() {
     let response = played.result.unwrap();
     let fates: Vec<_> = attempts(&response).iter().map(|attempt| attempt.fate()).collect();
     assert_eq!(fates, [Fate::NotApplied(Proof::NeverReceived), Fate::Completed]);
+}
+
+/// A transport may go on by itself where a connection hands the request back.
+#[tokio::test(start_paused = true)]
+async fn each_hand_off_has_the_ground_of_its_own_resend() {
+    let hand_offs = Reply::Fail(vec![handed_back(), reset()]);
+    let played = play(Policy::new(), get(), script(vec![hand_offs])).await;
+    let response = played.result.unwrap();
+    let ids: Vec<_> = attempts(&response)
+        .iter()
+        .map(|attempt| attempt.ground().map(|ground| ground.id()))
+        .collect();
+    assert_eq!(ids, [Some("G1"), Some("G6"), None]);
 }
 
 #[tokio::test(start_paused = true)]

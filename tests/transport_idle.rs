@@ -92,8 +92,10 @@ async fn post(pool: &Pool<Full<Bytes>>, url: &str, token: Option<AttemptToken>) 
 
 async fn rounds(act: Act, found: Finding, is_sure: bool) {
     for nth in 0..ROUNDS {
-        // The second request on the connection, and the fourth.
-        let fates = round(act, 1 + 2 * (nth % 2)).await;
+        // The second request on the connection, and the fourth. Where another
+        // thread drives the connection it may not be ready for a third when
+        // that is sent, which would then open another connection.
+        let fates = round(act, if is_sure { 1 + 2 * (nth % 2) } else { 1 }).await;
         match fates[..] {
             [Fate::NotApplied(Proof::HandedBack(what)), Fate::Completed] => {
                 assert!(what == found || what == Finding::Ended && !is_sure, "{what:?}");

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::{Request, Response, StatusCode};
-use tower::Service;
 use tracing::Span;
 
 use super::backoff::Cause;
@@ -63,26 +62,6 @@ pub(super) struct Again {
     pub(super) ground: Ground,
     /// Not before this time; at once if there is none.
     pub(super) at: Option<Instant>,
-}
-
-impl<S, B> Call<S, B>
-where
-    S: Service<Request<B>>,
-{
-    /// Hands a request to the service, which was polled ready.
-    pub(super) fn send(&mut self, request: Request<B>) -> S::Future {
-        let Self { service, span, .. } = self;
-        span.in_scope(|| service.call(request))
-    }
-
-    /// Makes the request again and sends it.
-    pub(super) fn send_again(&mut self, ground: Ground) -> Result<S::Future, Error>
-    where
-        B: Replayable + Send + 'static,
-    {
-        let request = self.next_request(ground)?;
-        Ok(self.send(request))
-    }
 }
 
 impl<S, B: Replayable + Send + 'static> Call<S, B> {
@@ -200,7 +179,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     /// Makes the request again, the last step before it is sent.
-    fn next_request(&mut self, ground: Ground) -> Result<Request<B>, Error> {
+    pub(super) fn next_request(&mut self, ground: Ground) -> Result<Request<B>, Error> {
         let ground = match self.recheck(ground) {
             Verdict::Resend(ground) => ground,
             refused @ Verdict::Refuse(_) => return Err(self.give_up(refused)),
@@ -259,7 +238,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             Verdict::Refuse(refusal) => return Err(refusal),
         };
         if cause != Cause::Connect {
-            self.token.want_fresh(now);
+            self.token.want_fresh_since(self.began, now);
         }
         trace::on_resend(ground, hand_offs.last());
         Ok(Again { ground, at: next.at })

@@ -71,7 +71,7 @@ where
 {
     /// Starts the first attempt.
     pub(super) fn new(mut call: Call<S, B>, request: Request<B>) -> Self {
-        let attempt = call.send(request);
+        let attempt = send(&mut call, request);
         Self { state: State::Calling { attempt }, timer: None, call }
     }
 }
@@ -118,7 +118,9 @@ where
                 StateProj::Readying { ground } => {
                     let ground = *ground;
                     let resent = match this.call.service.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => this.call.send_again(ground),
+                        Poll::Ready(Ok(())) => {
+                            this.call.next_request(ground).map(|request| send(this.call, request))
+                        }
                         Poll::Ready(Err(error)) => Err(this.call.on_unready(ground, error.into())),
                         Poll::Pending => {
                             ready!(poll_until(this.timer.as_mut(), this.call.deadline(), cx));
@@ -152,6 +154,15 @@ where
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
+}
+
+/// Hands a request to the service, which was polled ready.
+fn send<S, B>(call: &mut Call<S, B>, request: Request<B>) -> S::Future
+where
+    S: Service<Request<B>>,
+{
+    let Call { service, span, .. } = call;
+    span.in_scope(|| service.call(request))
 }
 
 /// Waits until `limit`, which is never if there is none.

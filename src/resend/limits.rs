@@ -64,7 +64,8 @@ impl Limits {
     ) -> Start {
         match cause {
             Cause::Connect => {
-                self.patience = self.patience.or(began.checked_add(self.connect_patience));
+                let end = began.checked_add(self.connect_patience);
+                self.patience = self.patience.or(end);
             }
             Cause::Proven | Cause::Repeat => self.patience = None,
         }

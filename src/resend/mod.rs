@@ -88,3 +88,35 @@ pub use layer::ResendLayer;
 pub use request::Idempotent;
 pub use service::Resend;
 pub use streams::{ReplayStreams, ReplayStreamsLayer};
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use tower::{BoxError, Layer, ServiceExt};
+
+    use super::*;
+    use crate::classify::{ConnectFailure, Contract, Evidence, Finding, HandOff};
+    use crate::{Attempt, AttemptToken};
+
+    /// Whether a resend after this hand-off asks for a fresh connection.
+    async fn wants_fresh(hand_off: HandOff) -> bool {
+        let transport = move |request: Request<String>| async move {
+            let token = request.extensions().get::<AttemptToken>().cloned().unwrap_or_default();
+            if token.is_empty() {
+                token.record(Attempt::new(Evidence::new(hand_off), &Contract::none()));
+                return Err(BoxError::from("failed"));
+            }
+            Ok(Response::new(token.fresh_since().is_some()))
+        };
+        let service = ResendLayer::default().layer(tower::service_fn(transport));
+        let response = service.oneshot(Request::new(String::new())).await;
+        response.unwrap().into_body()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resend_goes_to_a_fresh_connection_unless_none_was_made() {
+        assert!(wants_fresh(HandOff::HandedBack(Finding::Fin)).await);
+        assert!(wants_fresh(HandOff::NothingWritten).await);
+        assert!(!wants_fresh(HandOff::NotConnected(ConnectFailure::Resolve)).await);
+    }
+}

@@ -51,7 +51,7 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
     let road = Road::build(args)?;
     eprintln!("{road}");
     let tallies = measure(args, &road)?;
-    let stories = if clients::ours::EXISTS { named::tell(&road)? } else { Vec::new() };
+    let stories = named::tell(&road)?;
     let verdict = checks::check(args, &road, &tallies, &stories);
     if args.json {
         println!("{:#}", json::render(args, &road, &tallies, &stories, &verdict));
@@ -66,12 +66,11 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
 
 /// Takes every client through every mode, one after the other.
 fn measure(args: &Args, road: &Road) -> io::Result<Vec<Tally>> {
-    let kinds = if clients::ours::EXISTS { &Kind::ALL[..] } else { &Kind::ALL[1..] };
     let ledger = Ledger::new()?;
-    let progress = Progress::new(args, kinds.len() * args.modes.len());
+    let progress = Progress::new(args, Kind::ALL.len() * args.modes.len());
     let mut tallies = Vec::new();
     for &mode in &args.modes {
-        for &kind in kinds {
+        for kind in Kind::ALL {
             tallies.push(Cell { args, road, ledger: &ledger, mode, kind }.run(&progress)?);
         }
     }

@@ -84,17 +84,18 @@ impl<'a> Crew<'a> {
         }
     }
 
+    /// Replaces the server by the one that stands by, and starts the next only
+    /// then: its start would disturb the end of this one.
     fn restart(&mut self) -> io::Result<()> {
+        match self.orders.mode {
+            Mode::Graceful => self.serving.obey(Order::Drain)?,
+            _ => self.serving.kill()?,
+        }
+        self.next.obey(Order::Listen)?;
         self.orders.seed += 1;
         let after = Server::spawn(self.ledger, &self.orders)?;
         let next = std::mem::replace(&mut self.next, after);
-        let mut old = std::mem::replace(&mut self.serving, next);
-        match self.orders.mode {
-            Mode::Graceful => old.obey(Order::Drain)?,
-            _ => old.kill()?,
-        }
-        self.serving.obey(Order::Listen)?;
-        self.leaving.push(old);
+        self.leaving.push(std::mem::replace(&mut self.serving, next));
         self.leaving.retain_mut(Server::is_leaving);
         Ok(())
     }

@@ -1,27 +1,53 @@
-//! This crate's client: not there yet, so that it takes no part.
+//! This crate's client.
 
-use http::Uri;
-use tower_resend::Attempt;
+use http::{Request, Uri};
+use http_body_util::BodyExt;
+use tower_resend::classify::{Fate, Proof};
+use tower_resend::{Attempt, Body, Error, attempts};
 
-use super::{End, Outcome};
-
-/// Whether there is a client to measure.
-pub(in super::super) const EXISTS: bool = false;
+use super::{End, Failure, Outcome};
 
 #[derive(Clone)]
-pub(in super::super) struct Client;
+pub(in super::super) struct Client(tower_resend::Client);
 
 impl Client {
     pub(in super::super) fn new() -> Self {
-        Self
+        Self(tower_resend::Client::new())
     }
 
     pub(in super::super) async fn post(&self, uri: Uri, body: String) -> Outcome {
-        self.try_post(uri, body).await.0.into()
+        let (end, attempts) = self.try_post(uri, body).await;
+        let grounds =
+            attempts.iter().filter_map(Attempt::ground).map(|ground| ground.id()).collect();
+        Outcome { end, grounds }
     }
 
     /// Posts, and returns every attempt too; none is one clean attempt.
-    pub(in super::super) async fn try_post(&self, _: Uri, _: String) -> (End, Vec<Attempt>) {
-        ("there is no such client yet".to_owned().into(), Vec::new())
+    pub(in super::super) async fn try_post(&self, uri: Uri, body: String) -> (End, Vec<Attempt>) {
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = uri;
+        let response = match self.0.request(request).await {
+            Ok(response) => response,
+            Err(error) => return (end_of(&error), error.attempts().to_vec()),
+        };
+        let status = response.status().as_u16();
+        let attempts = attempts(&response).to_vec();
+        let end = match response.into_body().collect().await {
+            Ok(body) => End::Answer { status, body: body.to_bytes() },
+            Err(error) => format!("the answer's body failed: {error}").into(),
+        };
+        (end, attempts)
+    }
+}
+
+/// A call whose last attempt found no connection ended as "connect refused".
+fn end_of(error: &Error) -> End {
+    match error.attempts().last().map(Attempt::fate) {
+        Some(Fate::NotApplied(Proof::NotConnected(_))) => End::ConnectRefused,
+        _ => End::Failed(Failure {
+            reason: format!("{}; {}", error.fate(), error.verdict()),
+            text: error.to_string(),
+        }),
     }
 }

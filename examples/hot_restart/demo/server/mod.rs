@@ -4,12 +4,12 @@ mod hostile;
 pub(super) mod message;
 mod plain;
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::thread;
 
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -58,51 +58,54 @@ impl Reply {
 }
 
 /// Serves until told to drain, killed, or left alone by the supervisor.
+///
+/// On one thread, so that a kill finds nothing else to wait for.
 pub(super) fn main(orders: Orders) -> io::Result<()> {
-    let recorder = Recorder::from_stdout()?;
-    let mut control = Control::start()?;
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        if control.next().await == Some(Order::Listen) {
-            let listener = TcpListener::bind(orders.address).await?;
-            control.reply(Reply::Listening)?;
-            if orders.mode.is_hostile() {
-                hostile::serve(listener, orders, recorder).await;
-            } else {
-                plain::serve(listener, orders, recorder, &mut control).await?;
-            }
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let recorder = Recorder::from_stdout()?;
+        let mut control = Control::start()?;
+        if control.next().await != Some(Order::Listen) {
+            return Ok(());
         }
-        Ok(())
+        let listener = TcpListener::bind(orders.address).await?;
+        control.reply(Reply::Listening).await?;
+        if orders.mode.is_hostile() {
+            hostile::serve(listener, orders, recorder).await;
+            return Ok(());
+        }
+        plain::serve(listener, orders, recorder, &mut control).await
     })
 }
 
 /// The server's end of the control socket.
 struct Control {
-    socket: UnixStream,
+    replies: OwnedWriteHalf,
     orders: UnboundedReceiver<Order>,
 }
 
 impl Control {
     fn start() -> io::Result<Self> {
-        let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-        let lines = BufReader::new(socket.try_clone()?).lines();
+        let socket =
+            std::os::unix::net::UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        socket.set_nonblocking(true)?;
+        let (lines, replies) = UnixStream::from_std(socket)?.into_split();
         let (sender, orders) = unbounded_channel();
-        thread::Builder::new().name("control".into()).spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let order =
-                    [Order::Listen, Order::Drain].into_iter().find(|order| order.word() == line);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(lines).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let order = [Order::Listen, Order::Drain].into_iter().find(|o| o.word() == line);
                 let _ = order.map(|order| sender.send(order));
             }
             std::process::exit(0); // the supervisor is gone
-        })?;
-        Ok(Self { socket, orders })
+        });
+        Ok(Self { replies, orders })
     }
 
     async fn next(&mut self) -> Option<Order> {
         self.orders.recv().await
     }
 
-    fn reply(&mut self, reply: Reply) -> io::Result<()> {
-        writeln!(self.socket, "{}", reply.word())
+    async fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        self.replies.write_all(format!("{}\n", reply.word()).as_bytes()).await
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    control.reply(Reply::Released)?;
+    control.reply(Reply::Released).await?;
     graceful.shutdown().await;
     Ok(())
 }
