@@ -71,7 +71,8 @@ where
         };
         Self(match call.send(lease, request) {
             Ok(in_flight) => State::InFlight(in_flight),
-            Err((call, request)) => {
+            Err(returned) => {
+                let (call, request) = *returned;
                 State::Slow(Box::pin(call.drive(request, want.after_hand_back())))
             }
         })
@@ -195,12 +196,13 @@ where
         self,
         mut lease: Lease<B>,
         request: Request<B>,
-    ) -> Result<InFlight<B>, (Self, Request<B>)> {
+    ) -> Result<InFlight<B>, Box<(Self, Request<B>)>> {
         match lease.connection.send(request) {
             Ok(()) => Ok(InFlight { inner: Some((self, lease)) }),
-            Err((found, request)) => {
+            Err(refused) => {
+                let (found, request) = *refused;
                 self.record(Evidence::new(HandOff::HandedBack(found)), &lease);
-                Err((self, request))
+                Err(Box::new((self, request)))
             }
         }
     }
@@ -231,7 +233,7 @@ where
                         return in_flight.resolve(failure, error).await;
                     }
                 },
-                Err((call, returned)) => (self, request) = (call, returned),
+                Err(returned) => (self, request) = *returned,
             }
             want = want.after_hand_back();
         }

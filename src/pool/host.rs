@@ -40,6 +40,17 @@ struct Places {
     _of_all: OwnedSemaphorePermit,
 }
 
+impl Places {
+    /// Waits for a place in each limit.
+    async fn take(of_host: Arc<Semaphore>, of_all: Arc<Semaphore>) -> Result<Self, ConnectError> {
+        let closed = |_| ConnectError::of(ConnectFailure::PoolWait);
+        Ok(Self {
+            _of_host: of_host.acquire_owned().await.map_err(closed)?,
+            _of_all: of_all.acquire_owned().await.map_err(closed)?,
+        })
+    }
+}
+
 /// The connections of one key.
 #[derive(Debug)]
 pub(super) struct Host<B> {
@@ -197,10 +208,25 @@ where
         }
     }
 
+    /// Starts a connect in a task of its own. While it waits for a place the
+    /// task does not keep the host alive, which owns the connections that could
+    /// give theirs up.
     fn spawn_connect(self: &Arc<Self>, waiter: Option<u64>) {
-        let host = Arc::clone(self);
+        let has_to_wait =
+            self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0;
+        if has_to_wait {
+            self.evict();
+        }
+        let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
+        let host = Arc::downgrade(self);
         tokio::spawn(async move {
-            let connected = host.connect().await;
+            let places = Places::take(of_host, of_all).await;
+            let Some(host) = host.upgrade() else { return };
+            let connected = match places {
+                Ok(_) if has_to_wait && host.is_surplus() => Ok(None),
+                Ok(places) => host.connect(places).await.map(Some),
+                Err(error) => Err(error),
+            };
             host.lock().connecting -= 1;
             match connected {
                 Ok(Some(lease)) => host.offer(lease),
@@ -216,7 +242,7 @@ where
         let mut state = self.lock();
         let own = state.waiters.iter().position(|other| Some(other.id) == waiter);
         let unserved = state.waiters.len() > state.connecting;
-        if let Some(at) = own.or(unserved.then_some(0))
+        if let Some(at) = own.or_else(|| unserved.then_some(0))
             && let Some(waiter) = state.waiters.remove(at)
         {
             drop(state);
@@ -224,26 +250,10 @@ where
         }
     }
 
-    /// Makes a connection; none if it is not needed any more once there is a
-    /// place for it.
-    async fn connect(self: &Arc<Self>) -> Result<Option<Lease<B>>, ConnectError> {
-        let has_to_wait =
-            self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0;
-        if has_to_wait {
-            self.evict();
-        }
-        let closed = |_| ConnectError::of(ConnectFailure::PoolWait);
-        let places = Places {
-            _of_host: Arc::clone(&self.places).acquire_owned().await.map_err(closed)?,
-            _of_all: Arc::clone(&self.places_of_all).acquire_owned().await.map_err(closed)?,
-        };
-        if has_to_wait && self.is_surplus() {
-            return Ok(None);
-        }
+    async fn connect(self: &Arc<Self>, places: Places) -> Result<Lease<B>, ConnectError> {
         let stream = self.hedged().await?;
         let connection = Connection::start(stream).await.map_err(ConnectError::handshake)?;
-        let host = Arc::downgrade(self);
-        Ok(Some(Box::new(Leased { connection, host, _places: places })))
+        Ok(Box::new(Leased { connection, host: Arc::downgrade(self), _places: places }))
     }
 
     /// Connects, with a second connect beside a slow first one: a lost SYN
