@@ -19,6 +19,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::meter::Meter;
 use super::record::Record;
 use super::settle::Failure;
+use crate::body::RequestBody;
 use crate::classify::Finding;
 use crate::error::BoxError;
 use crate::time::{self, Instant};
@@ -45,12 +46,7 @@ pub(crate) enum Broken<B> {
     Lost(Failure, hyper::Error),
 }
 
-impl<B> Connection<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Connection<B> {
     /// Starts HTTP/1.1 on a stream that was just connected.
     pub(crate) async fn start(stream: TcpStream) -> hyper::Result<Self> {
         let (meter, record) = Meter::new(stream);
