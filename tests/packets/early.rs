@@ -19,8 +19,19 @@ cases! {
 
     a_599_in_two_segments_then_fin_then_rst: post(), async |call| {
         call.peer.data(&CLOSING_599[..9], Covers::Nothing);
-        call.net.barrier().await;
+        call.net.connecting().await;
         call.peer.data(&CLOSING_599[9..], Covers::Nothing);
+        call.peer.fin(Covers::Nothing);
+        call.peer.rst();
+    } => assert_resent(Proof::RefusedBeforeReceipt);
+
+    /// Longer than any one read: what is left is drained before the end is
+    /// judged.
+    a_long_599_none_acked_then_fin_then_rst: post(), async |call| {
+        call.peer.data(CLOSING_599, Covers::Nothing);
+        for _ in 0..20 {
+            call.peer.data(&[b'x'; 1400], Covers::Nothing);
+        }
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
     } => assert_resent(Proof::RefusedBeforeReceipt);
@@ -44,7 +55,6 @@ cases! {
 
     a_599_none_acked_then_fin_that_acks: post(), async |call| {
         call.peer.data(CLOSING_599, Covers::Nothing);
-        call.net.barrier().await;
         call.net.connecting().await;
         call.peer.fin(Covers::All);
     } => assert_unknown(Doubt::StrayResponse);
