@@ -31,9 +31,9 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
-use tower::{Layer, Service};
+use tower::Service;
 use tower_resend::pool::{Pool, PoolOptions};
-use tower_resend::{Body, Policy, ResendLayer};
+use tower_resend::{Body, Client};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -91,29 +91,27 @@ enum Contender {
     Raw,
     HyperUtil,
     Pool,
-    Stack,
+    Client,
 }
 
 impl Contender {
-    const ALL: [Self; 4] = [Self::Raw, Self::HyperUtil, Self::Pool, Self::Stack];
+    const ALL: [Self; 4] = [Self::Raw, Self::HyperUtil, Self::Pool, Self::Client];
 
     fn label(self) -> &'static str {
         match self {
             Self::Raw => "raw-hyper-connection",
             Self::HyperUtil => "hyper-util-client",
             Self::Pool => "tower-resend-pool",
-            Self::Stack => "tower-resend",
+            Self::Client => "tower-resend-client",
         }
     }
 
     async fn run(self, requests: u64, server: SocketAddr) -> Fallible<()> {
-        let pool = || Pool::new(PoolOptions::new());
-        let layer = ResendLayer::new(Policy::default());
         match self {
             Self::Raw => run_raw(requests, server).await,
             Self::HyperUtil => run_hyper_util(requests, server).await,
-            Self::Pool => run_service(pool(), requests, server).await,
-            Self::Stack => run_service(layer.layer(pool()), requests, server).await,
+            Self::Pool => run_pool(requests, server).await,
+            Self::Client => run_client(requests, server).await,
         }
     }
 }
@@ -144,19 +142,24 @@ async fn run_hyper_util(requests: u64, server: SocketAddr) -> Fallible<()> {
     Ok(())
 }
 
-/// Drives one of this crate's services, ready before each call.
-async fn run_service<S, R>(mut service: S, requests: u64, server: SocketAddr) -> Fallible<()>
-where
-    S: Service<Request<Body>, Response = Response<R>>,
-    S::Error: Error + 'static,
-    R: http_body::Body + Unpin,
-    R::Error: Error + 'static,
-{
+/// The part of this crate's client below the resending layer.
+async fn run_pool(requests: u64, server: SocketAddr) -> Fallible<()> {
+    let mut pool = Pool::new(PoolOptions::new());
     let uri = Uri::try_from(format!("http://{server}/orders"))?;
     for _ in 0..requests {
         let request = order(&uri, Body::from(Bytes::from_static(ORDER)))?;
-        poll_fn(|cx| service.poll_ready(cx)).await?;
-        finish(service.call(request).await?).await?;
+        poll_fn(|cx| pool.poll_ready(cx)).await?;
+        finish(pool.call(request).await?).await?;
+    }
+    Ok(())
+}
+
+async fn run_client(requests: u64, server: SocketAddr) -> Fallible<()> {
+    let client = Client::new();
+    let uri = Uri::try_from(format!("http://{server}/orders"))?;
+    for _ in 0..requests {
+        let request = order(&uri, Body::from(Bytes::from_static(ORDER)))?;
+        finish(client.request(request).await?).await?;
     }
     Ok(())
 }

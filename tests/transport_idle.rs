@@ -2,12 +2,15 @@
 //! knows but tokio does not: the request goes out on another connection, and
 //! is executed once.
 
-mod support;
+#![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
+#[path = "support/origin.rs"]
+mod origin;
+
+use self::origin::{Origin, Peer, turnstile};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use support::origin::{Origin, Peer, turnstile};
 use tower::ServiceExt;
 use tower_resend::AttemptToken;
 use tower_resend::classify::{Fate, Finding, Proof};

@@ -8,11 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod call;
 mod exchange;
 mod failure;
+mod hedge;
 mod host;
 mod idle;
 mod key;
+mod lease;
 mod options;
 
 use std::collections::HashMap;
@@ -21,7 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::Request;
-use http_body::Body;
 use tokio::sync::Semaphore;
 use tower::Service;
 
@@ -33,8 +35,8 @@ pub use options::PoolOptions;
 use self::host::Host;
 use self::key::Key;
 use crate::attempt::AttemptToken;
+use crate::body::RequestBody;
 use crate::classify::ConnectFailure;
-use crate::error::BoxError;
 use crate::transport::Connector;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
@@ -67,12 +69,7 @@ struct Hosts<B> {
     process: u32,
 }
 
-impl<B> Pool<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
         let connector = Connector::new(&options.connect);
@@ -125,12 +122,7 @@ impl<B> Hosts<B> {
     }
 }
 
-impl<B> Service<Request<B>> for Pool<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Service<Request<B>> for Pool<B> {
     type Response = http::Response<ResponseBody>;
     type Error = Failure;
     type Future = ResponseFuture<B>;

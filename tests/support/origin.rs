@@ -4,7 +4,8 @@
 //! *Taken up* means here what it means everywhere: the application's read
 //! returned at least one byte of the request.
 
-#![allow(dead_code, reason = "each test uses some of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
