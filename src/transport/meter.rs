@@ -226,7 +226,8 @@ fn not_writable() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the connection is not open for writing")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::future::poll_fn;
     use std::io::Write;

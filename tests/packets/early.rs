@@ -68,6 +68,16 @@ cases! {
         call.peer.rst();
     } => assert_unknown(Doubt::StrayResponse);
 
+    /// The close comes in steps, each looked at: the 599, the FIN, the RST
+    /// that answers a retransmission.
+    a_599_none_acked_then_fin_then_rst_in_steps: post(), async |call| {
+        call.peer.data(CLOSING_599, Covers::Nothing);
+        call.net.connecting().await;
+        call.peer.fin(Covers::Nothing);
+        call.peer.expect_retransmission().await;
+        call.peer.rst();
+    } => assert_resent(Proof::RefusedBeforeReceipt);
+
     a_599_none_acked_that_stays_open: post(), async |call| {
         call.peer.data(CLOSING_599, Covers::Nothing);
     } => assert_unknown(Doubt::StrayResponse);
