@@ -19,6 +19,13 @@ cases! {
         call.peer.rst();
     } => assert_resent(Proof::NeverReceived);
 
+    /// The RST to the request itself is lost; a retransmission gets another.
+    fin_none_acked_then_rst_on_a_retransmission: post(), async |call| {
+        call.peer.fin(Covers::Nothing);
+        call.peer.expect_retransmission().await;
+        call.peer.rst();
+    } => assert_resent(Proof::NeverReceived);
+
     fin_none_acked_then_ack_of_all: post(), async |call| {
         call.peer.fin(Covers::Nothing);
         call.net.connecting().await;
