@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use socket2::{Domain, Socket, Type};
 use tokio::task::spawn_blocking;
 use tower::{Service, ServiceExt};
 use tower_resend::AttemptToken;
@@ -143,10 +144,11 @@ async fn an_idle_connection_elsewhere_makes_room() {
 
 #[tokio::test]
 async fn a_connect_that_is_refused_is_not_applied_and_gives_the_request_back() {
-    let nobody = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}/path?query", listener.local_addr().unwrap())
-    };
+    // Bound, so that nobody else gets the port, and not listening.
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    bound.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = bound.local_addr().unwrap().as_socket().unwrap().port();
+    let nobody = format!("http://127.0.0.1:{port}/path?query");
     let pool = Client::new(PoolOptions::new());
     let token = AttemptToken::new();
     let mut request = post(&nobody);
