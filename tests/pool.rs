@@ -122,7 +122,7 @@ async fn one_who_gives_up_waiting_does_not_hold_up_the_next() {
 #[tokio::test]
 async fn a_wait_that_takes_too_long_is_not_applied() {
     let origin = Origin::start(1, |_, peer| peer.serve_all());
-    let options = PoolOptions::new().max_per_origin(1).wait_timeout(Duration::from_millis(1));
+    let options = PoolOptions::new().max_per_origin(1).wait_timeout(Duration::from_secs(2));
     let pool = Client::new(options);
     let first = send(&pool, &origin.url("/first")).await.unwrap();
     let failure = send(&pool, &origin.url("/second")).await.unwrap_err();
