@@ -64,6 +64,9 @@ struct Shared<B> {
 
 struct Hosts<B> {
     by_key: HashMap<Key, Arc<Host<B>>>,
+    /// The host of the last request, which is often that of the next: a
+    /// comparison is cheaper than a hash.
+    recent: Option<Arc<Host<B>>>,
     places: Arc<Semaphore>,
     /// The process whose connections these are.
     process: u32,
@@ -85,13 +88,22 @@ impl<B: RequestBody> Pool<B> {
             // wake its runtime. Leave them alone.
             std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
         }
-        if let Some(host) = hosts.by_key.get(&key) {
+        if let Some(host) = &hosts.recent
+            && *host.key() == key
+        {
             return Arc::clone(host);
         }
-        hosts.make_room();
-        let places = Arc::clone(&hosts.places);
-        let host = Arc::new(Host::new(key.clone(), connector.clone(), options, places));
-        hosts.by_key.insert(key, Arc::clone(&host));
+        let host = match hosts.by_key.get(&key) {
+            Some(host) => Arc::clone(host),
+            None => {
+                hosts.make_room();
+                let places = Arc::clone(&hosts.places);
+                let host = Arc::new(Host::new(key.clone(), connector.clone(), options, places));
+                hosts.by_key.insert(key, Arc::clone(&host));
+                host
+            }
+        };
+        hosts.recent = Some(Arc::clone(&host));
         host
     }
 
@@ -109,6 +121,7 @@ impl<B> Hosts<B> {
     fn new(places: usize) -> Self {
         Self {
             by_key: HashMap::new(),
+            recent: None,
             places: Arc::new(Semaphore::new(places)),
             process: std::process::id(),
         }
@@ -117,6 +130,7 @@ impl<B> Hosts<B> {
     /// Forgets hosts that nobody uses, once there are many.
     fn make_room(&mut self) {
         if self.by_key.len() >= MANY_HOSTS {
+            self.recent = None;
             self.by_key.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_unused());
         }
     }

@@ -90,7 +90,7 @@ impl<B: RequestBody> Connection<B> {
     ) -> Poll<Result<Response<Incoming>, Broken<B>>> {
         loop {
             if let Poll::Ready(answer) = self.answer.poll(cx) {
-                return Poll::Ready(answer.map_err(broken));
+                return Poll::Ready(answer.map_err(|error| broken(error, &self.record)));
             }
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
@@ -147,10 +147,13 @@ impl<B> fmt::Debug for Connection<B> {
     }
 }
 
-fn broken<B>(mut error: TrySendError<Request<Outgoing<B>>>) -> Broken<B> {
+fn broken<B>(mut error: TrySendError<Request<Outgoing<B>>>, record: &Record) -> Broken<B> {
     match error.take_message() {
-        Some(request) => Broken::HandedBack(Box::new(request.map(|body| body.inner))),
-        None => {
+        // Hyper hands back only what it did not touch; the ledger must agree.
+        Some(request) if !record.is_written() => {
+            Broken::HandedBack(Box::new(request.map(|body| body.inner)))
+        }
+        Some(_) | None => {
             let error = error.into_error();
             Broken::Lost(failure(&error), error)
         }
