@@ -57,8 +57,10 @@ pub enum Outcome {
         not_applied: bool,
         text: String,
     },
-    /// Before the trial's request could be sent, or without end.
+    /// Before the trial's request could be sent.
     Spoilt(String),
+    /// As no call may end: never, or with somebody else's answer.
+    Impossible(&'static str),
 }
 
 /// Runs all trials, on a thread that becomes a part of the client's end.
@@ -139,12 +141,15 @@ impl Trial {
             Ok((Err((not_applied, text)), attempts)) => {
                 (Outcome::Failed { not_applied, text }, attempts)
             }
-            Err(_) => (Outcome::Spoilt("the call did not end".into()), Vec::new()),
+            Err(_) => (Outcome::Impossible("the call did not end"), Vec::new()),
         }
     }
 
     fn sender(&self) -> Sender {
-        let mut options = PoolOptions::new();
+        // A reset that is lost when all is acknowledged leaves nothing to answer: only a probe
+        // finds out.
+        let second = Duration::from_secs(1);
+        let mut options = PoolOptions::new().tcp_keepalive(second, second, 5);
         if self.plan.mode == Mode::LingerTrusted {
             let authority = self.origin.parse().expect("an address is an authority");
             options = options.closed_after_fin(authority);
@@ -184,14 +189,14 @@ impl Trial {
             Ok(Ok(body)) if status == StatusCode::OK => {
                 match body.to_bytes() == self.trial.to_string() {
                     true => Outcome::Answered,
-                    false => Outcome::Spoilt("an answer to something else".into()),
+                    false => Outcome::Impossible("answered with something else"),
                 }
             }
             Ok(Ok(_)) => Outcome::Refused(status),
             Ok(Err(error)) => {
                 Outcome::Failed { not_applied: false, text: format!("{status}, then {error}") }
             }
-            Err(_) => Outcome::Spoilt("the body did not end".into()),
+            Err(_) => Outcome::Impossible("the answer did not end"),
         }
     }
 }

@@ -32,7 +32,7 @@ pub enum Crossing {
 
 impl Trial {
     pub fn crossing(&self) -> Crossing {
-        if let Outcome::Spoilt(_) = self.seen.end {
+        if let Outcome::Spoilt(_) | Outcome::Impossible(_) = self.seen.end {
             return Crossing::Spoilt;
         }
         let is_refusal = matches!(self.seen.end, Outcome::Refused(_));
@@ -61,6 +61,7 @@ impl Trial {
         let attempts = &self.seen.attempts;
         let unsafe_ones = match (&self.seen.end, attempts.is_empty()) {
             (Outcome::Spoilt(_), _) => return None,
+            (Outcome::Impossible(why), _) => return Some(why),
             (_, true) => 1,
             (_, false) => attempts.iter().filter(|attempt| !proves(attempt)).count(),
         };

@@ -5,8 +5,9 @@ use std::fmt;
 
 use tower_resend::classify::Fate;
 
+use super::client::Outcome;
 use super::judge::{Control, Crossing, Trial};
-use super::plan::Mode;
+use super::plan::{Mode, Through};
 
 /// What became of the trials of one mode, or of several.
 #[derive(Clone, Debug, Default)]
@@ -87,12 +88,25 @@ impl Row {
 #[derive(Debug, Default)]
 pub struct Table {
     rows: BTreeMap<Mode, Row>,
+    first_requests: Row,
+    large_bodies: Row,
+    calls: Calls,
     controls: [(u32, u32); 4],
 }
 
 impl Table {
     pub fn add(&mut self, trial: &Trial) {
-        self.rows.entry(trial.seen.plan.mode).or_default().add(trial);
+        let plan = &trial.seen.plan;
+        self.rows.entry(plan.mode).or_default().add(trial);
+        if plan.warm_ups == 0 {
+            self.first_requests.add(trial);
+        }
+        if plan.body >= LARGE {
+            self.large_bodies.add(trial);
+        }
+        if plan.through == Through::Client {
+            self.calls.add(trial);
+        }
         for (control, (resent, doubled)) in Control::ALL.into_iter().zip(&mut self.controls) {
             if control.resends(trial) {
                 *resent += 1;
@@ -117,6 +131,40 @@ impl Table {
     }
 }
 
+/// What became of the calls that may resend, as their callers see it.
+#[derive(Debug, Default)]
+struct Calls {
+    calls: u32,
+    answered: u32,
+    after_resend: u32,
+    not_applied: u32,
+    doubled: u32,
+}
+
+impl Calls {
+    fn add(&mut self, trial: &Trial) {
+        let is_answered = matches!(trial.seen.end, Outcome::Answered);
+        let is_resent = matches!(trial.crossing(), Crossing::Failed(_));
+        self.calls += 1;
+        self.answered += u32::from(is_answered);
+        self.after_resend += u32::from(is_answered && is_resent);
+        self.not_applied +=
+            u32::from(matches!(trial.seen.end, Outcome::Failed { not_applied: true, .. }));
+        self.doubled += u32::from(trial.truth.times() > 1);
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, answered, after_resend, not_applied, doubled } = self;
+        writeln!(
+            f,
+            "{calls} calls that may resend: {answered} answered, {after_resend} of them after a \
+             resend; {not_applied} failed as not applied; {doubled} taken up twice"
+        )
+    }
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -138,7 +186,10 @@ impl fmt::Display for Table {
             write_row(f, mode.name(), row)?;
         }
         write_row(f, "ordinary closers", &self.sum(Mode::is_ordinary))?;
-        write_row(f, "all", &self.sum(|_| true))
+        write_row(f, "all", &self.sum(|_| true))?;
+        write_row(f, "of them first requests", &self.first_requests)?;
+        write_row(f, "of them 60 kB", &self.large_bodies)?;
+        write!(f, "{}", self.calls)
     }
 }
 
@@ -159,3 +210,6 @@ fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
         spoilt => writeln!(f, " (spoilt {spoilt})"),
     }
 }
+
+/// From so many octets on, a body is a large one.
+const LARGE: usize = 60_000;
