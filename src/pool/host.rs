@@ -160,7 +160,12 @@ impl<B: RequestBody> Host<B> {
                 Err(Ok(unwanted)) => lease = unwanted,
             }
         }
-        let surplus = state.idle.push(lease, now, &self.lifetimes);
+        let is_in_the_way = !state.waiters.is_empty() && self.is_full();
+        let surplus = match is_in_the_way {
+            // Whoever waits needs its place, for a connection of another kind.
+            true => Some(lease),
+            false => state.idle.push(lease, now, &self.lifetimes),
+        };
         let reap = !std::mem::replace(&mut state.is_reaped, true);
         drop(state);
         drop(surplus);
@@ -231,6 +236,11 @@ impl<B> Host<B> {
         state.idle.len() == 0 && state.waiters.is_empty() && state.connecting == 0
     }
 
+    /// Whether a new connection has to wait for a place.
+    fn is_full(&self) -> bool {
+        self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0
+    }
+
     /// Whether more connects are under way than anybody waits for.
     fn is_surplus(&self) -> bool {
         let state = self.lock();
@@ -280,3 +290,35 @@ async fn reap_idle<B>(host: Weak<Host<B>>, lifetimes: Lifetimes) {
 const READY_WITHIN: Duration = Duration::from_secs(1);
 /// The bounds of the pause between two reaps.
 const REAP_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::Full;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// With one place, a resend waits for an unused connection while a used
+    /// one is given back: that one must make room.
+    #[tokio::test]
+    async fn a_connection_that_suits_nobody_makes_room_for_one_that_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("http://{}/", listener.local_addr().unwrap());
+        let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
+        let options = PoolOptions::new().max_per_origin(1);
+        let connector = Connector::new(&options.connect);
+        let places = Arc::new(Semaphore::new(2));
+        let key = Key::of(&request).unwrap();
+        let host = Arc::new(Host::<Full<Bytes>>::new(key, connector, &options, places));
+
+        let mut used = host.obtain(Want::Any).await.unwrap();
+        assert!(poll_fn(|cx| used.connection.poll_ready(cx)).await);
+        used.connection.mark_used();
+        let mut unused = tokio_test::task::spawn(host.obtain(Want::Unused));
+        assert!(unused.poll().is_pending());
+        host.put(used);
+        assert!(!unused.await.unwrap().connection.is_used());
+    }
+}

@@ -132,6 +132,11 @@ impl<B> Connection<B> {
         self.sender.as_ref().is_none_or(SendRequest::is_closed) || self.record.found().is_some()
     }
 
+    #[cfg(test)]
+    pub(crate) fn mark_used(&mut self) {
+        self.is_used = true;
+    }
+
     /// Returns whether a request was ever sent on the connection.
     pub(crate) fn is_used(&self) -> bool {
         self.is_used
