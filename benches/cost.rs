@@ -12,6 +12,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
+use std::future::poll_fn;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio, exit};
@@ -30,6 +31,9 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
+use tower::Service;
+use tower_resend::pool::{Pool, PoolOptions};
+use tower_resend::{Body, Client};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -86,15 +90,19 @@ fn play(role: &str) -> Fallible<()> {
 enum Contender {
     Raw,
     HyperUtil,
+    Pool,
+    Client,
 }
 
 impl Contender {
-    const ALL: [Self; 2] = [Self::Raw, Self::HyperUtil];
+    const ALL: [Self; 4] = [Self::Raw, Self::HyperUtil, Self::Pool, Self::Client];
 
     fn label(self) -> &'static str {
         match self {
             Self::Raw => "raw-hyper-connection",
             Self::HyperUtil => "hyper-util-client",
+            Self::Pool => "tower-resend-pool",
+            Self::Client => "tower-resend-client",
         }
     }
 
@@ -102,6 +110,8 @@ impl Contender {
         match self {
             Self::Raw => run_raw(requests, server).await,
             Self::HyperUtil => run_hyper_util(requests, server).await,
+            Self::Pool => run_pool(requests, server).await,
+            Self::Client => run_client(requests, server).await,
         }
     }
 }
@@ -127,6 +137,28 @@ async fn run_hyper_util(requests: u64, server: SocketAddr) -> Fallible<()> {
     let uri = Uri::try_from(format!("http://{server}/orders"))?;
     for _ in 0..requests {
         let request = order(&uri, Full::new(Bytes::from_static(ORDER)))?;
+        finish(client.request(request).await?).await?;
+    }
+    Ok(())
+}
+
+/// The part of this crate's client below the resending layer.
+async fn run_pool(requests: u64, server: SocketAddr) -> Fallible<()> {
+    let mut pool = Pool::new(PoolOptions::new());
+    let uri = Uri::try_from(format!("http://{server}/orders"))?;
+    for _ in 0..requests {
+        let request = order(&uri, Body::from(Bytes::from_static(ORDER)))?;
+        poll_fn(|cx| pool.poll_ready(cx)).await?;
+        finish(pool.call(request).await?).await?;
+    }
+    Ok(())
+}
+
+async fn run_client(requests: u64, server: SocketAddr) -> Fallible<()> {
+    let client = Client::new();
+    let uri = Uri::try_from(format!("http://{server}/orders"))?;
+    for _ in 0..requests {
+        let request = order(&uri, Body::from(Bytes::from_static(ORDER)))?;
         finish(client.request(request).await?).await?;
     }
     Ok(())

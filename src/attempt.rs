@@ -98,7 +98,11 @@ impl Attempt {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.fate, self.evidence.counts)
+        let counts = self.evidence.counts;
+        match counts.written {
+            0 => write!(f, "{}", self.fate),
+            _ => write!(f, "{} ({counts})", self.fate),
+        }
     }
 }
 

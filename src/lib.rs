@@ -1,4 +1,54 @@
-//! An HTTP client stack that knows whether a failed request reached the server.
+//! `async fn(Request) -> Result<Response, (what became of it, why it was not resent)>`
+//!
+//! An HTTP client stack that knows whether a failed request reached the
+//! server. A keep-alive connection that dies under a `POST` leaves most
+//! clients with an error that says nothing; this crate keeps the evidence of
+//! each exchange, resends what provably was not applied, and otherwise says
+//! exactly why not.
+//!
+//! **Within one call, no request is sent twice unless a [`Ground`] for every
+//! earlier attempt says why that is safe.**
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use tower_resend::Client;
+//!
+//! let client = Client::new();
+//! let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay".into())?;
+//! match client.request(order).await {
+//!     Ok(response) => println!("{}", response.status()),
+//!     Err(error) if error.fate().is_not_applied() => println!("safe to redo: {error}"),
+//!     Err(error) => println!("{error}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | attempt | one hand-off of one request to one connection |
+//! | taken up | some part of the request was passed to the server's application |
+//! | evidence | what one attempt's connection saw: counters, flags, errno |
+//! | fate | what became of the request at the server, as far as the evidence proves |
+//! | proof, doubt | why a fate is *not applied*; what is missing for that |
+//! | ground, refusal | why a resend is safe; why there was none |
+//! | look | the check of an idle connection before a request is written to it |
+//! | settle | the wait after a FIN for the peer TCP's answer to our bytes |
+//!
+//! # Parts
+//!
+//! | part | for |
+//! |---|---|
+//! | [`Client`] | the assembled stack |
+//! | [`ResendLayer`] | resending above any service |
+//! | [`pool::Pool`] | pooled HTTP/1.1 connections that leave evidence |
+//! | [`classify`] | the pure core: evidence in, fate and verdict out |
+//! | [`body`] | request bodies that can be sent again |
+//! | [`AttemptToken`] | how a transport of your own leaves evidence |
+//!
+//! [`Ground`]: classify::Ground
 
 mod attempt;
 pub mod body;
@@ -17,3 +67,8 @@ pub use classify::Policy;
 pub use client::Client;
 pub use error::{BoxError, Error};
 pub use resend::{Resend, ResendLayer};
+
+/// The README's examples are tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,12 +1,15 @@
 //! A connection that ends after the request was written to it: what the
 //! evidence says, as the first and as a later request on the connection.
 
-mod support;
+#![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
+#[path = "support/origin.rs"]
+mod origin;
+
+use self::origin::{Origin, Peer};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use support::origin::{Origin, Peer};
 use tower::ServiceExt;
 use tower_resend::classify::{Acked, Doubt, Fate, HandOff};
 use tower_resend::pool::{Failure, Pool, PoolOptions};

@@ -26,6 +26,7 @@ mod line;
 mod made;
 mod replay;
 mod replayable;
+mod request;
 mod stream;
 mod tape;
 
@@ -37,6 +38,7 @@ pub use self::caps::ReplayCaps;
 pub use self::error::Error;
 pub use self::replay::Replay;
 pub use self::replayable::{NotReplayable, Replayable};
+pub use self::request::RequestBody;
 
 /// A request body: octets in memory, a stream, or a factory of streams.
 ///

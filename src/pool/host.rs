@@ -1,44 +1,22 @@
 //! The connections of one key: idle list, waiters, connects under way.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http_body::Body;
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
-use super::body::Returnable;
-use super::idle::{Idle, Lifetimes, Pooled, Want};
+use super::hedge::Hedge;
+use super::idle::{Idle, Lifetimes, Want};
 use super::key::Key;
+use super::lease::{Lease, Leased, Places};
 use super::options::PoolOptions;
+use crate::body::RequestBody;
 use crate::classify::{ConnectFailure, Contract};
-use crate::error::BoxError;
-use crate::time::{self, Instant};
+use crate::time;
 use crate::transport::{ConnectError, Connection, Connector};
-
-/// A connection with its places among the pool's limits.
-#[derive(Debug)]
-pub(super) struct Leased<B> {
-    pub(super) connection: Connection<B>,
-    /// Where it goes back to; weak, since that host owns it while it is idle.
-    host: Weak<Host<B>>,
-    _places: Places,
-}
-
-/// A connection on loan.
-pub(super) type Lease<B> = Box<Leased<B>>;
-
-#[derive(Debug)]
-struct Places {
-    _of_host: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
-}
 
 /// The connections of one key.
 #[derive(Debug)]
@@ -53,8 +31,7 @@ pub(super) struct Host<B> {
     places: Arc<Semaphore>,
     places_of_all: Arc<Semaphore>,
     state: Mutex<State<B>>,
-    /// The usual time of a connect, in microseconds.
-    usual_connect: AtomicU64,
+    hedge: Hedge,
 }
 
 #[derive(Debug)]
@@ -73,12 +50,7 @@ struct Waiter<B> {
     give: oneshot::Sender<Result<Lease<B>, ConnectError>>,
 }
 
-impl<B> Host<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Host<B> {
     pub(super) fn new(
         key: Key,
         connector: Connector,
@@ -102,7 +74,7 @@ where
                 next_waiter: 0,
                 is_reaped: false,
             }),
-            usual_connect: AtomicU64::new(100_000),
+            hedge: Hedge::new(),
         }
     }
 
@@ -138,7 +110,7 @@ where
     }
 
     /// Takes a connection back whose exchange is over.
-    fn put(self: &Arc<Self>, mut lease: Lease<B>) {
+    pub(super) fn put(self: &Arc<Self>, mut lease: Lease<B>) {
         lease.connection.record().resolve();
         if lease.connection.is_dead() {
             return;
@@ -197,10 +169,25 @@ where
         }
     }
 
+    /// Starts a connect in a task of its own. While it waits for a place the
+    /// task does not keep the host alive, which owns the connections that could
+    /// give theirs up.
     fn spawn_connect(self: &Arc<Self>, waiter: Option<u64>) {
-        let host = Arc::clone(self);
+        let has_to_wait =
+            self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0;
+        if has_to_wait {
+            self.evict();
+        }
+        let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
+        let host = Arc::downgrade(self);
         tokio::spawn(async move {
-            let connected = host.connect().await;
+            let places = Places::take(of_host, of_all).await;
+            let Some(host) = host.upgrade() else { return };
+            let connected = match places {
+                Ok(_) if has_to_wait && host.is_surplus() => Ok(None),
+                Ok(places) => host.connect(places).await.map(Some),
+                Err(error) => Err(error),
+            };
             host.lock().connecting -= 1;
             match connected {
                 Ok(Some(lease)) => host.offer(lease),
@@ -216,7 +203,7 @@ where
         let mut state = self.lock();
         let own = state.waiters.iter().position(|other| Some(other.id) == waiter);
         let unserved = state.waiters.len() > state.connecting;
-        if let Some(at) = own.or(unserved.then_some(0))
+        if let Some(at) = own.or_else(|| unserved.then_some(0))
             && let Some(waiter) = state.waiters.remove(at)
         {
             drop(state);
@@ -224,52 +211,10 @@ where
         }
     }
 
-    /// Makes a connection; none if it is not needed any more once there is a
-    /// place for it.
-    async fn connect(self: &Arc<Self>) -> Result<Option<Lease<B>>, ConnectError> {
-        let has_to_wait =
-            self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0;
-        if has_to_wait {
-            self.evict();
-        }
-        let closed = |_| ConnectError::of(ConnectFailure::PoolWait);
-        let places = Places {
-            _of_host: Arc::clone(&self.places).acquire_owned().await.map_err(closed)?,
-            _of_all: Arc::clone(&self.places_of_all).acquire_owned().await.map_err(closed)?,
-        };
-        if has_to_wait && self.is_surplus() {
-            return Ok(None);
-        }
-        let stream = self.hedged().await?;
+    async fn connect(self: &Arc<Self>, places: Places) -> Result<Lease<B>, ConnectError> {
+        let stream = self.hedge.connect(&self.connector, &self.key.target()).await?;
         let connection = Connection::start(stream).await.map_err(ConnectError::handshake)?;
-        let host = Arc::downgrade(self);
-        Ok(Some(Box::new(Leased { connection, host, _places: places })))
-    }
-
-    /// Connects, with a second connect beside a slow first one: a lost SYN
-    /// costs a second, and leaves a timeout that no settling can wait for.
-    async fn hedged(&self) -> Result<TcpStream, ConnectError> {
-        let start = time::now();
-        let usual = Duration::from_micros(self.usual_connect.load(Ordering::Relaxed));
-        let patience = usual.clamp(HEDGE_AFTER.0, HEDGE_AFTER.1) * 3;
-        let mut first = pin!(self.connector.clone().connect(self.key.target()));
-        let stream = match time::timeout_at(start + patience, first.as_mut()).await {
-            Ok(connected) => connected?,
-            Err(_) => {
-                let second = pin!(self.connector.clone().connect(self.key.target()));
-                either(first, second).await?
-            }
-        };
-        self.note_connect(start.elapsed());
-        Ok(stream)
-    }
-
-    /// Keeps the usual connect time: quick to sink, slow to rise.
-    fn note_connect(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let usual = self.usual_connect.load(Ordering::Relaxed);
-        let next = if took < usual { took } else { usual + (took - usual) / 16 };
-        self.usual_connect.store(next, Ordering::Relaxed);
+        Ok(Box::new(Leased { connection, host: Arc::downgrade(self), _places: places }))
     }
 }
 
@@ -297,86 +242,20 @@ impl<B> Host<B> {
     }
 }
 
-impl<B> Returnable for Leased<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    fn give_back(self: Box<Self>) {
-        if let Some(host) = self.host.upgrade() {
-            host.put(self);
-        }
-    }
-
-    fn abort(&self) {
-        self.connection.record().abort();
-    }
-}
-
-impl<B> Pooled for Lease<B> {
-    fn born(&self) -> Instant {
-        self.connection.born()
-    }
-
-    fn is_used(&self) -> bool {
-        self.connection.is_used()
-    }
-
-    fn is_dead(&self) -> bool {
-        self.connection.is_dead()
-    }
-}
-
 /// A place in the queue. Whatever arrives after it is dropped goes on to the
 /// next in the queue.
-struct Waiting<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+struct Waiting<B: RequestBody> {
     host: Arc<Host<B>>,
     taken: oneshot::Receiver<Result<Lease<B>, ConnectError>>,
 }
 
-impl<B> Drop for Waiting<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Drop for Waiting<B> {
     fn drop(&mut self) {
         self.taken.close();
         if let Ok(Ok(lease)) = self.taken.try_recv() {
             self.host.offer(lease);
         }
     }
-}
-
-/// Returns the first success of two, or the last failure.
-async fn either<F, T, E>(
-    mut one: std::pin::Pin<&mut F>,
-    mut other: std::pin::Pin<&mut F>,
-) -> Result<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let mut has_failed = [false; 2];
-    poll_fn(move |cx| {
-        for (at, future) in [&mut one, &mut other].into_iter().enumerate() {
-            if has_failed[at] {
-                continue;
-            }
-            match future.as_mut().poll(cx) {
-                Poll::Ready(Err(_)) if !has_failed[1 - at] => has_failed[at] = true,
-                Poll::Ready(result) => return Poll::Ready(result),
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Closes connections that were idle too long, while there are any.
@@ -399,7 +278,5 @@ async fn reap_idle<B>(host: Weak<Host<B>>, lifetimes: Lifetimes) {
 
 /// How long a connection may take to become ready after its response.
 const READY_WITHIN: Duration = Duration::from_secs(1);
-/// The bounds of the usual connect time; a second connect starts at thrice.
-const HEDGE_AFTER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(300));
 /// The bounds of the pause between two reaps.
 const REAP_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

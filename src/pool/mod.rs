@@ -8,11 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod call;
 mod exchange;
 mod failure;
+mod hedge;
 mod host;
 mod idle;
 mod key;
+mod lease;
 mod options;
 
 use std::collections::HashMap;
@@ -21,7 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::Request;
-use http_body::Body;
 use tokio::sync::Semaphore;
 use tower::Service;
 
@@ -33,8 +35,8 @@ pub use options::PoolOptions;
 use self::host::Host;
 use self::key::Key;
 use crate::attempt::AttemptToken;
+use crate::body::RequestBody;
 use crate::classify::ConnectFailure;
-use crate::error::BoxError;
 use crate::transport::Connector;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
@@ -62,17 +64,15 @@ struct Shared<B> {
 
 struct Hosts<B> {
     by_key: HashMap<Key, Arc<Host<B>>>,
+    /// The host of the last request, which is often that of the next: a
+    /// comparison is cheaper than a hash.
+    recent: Option<Arc<Host<B>>>,
     places: Arc<Semaphore>,
     /// The process whose connections these are.
     process: u32,
 }
 
-impl<B> Pool<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
         let connector = Connector::new(&options.connect);
@@ -88,13 +88,22 @@ where
             // wake its runtime. Leave them alone.
             std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
         }
-        if let Some(host) = hosts.by_key.get(&key) {
+        if let Some(host) = &hosts.recent
+            && *host.key() == key
+        {
             return Arc::clone(host);
         }
-        hosts.make_room();
-        let places = Arc::clone(&hosts.places);
-        let host = Arc::new(Host::new(key.clone(), connector.clone(), options, places));
-        hosts.by_key.insert(key, Arc::clone(&host));
+        let host = match hosts.by_key.get(&key) {
+            Some(host) => Arc::clone(host),
+            None => {
+                hosts.make_room();
+                let places = Arc::clone(&hosts.places);
+                let host = Arc::new(Host::new(key.clone(), connector.clone(), options, places));
+                hosts.by_key.insert(key, Arc::clone(&host));
+                host
+            }
+        };
+        hosts.recent = Some(Arc::clone(&host));
         host
     }
 
@@ -112,6 +121,7 @@ impl<B> Hosts<B> {
     fn new(places: usize) -> Self {
         Self {
             by_key: HashMap::new(),
+            recent: None,
             places: Arc::new(Semaphore::new(places)),
             process: std::process::id(),
         }
@@ -120,17 +130,13 @@ impl<B> Hosts<B> {
     /// Forgets hosts that nobody uses, once there are many.
     fn make_room(&mut self) {
         if self.by_key.len() >= MANY_HOSTS {
+            self.recent = None;
             self.by_key.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_unused());
         }
     }
 }
 
-impl<B> Service<Request<B>> for Pool<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Service<Request<B>> for Pool<B> {
     type Response = http::Response<ResponseBody>;
     type Error = Failure;
     type Future = ResponseFuture<B>;

@@ -19,6 +19,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::meter::Meter;
 use super::record::Record;
 use super::settle::Failure;
+use crate::body::RequestBody;
 use crate::classify::Finding;
 use crate::error::BoxError;
 use crate::time::{self, Instant};
@@ -45,12 +46,7 @@ pub(crate) enum Broken<B> {
     Lost(Failure, hyper::Error),
 }
 
-impl<B> Connection<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Connection<B> {
     /// Starts HTTP/1.1 on a stream that was just connected.
     pub(crate) async fn start(stream: TcpStream) -> hyper::Result<Self> {
         let (meter, record) = Meter::new(stream);
@@ -75,12 +71,12 @@ where
     /// Returns the request if the connection is known to be dead.
     ///
     /// [`poll_answer`]: Self::poll_answer
-    pub(crate) fn send(&mut self, request: Request<B>) -> Result<(), (Finding, Request<B>)> {
+    pub(crate) fn send(&mut self, request: Request<B>) -> Result<(), Box<(Finding, Request<B>)>> {
         let Some(sender) = &mut self.sender else {
-            return Err((Finding::Ended, request));
+            return Err(Box::new((Finding::Ended, request)));
         };
         if let Err(found) = self.record.arm() {
-            return Err((found, request));
+            return Err(Box::new((found, request)));
         }
         self.is_used = true;
         self.answer.set(sender.try_send_request(request.map(Outgoing::new)));
@@ -94,7 +90,7 @@ where
     ) -> Poll<Result<Response<Incoming>, Broken<B>>> {
         loop {
             if let Poll::Ready(answer) = self.answer.poll(cx) {
-                return Poll::Ready(answer.map_err(broken));
+                return Poll::Ready(answer.map_err(|error| broken(error, &self.record)));
             }
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
@@ -151,10 +147,13 @@ impl<B> fmt::Debug for Connection<B> {
     }
 }
 
-fn broken<B>(mut error: TrySendError<Request<Outgoing<B>>>) -> Broken<B> {
+fn broken<B>(mut error: TrySendError<Request<Outgoing<B>>>, record: &Record) -> Broken<B> {
     match error.take_message() {
-        Some(request) => Broken::HandedBack(Box::new(request.map(|body| body.inner))),
-        None => {
+        // Hyper hands back only what it did not touch; the ledger must agree.
+        Some(request) if !record.is_written() => {
+            Broken::HandedBack(Box::new(request.map(|body| body.inner)))
+        }
+        Some(_) | None => {
             let error = error.into_error();
             Broken::Lost(failure(&error), error)
         }
@@ -234,5 +233,51 @@ impl fmt::Display for BodyFailed {
 impl StdError for BodyFailed {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn connection() -> (Connection<Full<Bytes>>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (Connection::start(client).await.unwrap(), server)
+    }
+
+    /// Hyper can leave a request in its channel when the connection ends at
+    /// the moment of sending; the answer then comes only once the sender is
+    /// dropped. The stand-in for that answer does just that.
+    #[tokio::test]
+    async fn an_answer_that_hyper_lost_is_waited_for_no_longer_than_the_connection() {
+        let (mut connection, server) = connection().await;
+        connection.record.arm().unwrap();
+        connection.answer.set(std::future::pending());
+        drop(server);
+        let record = Arc::clone(&connection.record);
+        let gone = poll_fn(|cx| {
+            assert!(connection.poll_answer(cx).is_pending());
+            if connection.sender.is_none() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        gone.await;
+        assert_eq!(record.found(), Some(Finding::Fin));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_lost_its_sender_takes_no_request() {
+        let (mut connection, _server) = connection().await;
+        connection.sender = None;
+        let request = Request::post("/").body(Full::<Bytes>::from("pay")).unwrap();
+        let refused = connection.send(request).unwrap_err();
+        assert_eq!(refused.0, Finding::Ended);
+        assert!(connection.is_dead());
     }
 }

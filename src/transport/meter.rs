@@ -225,3 +225,110 @@ fn withheld() -> io::Error {
 fn not_writable() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the connection is not open for writing")
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::net;
+
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::classify::TcpState;
+
+    /// A Meter that is armed and was looked at, and its peer.
+    async fn armed() -> (Meter, Arc<Record>, net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        let (meter, record) = Meter::new(stream);
+        record.arm().unwrap();
+        (meter, record, peer.into_std().unwrap())
+    }
+
+    /// Waits until the kernel has heard of the connection's end. Tokio hears
+    /// nothing of it, since the runtime does not turn.
+    fn until_closed(record: &Record, state: TcpState) {
+        while record.lock().snapshot().unwrap().state != state {
+            std::thread::yield_now();
+        }
+    }
+
+    fn write(meter: &mut Meter, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Pin::new(meter).poll_write(cx, b"POST")
+    }
+
+    async fn read(meter: &mut Meter) -> io::Result<Vec<u8>> {
+        let mut octets = [0; 64];
+        let mut buf = ReadBuf::new(&mut octets);
+        poll_fn(|cx| Pin::new(&mut *meter).poll_read(cx, &mut buf)).await?;
+        Ok(buf.filled().to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_write_error_is_held_back_while_there_is_something_to_read() {
+        let (mut meter, record, mut peer) = armed().await;
+        poll_fn(|cx| write(&mut meter, cx)).await.unwrap();
+        peer.write_all(b"HTTP/1.1 413").unwrap();
+        SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(peer);
+        until_closed(&record, TcpState::Close);
+        poll_fn(|cx| {
+            assert!(write(&mut meter, cx).is_pending());
+            assert!(write(&mut meter, cx).is_pending(), "and again");
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(read(&mut meter).await.unwrap(), b"HTTP/1.1 413");
+        let error = poll_fn(|cx| write(&mut meter, cx)).await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+    }
+
+    #[tokio::test]
+    async fn a_write_without_a_look_looks_first() {
+        let (mut meter, record, peer) = armed().await;
+        drop(peer);
+        until_closed(&record, TcpState::Other(8));
+        poll_fn(|cx| write(&mut meter, cx)).await.unwrap_err();
+        assert!(!record.lock().ledger.is_written());
+    }
+
+    #[tokio::test]
+    async fn a_read_that_would_wait_looks_first() {
+        let (mut meter, record, peer) = armed().await;
+        drop(peer);
+        until_closed(&record, TcpState::Other(8));
+        let mut octets = [0; 64];
+        let mut buf = ReadBuf::new(&mut octets);
+        let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut meter).poll_read(cx, &mut buf))).await;
+        assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
+        assert!(buf.filled().is_empty());
+        assert_eq!(record.found(), Some(crate::classify::Finding::Fin));
+    }
+
+    #[tokio::test]
+    async fn no_fin_is_sent_while_a_request_is_unresolved() {
+        let (mut meter, record, _peer) = armed().await;
+        poll_fn(|cx| Pin::new(&mut meter).poll_shutdown(cx)).await.unwrap();
+        poll_fn(|cx| write(&mut meter, cx)).await.unwrap();
+        poll_fn(|cx| Pin::new(&mut meter).poll_shutdown(cx)).await.unwrap();
+        assert_eq!(record.lock().snapshot().unwrap().state, TcpState::Established);
+        record.resolve();
+        poll_fn(|cx| Pin::new(&mut meter).poll_shutdown(cx)).await.unwrap();
+        assert_ne!(record.lock().snapshot().unwrap().state, TcpState::Established);
+    }
+
+    #[tokio::test]
+    async fn nobody_reads_or_writes_what_was_taken_over() {
+        let (mut meter, record, mut peer) = armed().await;
+        peer.write_all(b"HTTP/1.1 200").unwrap();
+        record.lock().ledger.take_over();
+        poll_fn(|cx| write(&mut meter, cx)).await.unwrap_err();
+        read(&mut meter).await.unwrap_err();
+        assert!(!record.lock().ledger.is_written());
+        assert_eq!(record.lock().ledger.exchange_read(), 0);
+    }
+}

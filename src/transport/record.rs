@@ -95,6 +95,11 @@ impl Record {
         self.lock().ledger.found()
     }
 
+    /// Returns whether the kernel accepted any octet of the current request.
+    pub(crate) fn is_written(&self) -> bool {
+        self.lock().ledger.is_written()
+    }
+
     /// Returns whether the Meter was dropped; if not, `waker` is woken then.
     pub(crate) fn poll_gone(&self, waker: &Waker) -> bool {
         let mut state = self.lock();

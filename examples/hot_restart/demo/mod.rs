@@ -13,6 +13,7 @@ mod server;
 mod supervisor;
 mod table;
 mod tally;
+#[path = "../../../tests/support/truth.rs"]
 mod truth;
 #[path = "../../../tests/support/wire/mod.rs"]
 mod wire;

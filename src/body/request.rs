@@ -1,0 +1,17 @@
+//! What a body needs to be sent.
+
+use http_body::Body;
+
+use crate::BoxError;
+
+/// A body that can be sent over a pooled connection; implemented for all that
+/// can.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a request's body",
+    label = "needs `http_body::Body + Send + 'static`",
+    note = "its `Data` must be `Send` and its `Error` must convert into a boxed `Send + Sync` error",
+    note = "`tower_resend::Body::new` makes one of any stream that is `Send`"
+)]
+pub trait RequestBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
+
+impl<B> RequestBody for B where B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}

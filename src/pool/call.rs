@@ -1,0 +1,240 @@
+//! One call: its attempts over pooled connections, and their evidence.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::ResponseBody;
+use super::failure::Failure;
+use super::host::Host;
+use super::idle::Want;
+use super::key::{self, Form};
+use super::lease::Lease;
+use crate::attempt::{Attempt, AttemptToken, Fresh};
+use crate::body::RequestBody;
+use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff};
+use crate::time;
+use crate::transport::{self, Broken};
+
+/// How a call ends.
+pub(super) type Answered = Result<Response<ResponseBody>, Failure>;
+
+/// What all attempts of one call share.
+pub(super) struct Call<B> {
+    pub(super) host: Arc<Host<B>>,
+    pub(super) token: Option<AttemptToken>,
+    /// What was changed of the request for the wire.
+    pub(super) form: Form,
+    /// Whether a 2xx makes the connection a tunnel.
+    pub(super) is_connect: bool,
+}
+
+/// A request that a connection took. Dropped without an answer, it is given
+/// up: the connection is reset and the evidence recorded.
+pub(super) struct InFlight<B: RequestBody> {
+    /// Gone once the exchange is over.
+    inner: Option<(Call<B>, Lease<B>)>,
+}
+
+/// An exchange that failed before its response's head.
+pub(super) enum Lost<B: RequestBody> {
+    /// The request came back untouched.
+    HandedBack(Call<B>, Box<Request<B>>),
+    /// The request is gone, and its fate is to be found out.
+    Broken(InFlight<B>, transport::Failure, hyper::Error),
+}
+
+impl<B: RequestBody> Call<B> {
+    /// Returns which connections will do.
+    pub(super) fn want(&self) -> Want {
+        match self.token.as_ref().and_then(AttemptToken::fresh) {
+            Some(Fresh::AliveSince(since)) => Want::AliveSince(since),
+            Some(Fresh::UnusedSince(since)) => Want::UnusedSince(since),
+            None => Want::Any,
+        }
+    }
+
+    /// Hands the request over; gives it back if the connection is dead.
+    pub(super) fn send(
+        self,
+        mut lease: Lease<B>,
+        request: Request<B>,
+    ) -> Result<InFlight<B>, Box<(Self, Request<B>)>> {
+        match lease.connection.send(request) {
+            Ok(()) => Ok(InFlight { inner: Some((self, lease)) }),
+            Err(refused) => {
+                let (found, request) = *refused;
+                self.record(Evidence::new(HandOff::HandedBack(found)), &lease);
+                Err(Box::new((self, request)))
+            }
+        }
+    }
+
+    /// Finds a connection and sends the request, again and again while it is
+    /// handed back.
+    pub(super) async fn drive(mut self, mut request: Request<B>, mut want: Want) -> Answered {
+        for _ in 0..HAND_BACKS {
+            let lease = match self.host.idle(want) {
+                Some(lease) => lease,
+                None => {
+                    let waiting = Waiting(self.token.as_ref());
+                    let obtained = self.host.obtain(want).await;
+                    waiting.over();
+                    match obtained {
+                        Ok(lease) => lease,
+                        Err(error) => {
+                            return Err(self.not_sent(Failure::not_connected(error), request));
+                        }
+                    }
+                }
+            };
+            match self.send(lease, request) {
+                Ok(mut in_flight) => match poll_fn(|cx| in_flight.poll_answer(cx)).await {
+                    Ok(response) => return Ok(response),
+                    Err(Lost::HandedBack(call, returned)) => (self, request) = (call, *returned),
+                    Err(Lost::Broken(in_flight, failure, error)) => {
+                        return in_flight.resolve(failure, error).await;
+                    }
+                },
+                Err(returned) => (self, request) = *returned,
+            }
+            want = want.after_hand_back();
+        }
+        let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
+        let failure = Failure::new(Attempt::new(evidence, &self.host.contract), None);
+        Err(self.not_sent(failure, request))
+    }
+
+    /// Records that the request was not sent, and gives it back.
+    fn not_sent(self, failure: Failure, mut request: Request<B>) -> Failure {
+        if let Some(token) = self.token {
+            key::from_wire(&mut request, self.form, self.host.key());
+            token.record(failure.attempt().clone());
+            token.give_back(request);
+        }
+        failure
+    }
+
+    fn record(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
+        let peer = lease.connection.record().peer();
+        let attempt = Attempt::new(evidence, &self.host.contract).with_peer(peer);
+        if let Some(token) = &self.token {
+            token.record(attempt.clone());
+        }
+        attempt
+    }
+}
+
+impl<B: RequestBody> InFlight<B> {
+    pub(super) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<ResponseBody>, Lost<B>>> {
+        let Some((_, lease)) = &mut self.inner else {
+            return Poll::Pending;
+        };
+        let answer = ready!(lease.connection.poll_answer(cx));
+        let Some((call, lease)) = self.inner.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match answer {
+            Ok(response) => Ok(answered(call, lease, response)),
+            Err(Broken::HandedBack(request)) => {
+                let evidence = transport::handed_back(lease.connection.record());
+                call.record(evidence, &lease);
+                Err(Lost::HandedBack(call, request))
+            }
+            Err(Broken::Lost(failure, error)) => {
+                Err(Lost::Broken(Self { inner: Some((call, lease)) }, failure, error))
+            }
+        })
+    }
+
+    /// Finds out what became of the request. A new connection is on its way
+    /// meanwhile.
+    async fn resolve(mut self, failure: transport::Failure, error: hyper::Error) -> Answered {
+        let failed_at = time::now();
+        let evidence = match &self.inner {
+            Some((call, lease)) => {
+                let record = Arc::clone(lease.connection.record());
+                let host = Arc::clone(&call.host);
+                transport::resolve(&record, &call.host.contract, failure, || host.prefetch()).await
+            }
+            None => Evidence::new(HandOff::Unrecorded),
+        };
+        let attempt = match self.inner.take() {
+            Some((call, lease)) => {
+                if let Some(token) = &call.token {
+                    token.want_alive(failed_at);
+                }
+                call.record(evidence, &lease)
+            }
+            None => Attempt::unrecorded(),
+        };
+        Err(Failure::new(attempt, Some(error.into())))
+    }
+}
+
+impl<B: RequestBody> Drop for InFlight<B> {
+    fn drop(&mut self) {
+        if let Some((call, lease)) = self.inner.take() {
+            let evidence = transport::give_up(lease.connection.record(), EndedBy::Caller);
+            call.record(evidence, &lease);
+        }
+    }
+}
+
+/// A call that waits for a connection. Dropped while it waits, it records
+/// that nothing was sent.
+struct Waiting<'a>(Option<&'a AttemptToken>);
+
+impl Waiting<'_> {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.0 {
+            let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::PoolWait))
+                .with_ended_by(EndedBy::Caller);
+            token.record(Attempt::new(evidence, &Contract::none()));
+        }
+    }
+}
+
+/// Goes on after the connection that was idle failed.
+pub(super) async fn recover<B: RequestBody>(lost: Lost<B>) -> Answered {
+    match lost {
+        Lost::HandedBack(call, request) => call.drive(*request, Want::Any.after_hand_back()).await,
+        Lost::Broken(in_flight, failure, error) => in_flight.resolve(failure, error).await,
+    }
+}
+
+/// Delivers the head of a final response.
+fn answered<B: RequestBody>(
+    call: Call<B>,
+    lease: Lease<B>,
+    response: Response<Incoming>,
+) -> Response<ResponseBody> {
+    let status = response.status();
+    let answer = match status {
+        StatusCode::MISDIRECTED_REQUEST => Answer::Misdirected,
+        _ => Answer::Complete,
+    };
+    call.record(Evidence::new(HandOff::Written).with_answer(answer), &lease);
+    let is_upgrade =
+        status == StatusCode::SWITCHING_PROTOCOLS || (call.is_connect && status.is_success());
+    if is_upgrade {
+        lease.connection.record().release();
+        return response.map(ResponseBody::upgraded);
+    }
+    response.map(|incoming| ResponseBody::new(incoming, lease))
+}
+
+/// How often one call may be handed back.
+const HAND_BACKS: u32 = 32;

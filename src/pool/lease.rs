@@ -1,0 +1,72 @@
+//! A connection on loan, and its places among the pool's limits.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::body::Returnable;
+use super::host::Host;
+use super::idle::Pooled;
+use crate::body::RequestBody;
+use crate::classify::ConnectFailure;
+use crate::time::Instant;
+use crate::transport::{ConnectError, Connection};
+
+/// A connection with its places among the pool's limits.
+#[derive(Debug)]
+pub(super) struct Leased<B> {
+    pub(super) connection: Connection<B>,
+    /// Where it goes back to; weak, since that host owns it while it is idle.
+    pub(super) host: Weak<Host<B>>,
+    pub(super) _places: Places,
+}
+
+/// A connection on loan.
+pub(super) type Lease<B> = Box<Leased<B>>;
+
+/// A connection's places in the limits, of its host and of the pool.
+#[derive(Debug)]
+pub(super) struct Places {
+    _of_host: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// Waits for a place in each limit.
+    pub(super) async fn take(
+        of_host: Arc<Semaphore>,
+        of_all: Arc<Semaphore>,
+    ) -> Result<Self, ConnectError> {
+        let closed = |_| ConnectError::of(ConnectFailure::PoolWait);
+        Ok(Self {
+            _of_host: of_host.acquire_owned().await.map_err(closed)?,
+            _of_all: of_all.acquire_owned().await.map_err(closed)?,
+        })
+    }
+}
+
+impl<B: RequestBody> Returnable for Leased<B> {
+    fn give_back(self: Box<Self>) {
+        if let Some(host) = self.host.upgrade() {
+            host.put(self);
+        }
+    }
+
+    fn abort(&self) {
+        self.connection.record().abort();
+    }
+}
+
+impl<B> Pooled for Lease<B> {
+    fn born(&self) -> Instant {
+        self.connection.born()
+    }
+
+    fn is_used(&self) -> bool {
+        self.connection.is_used()
+    }
+
+    fn is_dead(&self) -> bool {
+        self.connection.is_dead()
+    }
+}

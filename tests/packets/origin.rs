@@ -1,0 +1,62 @@
+//! Uploads that are cut, and what an origin is stated to do.
+
+use tower_resend::classify::{Doubt, Proof};
+
+use crate::play::*;
+use crate::tun::Covers;
+
+// ===== large bodies, written in part =====
+
+cases! {
+    an_upload_of_which_nothing_is_acked_then_fin_then_rst: large_post(), async |call| {
+        call.peer.fin(Covers::Nothing);
+        call.peer.rst();
+    } => assert_resent(Proof::NeverReceived);
+
+    an_upload_cut_in_the_middle_by_fin_and_rst: large_post(), async |call| {
+        call.peer.fin(Covers::Octets(10_000));
+        call.peer.rst();
+    } => assert_unknown(Doubt::PartlyAcknowledged);
+
+    an_upload_cut_in_the_middle_at_an_origin_of_whole_messages:
+        large_post().options(|options| options.complete_messages_only(origin())),
+        async |call| {
+            call.peer.fin(Covers::Octets(10_000));
+            call.peer.rst();
+        } => assert_resent(Proof::NeverComplete);
+}
+
+// ===== what an origin is stated to do =====
+
+cases! {
+    fin_none_acked_then_silence_at_an_origin_that_closes_fully:
+        post().options(|options| options.closed_after_fin(origin())),
+        async |call| call.peer.fin(Covers::Nothing)
+        => assert_resent(Proof::NeverReceivedClosed);
+
+    fin_acks_all_at_an_origin_that_closes_fully:
+        post().options(|options| options.closed_after_fin(origin())),
+        async |call| call.peer.fin(Covers::All)
+        => assert_unknown(Doubt::Acknowledged);
+
+    fin_acks_half_then_rst_at_an_origin_of_whole_messages:
+        post().options(|options| options.complete_messages_only(origin())),
+        async |call| {
+            call.peer.fin(Covers::Octets(30));
+            call.peer.rst();
+        } => assert_resent(Proof::NeverComplete);
+
+    fin_acks_half_then_the_rest_at_an_origin_of_whole_messages:
+        post().options(|options| options.complete_messages_only(origin())),
+        async |call| {
+            call.peer.fin(Covers::Octets(30));
+            call.net.connecting().await;
+            call.peer.ack(Covers::All);
+            call.peer.rst();
+        } => assert_unknown(Doubt::PartlyAcknowledged);
+
+    fin_acks_half_then_silence_at_an_origin_of_whole_messages:
+        post().options(|options| options.complete_messages_only(origin())),
+        async |call| call.peer.fin(Covers::Octets(30))
+        => assert_unknown(Doubt::PartlyAcknowledged);
+}

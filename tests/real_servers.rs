@@ -1,0 +1,135 @@
+//! Real servers, and some bad ones, close connections under load in every way
+//! they know; what their applications recorded is the truth.
+//!
+//! Whatever happens, no order is taken up twice, and none is said not to have
+//! been applied that was. Over a wire with a delay, most requests that crossed
+//! the close of an idle connection are sent again, where the server closes
+//! fully.
+//!
+//! `cargo test --test real_servers -- nginx` runs the cases of one server.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the test measures in real time and may panic"
+)]
+
+#[path = "support/real/mod.rs"]
+mod real;
+#[path = "support/skip.rs"]
+mod skip;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use real::case::{Case, Variant};
+use real::server::{Event, SERVE, Server};
+use real::site::Site;
+use real::tally::{HEADING, Tally};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [serve, name, listen, idle] = &arguments[..]
+        && serve == SERVE
+    {
+        return match real::own::serve(name, listen, idle) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        Server::ALL.iter().for_each(|server| println!("{}: test", server.name()));
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let is_asked = |server: &Server| {
+        filters.is_empty() || filters.iter().any(|filter| server.name().contains(&***filter))
+    };
+    let failed = run(Server::ALL.into_iter().filter(is_asked));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs all cases of some servers; returns how many failed.
+fn run(servers: impl Iterator<Item = Server>) -> u32 {
+    let (site, no_wire) = Site::new().unwrap();
+    let [mut passed, mut failed] = [0, 0];
+    let mut check = |case: &mut dyn FnMut()| match catch_unwind(AssertUnwindSafe(case)) {
+        Ok(()) => passed += 1,
+        Err(_) => failed += 1,
+    };
+    if let Some(why) = no_wire {
+        check(&mut || skip::skip(format_args!("closes and requests cannot cross: {why}")));
+    }
+    println!("{HEADING}");
+    for server in servers {
+        if let Err(why) = server.program() {
+            check(&mut || skip::skip(format_args!("{}: {why}", server.name())));
+            continue;
+        }
+        for (event, variant) in cases(server) {
+            let case = Case { site: &site, server, event, variant };
+            check(&mut || judge(&case, &measure(&case)));
+        }
+    }
+    println!("\n{passed} passed, {failed} failed");
+    failed
+}
+
+fn cases(server: Server) -> Vec<(Event, Variant)> {
+    let mut cases: Vec<_> = server.events().iter().map(|event| (*event, Variant::Plain)).collect();
+    cases.extend(match server {
+        Server::Apache => vec![(Event::Idle, Variant::ClosedAfterFin)],
+        Server::HaproxyTcp => vec![(Event::Idle, Variant::Plain), (Event::Idle, Variant::NoLinger)],
+        _ => vec![],
+    });
+    cases
+}
+
+/// Runs a case and prints its row.
+fn measure(case: &Case<'_>) -> Tally {
+    let tally = case.run().unwrap();
+    let special = match case.variant {
+        Variant::Plain => "",
+        Variant::NoLinger => " *",
+        Variant::ClosedAfterFin => " +",
+    };
+    let event = format!("{}{special}", case.event);
+    println!("{:13} {event:20} {tally}", case.server.name());
+    tally
+}
+
+/// What every case must show.
+fn judge(case: &Case<'_>, tally: &Tally) {
+    tally.assert_safe();
+    assert!(tally.served > 0, "nothing was served");
+    if case.event != Event::Idle || !case.site.is_wire() {
+        return;
+    }
+    let Tally { simpler, .. } = tally;
+    match case.server {
+        // The control: a FIN that acknowledges nothing does not prove it.
+        Server::HalfCloses | Server::HaproxyTcp => {
+            assert!(simpler.unsettled > 0, "no request was taken up after a FIN: no test");
+        }
+        Server::Resets => assert!(simpler.reset > 0, "no reset after the execution: no test"),
+        Server::Closes => assert!(simpler.end > 0, "no FIN after the execution: no test"),
+        server if server.closes_fully() || case.variant == Variant::ClosedAfterFin => {
+            recalls(tally);
+        }
+        _ => {
+            let (recall, all) = tally.recall();
+            assert!(all >= 20, "only {all} requests met a close");
+            assert!(recall < 0.1, "lingering closes were taken for full ones: {recall}");
+        }
+    }
+}
+
+/// At least 85 % of what met the close of an idle connection is sent again.
+fn recalls(tally: &Tally) {
+    let (recall, all) = tally.recall();
+    assert!(all >= 20, "only {all} requests met a close");
+    assert!(recall >= 0.85, "resent {:.0} % of {all}", recall * 100.0);
+}

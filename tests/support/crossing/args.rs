@@ -1,0 +1,102 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+
+use lexopt::prelude::*;
+
+use super::server::Orders;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+Sends requests while the server closes, and compares what the client concludes
+with what the server's application really took up.
+
+  --trials N       how many trials (2000)
+  --seed N         what they are drawn from (1)
+  --loss L         one set of trials with this share of packets lost (with jitter, unless
+                   it is 0); without it, half of the trials on a clean wire and half at 0.05
+  --lanes N        trials at the same time, up to 64 (48)
+  --replay SEED    the trial of this seed; with --trials N, N times
+  --premise-p1     a server that breaks the one premise that no client can check
+  --help
+
+Exit code: 0, or 1 if a conclusion was wrong or the trials could not have shown it.
+";
+
+/// What this process shall do.
+pub enum Command {
+    Run(Args),
+    Serve(Orders),
+    List,
+    Nothing,
+    Help,
+}
+
+/// The settings of a run.
+#[derive(Clone, Debug)]
+pub struct Args {
+    pub trials: u64,
+    pub seed: u64,
+    pub loss: Option<f64>,
+    pub lanes: u16,
+    pub replay: Option<u64>,
+    pub is_premise_p1: bool,
+}
+
+impl Command {
+    pub fn parse() -> Result<Self, lexopt::Error> {
+        let mut args = Args {
+            trials: 2000,
+            seed: 1,
+            loss: None,
+            lanes: 48,
+            replay: None,
+            is_premise_p1: false,
+        };
+        let mut trials = None;
+        let mut serves = None;
+        let mut filters = Vec::<OsString>::new();
+        let mut skipped = false;
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Long("trials") => trials = Some(parser.value()?.parse()?),
+                Long("seed") => args.seed = parser.value()?.parse()?,
+                Long("loss") => args.loss = Some(parser.value()?.parse()?),
+                Long("lanes") => args.lanes = parser.value()?.parse()?,
+                Long("replay") => args.replay = Some(parser.value()?.parse()?),
+                Long("premise-p1") => args.is_premise_p1 = true,
+                Long("serve") => serves = Some(parser.value()?.parse::<Ipv4Addr>()?),
+                Long("help") | Short('h') => return Ok(Self::Help),
+                // What test runners say to any test.
+                Long("list") => return Ok(Self::List),
+                Long("skip") => skipped |= matches(&parser.value()?),
+                Long("test-threads" | "format" | "color" | "report-time") | Short('Z') => {
+                    parser.value()?;
+                }
+                Long("ignored") => skipped = true,
+                Long("nocapture" | "no-capture" | "show-output" | "quiet" | "exact") => {}
+                Long("include-ignored") | Short('q') => {}
+                Value(filter) => filters.push(filter),
+                other => return Err(other.unexpected()),
+            }
+        }
+        if let Some(address) = serves {
+            return Ok(Self::Serve(Orders { address, is_premise_p1: args.is_premise_p1 }));
+        }
+        if skipped || !(filters.is_empty() || filters.iter().any(matches)) {
+            return Ok(Self::Nothing);
+        }
+        args.trials = match (trials, args.replay) {
+            (Some(trials), _) => trials,
+            (None, Some(_)) => 1,
+            (None, None) => args.trials,
+        };
+        Ok(Self::Run(args))
+    }
+}
+
+fn matches(filter: &OsString) -> bool {
+    filter.to_str().is_some_and(|filter| "crossing".contains(filter))
+}

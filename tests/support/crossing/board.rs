@@ -1,0 +1,113 @@
+//! Memory that client and server share: which trial is at which door, and
+//! what the server's application really took up.
+//!
+//! A file in memory: what was written to it stays when the writer is killed
+//! right afterwards.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// How many ports the server listens on. A trial has one for itself.
+pub const DOORS: u16 = 256;
+/// How many connections of a trial are told apart; later ones count as the last.
+pub const CONNECTIONS: usize = 8;
+
+const DOOR: u64 = 16;
+const CONNECTION: u64 = 8;
+const TRIAL: u64 = CONNECTION * CONNECTIONS as u64;
+
+/// A trial that stands at a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit {
+    pub trial: u64,
+    pub seed: u64,
+}
+
+/// What the application read of one trial's request, by connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Truth {
+    pub taken_up: [u32; CONNECTIONS],
+    pub discarded: [u32; CONNECTIONS],
+}
+
+impl Truth {
+    /// Returns on how many connections the request was taken up.
+    pub fn times(&self) -> usize {
+        self.taken_up.iter().filter(|&&octets| octets > 0).count()
+    }
+}
+
+/// The shared memory.
+#[derive(Debug)]
+pub struct Board(File);
+
+impl Board {
+    /// Makes one for so many trials.
+    pub fn new(trials: u64) -> io::Result<Self> {
+        let file = memfd_create("board", MFdFlags::MFD_CLOEXEC)?;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let file = File::options().read(true).write(true).open(path)?;
+        file.set_len(u64::from(DOORS) * DOOR + trials * TRIAL)?;
+        Ok(Self(file))
+    }
+
+    /// Takes the one that came as standard output.
+    pub fn from_stdout() -> io::Result<Self> {
+        Ok(Self(io::stdout().as_fd().try_clone_to_owned()?.into()))
+    }
+
+    /// Returns it as a process's standard output.
+    pub fn as_stdout(&self) -> io::Result<Stdio> {
+        Ok(self.0.try_clone()?.into())
+    }
+
+    /// Says who stands at a door from now on.
+    pub fn visit(&self, door: u16, visit: Visit) -> io::Result<()> {
+        let mut bytes = [0; DOOR as usize];
+        bytes[..8].copy_from_slice(&(visit.trial + 1).to_le_bytes());
+        bytes[8..].copy_from_slice(&visit.seed.to_le_bytes());
+        self.0.write_all_at(&bytes, u64::from(door) * DOOR)
+    }
+
+    /// Returns who stands at a door.
+    pub fn visitor(&self, door: u16) -> io::Result<Option<Visit>> {
+        let mut bytes = [0; DOOR as usize];
+        self.0.read_exact_at(&mut bytes, u64::from(door) * DOOR)?;
+        let [[trial, seed]] = bytes.as_chunks::<8>().0.as_chunks::<2>().0 else {
+            return Ok(None);
+        };
+        let trial = u64::from_le_bytes(*trial).checked_sub(1);
+        Ok(trial.map(|trial| Visit { trial, seed: u64::from_le_bytes(*seed) }))
+    }
+
+    /// Records what was read of a trial's request on its nth connection.
+    pub fn record(&self, trial: u64, nth: usize, taken_up: u32, discarded: u32) {
+        let mut bytes = [0; CONNECTION as usize];
+        bytes[..4].copy_from_slice(&taken_up.to_le_bytes());
+        bytes[4..].copy_from_slice(&discarded.to_le_bytes());
+        let nth = nth.min(CONNECTIONS - 1) as u64;
+        let at = u64::from(DOORS) * DOOR + trial * TRIAL + nth * CONNECTION;
+        if self.0.write_all_at(&bytes, at).is_err() {
+            std::process::abort(); // without the truth nothing else matters
+        }
+    }
+
+    /// Returns what was read of a trial's request. Meaningful once the server
+    /// that might still write has ended.
+    pub fn truth(&self, trial: u64) -> io::Result<Truth> {
+        let mut bytes = [0; TRIAL as usize];
+        self.0.read_exact_at(&mut bytes, u64::from(DOORS) * DOOR + trial * TRIAL)?;
+        let mut truth = Truth::default();
+        for (nth, pair) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let whole = u64::from_le_bytes(*pair);
+            truth.taken_up[nth] = whole as u32;
+            truth.discarded[nth] = (whole >> 32) as u32;
+        }
+        Ok(truth)
+    }
+}

@@ -1,0 +1,273 @@
+//! One connection at the server, in a process of its own.
+#![allow(unsafe_code, reason = "a second holder of a socket is made by fork")]
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{ForkResult, fork, getpid};
+use socket2::SockRef;
+
+use super::board::{Board, Visit};
+use super::message::{answer, is_whole};
+use super::plan::{DELAY, Mode, Plan, Reads};
+
+/// A connection that was accepted, and what the server shall do with it.
+pub struct Connection {
+    stream: TcpStream,
+    visit: Visit,
+    nth: usize,
+    plan: Plan,
+}
+
+/// What the application does with what it reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    TakesUp,
+    Discards,
+}
+
+struct Application<'a> {
+    connection: Connection,
+    board: &'a Board,
+    message: Vec<u8>,
+    taken_up: u32,
+    discarded: u32,
+}
+
+enum Got {
+    Octets,
+    Nothing,
+    End,
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream, visit: Visit, nth: usize, plan: Plan) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, visit, nth, plan })
+    }
+
+    /// Serves to the end; the process may end first.
+    pub fn serve(self, board: &Board) {
+        let again = self.plan.closes_again
+            && self.plan.through == super::plan::Through::Client
+            && self.nth < 3;
+        let closes = self.nth == 0 || again;
+        let warm_ups = if self.nth == 0 { self.plan.warm_ups } else { 0 };
+        let mut application =
+            Application { connection: self, board, message: Vec::new(), taken_up: 0, discarded: 0 };
+        if closes {
+            application.close(warm_ups);
+        } else {
+            application.answer_all();
+        }
+    }
+}
+
+impl Application<'_> {
+    /// Answers request after request until the client closes.
+    fn answer_all(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while self.wait(end) {
+            match self.read(LARGE, Reading::TakesUp) {
+                Got::End => return,
+                Got::Octets | Got::Nothing => {}
+            }
+            if is_whole(&self.message) {
+                self.message.clear();
+                self.respond();
+            }
+        }
+    }
+
+    fn close(mut self, warm_ups: u32) {
+        if !(0..warm_ups).all(|_| self.warm_up()) {
+            return;
+        }
+        // The next request could be here one round trip after the answer.
+        let idle = if warm_ups > 0 { DELAY * 2 } else { Duration::ZERO };
+        let moment = Instant::now() + idle + self.connection.plan.close_after;
+        self.work_until(moment);
+        if self.connection.plan.reads == Reads::AtTheLastMoment {
+            let limit = if self.mode() == Mode::CloseUnread { 1 } else { LARGE };
+            self.read(limit, Reading::TakesUp);
+        }
+        self.end();
+    }
+
+    fn warm_up(&mut self) -> bool {
+        let end = Instant::now() + PATIENCE;
+        let mut chunk = [0; 4096];
+        while self.wait(end) {
+            match (&self.connection.stream).read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(octets) => self.message.extend_from_slice(&chunk[..octets]),
+                Err(_) => {}
+            }
+            if is_whole(&self.message) {
+                self.message.clear();
+                self.respond();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Reads and answers, or does not, until the moment of the close.
+    fn work_until(&mut self, moment: Instant) {
+        if self.connection.plan.reads != Reads::Eagerly {
+            return sleep_until(moment);
+        }
+        let mode = self.mode();
+        while !is_whole(&self.message) && self.wait(moment) {
+            let limit = match mode {
+                Mode::CloseUnread => 1,
+                Mode::CloseMidBody => self.connection.plan.cut,
+                _ => LARGE,
+            };
+            let is_cut = matches!(mode, Mode::CloseUnread | Mode::CloseMidBody);
+            match self.read(limit, Reading::TakesUp) {
+                Got::End => std::process::exit(0),
+                Got::Octets if is_cut && self.taken_up as usize >= limit => return,
+                Got::Octets | Got::Nothing => {}
+            }
+        }
+        if is_whole(&self.message) {
+            let done = Instant::now() + self.connection.plan.service;
+            sleep_until(moment.min(done));
+            if done < moment {
+                self.respond();
+            }
+        }
+        sleep_until(moment);
+    }
+
+    fn end(mut self) {
+        match self.mode() {
+            Mode::Close | Mode::CloseUnread | Mode::CloseMidBody | Mode::AcceptQueue => {}
+            Mode::ShutdownClose => self.shutdown(Shutdown::Write),
+            Mode::ShutdownPauseClose => {
+                self.shutdown(Shutdown::Write);
+                sleep(Duration::from_millis(30));
+            }
+            Mode::Exit => std::process::exit(0),
+            Mode::Kill => drop(kill(getpid(), Signal::SIGKILL)),
+            Mode::Close599 | Mode::Close408 => self.write(&self.connection.plan.unasked()),
+            Mode::ShutdownBoth => {
+                self.shutdown(Shutdown::Both);
+                sleep(Duration::from_millis(20));
+                self.read(LARGE, Reading::TakesUp);
+            }
+            Mode::CloseHeld => self.close_held(),
+            Mode::Reset => self.linger_zero(),
+            Mode::Reset599 => {
+                self.write(&self.connection.plan.unasked());
+                self.linger_zero();
+            }
+            Mode::ResetUrgent => {
+                let _ = SockRef::from(&self.connection.stream).send_out_of_band(b"u");
+                self.linger_zero();
+            }
+            Mode::Linger | Mode::LingerTrusted => {
+                self.shutdown(Shutdown::Write);
+                self.read_on(LINGERS, Reading::Discards, false);
+            }
+            Mode::HalfClose => {
+                self.shutdown(Shutdown::Write);
+                self.read_on(LINGERS, Reading::TakesUp, false);
+            }
+            Mode::Late599 => {
+                self.write(&self.connection.plan.unasked());
+                self.read_on(LINGERS, Reading::TakesUp, false);
+            }
+            Mode::PremiseP1 => {
+                self.shutdown(Shutdown::Write);
+                self.read_on(LINGERS, Reading::TakesUp, true);
+                self.linger_zero();
+            }
+        }
+    }
+
+    /// Closes, while a child that has the same socket reads on.
+    fn close_held(&mut self) {
+        // SAFETY: this process has one thread only.
+        if let Ok(ForkResult::Child) = unsafe { fork() } {
+            self.read_on(Duration::from_millis(60), Reading::TakesUp, false);
+            std::process::exit(0);
+        }
+    }
+
+    fn read_on(&mut self, limit: Duration, reading: Reading, once: bool) {
+        let end = Instant::now() + limit;
+        while self.wait(end) {
+            match self.read(LARGE, reading) {
+                Got::Octets if once => return,
+                Got::End => return,
+                Got::Octets | Got::Nothing => {}
+            }
+        }
+    }
+
+    /// Reads at most `limit` octets, and records them before anything else.
+    fn read(&mut self, limit: usize, reading: Reading) -> Got {
+        let mut buffer = vec![0; limit];
+        let octets = match (&self.connection.stream).read(&mut buffer) {
+            Ok(0) => return Got::End,
+            Ok(octets) => octets,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Got::Nothing,
+            Err(_) => return Got::End,
+        };
+        match reading {
+            Reading::TakesUp => self.taken_up += octets as u32,
+            Reading::Discards => self.discarded += octets as u32,
+        }
+        let Visit { trial, .. } = self.connection.visit;
+        self.board.record(trial, self.connection.nth, self.taken_up, self.discarded);
+        self.message.extend_from_slice(&buffer[..octets]);
+        Got::Octets
+    }
+
+    /// Waits until there is something to read; false at the end.
+    fn wait(&self, end: Instant) -> bool {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(self.connection.stream.as_fd(), PollFlags::POLLIN)];
+        ppoll(&mut fds, Some(TimeSpec::from_duration(left)), None).is_ok_and(|ready| ready > 0)
+    }
+
+    fn respond(&self) {
+        self.write(&answer(self.connection.visit.trial));
+    }
+
+    fn write(&self, text: &str) {
+        let _ = (&self.connection.stream).write_all(text.as_bytes());
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        let _ = self.connection.stream.shutdown(how);
+    }
+
+    fn linger_zero(&self) {
+        let _ = SockRef::from(&self.connection.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn mode(&self) -> Mode {
+        self.connection.plan.mode
+    }
+}
+
+fn sleep_until(moment: Instant) {
+    sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// As much as an application reads at once.
+const LARGE: usize = 1 << 17;
+/// How long a half-closed connection is read on.
+const LINGERS: Duration = Duration::from_millis(250);
+/// How long the next request of a connection is waited for.
+const PATIENCE: Duration = Duration::from_secs(4);

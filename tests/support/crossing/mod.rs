@@ -1,0 +1,116 @@
+//! Trials in which a request and the server's close cross on the wire.
+//!
+//! [`run`] lays a wire, starts the server as a process of its own at one end
+//! and the client at the other. Every trial has parameters of its own
+//! ([`plan`]); the server records on a shared [`board`] what its application
+//! took up, and [`judge`] compares that with what the client concluded.
+#![cfg(target_os = "linux")]
+#![allow(unreachable_pub, reason = "shared between the modules of one test")]
+
+pub mod args;
+mod board;
+mod client;
+mod connection;
+mod judge;
+mod message;
+mod plan;
+pub mod server;
+mod table;
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use args::Args;
+use board::Board;
+pub use judge::{Control, Trial};
+pub use plan::Mode;
+use plan::{DELAY, seed_of};
+pub use table::{Row, Table};
+
+use crate::wire::{Config, Unavailable, Wire};
+
+/// A set of trials, and how the wire is for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Set {
+    pub trials: u64,
+    pub loss: f64,
+    /// What tells sets of one run apart.
+    pub number: u64,
+}
+
+/// Lays the wire of a set.
+pub fn lay(set: Set, args: &Args) -> Result<Wire, Unavailable> {
+    let wire = Config::default().seed(args.seed);
+    Wire::new(match set.loss > 0.0 {
+        // Every packet is one that others may pass, which doubles its delay: each takes 5 ms
+        // and up to 10 more, whatever those before it take.
+        true => wire.delay(DELAY / 2).reorder(1.0).jitter(DELAY * 2).loss(set.loss),
+        false => wire.delay(DELAY),
+    })
+}
+
+/// Runs a set of trials.
+pub fn run(set: Set, args: &Args, wire: &Wire) -> io::Result<Vec<Trial>> {
+    let board = Board::new(set.trials)?;
+    let first = set.number << 32;
+    let seeds = (0..set.trials)
+        .map(|nth| args.replay.unwrap_or_else(|| seed_of(args.seed, first + nth)))
+        .collect();
+    let server = wire.server().run(|| Server::spawn(&board, wire, args))?;
+    let work = client::Work {
+        end: wire.client(),
+        server: wire.server().address(),
+        board,
+        seeds,
+        lanes: args.lanes,
+        is_premise_p1: args.is_premise_p1,
+    };
+    let (seen, board) = wire.client().run(|| client::run(work))?;
+    server.finish()?;
+    seen.into_iter().map(|seen| Ok(Trial { truth: board.truth(seen.trial)?, seen })).collect()
+}
+
+/// The server process; dropping it kills it.
+struct Server {
+    process: Child,
+    control: Option<UnixStream>,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    fn spawn(board: &Board, wire: &Wire, args: &Args) -> io::Result<Self> {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(format!("--serve={}", wire.server().address()));
+        if args.is_premise_p1 {
+            command.arg("--premise-p1");
+        }
+        let process =
+            command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(board.as_stdout()?).spawn()?;
+        ours.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut listens = [0];
+        let mut server = Self { process, control: None };
+        ours.read_exact(&mut listens)?;
+        server.control = Some(ours);
+        Ok(server)
+    }
+
+    /// Waits until every connection has ended: then the truth is whole.
+    fn finish(mut self) -> io::Result<()> {
+        self.control = None;
+        match self.process.wait()? {
+            status if status.success() => Ok(()),
+            status => Err(io::Error::other(format!("the server ended with {status}"))),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,222 @@
+//! What one trial shall do: everything follows from its seed.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// The time on the wire, one way.
+pub const DELAY: Duration = Duration::from_millis(5);
+
+/// How a server ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Closes the socket.
+    Close,
+    /// Shuts its sending side down and closes.
+    ShutdownClose,
+    /// Shuts its sending side down and closes 30 ms later.
+    ShutdownPauseClose,
+    /// Its process exits.
+    Exit,
+    /// Its process is killed.
+    Kill,
+    /// Sends a 599 and closes.
+    Close599,
+    /// Sends a 408 and closes.
+    Close408,
+    /// Reads one byte and closes.
+    CloseUnread,
+    /// Reads some of a large message and closes.
+    CloseMidBody,
+    /// Shuts both sides down, and closes 20 ms later.
+    ShutdownBoth,
+    /// Closes while another process still holds the socket and reads on.
+    CloseHeld,
+    /// Closes with a linger of zero: a reset.
+    Reset,
+    /// Sends a 599 and resets.
+    Reset599,
+    /// Sends an urgent byte and resets.
+    ResetUrgent,
+    /// Closes its listener, the connection not accepted.
+    AcceptQueue,
+    /// Half-closes, reads on and discards, and closes.
+    Linger,
+    /// The same, and the client was told that nothing is taken up after a FIN.
+    LingerTrusted,
+    /// Half-closes, reads on and executes, and closes.
+    HalfClose,
+    /// Sends a 599 or 408, keeps the connection open and executes.
+    Late599,
+    /// Half-closes, executes and resets at once: what premise P1 rules out.
+    PremiseP1,
+}
+
+impl Mode {
+    /// All modes, with how often they are drawn. Ordinary closers come first.
+    pub const WEIGHTS: [(Self, u32); 19] = [
+        (Self::Close, 3),
+        (Self::ShutdownClose, 3),
+        (Self::ShutdownPauseClose, 2),
+        (Self::Exit, 3),
+        (Self::Kill, 3),
+        (Self::Close599, 3),
+        (Self::Close408, 2),
+        (Self::CloseUnread, 3),
+        (Self::CloseMidBody, 2),
+        (Self::ShutdownBoth, 1),
+        (Self::CloseHeld, 1),
+        (Self::Reset, 2),
+        (Self::Reset599, 1),
+        (Self::ResetUrgent, 1),
+        (Self::AcceptQueue, 1),
+        (Self::Linger, 2),
+        (Self::LingerTrusted, 2),
+        (Self::HalfClose, 2),
+        (Self::Late599, 3),
+    ];
+
+    /// Whether servers that people run close so, all of them fully.
+    pub fn is_ordinary(self) -> bool {
+        self <= Self::CloseUnread
+    }
+
+    /// Returns what the table calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::ShutdownClose => "shutdown, close",
+            Self::ShutdownPauseClose => "shutdown, 30 ms, close",
+            Self::Exit => "exit",
+            Self::Kill => "SIGKILL",
+            Self::Close599 => "599, close",
+            Self::Close408 => "408, close",
+            Self::CloseUnread => "read 1 byte, close",
+            Self::CloseMidBody => "close in mid-body",
+            Self::ShutdownBoth => "shutdown both ways",
+            Self::CloseHeld => "close, held by a child",
+            Self::Reset => "linger 0",
+            Self::Reset599 => "599, linger 0",
+            Self::ResetUrgent => "urgent byte, linger 0",
+            Self::AcceptQueue => "listener closed",
+            Self::Linger => "half-close, discard",
+            Self::LingerTrusted => "  with closed_after_fin",
+            Self::HalfClose => "half-close, execute",
+            Self::Late599 => "599/408, execute",
+            Self::PremiseP1 => "half-close, execute, reset",
+        }
+    }
+
+    fn draw(random: &mut Rng) -> Self {
+        let mut at = random.u32(0..Self::WEIGHTS.iter().map(|(_, weight)| weight).sum());
+        for (mode, weight) in Self::WEIGHTS {
+            if at < weight {
+                return mode;
+            }
+            at -= weight;
+        }
+        Self::Close
+    }
+}
+
+/// When the server's application reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// At once.
+    Eagerly,
+    /// Not before it closes.
+    Never,
+    /// Once, just before it closes.
+    AtTheLastMoment,
+}
+
+/// Through what the client sends the trial's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// The pool: one attempt.
+    Pool,
+    /// The client, which resends what is proven unapplied.
+    Client,
+}
+
+/// One trial's parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub mode: Mode,
+    pub reads: Reads,
+    pub through: Through,
+    /// How many requests are answered on the connection before.
+    pub warm_ups: u32,
+    pub body: usize,
+    pub is_chunked: bool,
+    /// How long the server works on a request.
+    pub service: Duration,
+    /// When the server closes, after the request could be there.
+    pub close_after: Duration,
+    /// When the client writes, after it could.
+    pub write_after: Duration,
+    /// Whether the connections of a resend end in the same way, up to three.
+    pub closes_again: bool,
+    /// The status of an unasked response.
+    pub status: u16,
+    pub says_close: bool,
+    /// After how many bytes a message is cut.
+    pub cut: usize,
+}
+
+impl Plan {
+    /// Returns the plan that a seed stands for.
+    pub fn of(seed: u64, is_premise_p1: bool) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let drawn = Mode::draw(&mut random);
+        let mode = if is_premise_p1 { Mode::PremiseP1 } else { drawn };
+        let window = (DELAY * 12 / 5).max(Duration::from_millis(4));
+        let reads = *pick(
+            &mut random,
+            &[Reads::Eagerly, Reads::Eagerly, Reads::Never, Reads::AtTheLastMoment],
+        );
+        let through = *pick(&mut random, &[Through::Pool, Through::Pool, Through::Client]);
+        let warm_ups = *pick(&mut random, &[0, 1, 1, 1, 1, 2]);
+        let body = *pick(&mut random, &[0, 20, 1200, 6000, 60_000]);
+        let status = *pick(&mut random, &[599, 599, 408]);
+        let service = *pick(&mut random, &[500, 3000, 30_000]);
+        Self {
+            mode,
+            reads,
+            through,
+            warm_ups: if mode == Mode::AcceptQueue { 0 } else { warm_ups },
+            body: if mode == Mode::CloseMidBody { body.max(6000) } else { body },
+            is_chunked: random.u8(0..4) == 0,
+            service: Duration::from_micros(service),
+            close_after: window.mul_f64(random.f64()),
+            write_after: window.mul_f64(random.f64()),
+            closes_again: random.bool(),
+            status: match mode {
+                Mode::Close599 | Mode::Reset599 => 599,
+                Mode::Close408 => 408,
+                _ => status,
+            },
+            says_close: random.u8(0..4) > 0,
+            cut: random.usize(1..6000),
+        }
+    }
+
+    /// Returns the response that nobody asked for.
+    pub fn unasked(&self) -> String {
+        let Self { status, says_close, .. } = self;
+        let close = if *says_close { "connection: close\r\n" } else { "" };
+        format!("HTTP/1.1 {status} Going Away\r\n{close}content-length: 0\r\n\r\n")
+    }
+}
+
+fn pick<'a, T>(random: &mut Rng, among: &'a [T]) -> &'a T {
+    &among[random.usize(0..among.len())]
+}
+
+/// Returns the seed of a run's nth trial (splitmix64).
+pub fn seed_of(run: u64, nth: u64) -> u64 {
+    let mut z = run.wrapping_add(nth.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,215 @@
+//! Counts trials and prints them, a row for each way of closing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tower_resend::classify::Fate;
+
+use super::client::Outcome;
+use super::judge::{Control, Crossing, Trial};
+use super::plan::{Mode, Through};
+
+/// What became of the trials of one mode, or of several.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub trials: u32,
+    pub looked: u32,
+    pub answered: u32,
+    pub failed: u32,
+    pub unapplied: u32,
+    pub claims: [u32; 3],
+    pub recalled: u32,
+    pub wrong: u32,
+    pub spoilt: u32,
+    pub doubts: BTreeMap<&'static str, u32>,
+}
+
+impl Row {
+    pub fn add(&mut self, trial: &Trial) {
+        self.trials += 1;
+        self.wrong += u32::from(trial.wrong().is_some());
+        match trial.crossing() {
+            Crossing::Spoilt => self.spoilt += 1,
+            Crossing::NotWritten => {
+                self.looked += 1;
+                self.claims[0] += 1;
+            }
+            Crossing::Answered => self.answered += 1,
+            Crossing::Refused => self.failed(trial, "answered with it"),
+            Crossing::Failed(Fate::NotApplied(proof)) => {
+                let is_right = !trial.is_taken_up();
+                self.failed += 1;
+                self.unapplied += u32::from(is_right);
+                self.recalled += u32::from(is_right);
+                match proof.id() {
+                    "G2" => self.claims[1] += 1,
+                    "G3" => self.claims[2] += 1,
+                    _ => self.claims[0] += 1,
+                }
+            }
+            Crossing::Failed(Fate::Unknown(doubt)) => self.failed(trial, doubt.name()),
+            Crossing::Failed(Fate::ResponseLost) => self.failed(trial, "response_lost"),
+            Crossing::Failed(Fate::Completed) => self.failed(trial, "completed"),
+        }
+    }
+
+    fn failed(&mut self, trial: &Trial, doubt: &'static str) {
+        self.failed += 1;
+        self.unapplied += u32::from(!trial.is_taken_up());
+        *self.doubts.entry(doubt).or_default() += 1;
+    }
+
+    /// Adds another row to this one.
+    pub fn merge(&mut self, other: &Self) {
+        self.trials += other.trials;
+        self.looked += other.looked;
+        self.answered += other.answered;
+        self.failed += other.failed;
+        self.unapplied += other.unapplied;
+        self.recalled += other.recalled;
+        self.wrong += other.wrong;
+        self.spoilt += other.spoilt;
+        for (mine, its) in self.claims.iter_mut().zip(other.claims) {
+            *mine += its;
+        }
+        for (doubt, times) in &other.doubts {
+            *self.doubts.entry(doubt).or_default() += times;
+        }
+    }
+
+    /// Of those that failed after the write and were not taken up: the share
+    /// that is known to be so.
+    pub fn recall(&self) -> Option<f64> {
+        (self.unapplied > 0).then(|| f64::from(self.recalled) / f64::from(self.unapplied))
+    }
+}
+
+/// The rows of one set of trials.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: BTreeMap<Mode, Row>,
+    first_requests: Row,
+    large_bodies: Row,
+    calls: Calls,
+    controls: [(u32, u32); 4],
+}
+
+impl Table {
+    pub fn add(&mut self, trial: &Trial) {
+        let plan = &trial.seen.plan;
+        self.rows.entry(plan.mode).or_default().add(trial);
+        if plan.warm_ups == 0 {
+            self.first_requests.add(trial);
+        }
+        if plan.body >= LARGE {
+            self.large_bodies.add(trial);
+        }
+        if plan.through == Through::Client {
+            self.calls.add(trial);
+        }
+        for (control, (resent, doubled)) in Control::ALL.into_iter().zip(&mut self.controls) {
+            if control.resends(trial) {
+                *resent += 1;
+                *doubled += u32::from(trial.is_taken_up());
+            }
+        }
+    }
+
+    pub fn row(&self, mode: Mode) -> Row {
+        self.rows.get(&mode).cloned().unwrap_or_default()
+    }
+
+    pub fn sum(&self, which: impl Fn(Mode) -> bool) -> Row {
+        let mut sum = Row::default();
+        self.rows.iter().filter(|(mode, _)| which(**mode)).for_each(|(_, row)| sum.merge(row));
+        sum
+    }
+
+    /// Returns how often each control would have resent, and how often doubled.
+    pub fn controls(&self) -> [(u32, u32); 4] {
+        self.controls
+    }
+}
+
+/// What became of the calls that may resend, as their callers see it.
+#[derive(Debug, Default)]
+struct Calls {
+    calls: u32,
+    answered: u32,
+    after_resend: u32,
+    not_applied: u32,
+    doubled: u32,
+}
+
+impl Calls {
+    fn add(&mut self, trial: &Trial) {
+        let is_answered = matches!(trial.seen.end, Outcome::Answered);
+        let is_resent = matches!(trial.crossing(), Crossing::Failed(_));
+        self.calls += 1;
+        self.answered += u32::from(is_answered);
+        self.after_resend += u32::from(is_answered && is_resent);
+        self.not_applied +=
+            u32::from(matches!(trial.seen.end, Outcome::Failed { not_applied: true, .. }));
+        self.doubled += u32::from(trial.truth.times() > 1);
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, answered, after_resend, not_applied, doubled } = self;
+        writeln!(
+            f,
+            "{calls} calls that may resend: {answered} answered, {after_resend} of them after a \
+             resend; {not_applied} failed as not applied; {doubled} taken up twice"
+        )
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<24} {:>6} {:>5} {:>5} {:>6} {:>6} {:>5} {:>5} {:>5} {:>5} {:>6}  doubts",
+            "the server's close",
+            "trials",
+            "look",
+            "ok",
+            "failed",
+            "unread",
+            "G1",
+            "G2",
+            "G3",
+            "wrong",
+            "recall"
+        )?;
+        for (mode, row) in &self.rows {
+            write_row(f, mode.name(), row)?;
+        }
+        write_row(f, "ordinary closers", &self.sum(Mode::is_ordinary))?;
+        write_row(f, "all", &self.sum(|_| true))?;
+        write_row(f, "of them first requests", &self.first_requests)?;
+        write_row(f, "of them 60 kB", &self.large_bodies)?;
+        write!(f, "{}", self.calls)
+    }
+}
+
+fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
+    let [never_sent, never_received, refused] = row.claims;
+    let recall =
+        row.recall().map_or_else(|| "-".into(), |recall| format!("{:.1}%", recall * 100.0));
+    write!(
+        f,
+        "{name:<24} {:>6} {:>5} {:>5} {:>6} {:>6} {never_sent:>5} {never_received:>5} {refused:>5} {:>5} {recall:>6} ",
+        row.trials, row.looked, row.answered, row.failed, row.unapplied, row.wrong
+    )?;
+    for (doubt, times) in &row.doubts {
+        write!(f, " {doubt} {times}")?;
+    }
+    match row.spoilt {
+        0 => writeln!(f),
+        spoilt => writeln!(f, " (spoilt {spoilt})"),
+    }
+}
+
+/// From so many octets on, a body is a large one.
+const LARGE: usize = 60_000;

@@ -1,0 +1,15 @@
+//! Servers as they are in use, under load, while they close connections.
+
+pub(crate) mod case;
+mod config;
+mod load;
+pub(crate) mod own;
+mod process;
+pub(crate) mod server;
+pub(crate) mod site;
+pub(crate) mod tally;
+mod toys;
+#[path = "../truth.rs"]
+mod truth;
+#[path = "../wire/mod.rs"]
+mod wire;

@@ -1,0 +1,34 @@
+//! The kernel's counters of a socket, read in the test itself.
+#![allow(unsafe_code, reason = "TCP_INFO has no safe interface")]
+
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use tower_resend::classify::{Snapshot, TcpState};
+
+/// Reads the counters of a socket.
+#[allow(unreachable_pub, reason = "a module of a test, not of a library")]
+pub fn snapshot(socket: &impl AsRawFd) -> Snapshot {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while `socket` is borrowed; the buffer and
+    // its length are its own.
+    let failed = unsafe {
+        let to = info.as_mut_ptr().cast();
+        let fd = socket.as_raw_fd();
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut len)
+    };
+    assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: zeroed before, and every field is an integer.
+    let info = unsafe { info.assume_init() };
+    let mut snapshot = Snapshot::new(TcpState::from_linux(info.tcpi_state));
+    snapshot.bytes_acked = info.tcpi_bytes_acked;
+    snapshot.bytes_received = info.tcpi_bytes_received;
+    snapshot.bytes_sent = info.tcpi_bytes_sent;
+    snapshot.bytes_retrans = info.tcpi_bytes_retrans;
+    snapshot.notsent = info.tcpi_notsent_bytes.into();
+    snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
+    snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
+    snapshot
+}
