@@ -10,7 +10,6 @@
 mod model;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use model::premises::{AfterFin, PeerTcp, Premises};
 use model::rule::{Clause, Rule};
@@ -22,15 +21,13 @@ use tower_resend::classify::{Contract, Source};
 /// request is sent again: by G1, by G2 and by G3.
 #[track_caller]
 fn holds(name: &str, world: World) -> [usize; 3] {
-    let began = Instant::now();
     let checker = world.checker().threads(2).spawn_bfs().join();
     let proven = &checker.model().proven;
     let [g1, g2, g3] = [&proven.g1, &proven.g2, &proven.g3].map(count);
     println!(
-        "{name}: holds in {} states; resent in {}: G1 {g1}, G2 {g2}, G3 {g3} ({:.1} s)",
+        "{name}: holds in {} states; resent in {}: G1 {g1}, G2 {g2}, G3 {g3}",
         checker.unique_state_count(),
         g1 + g2 + g3,
-        began.elapsed().as_secs_f32(),
     );
     checker.assert_properties();
     [g1, g2, g3]
@@ -43,7 +40,6 @@ fn count(counter: &AtomicUsize) -> usize {
 /// Walks until a request is taken up twice, and prints the way there.
 #[track_caller]
 fn breaks(name: &str, world: World) {
-    let began = Instant::now();
     let twice = HasDiscoveries::AnyOf([NOT_TWICE].into());
     let world = World { second: Second::Ordinary, ..world };
     let checker = world.checker().threads(2).finish_when(twice).spawn_bfs().join();
@@ -53,11 +49,7 @@ fn breaks(name: &str, world: World) {
     };
     let actions = path.into_actions();
     let steps: Vec<_> = actions.iter().map(|action| format!("    {action:?}")).collect();
-    let seconds = began.elapsed().as_secs_f32();
-    println!(
-        "{name}: taken up twice, found in {states} states ({seconds:.1} s)\n{}",
-        steps.join("\n")
-    );
+    println!("{name}: taken up twice, found in {states} states\n{}", steps.join("\n"));
 }
 
 /// All premises hold, and there is no way around TCP: shorter to read.
