@@ -10,7 +10,7 @@ use super::evidence::{ConnectFailure, Finding};
 /// Fates are ordered from the weakest to the strongest statement: the fate of
 /// a call with several hand-offs is the smallest of them, so *unknown*
 /// followed by a refused connection is still *unknown*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "four fates only; a fifth would be a new design")]
 pub enum Fate {

@@ -182,7 +182,7 @@ pub enum Step {
 }
 
 /// A FIN and what it acknowledged, while the request's fate settles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fin {
     acked: Acked,
     bytes_acked: u64,

@@ -7,7 +7,7 @@ use super::kernel::{self, Errno, Exchange, Look, Snapshot};
 /// What our side counted on one connection, and where its exchange stands.
 ///
 /// Pure: whoever owns the socket reports what it did (`on_*`), and asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ledger {
     written: u64,
     read: u64,
