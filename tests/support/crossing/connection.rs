@@ -14,7 +14,7 @@ use nix::unistd::{ForkResult, fork, getpid};
 use socket2::SockRef;
 
 use super::board::{Board, Visit};
-use super::message::{answer, is_whole};
+use super::message::{answer, is_warm_up, is_whole};
 use super::plan::{DELAY, Mode, Plan, Reads};
 
 /// A connection that was accepted, and what the server shall do with it.
@@ -95,7 +95,7 @@ impl Application<'_> {
         let moment = Instant::now() + idle + self.connection.plan.close_after;
         self.work_until(moment);
         if self.connection.plan.reads == Reads::AtTheLastMoment {
-            let limit = if self.mode() == Mode::CloseUnread { 1 } else { LARGE };
+            let limit = if self.mode() == Mode::CloseUnread { self.bite() } else { LARGE };
             self.read(limit, Reading::TakesUp);
         }
         self.end();
@@ -103,12 +103,9 @@ impl Application<'_> {
 
     fn warm_up(&mut self) -> bool {
         let end = Instant::now() + PATIENCE;
-        let mut chunk = [0; 4096];
         while self.wait(end) {
-            match (&self.connection.stream).read(&mut chunk) {
-                Ok(0) => return false,
-                Ok(octets) => self.message.extend_from_slice(&chunk[..octets]),
-                Err(_) => {}
+            if matches!(self.read(LARGE, Reading::TakesUp), Got::End) {
+                return false;
             }
             if is_whole(&self.message) {
                 self.message.clear();
@@ -127,8 +124,8 @@ impl Application<'_> {
         let mode = self.mode();
         while !is_whole(&self.message) && self.wait(moment) {
             let limit = match mode {
-                Mode::CloseUnread => 1,
-                Mode::CloseMidBody => self.connection.plan.cut,
+                Mode::CloseUnread => self.bite(),
+                Mode::CloseMidBody => self.connection.plan.cut.max(self.bite()),
                 _ => LARGE,
             };
             let is_cut = matches!(mode, Mode::CloseUnread | Mode::CloseMidBody);
@@ -223,14 +220,24 @@ impl Application<'_> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Got::Nothing,
             Err(_) => return Got::End,
         };
+        self.message.extend_from_slice(&buffer[..octets]);
+        if is_warm_up(&self.message) {
+            return Got::Octets;
+        }
         match reading {
             Reading::TakesUp => self.taken_up += octets as u32,
             Reading::Discards => self.discarded += octets as u32,
         }
         let Visit { trial, .. } = self.connection.visit;
         self.board.record(trial, self.connection.nth, self.taken_up, self.discarded);
-        self.message.extend_from_slice(&buffer[..octets]);
         Got::Octets
+    }
+
+    /// The least that an application reads. A request that warms up can come to any
+    /// connection but the first when the first is not given back in time, and is known by its
+    /// first line.
+    fn bite(&self) -> usize {
+        if self.connection.nth == 0 { 1 } else { 16 }
     }
 
     /// Waits until there is something to read; false at the end.

@@ -12,6 +12,11 @@ pub fn is_whole(bytes: &[u8]) -> bool {
     body.len() >= length.map_or(0, |length| length.parse().unwrap_or(usize::MAX))
 }
 
+/// Returns whether these bytes begin a request that only warms a connection up.
+pub fn is_warm_up(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"POST /warm")
+}
+
 /// Returns the answer to a trial's request.
 pub fn answer(trial: u64) -> String {
     let body = trial.to_string();
