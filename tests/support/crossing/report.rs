@@ -123,18 +123,21 @@ impl Report {
         self.check(text, is_unknown && is_enough);
     }
 
+    /// The share that is recovered. A busy machine reads late and lowers it, so a small run
+    /// fails only if it is far off.
     fn recall(&mut self, wire: &str, set: Set, ordinary: &Row) {
-        let least = if set.loss > 0.0 { 0.55 } else { 0.78 };
+        let wanted = if set.loss > 0.0 { 0.55 } else { 0.78 };
+        let least = if set.trials < MANY { wanted - 0.25 } else { wanted };
         let recall = ordinary.recall().unwrap_or_default();
         let text = format!(
-            "{wire}: recall over ordinary closers {:.1} %, at least {:.0} %",
+            "{wire}: recall over ordinary closers {:.1} % of {} (wanted {:.0} %; below {:.0} % fails)",
             recall * 100.0,
+            ordinary.unapplied,
+            wanted * 100.0,
             least * 100.0
         );
-        // A small sample may fall short by chance: three standard errors are allowed.
-        let error = (least * (1.0 - least) / f64::from(ordinary.unapplied.max(1))).sqrt();
         let is_known = set.loss == 0.0 || set.loss == 0.05;
-        self.check(text, recall >= least - 3.0 * error || set.trials < ENOUGH || !is_known);
+        self.check(text, recall >= least || set.trials < ENOUGH || !is_known);
     }
 
     fn conclude(mut self, args: &Args) -> ExitCode {
@@ -168,3 +171,5 @@ fn show(set: Set, trial: &Trial) {
 
 /// From so many trials on, shares mean something.
 const ENOUGH: u64 = 500;
+/// From so many trials on, what is wanted must be reached.
+const MANY: u64 = 5000;
