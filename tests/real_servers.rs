@@ -98,6 +98,7 @@ fn measure(case: &Case<'_>) -> Tally {
     };
     let event = format!("{}{special}", case.event);
     println!("{:13} {event:20} {tally}", case.server.name());
+    tally.unresent.iter().for_each(|call| println!("    not resent, though {call}"));
     tally
 }
 

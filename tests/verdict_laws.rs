@@ -14,8 +14,11 @@ use tower_resend::classify::*;
 
 #[path = "support/variants.rs"]
 mod variants;
+#[path = "support/weaker.rs"]
+mod weaker;
 
 use variants::REASON;
+use weaker::weaker;
 
 // ===== less evidence never yields a resend =====
 
@@ -39,73 +42,6 @@ fn observations() -> impl Iterator<Item = Evidence> {
         })
     };
     variants::answers().into_iter().flat_map(evidence)
-}
-
-/// What is known at most when `evidence` loses one observation.
-///
-/// The order: a statement about the server is stronger than none, a FIN is
-/// stronger than an end without one, a reset after it stronger than whatever
-/// else may follow, fewer acknowledged octets stronger than more, kept limits
-/// stronger than others. That *nothing* was read back is a statement too: not
-/// to know it is to fear a part of an answer. A FIN and a reset without one say
-/// different things, neither of them less.
-fn weaker(evidence: &Evidence) -> Vec<Evidence> {
-    let mut all = Vec::new();
-    all.extend(weaker_kernels(evidence.kernel).into_iter().map(|k| evidence.with_kernel(k)));
-    all.extend(weaker_answers(evidence.answer).into_iter().map(|a| evidence.with_answer(a)));
-    if matches!(evidence.ended_by, EndedBy::Connection | EndedBy::RequestBody) {
-        let ours = [EndedBy::Caller, EndedBy::Deadline, EndedBy::Runtime];
-        all.extend(ours.map(|end| evidence.with_ended_by(end)));
-    }
-    if evidence.limits == Limits::Kept {
-        all.extend([Limits::Unchecked, Limits::Exceeded].map(|l| evidence.with_limits(l)));
-    }
-    let mut unrecorded = *evidence;
-    unrecorded.hand_off = HandOff::Unrecorded;
-    all.push(unrecorded);
-    all
-}
-
-fn weaker_kernels(kernel: Kernel) -> Vec<Kernel> {
-    let nothing = [
-        Kernel::StillOpen,
-        Kernel::Bypassed,
-        Kernel::NoBoundary,
-        Kernel::Unavailable(Unavailable::Platform),
-        Kernel::NoFin(Acked::All, None),
-    ];
-    let more = |acked| variants::ackeds().into_iter().filter(move |other| *other >= acked);
-    let mut all = nothing.to_vec();
-    match kernel {
-        Kernel::Fin(acked, settled) => {
-            let followed: Vec<_> = match settled {
-                Settled::Refused => variants::settleds(),
-                other => vec![other],
-            };
-            for acked in more(acked) {
-                all.extend(followed.iter().map(|settled| Kernel::Fin(acked, *settled)));
-                all.extend(
-                    variants::optional_errnos().into_iter().map(|e| Kernel::NoFin(acked, e)),
-                );
-            }
-        }
-        Kernel::Reset(acked) => all.extend(more(acked).map(Kernel::Reset)),
-        Kernel::NoFin(acked, errno) => {
-            all.extend(more(acked).map(|acked| Kernel::NoFin(acked, errno)));
-        }
-        _ => {}
-    }
-    all
-}
-
-fn weaker_answers(answer: Answer) -> Vec<Answer> {
-    let begun = [Answer::Begun, Answer::Malformed];
-    let less = match answer {
-        Answer::Refused | Answer::Misdirected | Answer::Complete => vec![Answer::FinalHead],
-        Answer::Stray(Early::Refusal) => vec![Answer::Stray(Early::Other)],
-        _ => Vec::new(),
-    };
-    less.into_iter().chain(begun).collect()
 }
 
 /// Returns the first observation whose loss makes a rule say *not applied*.

@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) taken_up: u32,
     /// Why those that were not taken up were not resent.
     pub(crate) doubts: BTreeMap<&'static str, u32>,
+    /// What was proven not to be applied, and for all that not resent.
+    pub(crate) unresent: Vec<String>,
     /// How often a simpler rule would have resent what was taken up.
     pub(crate) simpler: Simpler,
     /// Every breach of safety.
@@ -74,7 +76,11 @@ impl Tally {
         match (&call.end, times) {
             (End::Served, _) => self.served += 1,
             (End::Status, _) => self.status += 1,
-            (End::Failed(fate, _), 0) => {
+            (End::Failed(fate, text), 0) => {
+                if fate.is_not_applied() {
+                    let fates: Vec<_> = call.attempts.iter().map(Attempt::fate).collect();
+                    self.unresent.push(format!("{text}: {fates:?}"));
+                }
                 self.needless += 1;
                 let doubt = fate.doubt().map_or("proven", |doubt| doubt.name());
                 *self.doubts.entry(doubt).or_default() += 1;

@@ -1,0 +1,197 @@
+//! Arbitrary evidence: the laws hold.
+#![no_main]
+
+#[path = "../../tests/support/variants.rs"]
+mod variants;
+#[path = "../../tests/support/weaker.rs"]
+mod weaker;
+
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use tower_resend::classify::kernel::{self, Exchange, LastRead, Step};
+use tower_resend::classify::*;
+
+type Input<'a> = Unstructured<'a>;
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Unstructured::new(input);
+    // Input that ends too early says nothing.
+    let _ = attempts(&mut input);
+});
+
+fn attempts(input: &mut Input<'_>) -> Result<()> {
+    let mut history = History::new();
+    for _ in 0..input.int_in_range(1..=4)? {
+        let contract = *input.choose(&variants::contracts())?;
+        let evidence = evidence(input)?;
+        let fate = classify(&evidence, &contract);
+        check_proof(&evidence, &contract, fate);
+        check_order(&evidence, &contract, fate);
+        history.push(fate);
+    }
+    check_decision(&history, input)
+}
+
+fn evidence(input: &mut Input<'_>) -> Result<Evidence> {
+    let hand_off = match input.ratio(1, 8)? {
+        true => *input.choose(&variants::hand_offs())?,
+        false => HandOff::Written,
+    };
+    let counts = Counts::new(input.arbitrary()?, input.arbitrary()?, input.arbitrary()?);
+    let kernel = match input.arbitrary()? {
+        true => *input.choose(&variants::kernels())?,
+        false => story(input)?,
+    };
+    Ok(Evidence::new(hand_off)
+        .with_answer(*input.choose(&variants::answers())?)
+        .with_kernel(kernel)
+        .with_ended_by(*input.choose(&variants::ends())?)
+        .with_limits(*input.choose(&variants::limits())?)
+        .with_counts(counts))
+}
+
+/// Takes arbitrary counters through the steps of the kernel rule. A refusal
+/// needs a FIN that acknowledged what it is said to, conserved counters, a
+/// closed socket, EPIPE, and no acknowledgement after the FIN.
+fn story(input: &mut Input<'_>) -> Result<Kernel> {
+    let [before, length, read] = [number(input)?, number(input)?, number(input)?];
+    let exchange = Exchange::new(before + 1, before + length, read);
+    let last = *input.choose(&[LastRead::End, LastRead::Failed, LastRead::WouldBlock])?;
+    let errno = input.arbitrary::<Option<u8>>()?.map(|number| Errno(number.into()));
+    let first = snapshot(input, &exchange)?;
+    let mut shown = vec![first];
+    let mut step = kernel::at_end(&exchange, last, &first, errno);
+    let mut fin = None;
+    let kernel = loop {
+        step = match step {
+            Step::Done(kernel) => break kernel,
+            Step::Closed(fin, snapshot) => break kernel::closed(&exchange, &fin, &snapshot, errno),
+            Step::Settle(new) => {
+                fin = Some(new);
+                Step::Wait
+            }
+            Step::Wait => {
+                let fin = fin.as_ref().expect("only a FIN is waited for");
+                if shown.len() == 6 {
+                    break Kernel::Fin(fin.acked(), Settled::Unsettled);
+                }
+                let next = snapshot(input, &exchange)?;
+                shown.push(next);
+                kernel::settle(&exchange, fin, &next)
+            }
+        }
+    };
+    if let Kernel::Fin(acked, Settled::Refused) = kernel {
+        let end = shown.last().expect("the first is there");
+        assert!(last == LastRead::End && first.bytes_received == read + 1, "no FIN");
+        assert_eq!(exchange.acked(&first), acked);
+        assert!(end.state == TcpState::Close && errno == Some(Errno::EPIPE), "no reset");
+        assert!(shown.iter().all(|shown| shown.is_conserved(exchange.written)));
+        assert!(end.bytes_acked <= first.bytes_acked, "acknowledged after the FIN");
+    }
+    Ok(kernel)
+}
+
+/// Counters as they may be, or near to it.
+fn snapshot(input: &mut Input<'_>, exchange: &Exchange) -> Result<Snapshot> {
+    let mut snapshot = Snapshot::new(TcpState::from_linux(input.int_in_range(0..=12)?));
+    let near = |input: &mut Input<'_>, number: u64| -> Result<u64> {
+        Ok(match input.int_in_range(0..=7)? {
+            0 => number.saturating_sub(1),
+            1 => number + 1,
+            2 => input.arbitrary()?,
+            _ => number,
+        })
+    };
+    let acked = if input.arbitrary()? { exchange.base } else { exchange.written + 1 };
+    snapshot.bytes_acked = near(input, acked)?;
+    snapshot.bytes_received = near(input, exchange.read + 1)?;
+    snapshot.bytes_retrans = number(input)?;
+    snapshot.bytes_sent = near(input, exchange.written + snapshot.bytes_retrans)?;
+    snapshot.notsent = near(input, 0)?;
+    Ok(snapshot)
+}
+
+fn number(input: &mut Input<'_>) -> Result<u64> {
+    input.arbitrary::<u32>().map(u64::from)
+}
+
+/// What a proof needs at least, as it is argued and not as it is computed.
+fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
+    let Fate::NotApplied(proof) = fate else {
+        return;
+    };
+    let Evidence { hand_off, answer, kernel, ended_by, limits, .. } = *evidence;
+    let unanswered = matches!(answer, Answer::Nothing | Answer::Stray(_));
+    let by_peer = matches!(ended_by, EndedBy::Connection | EndedBy::RequestBody);
+    let is_argued = match proof {
+        Proof::NotConnected(_) => matches!(hand_off, HandOff::NotConnected(_)),
+        Proof::HandedBack(_) => matches!(hand_off, HandOff::HandedBack(_)),
+        Proof::NothingWritten => hand_off == HandOff::NothingWritten,
+        Proof::NeverReceived | Proof::RefusedBeforeReceipt => {
+            unanswered && by_peer && kernel == Kernel::Fin(Acked::None, Settled::Refused)
+        }
+        Proof::NeverReceivedClosed => {
+            contract.closed_after_fin.is_some()
+                && unanswered
+                && by_peer
+                && matches!(kernel, Kernel::Fin(Acked::None, _))
+        }
+        Proof::NeverComplete => {
+            contract.complete_messages_only.is_some()
+                && unanswered
+                && by_peer
+                && kernel == Kernel::Fin(Acked::Part, Settled::Refused)
+        }
+        Proof::ResetPromised | Proof::FinPromised => {
+            *contract != Contract::none()
+                && limits == Limits::Kept
+                && answer == Answer::Nothing
+                && by_peer
+                && matches!(kernel, Kernel::Reset(_) | Kernel::Fin(Acked::Part, _))
+        }
+        Proof::Misdirected => answer == Answer::Misdirected,
+        Proof::Refused => answer == Answer::Refused,
+        _ => false,
+    };
+    assert!(is_argued, "{proof:?} from {evidence:?} under {contract:?}");
+}
+
+/// Less evidence, or fewer promises, never prove more.
+fn check_order(evidence: &Evidence, contract: &Contract, fate: Fate) {
+    if fate.is_not_applied() {
+        return;
+    }
+    let bare = classify(evidence, &Contract::none());
+    assert!(!bare.is_not_applied(), "{evidence:?} proves less under {contract:?}");
+    if evidence.hand_off != HandOff::Written {
+        return;
+    }
+    for less in weaker::weaker(evidence) {
+        let fate = classify(&less, contract);
+        assert!(!fate.is_not_applied(), "{less:?} proves more than {evidence:?}: {fate:?}");
+    }
+}
+
+/// A request that is not idempotent is sent again only if every attempt is
+/// proven not to have been applied.
+fn check_decision(history: &History, input: &mut Input<'_>) -> Result<()> {
+    let role = *input.choose(&variants::roles())?;
+    let facts = RequestFacts::new(*input.choose(&variants::semantics())?);
+    let verdict = decide(history, &facts, &Policy::new().role(role));
+    let proven = history.fates().iter().all(Fate::is_not_applied);
+    let repeats = facts.semantics != Semantics::NotIdempotent;
+    assert_eq!(history.fate().is_some_and(|fate| fate.is_not_applied()), proven);
+    match verdict {
+        Verdict::Resend(ground) => {
+            assert!(proven || repeats, "{verdict:?} after {history:?}");
+            assert_eq!(ground.is_proven(), proven || ground.id() < "G5");
+            assert!(role != Role::Proxy || repeats || ground.id() == "G1");
+        }
+        Verdict::Refuse(Refusal::Doubt(_) | Refusal::ResponseLost | Refusal::Answered) => {
+            assert!(!proven, "{verdict:?} after {history:?}");
+        }
+        Verdict::Refuse(_) => {}
+    }
+    Ok(())
+}
