@@ -75,8 +75,9 @@ impl Client {
     ///
     /// See the type's documentation.
     pub fn request(&self, request: Request<Body>) -> ResponseFuture {
+        let request = self.recorded(request);
         // A pool is always ready.
-        self.service.clone().call(self.recorded(request))
+        self.service.call_by(request, |pool, request, token| pool.send(request, Some(token)))
     }
 
     fn recorded(&self, request: Request<Body>) -> Request<Body> {
@@ -103,8 +104,7 @@ impl Service<Request<Body>> for Client {
     }
 
     fn call(&mut self, request: Request<Body>) -> ResponseFuture {
-        let request = self.recorded(request);
-        self.service.call(request)
+        self.request(request)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Kept<B> {
     extensions: Extensions,
     spare: Result<B, NotReplayable>,
     /// The request of the last attempt, if it was given back untouched.
-    given_back: Option<Request<B>>,
+    given_back: Option<Box<Request<B>>>,
 }
 
 impl<B: Replayable> Kept<B> {
@@ -116,8 +116,8 @@ impl<B: Replayable> Kept<B> {
     /// A layer between may have made another of it, such as a redirected one;
     /// that is not kept.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
-        self.given_back =
-            request.filter(|given| *given.method() == self.method && *given.uri() == self.uri);
+        let given = request.filter(|it| *it.method() == self.method && *it.uri() == self.uri);
+        self.given_back = given.map(Box::new);
     }
 
     /// Returns whether the request can be made again.
@@ -154,14 +154,14 @@ impl<B: Replayable> Kept<B> {
                 let body = mem::replace(spare, next);
                 Some(self.with_body(body))
             }
-            _ => given_back,
+            _ => given_back.map(|request| *request),
         }
     }
 
     /// Takes the request out, if it can be sent again.
     pub(super) fn take(&mut self) -> Option<Request<B>> {
         if self.check_spare().is_err() {
-            return self.given_back.take();
+            return self.given_back.take().map(|request| *request);
         }
         let body = mem::replace(&mut self.spare, Err(NotReplayable::Polled)).ok()?;
         Some(self.with_body(body))
