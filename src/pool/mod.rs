@@ -89,7 +89,7 @@ impl<B: RequestBody> Pool<B> {
             std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
         }
         if let Some(host) = &hosts.recent
-            && *host.key() == key
+            && host.key().is_same(&key)
         {
             return Arc::clone(host);
         }
