@@ -118,13 +118,15 @@ impl<B: RequestBody> Call<B> {
         failure
     }
 
-    fn record(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
-        let peer = lease.connection.record().peer();
-        let attempt = Attempt::new(evidence, &self.host.contract).with_peer(peer);
+    fn record(&self, evidence: Evidence, lease: &Lease<B>) {
         if let Some(token) = &self.token {
-            token.record(attempt.clone());
+            token.record(self.attempt(evidence, lease));
         }
-        attempt
+    }
+
+    fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
+        let peer = lease.connection.record().peer();
+        Attempt::new(evidence, &self.host.contract).with_peer(peer)
     }
 }
 
@@ -167,10 +169,12 @@ impl<B: RequestBody> InFlight<B> {
         };
         let attempt = match self.inner.take() {
             Some((call, lease)) => {
+                let attempt = call.attempt(evidence, &lease);
                 if let Some(token) = &call.token {
                     token.want_alive(failed_at);
+                    token.record(attempt.clone());
                 }
-                call.record(evidence, &lease)
+                attempt
             }
             None => Attempt::unrecorded(),
         };

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::attempt::AttemptToken;
 use crate::body::{NotReplayable, Replayable};
@@ -32,7 +32,9 @@ pub(super) struct Kept<B> {
     method: Method,
     uri: Uri,
     version: Version,
-    headers: HeaderMap,
+    /// A list, since that is cheaper to make than a map, and the map is seldom
+    /// needed again.
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The caller's own extensions: no token of ours is among them.
     extensions: Extensions,
     spare: Result<B, NotReplayable>,
@@ -45,27 +47,36 @@ impl<B: Replayable> Kept<B> {
     ///
     /// The octets of its body are not copied.
     pub(super) fn new(request: &Request<B>) -> Self {
-        let extensions = request.extensions();
-        Self {
-            headers: request.headers().clone(),
-            extensions: match extensions.is_empty() {
-                true => Extensions::new(),
-                false => extensions.clone(),
-            },
-            spare: request.body().replay(),
-            ..Self::line(request)
+        let mut headers = Vec::with_capacity(request.headers().len());
+        for (name, value) in request.headers() {
+            headers.push((name.clone(), value.clone()));
         }
+        let extensions = match request.extensions() {
+            none if none.is_empty() => Extensions::new(),
+            some => some.clone(),
+        };
+        Self::of(request, headers, extensions, request.body().replay())
     }
 
     /// Keeps what names a request, without the means to make it again.
     pub(super) fn line(request: &Request<B>) -> Self {
+        Self::of(request, Vec::new(), Extensions::new(), Err(NotReplayable::OneShot))
+    }
+
+    #[inline]
+    fn of(
+        request: &Request<B>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        extensions: Extensions,
+        spare: Result<B, NotReplayable>,
+    ) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            headers: HeaderMap::new(),
-            extensions: Extensions::new(),
-            spare: Err(NotReplayable::OneShot),
+            headers,
+            extensions,
+            spare,
             given_back: None,
         }
     }
@@ -103,7 +114,8 @@ impl<B: Replayable> Kept<B> {
     /// Whether the caller sent an idempotency key. It was kept before the
     /// first attempt, so that attempt carried it too.
     fn key(&self, policy: &Policy) -> Key {
-        match (self.headers.contains_key(IDEMPOTENCY_KEY), policy.deduplicates) {
+        let is_there = self.headers.iter().any(|(name, _)| name == IDEMPOTENCY_KEY);
+        match (is_there, policy.deduplicates) {
             (false, _) => Key::Absent,
             (true, false) => Key::NotHonoured,
             (true, true) => Key::Honoured,
@@ -172,7 +184,7 @@ impl<B: Replayable> Kept<B> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().extend(self.headers.iter().cloned());
         *request.extensions_mut() = self.extensions.clone();
         request
     }
@@ -184,3 +196,24 @@ pub(super) fn mark<B>(request: &mut Request<B>, token: &AttemptToken) {
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::Empty;
+
+    use super::*;
+
+    #[test]
+    fn a_request_made_again_has_all_fields_in_their_order() {
+        let mut request = Request::new(Empty::<bytes::Bytes>::new());
+        for (name, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("a", "5")] {
+            request.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        let fields = |headers: &HeaderMap| -> Vec<_> {
+            headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        let again = Kept::new(&request).again().unwrap();
+        assert_eq!(fields(again.headers()), fields(request.headers()));
+    }
+}
