@@ -58,6 +58,7 @@ impl<B: RequestBody> Call<B> {
     }
 
     /// Hands the request over; gives it back if the connection is dead.
+    #[inline]
     pub(super) fn send(
         self,
         mut lease: Lease<B>,
@@ -131,6 +132,7 @@ impl<B: RequestBody> Call<B> {
 }
 
 impl<B: RequestBody> InFlight<B> {
+    #[inline]
     pub(super) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,

@@ -153,6 +153,7 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
 
 impl<B: RequestBody> Pool<B> {
     /// Sends a request whose hand-offs are recorded with `token`.
+    #[inline]
     pub(crate) fn send(
         &self,
         mut request: Request<B>,

@@ -66,6 +66,7 @@ pub(super) struct Again {
 
 impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Begins a call. Its request has to be sent with the call's token.
+    #[inline]
     pub(super) fn new(service: S, policy: Arc<Policy>, request: &Request<B>) -> Self {
         let began = now();
         let (token, kept, part, limits) = match request.extensions().get::<AttemptToken>() {
@@ -100,6 +101,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     /// Hands a request to the service by `send`, within the attempt's span.
+    #[inline]
     pub(super) fn in_span<F>(&mut self, send: impl FnOnce(&mut S, &AttemptToken) -> F) -> F {
         let Self { service, span, token, .. } = self;
         span.in_scope(|| send(service, token))

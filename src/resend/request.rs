@@ -46,6 +46,7 @@ impl<B: Replayable> Kept<B> {
     /// Keeps what is needed of a request that is about to be sent.
     ///
     /// The octets of its body are not copied.
+    #[inline]
     pub(super) fn new(request: &Request<B>) -> Self {
         let mut headers = Vec::with_capacity(request.headers().len());
         for (name, value) in request.headers() {

@@ -75,6 +75,7 @@ impl<S> Resend<S> {
     /// Does what `call` does where the inner service is always ready and can
     /// be given the token beside the request, which is cheaper than among its
     /// extensions: `send` must do what the service does with it there.
+    #[inline]
     pub(crate) fn call_by<B>(
         &self,
         request: Request<B>,
