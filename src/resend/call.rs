@@ -130,9 +130,6 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         before: usize,
     ) -> Next<Response<RB>> {
         let failed = match polled {
-            Poll::Ready(Ok(response)) if self.is_usual(&response) => {
-                return Next::Deliver(Ok(response));
-            }
             Poll::Ready(Ok(response)) => {
                 return match self.on_response(response) {
                     Ok(response) => Next::Deliver(Ok(response)),
@@ -150,14 +147,6 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             Ok(again) => Next::Resend(again),
             Err(error) => Next::Deliver(Err(error)),
         }
-    }
-
-    /// Returns whether a response is the first attempt's and no 421, as most
-    /// are: then there is nothing to tell of it.
-    fn is_usual<RB>(&self, response: &Response<RB>) -> bool {
-        self.resends == 0
-            && response.status() != StatusCode::MISDIRECTED_REQUEST
-            && self.token.len() <= 1
     }
 
     /// The attempt took too long: its future was dropped, which made it record
