@@ -1,5 +1,6 @@
 //! The assembled client: resending over pooled connections.
 
+use std::mem;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -74,16 +75,13 @@ impl Client {
     /// # Cancel safety
     ///
     /// See the type's documentation.
-    pub fn request(&self, request: Request<Body>) -> ResponseFuture {
-        // A pool is always ready.
-        self.service.clone().call(self.recorded(request))
-    }
-
-    fn recorded(&self, request: Request<Body>) -> Request<Body> {
-        match &self.recorded {
-            Some(caps) => request.map(|body| body.recorded(caps)),
-            None => request,
+    pub fn request(&self, mut request: Request<Body>) -> ResponseFuture {
+        if let Some(caps) = &self.recorded {
+            let body = mem::take(request.body_mut());
+            *request.body_mut() = body.recorded(caps);
         }
+        // A pool is always ready.
+        self.service.call_by(request, |pool, request, token| pool.send(request, Some(token)))
     }
 }
 
@@ -103,8 +101,7 @@ impl Service<Request<Body>> for Client {
     }
 
     fn call(&mut self, request: Request<Body>) -> ResponseFuture {
-        let request = self.recorded(request);
-        self.service.call(request)
+        self.request(request)
     }
 }
 

@@ -28,10 +28,12 @@ mod replay;
 mod replayable;
 mod request;
 mod stream;
+mod streamed;
 mod tape;
 
 use self::made::Made;
 use self::stream::Stream;
+use self::streamed::Streamed;
 use crate::BoxError;
 
 pub use self::caps::ReplayCaps;
@@ -65,16 +67,24 @@ pub struct Body {
     kind: Kind,
 }
 
+/// The usual case, octets in memory, decides the size: a request is moved many
+/// times on its way.
 enum Kind {
     /// Octets in memory, until they are handed out in one frame.
     Held(Bytes),
+    Other(Other),
+}
+
+enum Other {
     /// Octets in memory that have been handed out.
     Emptied,
-    /// A stream that can be sent once. The mutex is never contended: it makes
-    /// the body `Sync` where the stream is not.
-    OneShot(Mutex<Stream>),
-    Made(Box<Made>),
-    Recorded(Replay<Stream>),
+    Streamed(Box<Streamed>),
+}
+
+impl Kind {
+    fn streamed(streamed: Streamed) -> Self {
+        Self::Other(Other::Streamed(Box::new(streamed)))
+    }
 }
 
 impl Body {
@@ -96,7 +106,7 @@ impl Body {
             return ours.take().unwrap_or_default();
         }
         let kind = match stream {
-            Some(stream) => Kind::OneShot(Mutex::new(Stream::new(stream))),
+            Some(stream) => Kind::streamed(Streamed::OneShot(Mutex::new(Stream::new(stream)))),
             None => Kind::Held(Bytes::new()),
         };
         Self { kind }
@@ -114,7 +124,7 @@ impl Body {
         B::Error: Into<BoxError>,
     {
         let made = Made::new(move || Stream::new(factory()));
-        Self { kind: Kind::Made(Box::new(made)) }
+        Self { kind: Kind::streamed(Streamed::Made(made)) }
     }
 
     /// Returns this body, recorded while it is sent if it is a stream.
@@ -122,14 +132,17 @@ impl Body {
     /// Bodies that can be sent again as they are stay what they are.
     #[must_use]
     pub fn recorded(self, caps: &ReplayCaps) -> Self {
-        let kind = match self.kind {
-            Kind::OneShot(stream) => {
-                let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Kind::Recorded(Replay::new(stream, caps))
-            }
-            kind @ (Kind::Held(_) | Kind::Emptied | Kind::Made(_) | Kind::Recorded(_)) => kind,
+        let Kind::Other(Other::Streamed(streamed)) = self.kind else {
+            return self;
         };
-        Self { kind }
+        let streamed = match *streamed {
+            Streamed::OneShot(stream) => {
+                let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Streamed::Recorded(Replay::new(stream, caps))
+            }
+            streamed @ (Streamed::Made(_) | Streamed::Recorded(_)) => streamed,
+        };
+        Self { kind: Kind::streamed(streamed) }
     }
 }
 
@@ -148,36 +161,27 @@ impl HttpBody for Body {
                     return Poll::Ready(None);
                 }
                 let octets = mem::take(octets);
-                *kind = Kind::Emptied;
+                *kind = Kind::Other(Other::Emptied);
                 Poll::Ready(Some(Ok(Frame::data(octets))))
             }
-            Kind::Emptied => Poll::Ready(None),
-            Kind::OneShot(stream) => {
-                let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
-                Pin::new(stream).poll_frame(cx)
-            }
-            Kind::Made(made) => Pin::new(made.as_mut()).poll_frame(cx),
-            Kind::Recorded(replay) => Pin::new(replay).poll_frame(cx),
+            Kind::Other(Other::Emptied) => Poll::Ready(None),
+            Kind::Other(Other::Streamed(streamed)) => streamed.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Held(octets) => octets.is_empty(),
-            Kind::Emptied => true,
-            Kind::OneShot(stream) => look(stream, Stream::is_end_stream),
-            Kind::Made(made) => made.is_end_stream(),
-            Kind::Recorded(replay) => replay.is_end_stream(),
+            Kind::Other(Other::Emptied) => true,
+            Kind::Other(Other::Streamed(streamed)) => streamed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Held(octets) => SizeHint::with_exact(octets.len() as u64),
-            Kind::Emptied => SizeHint::with_exact(0),
-            Kind::OneShot(stream) => look(stream, Stream::size_hint),
-            Kind::Made(made) => made.size_hint(),
-            Kind::Recorded(replay) => replay.size_hint(),
+            Kind::Other(Other::Emptied) => SizeHint::with_exact(0),
+            Kind::Other(Other::Streamed(streamed)) => streamed.size_hint(),
         }
     }
 }
@@ -186,10 +190,8 @@ impl Replayable for Body {
     fn replay(&self) -> Result<Self, NotReplayable> {
         let kind = match &self.kind {
             Kind::Held(octets) => Kind::Held(octets.clone()),
-            Kind::Emptied => return Err(NotReplayable::Polled),
-            Kind::OneShot(_) => return Err(NotReplayable::OneShot),
-            Kind::Made(made) => Kind::Made(Box::new(made.replay()?)),
-            Kind::Recorded(replay) => Kind::Recorded(replay.replay()?),
+            Kind::Other(Other::Emptied) => return Err(NotReplayable::Polled),
+            Kind::Other(Other::Streamed(streamed)) => Kind::streamed(streamed.replay()?),
         };
         Ok(Self { kind })
     }
@@ -197,10 +199,8 @@ impl Replayable for Body {
     fn check_replay(&self) -> Result<(), NotReplayable> {
         match &self.kind {
             Kind::Held(_) => Ok(()),
-            Kind::Emptied => Err(NotReplayable::Polled),
-            Kind::OneShot(_) => Err(NotReplayable::OneShot),
-            Kind::Made(made) => made.check_replay(),
-            Kind::Recorded(replay) => replay.check_replay(),
+            Kind::Other(Other::Emptied) => Err(NotReplayable::Polled),
+            Kind::Other(Other::Streamed(streamed)) => streamed.check_replay(),
         }
     }
 
@@ -208,10 +208,8 @@ impl Replayable for Body {
     ///
     /// Octets in memory are not revoked: they go out in one frame or not at all.
     fn revoke(&self) {
-        match &self.kind {
-            Kind::Held(_) | Kind::Emptied | Kind::OneShot(_) => {}
-            Kind::Made(made) => made.revoke(),
-            Kind::Recorded(replay) => replay.revoke(),
+        if let Kind::Other(Other::Streamed(streamed)) = &self.kind {
+            streamed.revoke();
         }
     }
 }
@@ -227,10 +225,8 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Held(octets) => return write!(f, "Body(held, {} octets)", octets.len()),
-            Kind::Emptied => "handed out",
-            Kind::OneShot(_) => "stream",
-            Kind::Made(_) => "factory",
-            Kind::Recorded(_) => "recorded stream",
+            Kind::Other(Other::Emptied) => "handed out",
+            Kind::Other(Other::Streamed(streamed)) => streamed.name(),
         };
         write!(f, "Body({kind})")
     }
@@ -254,6 +250,12 @@ macro_rules! from_octets {
 
 from_octets!(&'static str, &'static [u8], String, Vec<u8>, Bytes);
 
-fn look<T>(stream: &Mutex<Stream>, look: impl FnOnce(&Stream) -> T) -> T {
-    look(&stream.lock().unwrap_or_else(PoisonError::into_inner))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_no_larger_than_the_octets_in_memory() {
+        assert_eq!(size_of::<Body>(), size_of::<Bytes>());
+    }
 }

@@ -58,6 +58,7 @@ impl<B: RequestBody> Call<B> {
     }
 
     /// Hands the request over; gives it back if the connection is dead.
+    #[inline]
     pub(super) fn send(
         self,
         mut lease: Lease<B>,
@@ -118,17 +119,20 @@ impl<B: RequestBody> Call<B> {
         failure
     }
 
-    fn record(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
-        let peer = lease.connection.record().peer();
-        let attempt = Attempt::new(evidence, &self.host.contract).with_peer(peer);
+    fn record(&self, evidence: Evidence, lease: &Lease<B>) {
         if let Some(token) = &self.token {
-            token.record(attempt.clone());
+            token.record(self.attempt(evidence, lease));
         }
-        attempt
+    }
+
+    fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
+        let peer = lease.connection.record().peer();
+        Attempt::new(evidence, &self.host.contract).with_peer(peer)
     }
 }
 
 impl<B: RequestBody> InFlight<B> {
+    #[inline]
     pub(super) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
@@ -167,10 +171,12 @@ impl<B: RequestBody> InFlight<B> {
         };
         let attempt = match self.inner.take() {
             Some((call, lease)) => {
+                let attempt = call.attempt(evidence, &lease);
                 if let Some(token) = &call.token {
                     token.want_alive(failed_at);
+                    token.record(attempt.clone());
                 }
-                call.record(evidence, &lease)
+                attempt
             }
             None => Attempt::unrecorded(),
         };

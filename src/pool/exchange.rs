@@ -36,6 +36,7 @@ enum State<B: RequestBody> {
 
 impl<B: RequestBody> ResponseFuture<B> {
     /// Sends a request that is in the form for the wire.
+    #[inline]
     pub(super) fn start(
         host: Arc<Host<B>>,
         request: Request<B>,

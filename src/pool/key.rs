@@ -37,6 +37,14 @@ impl Key {
         Ok(Self { scheme, authority, runtime })
     }
 
+    /// Returns whether the other key is written the very same way, which is
+    /// cheaper to tell than whether it is equal.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.runtime == other.runtime
+            && self.authority.as_str() == other.authority.as_str()
+            && self.scheme == other.scheme
+    }
+
     /// Returns where to connect to.
     pub(super) fn target(&self) -> Uri {
         Uri::builder()

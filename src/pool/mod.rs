@@ -89,7 +89,7 @@ impl<B: RequestBody> Pool<B> {
             std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
         }
         if let Some(host) = &hosts.recent
-            && *host.key() == key
+            && host.key().is_same(&key)
         {
             return Arc::clone(host);
         }
@@ -145,8 +145,20 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<B> {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<B> {
         let token = request.extensions().get::<AttemptToken>().cloned();
+        self.send(request, token)
+    }
+}
+
+impl<B: RequestBody> Pool<B> {
+    /// Sends a request whose hand-offs are recorded with `token`.
+    #[inline]
+    pub(crate) fn send(
+        &self,
+        mut request: Request<B>,
+        token: Option<AttemptToken>,
+    ) -> ResponseFuture<B> {
         let host = match Key::of(&request) {
             Ok(key) => self.host(key),
             Err(why) => return ResponseFuture::fail(request, token, why),

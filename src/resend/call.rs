@@ -65,21 +65,23 @@ pub(super) struct Again {
 }
 
 impl<S, B: Replayable + Send + 'static> Call<S, B> {
-    /// Begins a call, and marks its request with the call's token.
-    pub(super) fn new(service: S, policy: Arc<Policy>, request: &mut Request<B>) -> Self {
+    /// Begins a call. Its request has to be sent with the call's token.
+    #[inline]
+    pub(super) fn new(service: S, policy: Arc<Policy>, request: &Request<B>) -> Self {
         let began = now();
         let (token, kept, part, limits) = match request.extensions().get::<AttemptToken>() {
             Some(token) => (token.clone(), Kept::line(request), Part::AnotherLayer, Limits::none()),
             None => {
-                let kept = Kept::new(request);
-                let token = AttemptToken::new();
-                mark(request, &token);
-                (token, kept, Part::ThisLayer, Limits::new(&policy, began))
+                let limits = Limits::new(&policy, began);
+                (AttemptToken::new(), Kept::new(request), Part::ThisLayer, limits)
             }
         };
         Self {
             span: trace::attempt_span(kept.method(), 0),
-            start: token.len(),
+            start: match part {
+                Part::ThisLayer => 0,
+                Part::AnotherLayer => token.len(),
+            },
             judged: 0,
             resends: 0,
             source: None,
@@ -91,6 +93,18 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             limits,
             began,
         }
+    }
+
+    /// Returns the token that goes with each of the call's requests.
+    pub(super) fn token(&self) -> &AttemptToken {
+        &self.token
+    }
+
+    /// Hands a request to the service by `send`, within the attempt's span.
+    #[inline]
+    pub(super) fn in_span<F>(&mut self, send: impl FnOnce(&mut S, &AttemptToken) -> F) -> F {
+        let Self { service, span, token, .. } = self;
+        span.in_scope(|| send(service, token))
     }
 
     /// Returns when the attempt under way has to end.

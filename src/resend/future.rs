@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::call::{Again, Call, Next};
+use crate::attempt::AttemptToken;
 use crate::body::Replayable;
 use crate::classify::Ground;
 use crate::error::{BoxError, Error};
@@ -68,10 +69,15 @@ pin_project! {
 impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
+    B: Replayable + Send + 'static,
 {
-    /// Starts the first attempt.
-    pub(super) fn new(mut call: Call<S, B>, request: Request<B>) -> Self {
-        let attempt = send(&mut call, request);
+    /// Starts the first attempt by `send`.
+    #[inline]
+    pub(super) fn new(
+        mut call: Call<S, B>,
+        send: impl FnOnce(&mut S, &AttemptToken) -> S::Future,
+    ) -> Self {
+        let attempt = call.in_span(send);
         Self { state: State::Calling { attempt }, timer: None, call }
     }
 }
@@ -119,7 +125,8 @@ where
                     let ground = *ground;
                     let resent = match this.call.service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => {
-                            this.call.next_request(ground).map(|request| send(this.call, request))
+                            let request = this.call.next_request(ground);
+                            request.map(|it| this.call.in_span(|service, _| service.call(it)))
                         }
                         Poll::Ready(Err(error)) => Err(this.call.on_unready(ground, error.into())),
                         Poll::Pending => {
@@ -154,15 +161,6 @@ where
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
-}
-
-/// Hands a request to the service, which was polled ready.
-fn send<S, B>(call: &mut Call<S, B>, request: Request<B>) -> S::Future
-where
-    S: Service<Request<B>>,
-{
-    let Call { service, span, .. } = call;
-    span.in_scope(|| service.call(request))
 }
 
 /// Waits until `limit`, which is never if there is none.

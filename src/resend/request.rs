@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::attempt::AttemptToken;
 use crate::body::{NotReplayable, Replayable};
@@ -32,40 +32,52 @@ pub(super) struct Kept<B> {
     method: Method,
     uri: Uri,
     version: Version,
-    headers: HeaderMap,
+    /// A list, since that is cheaper to make than a map, and the map is seldom
+    /// needed again.
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The caller's own extensions: no token of ours is among them.
     extensions: Extensions,
     spare: Result<B, NotReplayable>,
     /// The request of the last attempt, if it was given back untouched.
-    given_back: Option<Request<B>>,
+    given_back: Option<Box<Request<B>>>,
 }
 
 impl<B: Replayable> Kept<B> {
     /// Keeps what is needed of a request that is about to be sent.
     ///
     /// The octets of its body are not copied.
+    #[inline]
     pub(super) fn new(request: &Request<B>) -> Self {
-        let extensions = request.extensions();
-        Self {
-            headers: request.headers().clone(),
-            extensions: match extensions.is_empty() {
-                true => Extensions::new(),
-                false => extensions.clone(),
-            },
-            spare: request.body().replay(),
-            ..Self::line(request)
+        let mut headers = Vec::with_capacity(request.headers().len());
+        for (name, value) in request.headers() {
+            headers.push((name.clone(), value.clone()));
         }
+        let extensions = match request.extensions() {
+            none if none.is_empty() => Extensions::new(),
+            some => some.clone(),
+        };
+        Self::of(request, headers, extensions, request.body().replay())
     }
 
     /// Keeps what names a request, without the means to make it again.
     pub(super) fn line(request: &Request<B>) -> Self {
+        Self::of(request, Vec::new(), Extensions::new(), Err(NotReplayable::OneShot))
+    }
+
+    #[inline]
+    fn of(
+        request: &Request<B>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        extensions: Extensions,
+        spare: Result<B, NotReplayable>,
+    ) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            headers: HeaderMap::new(),
-            extensions: Extensions::new(),
-            spare: Err(NotReplayable::OneShot),
+            headers,
+            extensions,
+            spare,
             given_back: None,
         }
     }
@@ -103,7 +115,8 @@ impl<B: Replayable> Kept<B> {
     /// Whether the caller sent an idempotency key. It was kept before the
     /// first attempt, so that attempt carried it too.
     fn key(&self, policy: &Policy) -> Key {
-        match (self.headers.contains_key(IDEMPOTENCY_KEY), policy.deduplicates) {
+        let is_there = self.headers.iter().any(|(name, _)| name == IDEMPOTENCY_KEY);
+        match (is_there, policy.deduplicates) {
             (false, _) => Key::Absent,
             (true, false) => Key::NotHonoured,
             (true, true) => Key::Honoured,
@@ -116,8 +129,8 @@ impl<B: Replayable> Kept<B> {
     /// A layer between may have made another of it, such as a redirected one;
     /// that is not kept.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
-        self.given_back =
-            request.filter(|given| *given.method() == self.method && *given.uri() == self.uri);
+        let given = request.filter(|it| *it.method() == self.method && *it.uri() == self.uri);
+        self.given_back = given.map(Box::new);
     }
 
     /// Returns whether the request can be made again.
@@ -154,14 +167,14 @@ impl<B: Replayable> Kept<B> {
                 let body = mem::replace(spare, next);
                 Some(self.with_body(body))
             }
-            _ => given_back,
+            _ => given_back.map(|request| *request),
         }
     }
 
     /// Takes the request out, if it can be sent again.
     pub(super) fn take(&mut self) -> Option<Request<B>> {
         if self.check_spare().is_err() {
-            return self.given_back.take();
+            return self.given_back.take().map(|request| *request);
         }
         let body = mem::replace(&mut self.spare, Err(NotReplayable::Polled)).ok()?;
         Some(self.with_body(body))
@@ -172,7 +185,7 @@ impl<B: Replayable> Kept<B> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().extend(self.headers.iter().cloned());
         *request.extensions_mut() = self.extensions.clone();
         request
     }
@@ -184,3 +197,24 @@ pub(super) fn mark<B>(request: &mut Request<B>, token: &AttemptToken) {
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::Empty;
+
+    use super::*;
+
+    #[test]
+    fn a_request_made_again_has_all_fields_in_their_order() {
+        let mut request = Request::new(Empty::<bytes::Bytes>::new());
+        for (name, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("a", "5")] {
+            request.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        let fields = |headers: &HeaderMap| -> Vec<_> {
+            headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        let again = Kept::new(&request).again().unwrap();
+        assert_eq!(fields(again.headers()), fields(request.headers()));
+    }
+}

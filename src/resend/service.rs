@@ -9,6 +9,8 @@ use tower::Service;
 
 use super::call::Call;
 use super::future::ResponseFuture;
+use super::request::mark;
+use crate::attempt::AttemptToken;
 use crate::body::Replayable;
 use crate::classify::Policy;
 use crate::error::{BoxError, Error};
@@ -63,7 +65,27 @@ where
         // clone stays here and the ready one goes with the call.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        let call = Call::new(ready, Arc::clone(&self.policy), &mut request);
-        ResponseFuture::new(call, request)
+        let call = Call::new(ready, Arc::clone(&self.policy), &request);
+        mark(&mut request, call.token());
+        ResponseFuture::new(call, |service, _| service.call(request))
+    }
+}
+
+impl<S> Resend<S> {
+    /// Does what `call` does where the inner service is always ready and can
+    /// be given the token beside the request, which is cheaper than among its
+    /// extensions: `send` must do what the service does with it there.
+    #[inline]
+    pub(crate) fn call_by<B>(
+        &self,
+        request: Request<B>,
+        send: impl FnOnce(&mut S, Request<B>, AttemptToken) -> S::Future,
+    ) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>> + Clone,
+        B: Replayable + Send + 'static,
+    {
+        let call = Call::new(self.inner.clone(), Arc::clone(&self.policy), &request);
+        ResponseFuture::new(call, |service, token| send(service, request, token.clone()))
     }
 }

@@ -71,6 +71,7 @@ impl<B: RequestBody> Connection<B> {
     /// Returns the request if the connection is known to be dead.
     ///
     /// [`poll_answer`]: Self::poll_answer
+    #[inline]
     pub(crate) fn send(&mut self, request: Request<B>) -> Result<(), Box<(Finding, Request<B>)>> {
         let Some(sender) = &mut self.sender else {
             return Err(Box::new((Finding::Ended, request)));
@@ -84,6 +85,7 @@ impl<B: RequestBody> Connection<B> {
     }
 
     /// Waits for the head of the response to the request that was sent.
+    #[inline]
     pub(crate) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,

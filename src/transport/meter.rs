@@ -112,9 +112,15 @@ fn look(state: &mut State, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Poll<io
     if is_clear {
         return Poll::Pending;
     }
+    Poll::Ready(read_unheard(state, &socket, buf))
+}
+
+/// Reads what tokio has not heard of.
+#[cold]
+fn read_unheard(state: &mut State, socket: &SockRef<'_>, buf: &mut ReadBuf<'_>) -> io::Result<()> {
     let mut fresh = [0; 4096];
     let room = fresh.len().min(buf.remaining());
-    match (&*socket).read(&mut fresh[..room]) {
+    match (&**socket).read(&mut fresh[..room]) {
         Ok(0) => state.ledger.on_end(),
         Ok(octets) => {
             state.on_read(&fresh[..octets]);
@@ -126,10 +132,10 @@ fn look(state: &mut State, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Poll<io
             let is_silent = error.kind() == io::ErrorKind::WouldBlock;
             let error = if is_silent { not_writable() } else { error };
             state.on_error(&error);
-            return Poll::Ready(Err(error));
+            return Err(error);
         }
     }
-    Poll::Ready(Ok(()))
+    Ok(())
 }
 
 fn would_block<T>(result: &io::Result<T>) -> bool {

@@ -1,0 +1,91 @@
+//! The kinds of body that are not simply octets in memory.
+
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::error::Error;
+use super::made::Made;
+use super::replay::Replay;
+use super::replayable::{NotReplayable, Replayable};
+use super::stream::Stream;
+
+/// A body that is a stream.
+pub(super) enum Streamed {
+    /// A stream that can be sent once. The mutex is never contended: it makes
+    /// the body `Sync` where the stream is not.
+    OneShot(Mutex<Stream>),
+    Made(Made),
+    Recorded(Replay<Stream>),
+}
+
+impl Streamed {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self {
+            Self::OneShot(stream) => {
+                let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
+                Pin::new(stream).poll_frame(cx)
+            }
+            Self::Made(made) => Pin::new(made).poll_frame(cx),
+            Self::Recorded(replay) => Pin::new(replay).poll_frame(cx),
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::OneShot(stream) => look(stream, Stream::is_end_stream),
+            Self::Made(made) => made.is_end_stream(),
+            Self::Recorded(replay) => replay.is_end_stream(),
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::OneShot(stream) => look(stream, Stream::size_hint),
+            Self::Made(made) => made.size_hint(),
+            Self::Recorded(replay) => replay.size_hint(),
+        }
+    }
+
+    pub(super) fn replay(&self) -> Result<Self, NotReplayable> {
+        match self {
+            Self::OneShot(_) => Err(NotReplayable::OneShot),
+            Self::Made(made) => Ok(Self::Made(made.replay()?)),
+            Self::Recorded(replay) => Ok(Self::Recorded(replay.replay()?)),
+        }
+    }
+
+    pub(super) fn check_replay(&self) -> Result<(), NotReplayable> {
+        match self {
+            Self::OneShot(_) => Err(NotReplayable::OneShot),
+            Self::Made(made) => made.check_replay(),
+            Self::Recorded(replay) => replay.check_replay(),
+        }
+    }
+
+    pub(super) fn revoke(&self) {
+        match self {
+            Self::OneShot(_) => {}
+            Self::Made(made) => made.revoke(),
+            Self::Recorded(replay) => replay.revoke(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::OneShot(_) => "stream",
+            Self::Made(_) => "factory",
+            Self::Recorded(_) => "recorded stream",
+        }
+    }
+}
+
+fn look<T>(stream: &Mutex<Stream>, look: impl FnOnce(&Stream) -> T) -> T {
+    look(&stream.lock().unwrap_or_else(PoisonError::into_inner))
+}
