@@ -6,7 +6,8 @@
 //! the close of an idle connection are sent again, where the server closes
 //! fully.
 //!
-//! `cargo test --test real_servers -- nginx` runs the cases of one server.
+//! `cargo test --test real_servers -- nginx` runs the cases of one server,
+//! `-- 'nginx SIGTERM'` one of them.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -44,16 +45,15 @@ fn main() -> ExitCode {
         Server::ALL.iter().for_each(|server| println!("{}: test", server.name()));
         return ExitCode::SUCCESS;
     }
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_asked = |server: &Server| {
-        filters.is_empty() || filters.iter().any(|filter| server.name().contains(&***filter))
-    };
-    let failed = run(Server::ALL.into_iter().filter(is_asked));
+    let filters: Vec<_> =
+        arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let failed =
+        run(&|case: &str| filters.is_empty() || filters.iter().any(|filter| case.contains(filter)));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs all cases of some servers; returns how many failed.
-fn run(servers: impl Iterator<Item = Server>) -> u32 {
+/// Runs the cases that are asked for by name; returns how many failed.
+fn run(is_asked: &dyn Fn(&str) -> bool) -> u32 {
     let (site, no_wire) = Site::new().unwrap();
     let [mut passed, mut failed] = [0, 0];
     let mut check = |case: &mut dyn FnMut()| match catch_unwind(AssertUnwindSafe(case)) {
@@ -64,14 +64,19 @@ fn run(servers: impl Iterator<Item = Server>) -> u32 {
         check(&mut || skip::skip(format_args!("closes and requests cannot cross: {why}")));
     }
     println!("{HEADING}");
-    for server in servers {
-        if let Err(why) = server.program() {
-            check(&mut || skip::skip(format_args!("{}: {why}", server.name())));
-            continue;
-        }
-        for (event, variant) in cases(server) {
-            let case = Case { site: &site, server, event, variant };
-            check(&mut || judge(&case, &measure(&case)));
+    for server in Server::ALL {
+        let name = |event| format!("{} {event}", server.name());
+        let cases = cases(server).into_iter().filter(|(event, _)| is_asked(&name(*event)));
+        let cases: Vec<_> = cases.collect();
+        match server.program() {
+            Err(why) if !cases.is_empty() => {
+                check(&mut || skip::skip(format_args!("{}: {why}", server.name())));
+            }
+            Err(_) => {}
+            Ok(_) => cases.into_iter().for_each(|(event, variant)| {
+                let case = Case { site: &site, server, event, variant };
+                check(&mut || judge(&case, &measure(&case)));
+            }),
         }
     }
     println!("\n{passed} passed, {failed} failed");

@@ -96,7 +96,7 @@ impl Case<'_> {
         let mut process = self.start(&running, ledger)?;
         ready(public);
         let order = self.server.order(self.event);
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PERIOD) {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.period()) {
             let has_ended = match order {
                 Some(order) => process.has_ended() || process.obey(order)?,
                 None => process.has_ended(),
@@ -158,6 +158,14 @@ impl Case<'_> {
         };
         let first = NEXT.fetch_add(1_000_000, Ordering::Relaxed);
         Load { server, pool, pace, first }
+    }
+
+    /// How often the event happens: some servers take long to start.
+    fn period(&self) -> Duration {
+        match self.server {
+            Server::Node => PERIOD * 2,
+            _ => PERIOD,
+        }
     }
 
     /// After how long without a request the server ends a connection: some

@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 use tower_resend::classify::{Fate, HandOff};
 use tower_resend::pool::PoolOptions;
-use tower_resend::{Attempt, Body, Client, attempts};
+use tower_resend::{Attempt, Body, Client, Policy, attempts};
 
 use super::own::HANDLER;
 use super::site::DELAY;
@@ -104,7 +104,7 @@ impl Load {
 }
 
 fn client(pool: &PoolOptions) -> Client {
-    Client::builder().pool(pool.clone()).build()
+    Client::builder().pool(pool.clone()).policy(Policy::new().deadline(DEADLINE)).build()
 }
 
 async fn spread(common: Rc<Common>, client: Client, mut random: fastrand::Rng) {
@@ -185,8 +185,11 @@ impl Common {
 /// How many callers there are.
 const CALLERS: u64 = 24;
 
+/// How long a call may take: some servers lose a connection without closing it.
+const DEADLINE: Duration = Duration::from_secs(8);
+
 /// How long a caller waits; a call that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// How far one observation moves the aim, in milliseconds.
 const STEP: f64 = 0.1;

@@ -30,7 +30,8 @@ pub(crate) struct Tally {
     pub(crate) unresent: Vec<String>,
     /// How often a simpler rule would have resent what was taken up.
     pub(crate) simpler: Simpler,
-    /// Every breach of safety.
+    pub(crate) taken_up_twice: u32,
+    /// Every breach of safety, and every hang.
     pub(crate) wrong: Vec<String>,
 }
 
@@ -54,6 +55,7 @@ impl Tally {
 
     fn count(&mut self, call: &Call, times: u32) {
         self.sent += 1;
+        self.taken_up_twice += u32::from(times > 1);
         for ground in call.attempts.iter().filter_map(Attempt::ground) {
             let place = match ground.id() {
                 "G1" => 0,
@@ -127,16 +129,16 @@ impl Simpler {
 
 /// The heading of the table whose rows are tallies.
 pub(crate) const HEADING: &str = "
-                                                 resent by           failed, and was          wrong by the rule
-server        event                  sent     ok other   G1   G2  G3+ not taken up  taken up  twice   FIN   RST  FIN of none";
+                                                 resent by           failed, and was    taken up        wrong by the rule    resent of those
+server        event                  sent     ok other   G1   G2  G3+ not taken up  taken up twice wrong   FIN   RST  FIN of none  that met a close";
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, served, status, resent: [g1, g2, other], .. } = self;
-        let Self { needless, taken_up, simpler, wrong, .. } = self;
+        let Self { needless, taken_up, taken_up_twice: twice, simpler, wrong, .. } = self;
         let Simpler { end, reset, unsettled } = simpler;
         write!(f, "{sent:>6} {served:>6} {status:>5} {g1:>4} {g2:>4} {other:>4}")?;
-        write!(f, " {needless:>12} {taken_up:>9} {:>6}", wrong.len())?;
+        write!(f, " {needless:>12} {taken_up:>9} {twice:>5} {:>5}", wrong.len())?;
         write!(f, " {end:>5} {reset:>5} {unsettled:>12}")?;
         let (recall, all) = self.recall();
         if all > 0 {
