@@ -45,6 +45,7 @@
 //! | [`ResendLayer`] | resending above any service |
 //! | [`pool::Pool`] | pooled HTTP/1.1 connections that leave evidence |
 //! | [`classify`] | the pure core: evidence in, fate and verdict out |
+//! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
@@ -54,6 +55,7 @@ mod attempt;
 pub mod body;
 pub mod classify;
 pub mod client;
+pub mod contract;
 mod error;
 pub mod pool;
 pub mod resend;

@@ -1,0 +1,166 @@
+//! What a client believes of an announcement (rules C1 to C3).
+
+use std::fmt;
+
+use http::{Response, Version};
+
+use crate::classify::{Contract, Source};
+
+use super::field::{self, Announcement, FieldError, Max};
+use super::hop::Hop;
+
+/// An announcement that a client may rely on, for the connection it came on
+/// and until the next final response on it (C6).
+///
+/// Made by [`accept`] only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Promise {
+    announced: Announcement,
+}
+
+impl Promise {
+    /// Returns what was announced.
+    pub fn announced(&self) -> &Announcement {
+        &self.announced
+    }
+
+    /// Returns how many octets of a request are received whole before it is
+    /// taken up (C4).
+    pub fn max(&self) -> Option<Max> {
+        self.announced.max()
+    }
+
+    /// Returns whether the response that carried this refuses the request it
+    /// answers and all that are not yet answered (C8): it is then
+    /// [`Answer::Refused`](crate::classify::Answer::Refused).
+    pub fn is_refusal(&self) -> bool {
+        self.announced.has_refused()
+    }
+
+    /// Returns what the promise means for [`classify`](crate::classify()).
+    ///
+    /// `rst` makes resets proof and `max` a FIN that acknowledges less than
+    /// the whole (C7), both within the limits of
+    /// [`Observed`](super::Observed); `half` a FIN that acknowledges nothing.
+    pub fn contract(&self) -> Contract {
+        let announced = |is_promised: bool| is_promised.then_some(Source::Announced);
+        let mut contract = Contract::none();
+        contract.reset_before_take_up = announced(self.announced.has_rst());
+        contract.complete_messages_only = announced(self.max().is_some());
+        contract.closed_after_fin = announced(self.announced.has_half());
+        contract
+    }
+}
+
+impl From<Promise> for Contract {
+    fn from(promise: Promise) -> Self {
+        promise.contract()
+    }
+}
+
+/// Says whether a client may rely on what a response announces.
+///
+/// `own` are the ends of the transport connection that the response came on,
+/// as the client's own socket sees them. Not for the response that opens a
+/// CONNECT tunnel, nor for any inside one (C3).
+///
+/// # Errors
+///
+/// Why the whole field is ignored: it is not listed in `Connection` (C1), its
+/// `hop` is not this connection (C2), the response is not a final one of
+/// HTTP/1.1 (C3), or the field is malformed, absurd or contradicts itself.
+/// The connection has no promise then, whatever was announced before (C6).
+///
+/// # Examples
+///
+/// ```
+/// use tower_resend::contract::{Hop, Ignored, accept};
+///
+/// let response = http::Response::builder()
+///     .header("connection", "retry-contract")
+///     .header("retry-contract", r#"hop="10.1.2.3:50211 10.1.2.9:80", max=65536, rst"#)
+///     .body(())?;
+/// let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
+/// assert!(accept(&response, &own).is_ok());
+///
+/// let behind_a_relay = Hop::seen_by_client("10.7.7.7:4000".parse()?, "10.7.7.1:80".parse()?);
+/// assert!(matches!(accept(&response, &behind_a_relay), Err(Ignored::OtherHop { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> {
+    if response.version() != Version::HTTP_11 {
+        return Err(Ignored::Version(response.version()));
+    }
+    if response.status().is_informational() {
+        return Err(Ignored::Interim);
+    }
+    let announced = Announcement::from_members(&field::listed(response.headers())?)?;
+    if announced.hop() != *own {
+        return Err(Ignored::OtherHop { stated: announced.hop(), own: *own });
+    }
+    if announced.has_refused() && !field::has_option(response.headers(), "close") {
+        return Err(Ignored::RefusedWithoutClose);
+    }
+    Ok(Promise { announced })
+}
+
+/// Why a field is ignored, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// There is no field.
+    Absent,
+    /// Not HTTP/1.1 (C3).
+    Version(Version),
+    /// A 1xx, which says nothing of the connection (C3; RFC 8297 2).
+    Interim,
+    /// `Connection` does not list it, so it is not for this hop (C1).
+    NotListed,
+    /// It speaks of another connection than the one it came on (C2).
+    OtherHop {
+        /// The ends that the server stated.
+        stated: Hop,
+        /// The ends of the client's own connection.
+        own: Hop,
+    },
+    /// `refused` without `close`.
+    RefusedWithoutClose,
+    /// The field itself says nothing.
+    Field(FieldError),
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("no contract"),
+            Self::Version(version) => write!(f, "contract ignored: {version:?}"),
+            Self::Interim => f.write_str("contract ignored: in a 1xx response"),
+            Self::NotListed => f.write_str("contract ignored: not listed in Connection"),
+            Self::OtherHop { stated, own } => {
+                write!(f, "contract ignored: it is for {stated}, and this is {own}")
+            }
+            Self::RefusedWithoutClose => f.write_str("contract ignored: `refused` without close"),
+            Self::Field(why) => write!(f, "contract ignored: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Ignored {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Field(why) => Some(why),
+            Self::Absent
+            | Self::Version(_)
+            | Self::Interim
+            | Self::NotListed
+            | Self::OtherHop { .. }
+            | Self::RefusedWithoutClose => None,
+        }
+    }
+}
+
+impl From<FieldError> for Ignored {
+    fn from(why: FieldError) -> Self {
+        Self::Field(why)
+    }
+}

@@ -1,0 +1,126 @@
+//! The two ends of a transport connection, which bind a promise to it.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::str::FromStr;
+
+/// The two ends of one transport connection (`hop`; rules S7 and C2).
+///
+/// On the wire the server's own view of it: the client's address (its
+/// getpeername) and then the server's (its getsockname), one space between,
+/// `192.0.2.7:50211 198.51.100.9:443`. Values are equal when they mean the same
+/// ends: IPv4-mapped IPv6 addresses are IPv4, zone ids and flow labels are
+/// dropped.
+///
+/// # Examples
+///
+/// ```
+/// use tower_resend::contract::Hop;
+///
+/// let stated: Hop = "192.0.2.7:50211 198.51.100.9:443".parse()?;
+/// let own = Hop::seen_by_client("192.0.2.7:50211".parse()?, "[::ffff:198.51.100.9]:443".parse()?);
+/// assert_eq!(stated, own);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+impl Hop {
+    /// Returns the hop of a client's socket (C2): its own address, and then
+    /// that of its peer.
+    pub fn seen_by_client(local: SocketAddr, peer: SocketAddr) -> Self {
+        Self { client: normal(local), server: normal(peer) }
+    }
+
+    /// Returns the hop of a server's socket (S7): that of its peer, and then
+    /// its own address.
+    pub fn seen_by_server(peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { client: normal(peer), server: normal(local) }
+    }
+
+    /// Returns the client's end.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Returns the server's end.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.client, self.server)
+    }
+}
+
+impl FromStr for Hop {
+    type Err = NoHop;
+
+    fn from_str(text: &str) -> Result<Self, NoHop> {
+        let (client, server) = text.split_once(' ').ok_or(NoHop)?;
+        Ok(Self { client: end(client)?, server: end(server)? })
+    }
+}
+
+/// The text does not name two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct NoHop;
+
+impl fmt::Display for NoHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the two ends of a connection")
+    }
+}
+
+impl std::error::Error for NoHop {}
+
+/// Drops what is local to one host or has a second form.
+fn normal(end: SocketAddr) -> SocketAddr {
+    SocketAddr::new(end.ip().to_canonical(), end.port())
+}
+
+fn end(text: &str) -> Result<SocketAddr, NoHop> {
+    let (ip, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (ip, port) = bracketed.split_once("]:").ok_or(NoHop)?;
+            (IpAddr::V6(ipv6(ip)?), port)
+        }
+        None => {
+            let (ip, port) = text.split_once(':').ok_or(NoHop)?;
+            (IpAddr::V4(ip.parse().map_err(|_| NoHop)?), port)
+        }
+    };
+    let end = normal(SocketAddr::new(ip, port_number(port)?));
+    // No socket that is connected has such an end.
+    if end.ip().is_unspecified() || end.ip().is_multicast() {
+        return Err(NoHop);
+    }
+    Ok(end)
+}
+
+/// Reads an address, without its zone id (RFC 4007 11) if it has one.
+fn ipv6(text: &str) -> Result<Ipv6Addr, NoHop> {
+    let (ip, zone) = match text.split_once('%') {
+        Some((ip, zone)) => (ip, Some(zone)),
+        None => (text, None),
+    };
+    let is_zone_octet = |o: u8| o.is_ascii_alphanumeric() || b"-._~".contains(&o);
+    if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(is_zone_octet)) {
+        return Err(NoHop);
+    }
+    ip.parse().map_err(|_| NoHop)
+}
+
+/// Reads a port in its one form: no sign, no leading zero, not zero.
+fn port_number(text: &str) -> Result<u16, NoHop> {
+    if !text.starts_with(|first: char| matches!(first, '1'..='9')) {
+        return Err(NoHop);
+    }
+    text.parse().map_err(|_| NoHop)
+}

@@ -1,0 +1,59 @@
+//! The contract: what a server promises of one transport connection, in the
+//! hop-by-hop field `Retry-Contract`.
+//!
+//! A reset says nothing of the request that it hits, unless the server said
+//! beforehand what its resets mean. The field says that, and `hop` in it binds
+//! the promise to one TCP connection, so that a relay that passes it on makes
+//! it void. The wire specification with the rules of servers (S1 to S9) and of
+//! clients (C1 to C9) is `docs/contract.md`.
+//!
+//! Here are the field's types and the rules that can be checked without a
+//! socket. Nothing in this crate sends the field or acts on it yet.
+//!
+//! - [`Offer`]: the members of a request, what a client understands;
+//! - [`Announcement`]: those of a response, what a server promises;
+//! - [`accept`]: whether a client may rely on them, as a [`Promise`];
+//! - [`Observed`]: whether a failure is within the limits of the promise.
+//!
+//! # Examples
+//!
+//! A reset while a request was on its way, under a promise within its limits:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_resend::classify::{Acked, Contract, Evidence, HandOff, Kernel, classify};
+//! use tower_resend::contract::{Hop, Observed, accept};
+//!
+//! let earlier_response = http::Response::builder()
+//!     .header("connection", "retry-contract")
+//!     .header("retry-contract", r#"hop="10.1.2.3:50211 10.1.2.9:80", max=65536, rst"#)
+//!     .body(())?;
+//! let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
+//! let promise = accept(&earlier_response, &own)?;
+//! let observed = Observed::new()
+//!     .with_request_octets(318)
+//!     .with_since_last_octet(Duration::from_millis(3))
+//!     .with_retransmissions(0, 0)
+//!     .with_probes(0)
+//!     .with_response_octets(0);
+//!
+//! let evidence = Evidence::new(HandOff::Written).with_kernel(Kernel::Reset(Acked::All));
+//! assert!(classify(&evidence, &Contract::none()).is_unknown());
+//!
+//! let evidence = evidence.with_limits(observed.limits(&promise));
+//! assert!(classify(&evidence, &promise.contract()).is_not_applied());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod accept;
+mod dictionary;
+mod field;
+mod hop;
+mod limits;
+mod offer;
+
+pub use accept::{Ignored, Promise, accept};
+pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
+pub use hop::{Hop, NoHop};
+pub use limits::{Observed, OutOfLimits, WINDOW};
+pub use offer::Offer;

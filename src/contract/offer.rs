@@ -1,0 +1,134 @@
+//! What a client offers: the members of the field in a request.
+
+use std::fmt;
+
+use http::header::MaxSizeReached;
+use http::{HeaderMap, Request, Version};
+
+use super::accept::Ignored;
+use super::field::{self, FieldError, Member, Read};
+
+/// What a client understands and will act on.
+///
+/// A server does nothing that a client without the field could notice, unless
+/// that client offered to understand it (S6).
+///
+/// # Examples
+///
+/// ```
+/// use tower_resend::contract::Offer;
+///
+/// let mut request = http::Request::get("/a").body(())?;
+/// Offer::all().write(request.headers_mut())?;
+/// assert_eq!(request.headers()["retry-contract"], "rst, gone, half");
+/// assert_eq!(request.headers()["connection"], "retry-contract");
+/// assert_eq!(Offer::read(&request), Ok(Offer::all()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Offer {
+    rst: bool,
+    gone: bool,
+    half: bool,
+}
+
+impl Offer {
+    /// Returns an offer of nothing.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Returns an offer of all that there is.
+    pub fn all() -> Self {
+        Self { rst: true, gone: true, half: true }
+    }
+
+    /// Adds that resets are understood (`rst`).
+    #[must_use]
+    pub fn with_rst(mut self) -> Self {
+        self.rst = true;
+        self
+    }
+
+    /// Adds that closing responses are understood, unsolicited ones too
+    /// (`gone`).
+    #[must_use]
+    pub fn with_gone(mut self) -> Self {
+        self.gone = true;
+        self
+    }
+
+    /// Adds that the promise about the time after a FIN is understood
+    /// (`half`).
+    #[must_use]
+    pub fn with_half(mut self) -> Self {
+        self.half = true;
+        self
+    }
+
+    /// Returns whether resets are understood.
+    pub fn has_rst(&self) -> bool {
+        self.rst
+    }
+
+    /// Returns whether closing responses are understood.
+    pub fn has_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Returns whether the promise about the time after a FIN is understood.
+    pub fn has_half(&self) -> bool {
+        self.half
+    }
+
+    /// Reads the offer of a request that a server received (S6).
+    ///
+    /// # Errors
+    ///
+    /// Why the whole field is ignored; the client then offered nothing.
+    pub fn read<B>(request: &Request<B>) -> Result<Self, Ignored> {
+        if request.version() != Version::HTTP_11 {
+            return Err(Ignored::Version(request.version()));
+        }
+        Ok(Self::from_members(&field::listed(request.headers())?)?)
+    }
+
+    /// Writes the offer into the headers of an HTTP/1.1 request, and its name
+    /// into their `Connection` (C1 holds for servers too). Of an offer of
+    /// nothing it writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the map can take no further header.
+    pub fn write(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
+        match self.to_string() {
+            nothing if nothing.is_empty() => Ok(()),
+            members => field::write(headers, &members),
+        }
+    }
+
+    fn from_members(read: &Read) -> Result<Self, FieldError> {
+        for servers in [Member::Hop, Member::Max] {
+            if read.has(servers) {
+                return Err(FieldError::Misplaced(servers));
+            }
+        }
+        Ok(Self {
+            rst: read.boolean(Member::Rst)?,
+            gone: read.boolean(Member::Gone)?,
+            half: read.boolean(Member::Half)?,
+        })
+    }
+}
+
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = [(self.rst, "rst"), (self.gone, "gone"), (self.half, "half")];
+        let mut before = "";
+        for (_, name) in members.into_iter().filter(|(is_offered, _)| *is_offered) {
+            write!(f, "{before}{name}")?;
+            before = ", ";
+        }
+        Ok(())
+    }
+}
