@@ -37,7 +37,7 @@ impl Promise {
         self.announced.has_refused()
     }
 
-    /// Returns what the promise means for [`classify`](crate::classify()).
+    /// Returns what the promise means for [`classify`](crate::classify::classify()).
     ///
     /// `rst` makes resets proof and `max` a FIN that acknowledges less than
     /// the whole (C7), both within the limits of
@@ -84,7 +84,7 @@ impl From<Promise> for Contract {
 /// assert!(accept(&response, &own).is_ok());
 ///
 /// let behind_a_relay = Hop::seen_by_client("10.7.7.7:4000".parse()?, "10.7.7.1:80".parse()?);
-/// assert!(matches!(accept(&response, &behind_a_relay), Err(Ignored::OtherHop { .. })));
+/// assert!(matches!(accept(&response, &behind_a_relay), Err(Ignored::OtherHop(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> {
@@ -96,7 +96,7 @@ pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> 
     }
     let announced = Announcement::from_members(&field::listed(response.headers())?)?;
     if announced.hop() != *own {
-        return Err(Ignored::OtherHop { stated: announced.hop(), own: *own });
+        return Err(Ignored::OtherHop(announced.hop()));
     }
     if announced.has_refused() && !field::has_option(response.headers(), "close") {
         return Err(Ignored::RefusedWithoutClose);
@@ -116,13 +116,8 @@ pub enum Ignored {
     Interim,
     /// `Connection` does not list it, so it is not for this hop (C1).
     NotListed,
-    /// It speaks of another connection than the one it came on (C2).
-    OtherHop {
-        /// The ends that the server stated.
-        stated: Hop,
-        /// The ends of the client's own connection.
-        own: Hop,
-    },
+    /// It speaks of another connection than the one it came on: of this (C2).
+    OtherHop(Hop),
     /// `refused` without `close`.
     RefusedWithoutClose,
     /// The field itself says nothing.
@@ -136,8 +131,8 @@ impl fmt::Display for Ignored {
             Self::Version(version) => write!(f, "contract ignored: {version:?}"),
             Self::Interim => f.write_str("contract ignored: in a 1xx response"),
             Self::NotListed => f.write_str("contract ignored: not listed in Connection"),
-            Self::OtherHop { stated, own } => {
-                write!(f, "contract ignored: it is for {stated}, and this is {own}")
+            Self::OtherHop(stated) => {
+                write!(f, "contract ignored: it is for another connection, {stated}")
             }
             Self::RefusedWithoutClose => f.write_str("contract ignored: `refused` without close"),
             Self::Field(why) => write!(f, "contract ignored: {why}"),
@@ -153,7 +148,7 @@ impl std::error::Error for Ignored {
             | Self::Version(_)
             | Self::Interim
             | Self::NotListed
-            | Self::OtherHop { .. }
+            | Self::OtherHop(_)
             | Self::RefusedWithoutClose => None,
         }
     }

@@ -87,7 +87,7 @@ impl Observed {
     }
 
     /// Says whether all limits of a promise were kept, in the terms of
-    /// [`classify`](crate::classify()).
+    /// [`classify`](crate::classify::classify()).
     ///
     /// Under a promise without `max` no request has a limit to keep:
     /// [`Limits::Unchecked`].

@@ -12,7 +12,7 @@
 //!
 //! - [`Offer`]: the members of a request, what a client understands;
 //! - [`Announcement`]: those of a response, what a server promises;
-//! - [`accept`]: whether a client may rely on them, as a [`Promise`];
+//! - [`accept()`]: whether a client may rely on them, as a [`Promise`];
 //! - [`Observed`]: whether a failure is within the limits of the promise.
 //!
 //! # Examples
