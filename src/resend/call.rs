@@ -95,11 +95,6 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         }
     }
 
-    /// Returns the token that goes with each of the call's requests.
-    pub(super) fn token(&self) -> &AttemptToken {
-        &self.token
-    }
-
     /// Hands a request to the service by `send`, within the attempt's span.
     #[inline]
     pub(super) fn in_span<F>(&mut self, send: impl FnOnce(&mut S, &AttemptToken) -> F) -> F {

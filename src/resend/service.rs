@@ -66,8 +66,10 @@ where
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let call = Call::new(ready, Arc::clone(&self.policy), &request);
-        mark(&mut request, call.token());
-        ResponseFuture::new(call, |service, _| service.call(request))
+        ResponseFuture::new(call, |service, token| {
+            mark(&mut request, token);
+            service.call(request)
+        })
     }
 }
 
