@@ -316,6 +316,41 @@ fn offers_are_read() {
     assert_eq!(read(old, "retry-contract", "rst"), Err(Ignored::Version(old)));
 }
 
+/// The examples of `docs/contract.md` are read as it says.
+#[test]
+fn examples_of_the_specification_hold() {
+    let text = include_str!("../docs/contract.md");
+    let (_, examples) = text.split_once("\n## Examples\n").expect("a section");
+    let (examples, _) = examples.split_once("\n## ").expect("a section after it");
+    let (good, bad) = examples.split_once("Ignored whole").expect("two parts");
+    let own: Hop = "10.1.2.3:50211 10.1.2.9:80".parse().expect("two ends");
+    let fields = |part: &str| {
+        let lines = part.lines().filter_map(|line| line.strip_prefix("Retry-Contract: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let read = |lines: &[String], own: &Hop| {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let wire = Wire::new(&["close, retry-contract"], &lines);
+        accept(&wire.response().expect("a valid head"), own)
+    };
+    let [offer, announced, refused, rest @ ..] = &fields(good)[..] else {
+        panic!("three examples and more");
+    };
+    assert_eq!(*offer, Offer::all().to_string());
+    for example in [announced, refused] {
+        let promise = read(std::slice::from_ref(example), &own).expect("a promise");
+        assert_eq!(promise.announced().to_string(), *example);
+        assert_eq!(promise.is_refusal(), example == refused);
+    }
+    let v6 = "[2001:db8::7]:50211 [2001:db8::9]:443".parse().expect("two ends");
+    assert!(read(rest, &v6).is_ok_and(|promise| promise.announced().has_half()));
+    let bad = fields(bad);
+    assert_eq!(bad.len(), 6);
+    for example in bad {
+        assert!(read(std::slice::from_ref(&example), &own).is_err(), "{example}");
+    }
+}
+
 // ===== what is written is read =====
 
 fn ends() -> impl Strategy<Value = std::net::SocketAddr> {
