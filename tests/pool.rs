@@ -254,3 +254,26 @@ async fn an_upgraded_connection_is_not_pooled() {
     read(send(&pool, &origin.url("/next")).await.unwrap()).await;
     assert_eq!(beside(|| origin.finish()).await, ["/upgrade", "/next"]);
 }
+
+/// A body can end where there is no runtime, and its connection still goes
+/// back to the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_can_be_read_outside_of_a_runtime() {
+    let origin = Origin::start(1, |_, peer| peer.serve_all());
+    let pool = Client::new(PoolOptions::new().max_per_origin(1));
+    let response = send(&pool, &origin.url("/first")).await.unwrap();
+    let read_elsewhere = std::thread::spawn(move || {
+        let mut body = std::pin::pin!(response.into_body().collect());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        loop {
+            if let std::task::Poll::Ready(read) = body.as_mut().poll(&mut cx) {
+                return read.unwrap().to_bytes();
+            }
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(beside(|| read_elsewhere.join().unwrap()).await, "ok");
+    // With one place, this waits for the same connection.
+    read(send(&pool, &origin.url("/second")).await.unwrap()).await;
+    assert_eq!(origin.truth().accepted(), 1);
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::hedge::Hedge;
@@ -32,6 +33,9 @@ pub(super) struct Host<B> {
     places_of_all: Arc<Semaphore>,
     state: Mutex<State<B>>,
     hedge: Hedge,
+    /// Where the host's tasks run: a body can end, and a call be dropped,
+    /// outside of every runtime.
+    runtime: Handle,
 }
 
 #[derive(Debug)]
@@ -56,6 +60,7 @@ impl<B: RequestBody> Host<B> {
         connector: Connector,
         options: &PoolOptions,
         places_of_all: Arc<Semaphore>,
+        runtime: Handle,
     ) -> Self {
         Self {
             name: key.host(),
@@ -75,6 +80,7 @@ impl<B: RequestBody> Host<B> {
                 is_reaped: false,
             }),
             hedge: Hedge::new(),
+            runtime,
         }
     }
 
@@ -121,7 +127,7 @@ impl<B: RequestBody> Host<B> {
         // The connection's task has not turned yet, or the request's body is
         // still on its way; nobody waits for this.
         let host = Arc::clone(self);
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let ready = poll_fn(|cx| lease.connection.poll_ready(cx));
             if let Ok(true) = time::timeout_at(time::now() + READY_WITHIN, ready).await {
                 host.offer(lease);
@@ -170,7 +176,7 @@ impl<B: RequestBody> Host<B> {
         drop(state);
         drop(surplus);
         if reap {
-            tokio::spawn(reap_idle(Arc::downgrade(self), self.lifetimes));
+            self.runtime.spawn(reap_idle(Arc::downgrade(self), self.lifetimes));
         }
     }
 
@@ -185,7 +191,7 @@ impl<B: RequestBody> Host<B> {
         }
         let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
         let host = Arc::downgrade(self);
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let places = Places::take(of_host, of_all).await;
             let Some(host) = host.upgrade() else { return };
             let connected = match places {
@@ -311,7 +317,8 @@ mod tests {
         let connector = Connector::new(&options.connect);
         let places = Arc::new(Semaphore::new(2));
         let key = Key::of(&request).unwrap();
-        let host = Arc::new(Host::<Full<Bytes>>::new(key, connector, &options, places));
+        let host =
+            Arc::new(Host::<Full<Bytes>>::new(key, connector, &options, places, Handle::current()));
 
         let mut used = host.obtain(Want::Any).await.unwrap();
         assert!(poll_fn(|cx| used.connection.poll_ready(cx)).await);

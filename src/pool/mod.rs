@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::Request;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower::Service;
 
@@ -98,7 +99,9 @@ impl<B: RequestBody> Pool<B> {
             None => {
                 hosts.make_room();
                 let places = Arc::clone(&hosts.places);
-                let host = Arc::new(Host::new(key.clone(), connector.clone(), options, places));
+                let runtime = Handle::current();
+                let host = Host::new(key.clone(), connector.clone(), options, places, runtime);
+                let host = Arc::new(host);
                 hosts.by_key.insert(key, Arc::clone(&host));
                 host
             }
