@@ -190,7 +190,10 @@ fn every_refusal_is_reached_but_those_of_the_layer() {
     let refusal = decide(&repeated, &get, &Policy::new()).refusal().expect("a refusal");
     reached.insert(discriminant(&refusal));
     let missing = variants::refusals().into_iter().filter(|r| !reached.contains(&discriminant(r)));
-    assert_eq!(missing.collect::<Vec<_>>(), [Refusal::Budget, Refusal::StandsDown]);
+    assert_eq!(
+        missing.collect::<Vec<_>>(),
+        [Refusal::Budget, Refusal::NoTarget, Refusal::StandsDown]
+    );
 }
 
 // ===== G2 needs FIN, none acked, CLOSE, EPIPE and conserved counters =====

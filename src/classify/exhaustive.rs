@@ -68,7 +68,7 @@ fn what_is_concluded_is_listed() {
         Ground::CallerSays(_));
     assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,
         Refusal::Proxy, Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
-        Refusal::Budget, Refusal::Deadline, Refusal::Forbidden(_), Refusal::StandsDown);
+        Refusal::Budget, Refusal::Deadline, Refusal::Forbidden(_), Refusal::NoTarget, Refusal::StandsDown);
 }
 
 #[test]

@@ -132,6 +132,8 @@ pub enum Refusal {
     Deadline,
     /// A user's classifier forbids it, and this is its reason.
     Forbidden(&'static str),
+    /// The request names no target that it could be sent to.
+    NoTarget,
     /// Another resending layer above this one decides.
     StandsDown,
 }
@@ -160,6 +162,7 @@ impl Refusal {
             }
             Self::Deadline => "The deadline over all attempts leaves no time for another.",
             Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
+            Self::NoTarget => "The request names no target that it could be sent to.",
             Self::StandsDown => {
                 "A resending layer above this one decides, so this one stands down."
             }
@@ -180,6 +183,7 @@ impl fmt::Display for Refusal {
             Self::Budget => f.write_str("the resend budget is empty"),
             Self::Deadline => f.write_str("the deadline leaves no time"),
             Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
+            Self::NoTarget => f.write_str("it names no reachable target"),
             Self::StandsDown => f.write_str("a layer above decides"),
         }
     }

@@ -241,7 +241,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.judged = attempts.len();
         let ground = match self.decide(attempts, next.time) {
             Verdict::Resend(_) if hand_offs.iter().any(is_hopeless) => {
-                return Err(Refusal::Attempts(1));
+                return Err(Refusal::NoTarget);
             }
             Verdict::Resend(ground) => ground,
             Verdict::Refuse(refusal) => return Err(refusal),

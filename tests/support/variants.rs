@@ -208,6 +208,7 @@ pub fn refusals() -> Vec<Refusal> {
         Refusal::Budget,
         Refusal::Deadline,
         Refusal::Forbidden(REASON),
+        Refusal::NoTarget,
         Refusal::StandsDown,
     ]);
     all
