@@ -247,8 +247,8 @@ fn close(state: &mut State, step: Step) -> Step {
     }
 }
 
-/// Reads until there is nothing more, at most 1 MiB; no answer is that long
-/// that nobody waits for any more.
+/// Reads until there is nothing more, at most 1 MiB: a peer that sends more
+/// than that has not ended, and the fate stays unknown.
 fn drain(state: &mut State) -> LastRead {
     let mut buffer = [0; 4096];
     for _ in 0..256 {
