@@ -1,5 +1,6 @@
 //! The server process.
 
+mod end;
 mod hostile;
 pub(super) mod message;
 mod plain;
@@ -61,6 +62,7 @@ impl Reply {
 ///
 /// On one thread, so that a kill finds nothing else to wait for.
 pub(super) fn main(orders: Orders) -> io::Result<()> {
+    end::sockets_first()?;
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let recorder = Recorder::from_stdout()?;
         let mut control = Control::start()?;
