@@ -61,6 +61,8 @@ pub(super) struct Outcome {
     pub(super) end: End,
     /// The ground of every resend that led to it.
     pub(super) grounds: Vec<&'static str>,
+    /// Whether it is known that the last attempt was the first on its connection.
+    pub(super) is_first: bool,
 }
 
 /// How one call ended, for the caller.
@@ -98,6 +100,6 @@ impl From<String> for End {
 
 impl From<End> for Outcome {
     fn from(end: End) -> Self {
-        Self { end, grounds: Vec::new() }
+        Self { end, grounds: Vec::new(), is_first: false }
     }
 }

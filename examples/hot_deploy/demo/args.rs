@@ -1,0 +1,192 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+/// What `--help` prints.
+pub(super) const HELP: &str = "\
+Deploys a service over itself under load and counts what became of every POST.
+
+  --deployments N  how often the server is replaced, for each plan (200)
+  --plan P         inherited, reuseport, killed, plain or plain-killed; may be
+                   repeated (all five, in this order)
+  --workers N      concurrent callers of each client (16)
+  --json           print JSON instead of the table
+  --delay-ms N     time on the wire, one way (5)
+  --loss N         packets lost on the wire, in percent (0)
+  --handler-ms N   time the application takes (5)
+  --seed N         seed of the wire and the load (1)
+  --loopback       do without the wire
+  --help
+
+Exit code: 0; 1 if tower-resend's client executed a request twice, reported a false
+success, or failed a request of a service that was replaced gracefully with an
+inherited listening socket.
+";
+
+/// What this process shall do.
+pub(super) enum Command {
+    Run(Args),
+    Serve(Orders),
+    Help,
+}
+
+/// The demonstration's settings.
+#[derive(Clone, Debug)]
+pub(super) struct Args {
+    pub(super) deployments: u64,
+    pub(super) plans: Vec<Plan>,
+    pub(super) workers: u64,
+    pub(super) json: bool,
+    pub(super) delay: Duration,
+    pub(super) loss: f64,
+    pub(super) handler: Duration,
+    pub(super) seed: u64,
+    pub(super) loopback: bool,
+}
+
+/// How a server is replaced, and by what it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Ours, with a listening socket that every process inherits; drains.
+    Inherited,
+    /// Ours, each process with a listening socket of its own; drains.
+    Reuseport,
+    /// Ours, with an inherited listening socket; is killed.
+    Killed,
+    /// `axum::serve` with an inherited listening socket; drains.
+    Plain,
+    /// `axum::serve` with an inherited listening socket; is killed.
+    PlainKilled,
+}
+
+impl Plan {
+    const ALL: [Self; 5] =
+        [Self::Inherited, Self::Reuseport, Self::Killed, Self::Plain, Self::PlainKilled];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Inherited => "inherited",
+            Self::Reuseport => "reuseport",
+            Self::Killed => "killed",
+            Self::Plain => "plain",
+            Self::PlainKilled => "plain-killed",
+        }
+    }
+
+    /// Returns whether each process inherits the listening socket.
+    pub(super) fn inherits(self) -> bool {
+        self != Self::Reuseport
+    }
+
+    /// Returns whether a server drains before it ends.
+    pub(super) fn drains(self) -> bool {
+        !matches!(self, Self::Killed | Self::PlainKilled)
+    }
+
+    /// Returns whether the server half of this crate serves.
+    pub(super) fn is_ours(self) -> bool {
+        !matches!(self, Self::Plain | Self::PlainKilled)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Plan {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|plan| plan.name() == name);
+        found.ok_or_else(|| format!("there is no plan {name:?}"))
+    }
+}
+
+/// What a server process is told by the process that started it.
+#[derive(Clone, Debug)]
+pub(super) struct Orders {
+    pub(super) plan: Plan,
+    pub(super) address: SocketAddr,
+    pub(super) handler: Duration,
+}
+
+impl Orders {
+    /// Writes the orders as the arguments that [`parse`] reads.
+    pub(super) fn to_args(&self) -> [String; 4] {
+        let handler = self.handler.as_secs_f64() * 1e3;
+        [SERVE.into(), self.plan.name().into(), self.address.to_string(), handler.to_string()]
+    }
+}
+
+/// The word that makes this program a server.
+const SERVE: &str = "serve";
+
+/// Reads the command line.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut args = Args::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("deployments") => args.deployments = parser.value()?.parse()?,
+            Long("plan") => args.plans.push(parser.value()?.parse()?),
+            Long("workers") => args.workers = parser.value()?.parse()?,
+            Long("json") => args.json = true,
+            Long("delay-ms") => args.delay = millis(&mut parser)?,
+            Long("loss") => args.loss = number(&mut parser)? / 100.0,
+            Long("handler-ms") => args.handler = millis(&mut parser)?,
+            Long("seed") => args.seed = parser.value()?.parse()?,
+            Long("loopback") => args.loopback = true,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Value(word) if word == SERVE => return orders(&mut parser).map(Command::Serve),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if args.plans.is_empty() {
+        args.plans = Plan::ALL.into();
+    }
+    Ok(Command::Run(args))
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            deployments: 200,
+            plans: Vec::new(),
+            workers: 16,
+            json: false,
+            delay: Duration::from_millis(5),
+            loss: 0.0,
+            handler: Duration::from_millis(5),
+            seed: 1,
+            loopback: false,
+        }
+    }
+}
+
+fn orders(parser: &mut lexopt::Parser) -> Result<Orders, lexopt::Error> {
+    Ok(Orders {
+        plan: parser.value()?.parse()?,
+        address: parser.value()?.parse()?,
+        handler: millis(parser)?,
+    })
+}
+
+fn number(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
+    let number: f64 = parser.value()?.parse()?;
+    if number.is_finite() && number >= 0.0 {
+        Ok(number)
+    } else {
+        Err("a number from 0 on is needed".into())
+    }
+}
+
+fn millis(parser: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
+    Duration::try_from_secs_f64(number(parser)? / 1e3).map_err(|e| e.to_string().into())
+}
