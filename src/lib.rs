@@ -47,6 +47,7 @@
 //! | [`classify`] | the pure core: evidence in, fate and verdict out |
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
+//! | [`server`] | a server that says by how it closes whether it took a request up |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
 //! [`Ground`]: classify::Ground
@@ -59,6 +60,8 @@ pub mod contract;
 mod error;
 pub mod pool;
 pub mod resend;
+pub mod server;
+mod sys;
 mod time;
 mod trace;
 mod transport;

@@ -93,10 +93,11 @@ fn control_a_rule_that_takes_silence_for_safety_gains_by_losing() {
 #[test]
 fn a_contract_only_ever_adds_proofs() {
     let with_less = |contract: &Contract| {
-        let mut all = [*contract; 3];
+        let mut all = [*contract; 4];
         all[0].closed_after_fin = None;
         all[1].complete_messages_only = None;
         all[2].reset_before_take_up = None;
+        all[3].fin_before_take_up = None;
         all
     };
     for evidence in observations() {

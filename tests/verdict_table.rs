@@ -102,8 +102,8 @@ fn render() -> String {
     );
     let _ = write!(
         text,
-        "## {OBSERVATIONS}\n\nOf {} combinations. closed, complete and reset are the members of the \
-         contract: closed_after_fin,\ncomplete_messages_only, reset_before_take_up.\n\n{}\n",
+        "## {OBSERVATIONS}\n\nOf {} combinations. closed, complete, reset and fin are the members of the \
+         contract: closed_after_fin,\ncomplete_messages_only, reset_before_take_up, fin_before_take_up.\n\n{}\n",
         observations.len(),
         table.render("fate"),
     );
@@ -173,6 +173,7 @@ impl Observations {
             member("closed"),
             member("complete"),
             member("reset"),
+            member("fin"),
             Dimension::of("limits", &self.limits),
         ]
     }
@@ -183,8 +184,8 @@ impl Observations {
     }
 
     fn outcome(&self, at: &[usize]) -> Concluded {
-        let &[hand_off, answer, ended_by, kernel, closed, complete, reset, limits] = at else {
-            panic!("eight dimensions, not {}", at.len());
+        let &[hand_off, answer, ended_by, kernel, closed, complete, reset, fin, limits] = at else {
+            panic!("nine dimensions, not {}", at.len());
         };
         let evidence = Evidence::new(self.hand_offs[hand_off])
             .with_answer(self.answers[answer])
@@ -195,6 +196,7 @@ impl Observations {
         contract.closed_after_fin = MEMBERS[closed].1;
         contract.complete_messages_only = MEMBERS[complete].1;
         contract.reset_before_take_up = MEMBERS[reset].1;
+        contract.fin_before_take_up = MEMBERS[fin].1;
         concluded(classify(&evidence, &contract), &evidence)
     }
 }
@@ -483,6 +485,12 @@ fn resets_untaken() -> Contract {
     contract
 }
 
+fn closes_untaken() -> Contract {
+    let mut contract = Contract::none();
+    contract.fin_before_take_up = Some(Source::Announced);
+    contract
+}
+
 macro_rules! case {
     ($outcome:ident, $words:literal, $evidence:expr) => {
         case!($outcome, $words, $evidence, Contract::none)
@@ -641,6 +649,26 @@ const NUMBERED: &[Numbered] = &[
         cases: &[
             case!(Unknown, "not awaited", failed(Kernel::Fin(Acked::All, Settled::NotAwaited))),
             case!(Unknown, "then RST", failed(Kernel::Fin(Acked::All, Settled::Refused))),
+            case!(
+                Safe,
+                "fin_before_take_up, limits kept",
+                failed(Kernel::Fin(Acked::All, Settled::NotAwaited)).with_limits(Limits::Kept),
+                closes_untaken
+            ),
+            case!(
+                Unknown,
+                "fin_before_take_up, limits exceeded",
+                failed(Kernel::Fin(Acked::All, Settled::NotAwaited)).with_limits(Limits::Exceeded),
+                closes_untaken
+            ),
+            case!(
+                Unknown,
+                "fin_before_take_up, a response begun",
+                failed(Kernel::Fin(Acked::All, Settled::NotAwaited))
+                    .with_answer(Answer::Begun)
+                    .with_limits(Limits::Kept),
+                closes_untaken
+            ),
         ],
     },
     Numbered {
@@ -666,6 +694,12 @@ const NUMBERED: &[Numbered] = &[
         title: " 9  RST, some/all acked",
         proven: "nothing; also the never-accept()ed case",
         cases: &[
+            case!(
+                Unknown,
+                "fin_before_take_up",
+                failed(Kernel::Reset(Acked::All)).with_limits(Limits::Kept),
+                closes_untaken
+            ),
             case!(Unknown, "some", failed(Kernel::Reset(Acked::Part))),
             case!(Unknown, "all", failed(Kernel::Reset(Acked::All))),
         ],

@@ -150,6 +150,13 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
                 && by_peer
                 && matches!(kernel, Kernel::Reset(_) | Kernel::Fin(Acked::Part, _))
         }
+        Proof::ClosePromised => {
+            contract.fin_before_take_up.is_some()
+                && limits == Limits::Kept
+                && answer == Answer::Nothing
+                && by_peer
+                && matches!(kernel, Kernel::Fin(..))
+        }
         Proof::Misdirected => answer == Answer::Misdirected,
         Proof::Refused => answer == Answer::Refused,
         _ => false,

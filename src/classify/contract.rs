@@ -17,6 +17,11 @@ pub struct Contract {
     pub complete_messages_only: Option<Source>,
     /// The server resets a connection only while no request is taken up.
     pub reset_before_take_up: Option<Source>,
+    /// The server ends a connection by a FIN without an octet of a response
+    /// only while no request is taken up, and takes up nothing after that FIN.
+    /// The opposite of `reset_before_take_up`: of the two a server makes true
+    /// one at most.
+    pub fin_before_take_up: Option<Source>,
 }
 
 impl Contract {

@@ -58,7 +58,7 @@ fn what_is_concluded_is_listed() {
     assert_listed!(proofs: Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
         Proof::NeverReceived, Proof::NeverReceivedClosed, Proof::NeverComplete,
         Proof::RefusedBeforeReceipt, Proof::Refused, Proof::Misdirected, Proof::ResetPromised,
-        Proof::FinPromised);
+        Proof::FinPromised, Proof::ClosePromised);
     assert_listed!(doubts: Doubt::Acknowledged, Doubt::PartlyAcknowledged,
         Doubt::AcknowledgedAfterFin, Doubt::Unsettled, Doubt::Reset(_), Doubt::NoFin(..),
         Doubt::NotByReset(_), Doubt::Bypassed, Doubt::StillOpen, Doubt::Unavailable(_),
@@ -82,10 +82,14 @@ fn what_a_decision_needs_is_listed() {
 }
 
 #[test]
-fn a_contract_has_the_three_members_that_are_combined() {
-    let Contract { closed_after_fin: _, complete_messages_only: _, reset_before_take_up: _ } =
-        Contract::none();
-    assert_eq!(variants::contracts().len(), 27);
+fn a_contract_has_the_four_members_that_are_combined() {
+    let Contract {
+        closed_after_fin: _,
+        complete_messages_only: _,
+        reset_before_take_up: _,
+        fin_before_take_up: _,
+    } = Contract::none();
+    assert_eq!(variants::contracts().len(), 81);
 }
 
 /// Every conclusion explains itself in one sentence that names its rule.

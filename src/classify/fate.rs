@@ -112,6 +112,9 @@ pub enum Proof {
     /// G4: a FIN before the whole request was acknowledged, under a contract
     /// by which only whole requests are taken up.
     FinPromised,
+    /// G4: a FIN without an octet of a response, under a contract by which
+    /// such a FIN means *not taken up*.
+    ClosePromised,
 }
 
 impl Proof {
@@ -121,7 +124,7 @@ impl Proof {
             Self::NotConnected(_) | Self::HandedBack(_) | Self::NothingWritten => "G1",
             Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => "G2",
             Self::RefusedBeforeReceipt | Self::Refused | Self::Misdirected => "G3",
-            Self::ResetPromised | Self::FinPromised => "G4",
+            Self::ResetPromised | Self::FinPromised | Self::ClosePromised => "G4",
         }
     }
 
@@ -159,6 +162,9 @@ impl Proof {
             Self::FinPromised => {
                 "The server closed without the whole request, and it promises to take up whole requests only (G4, promised)."
             }
+            Self::ClosePromised => {
+                "The server closed without an octet of a response, and it promises to close so only what it did not take up (G4, promised)."
+            }
         }
     }
 }
@@ -190,6 +196,9 @@ impl fmt::Display for Proof {
             }
             Self::FinPromised => f.write_str(
                 "closed without the whole request, under a contract to take up whole requests only",
+            ),
+            Self::ClosePromised => f.write_str(
+                "closed without a response, under a contract that closes so only what was not taken up",
             ),
         }
     }

@@ -120,8 +120,19 @@ fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
     }
 }
 
-/// A FIN: what did it acknowledge, and what followed (G2)?
+/// A FIN. Where what it acknowledged does not decide, the server's promise may,
+/// to end so only before a request is taken up (G4): a stronger ground wins.
 fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
+    match (fin_by_counters(acked, settled, limits, contract), contract.fin_before_take_up) {
+        (Fate::Unknown(_), Some(_)) if limits == Limits::Kept => {
+            Fate::NotApplied(Proof::ClosePromised)
+        }
+        (fate, _) => fate,
+    }
+}
+
+/// A FIN: what did it acknowledge, and what followed (G2)?
+fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     match (acked, settled) {
         (Acked::None, Settled::Refused) => Fate::NotApplied(Proof::NeverReceived),
         (Acked::None, _) if contract.closed_after_fin.is_some() => {

@@ -6,8 +6,9 @@ use http::{Response, Version};
 
 use crate::classify::{Contract, Source};
 
-use super::field::{self, Announcement, FieldError, Max};
+use super::field::{Announcement, FieldError, Max};
 use super::hop::Hop;
+use super::read;
 
 /// An announcement that a client may rely on, for the connection it came on
 /// and until the next final response on it (C6).
@@ -39,13 +40,14 @@ impl Promise {
 
     /// Returns what the promise means for [`classify`](crate::classify::classify()).
     ///
-    /// `rst` makes resets proof and `max` a FIN that acknowledges less than
-    /// the whole (C7), both within the limits of
-    /// [`Observed`](super::Observed); `half` a FIN that acknowledges nothing.
+    /// `rst` makes resets proof, `fin` a FIN instead of a response, and `max` a
+    /// FIN that acknowledges less than the whole (C7), all within the limits
+    /// of [`Observed`](super::Observed); `half` a FIN that acknowledges nothing.
     pub fn contract(&self) -> Contract {
         let announced = |is_promised: bool| is_promised.then_some(Source::Announced);
         let mut contract = Contract::none();
         contract.reset_before_take_up = announced(self.announced.has_rst());
+        contract.fin_before_take_up = announced(self.announced.has_fin());
         contract.complete_messages_only = announced(self.max().is_some());
         contract.closed_after_fin = announced(self.announced.has_half());
         contract
@@ -94,11 +96,11 @@ pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> 
     if response.status().is_informational() {
         return Err(Ignored::Interim);
     }
-    let announced = Announcement::from_members(&field::listed(response.headers())?)?;
+    let announced = Announcement::from_members(&read::listed(response.headers())?)?;
     if announced.hop() != *own {
         return Err(Ignored::OtherHop(announced.hop()));
     }
-    if announced.has_refused() && !field::has_option(response.headers(), "close") {
+    if announced.has_refused() && !read::has_option(response.headers(), "close") {
         return Err(Ignored::RefusedWithoutClose);
     }
     Ok(Promise { announced })

@@ -6,9 +6,8 @@ use std::str::FromStr;
 use http::header::{CONNECTION, MaxSizeReached};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::accept::Ignored;
-use super::dictionary::{self, Value};
 use super::hop::Hop;
+use super::read::{self, Read};
 
 /// The field's name, which is also its connection option (C1).
 pub const RETRY_CONTRACT: HeaderName = HeaderName::from_static("retry-contract");
@@ -39,6 +38,7 @@ pub struct Announcement {
     hop: Hop,
     max: Option<Max>,
     rst: bool,
+    fin: bool,
     half: bool,
     gone: Option<ClosingStatus>,
     refused: bool,
@@ -48,7 +48,16 @@ pub struct Announcement {
 impl Announcement {
     /// Returns an announcement for a connection that promises nothing (S7).
     pub fn new(hop: Hop) -> Self {
-        Self { hop, max: None, rst: false, half: false, gone: None, refused: false, drain: false }
+        Self {
+            hop,
+            max: None,
+            rst: false,
+            fin: false,
+            half: false,
+            gone: None,
+            refused: false,
+            drain: false,
+        }
     }
 
     /// Promises to take up no request of at most `max` octets before the whole
@@ -61,9 +70,22 @@ impl Announcement {
 
     /// Promises what [`with_max`](Self::with_max) does, and to reset the
     /// connection only while no request on it is taken up (`rst`; S2, S3, S8).
+    ///
+    /// Takes the opposite promise back, [`with_fin`](Self::with_fin).
     #[must_use]
     pub fn with_rst(mut self, max: Max) -> Self {
-        self.rst = true;
+        (self.rst, self.fin) = (true, false);
+        self.with_max(max)
+    }
+
+    /// Promises what [`with_max`](Self::with_max) does, to end the connection
+    /// by a FIN without an octet of a response only while no request on it is
+    /// taken up, and to take up nothing after that FIN (`fin`; S10).
+    ///
+    /// Takes the opposite promise back, [`with_rst`](Self::with_rst).
+    #[must_use]
+    pub fn with_fin(mut self, max: Max) -> Self {
+        (self.rst, self.fin) = (false, true);
         self.with_max(max)
     }
 
@@ -114,6 +136,12 @@ impl Announcement {
         self.rst
     }
 
+    /// Returns whether a FIN without an octet of a response means that nothing
+    /// is taken up (S10).
+    pub fn has_fin(&self) -> bool {
+        self.fin
+    }
+
     /// Returns whether nothing that arrives after the FIN is taken up.
     pub fn has_half(&self) -> bool {
         self.half
@@ -142,10 +170,10 @@ impl Announcement {
     ///
     /// If the map can take no further header.
     pub fn write(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
-        if self.refused && !has_option(headers, "close") {
+        if self.refused && !read::has_option(headers, "close") {
             headers.try_append(CONNECTION, HeaderValue::from_static("close"))?;
         }
-        write(headers, &self.to_string())
+        read::write(headers, &self.to_string())
     }
 
     pub(super) fn from_members(read: &Read) -> Result<Self, FieldError> {
@@ -153,13 +181,16 @@ impl Announcement {
             hop: read.hop()?,
             max: read.max()?,
             rst: read.boolean(Member::Rst)?,
+            fin: read.boolean(Member::Fin)?,
             half: read.boolean(Member::Half)?,
             gone: read.gone()?,
             refused: read.boolean(Member::Refused)?,
             drain: read.boolean(Member::Drain)?,
         };
         match announcement {
+            Self { rst: true, fin: true, .. } => Err(FieldError::RstAndFin),
             Self { rst: true, max: None, .. } => Err(FieldError::RstWithoutMax),
+            Self { fin: true, max: None, .. } => Err(FieldError::FinWithoutMax),
             announcement => Ok(announcement),
         }
     }
@@ -171,7 +202,7 @@ impl fmt::Display for Announcement {
         if let Some(max) = self.max {
             write!(f, ", max={}", max.octets())?;
         }
-        let members = [(self.rst, ", rst"), (self.half, ", half")];
+        let members = [(self.rst, ", rst"), (self.fin, ", fin"), (self.half, ", half")];
         for (_, text) in members.iter().filter(|(is_promised, _)| *is_promised) {
             f.write_str(text)?;
         }
@@ -259,6 +290,8 @@ pub enum Member {
     Max,
     /// `rst`: a reset means that nothing is taken up.
     Rst,
+    /// `fin`: a FIN without a response means that nothing is taken up.
+    Fin,
     /// `half`: nothing that arrives after the FIN is taken up.
     Half,
     /// `gone`: a closing response comes first.
@@ -270,8 +303,16 @@ pub enum Member {
 }
 
 impl Member {
-    const ALL: [Self; 7] =
-        [Self::Hop, Self::Max, Self::Rst, Self::Half, Self::Gone, Self::Refused, Self::Drain];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Hop,
+        Self::Max,
+        Self::Rst,
+        Self::Fin,
+        Self::Half,
+        Self::Gone,
+        Self::Refused,
+        Self::Drain,
+    ];
 
     /// Returns the member's key.
     pub fn key(self) -> &'static str {
@@ -279,6 +320,7 @@ impl Member {
             Self::Hop => "hop",
             Self::Max => "max",
             Self::Rst => "rst",
+            Self::Fin => "fin",
             Self::Half => "half",
             Self::Gone => "gone",
             Self::Refused => "refused",
@@ -312,6 +354,10 @@ pub enum FieldError {
     /// `rst` without `max`: a reset that hits a request in mid-upload says
     /// nothing unless requests are received whole.
     RstWithoutMax,
+    /// `fin` without `max`.
+    FinWithoutMax,
+    /// `rst` and `fin`, which say the opposite of each other.
+    RstAndFin,
     /// A member that only servers state, in a request.
     Misplaced(Member),
 }
@@ -326,140 +372,11 @@ impl fmt::Display for FieldError {
             Self::Contradictory(member) => write!(f, "`{member}` contradicts itself"),
             Self::MissingHop => f.write_str("`hop` is missing"),
             Self::RstWithoutMax => f.write_str("`rst` without `max`"),
+            Self::FinWithoutMax => f.write_str("`fin` without `max`"),
+            Self::RstAndFin => f.write_str("`rst` and `fin` contradict each other"),
             Self::Misplaced(member) => write!(f, "`{member}` in a request"),
         }
     }
 }
 
 impl std::error::Error for FieldError {}
-
-/// The members of a field that have a meaning, unchecked but consistent.
-#[derive(Debug, Default)]
-pub(super) struct Read {
-    members: [Option<Value>; Member::ALL.len()],
-}
-
-impl Read {
-    /// Reads all lines of a field. Each must be a dictionary of its own, so
-    /// that nothing begins in one line and ends in another.
-    pub(super) fn lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, FieldError> {
-        let mut read = Self::default();
-        let mut octets: usize = 0;
-        for line in lines {
-            octets = octets.saturating_add(line.len());
-            if octets > LONGEST {
-                return Err(FieldError::TooLong(octets));
-            }
-            for (key, value) in dictionary::members(line).map_err(FieldError::Malformed)? {
-                read.add(&key, value)?;
-            }
-        }
-        Ok(read)
-    }
-
-    fn add(&mut self, key: &str, value: Value) -> Result<(), FieldError> {
-        for (member, known) in Member::ALL.into_iter().zip(&mut self.members) {
-            if member.key() != key {
-                continue;
-            }
-            if known.as_ref().is_some_and(|known| *known != value) {
-                return Err(FieldError::Contradictory(member));
-            }
-            *known = Some(value);
-            break;
-        }
-        Ok(())
-    }
-
-    fn value(&self, wanted: Member) -> Option<&Value> {
-        let mut members = Member::ALL.into_iter().zip(&self.members);
-        members.find(|(member, _)| *member == wanted).and_then(|(_, value)| value.as_ref())
-    }
-
-    pub(super) fn has(&self, member: Member) -> bool {
-        self.value(member).is_some()
-    }
-
-    pub(super) fn boolean(&self, member: Member) -> Result<bool, FieldError> {
-        match self.value(member) {
-            None => Ok(false),
-            Some(Value::Boolean(value)) => Ok(*value),
-            Some(Value::Integer(_) | Value::Text(_) | Value::Other) => {
-                Err(FieldError::WrongType(member))
-            }
-        }
-    }
-
-    fn hop(&self) -> Result<Hop, FieldError> {
-        match self.value(Member::Hop) {
-            None => Err(FieldError::MissingHop),
-            Some(Value::Text(text)) => text.parse().map_err(|_| FieldError::Absurd(Member::Hop)),
-            Some(Value::Boolean(_) | Value::Integer(_) | Value::Other) => {
-                Err(FieldError::WrongType(Member::Hop))
-            }
-        }
-    }
-
-    fn max(&self) -> Result<Option<Max>, FieldError> {
-        match self.value(Member::Max) {
-            None => Ok(None),
-            Some(Value::Integer(octets)) => {
-                let max = u32::try_from(*octets).ok().and_then(Max::new);
-                max.map(Some).ok_or(FieldError::Absurd(Member::Max))
-            }
-            Some(Value::Boolean(_) | Value::Text(_) | Value::Other) => {
-                Err(FieldError::WrongType(Member::Max))
-            }
-        }
-    }
-
-    fn gone(&self) -> Result<Option<ClosingStatus>, FieldError> {
-        match self.value(Member::Gone) {
-            None | Some(Value::Boolean(false)) => Ok(None),
-            Some(Value::Boolean(true) | Value::Integer(503)) => {
-                Ok(Some(ClosingStatus::ServiceUnavailable))
-            }
-            Some(Value::Integer(599)) => Ok(Some(ClosingStatus::GoingAway)),
-            Some(Value::Integer(_)) => Err(FieldError::Absurd(Member::Gone)),
-            Some(Value::Text(_) | Value::Other) => Err(FieldError::WrongType(Member::Gone)),
-        }
-    }
-}
-
-/// Reads the field of a message that lists it in `Connection` (C1; RFC 9110
-/// 7.6.1).
-pub(super) fn listed(headers: &HeaderMap) -> Result<Read, Ignored> {
-    if !headers.contains_key(RETRY_CONTRACT) {
-        return Err(Ignored::Absent);
-    }
-    if !has_option(headers, RETRY_CONTRACT.as_str()) {
-        return Err(Ignored::NotListed);
-    }
-    let lines = headers.get_all(RETRY_CONTRACT).iter().map(HeaderValue::as_bytes);
-    Ok(Read::lines(lines)?)
-}
-
-/// Returns whether `Connection` has an option, in any case (RFC 9110 7.6.1).
-pub(super) fn has_option(headers: &HeaderMap, option: &str) -> bool {
-    let lines = headers.get_all(CONNECTION).iter();
-    let mut options = lines.flat_map(|line| line.as_bytes().split(|&octet| octet == b','));
-    options.any(|listed| trim_ows(listed).eq_ignore_ascii_case(option.as_bytes()))
-}
-
-/// Writes the field in place of any other, and lists it in `Connection`.
-pub(super) fn write(headers: &mut HeaderMap, field: &str) -> Result<(), MaxSizeReached> {
-    if !has_option(headers, RETRY_CONTRACT.as_str()) {
-        let option = HeaderValue::from_static("retry-contract");
-        headers.try_append(CONNECTION, option)?;
-    }
-    // Members are printable ASCII. An empty field would be ignored.
-    let value = HeaderValue::from_str(field).unwrap_or(HeaderValue::from_static(""));
-    headers.try_insert(RETRY_CONTRACT, value).map(drop)
-}
-
-fn trim_ows(mut octets: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
-        octets = rest;
-    }
-    octets
-}

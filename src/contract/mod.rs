@@ -4,7 +4,7 @@
 //! A reset says nothing of the request that it hits, unless the server said
 //! beforehand what its resets mean. The field says that, and `hop` in it binds
 //! the promise to one TCP connection, so that a relay that passes it on makes
-//! it void. The wire specification with the rules of servers (S1 to S9) and of
+//! it void. The wire specification with the rules of servers (S1 to S10) and of
 //! clients (C1 to C9) is `docs/contract.md`.
 //!
 //! Here are the field's types and the rules that can be checked without a
@@ -51,6 +51,7 @@ mod field;
 mod hop;
 mod limits;
 mod offer;
+mod read;
 
 pub use accept::{Ignored, Promise, accept};
 pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};

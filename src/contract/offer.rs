@@ -6,7 +6,8 @@ use http::header::MaxSizeReached;
 use http::{HeaderMap, Request, Version};
 
 use super::accept::Ignored;
-use super::field::{self, FieldError, Member, Read};
+use super::field::{FieldError, Member};
+use super::read::{self, Read};
 
 /// What a client understands and will act on.
 ///
@@ -20,7 +21,7 @@ use super::field::{self, FieldError, Member, Read};
 ///
 /// let mut request = http::Request::get("/a").body(())?;
 /// Offer::all().write(request.headers_mut())?;
-/// assert_eq!(request.headers()["retry-contract"], "rst, gone, half");
+/// assert_eq!(request.headers()["retry-contract"], "rst, fin, gone, half");
 /// assert_eq!(request.headers()["connection"], "retry-contract");
 /// assert_eq!(Offer::read(&request), Ok(Offer::all()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -28,6 +29,7 @@ use super::field::{self, FieldError, Member, Read};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Offer {
     rst: bool,
+    fin: bool,
     gone: bool,
     half: bool,
 }
@@ -40,13 +42,20 @@ impl Offer {
 
     /// Returns an offer of all that there is.
     pub fn all() -> Self {
-        Self { rst: true, gone: true, half: true }
+        Self { rst: true, fin: true, gone: true, half: true }
     }
 
     /// Adds that resets are understood (`rst`).
     #[must_use]
     pub fn with_rst(mut self) -> Self {
         self.rst = true;
+        self
+    }
+
+    /// Adds that a FIN instead of a response is understood (`fin`).
+    #[must_use]
+    pub fn with_fin(mut self) -> Self {
+        self.fin = true;
         self
     }
 
@@ -71,6 +80,11 @@ impl Offer {
         self.rst
     }
 
+    /// Returns whether a FIN instead of a response is understood.
+    pub fn has_fin(&self) -> bool {
+        self.fin
+    }
+
     /// Returns whether closing responses are understood.
     pub fn has_gone(&self) -> bool {
         self.gone
@@ -90,7 +104,7 @@ impl Offer {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));
         }
-        Ok(Self::from_members(&field::listed(request.headers())?)?)
+        Ok(Self::from_members(&read::listed(request.headers())?)?)
     }
 
     /// Writes the offer into the headers of an HTTP/1.1 request, and its name
@@ -103,7 +117,7 @@ impl Offer {
     pub fn write(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
         match self.to_string() {
             nothing if nothing.is_empty() => Ok(()),
-            members => field::write(headers, &members),
+            members => read::write(headers, &members),
         }
     }
 
@@ -115,6 +129,7 @@ impl Offer {
         }
         Ok(Self {
             rst: read.boolean(Member::Rst)?,
+            fin: read.boolean(Member::Fin)?,
             gone: read.boolean(Member::Gone)?,
             half: read.boolean(Member::Half)?,
         })
@@ -123,7 +138,8 @@ impl Offer {
 
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = [(self.rst, "rst"), (self.gone, "gone"), (self.half, "half")];
+        let members =
+            [(self.rst, "rst"), (self.fin, "fin"), (self.gone, "gone"), (self.half, "half")];
         let mut before = "";
         for (_, name) in members.into_iter().filter(|(is_offered, _)| *is_offered) {
             write!(f, "{before}{name}")?;

@@ -130,11 +130,14 @@ pub fn contracts() -> Vec<Contract> {
     for closed_after_fin in member() {
         for complete_messages_only in member() {
             for reset_before_take_up in member() {
-                let mut contract = Contract::none();
-                contract.closed_after_fin = closed_after_fin;
-                contract.complete_messages_only = complete_messages_only;
-                contract.reset_before_take_up = reset_before_take_up;
-                all.push(contract);
+                for fin_before_take_up in member() {
+                    let mut contract = Contract::none();
+                    contract.closed_after_fin = closed_after_fin;
+                    contract.complete_messages_only = complete_messages_only;
+                    contract.reset_before_take_up = reset_before_take_up;
+                    contract.fin_before_take_up = fin_before_take_up;
+                    all.push(contract);
+                }
             }
         }
     }
@@ -154,6 +157,7 @@ pub fn proofs() -> Vec<Proof> {
         Proof::Misdirected,
         Proof::ResetPromised,
         Proof::FinPromised,
+        Proof::ClosePromised,
     ]);
     all
 }

@@ -1,0 +1,118 @@
+//! The staged close (S5): the closing response if one is owed, the FIN, and
+//! then reading on until the client's FIN, so that no reset erases the
+//! response.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::contract::{Announcement, ClosingStatus, Hop};
+use crate::time::{Sleep, now, sleep};
+
+/// How long the client's FIN is waited for, and how long a closing response
+/// may take to be written.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Reads in one turn of the task.
+const READS: u32 = 16;
+
+/// The closing response (S4, S6).
+pub(super) fn refusal(hop: Hop, status: ClosingStatus) -> Vec<u8> {
+    let code = status.code();
+    let reason = code.canonical_reason().unwrap_or("Going Away");
+    let contract = Announcement::new(hop).with_refused();
+    format!(
+        "HTTP/1.1 {} {reason}\r\nConnection: close, retry-contract\r\n\
+         Retry-Contract: {contract}\r\nContent-Length: 0\r\n\r\n",
+        code.as_str(),
+    )
+    .into_bytes()
+}
+
+/// What a client is told that never sent anything.
+pub(super) fn unused(hop: Hop) -> Vec<u8> {
+    refusal(hop, ClosingStatus::GoingAway)
+}
+
+/// A connection on its way to its end.
+#[derive(Debug)]
+pub(super) struct Closing {
+    stage: Stage,
+    deadline: Pin<Box<Sleep>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Farewell { octets: Vec<u8>, written: usize },
+    Flush,
+    Fin,
+    Drain,
+    Done,
+}
+
+impl Closing {
+    /// Returns a close that begins with these octets.
+    pub(super) fn new(octets: Vec<u8>) -> Self {
+        let stage = Stage::Farewell { octets, written: 0 };
+        Self { stage, deadline: Box::pin(sleep(PATIENCE)) }
+    }
+
+    /// Returns whether the FIN is still to be sent.
+    pub(super) fn is_before_fin(&self) -> bool {
+        matches!(self.stage, Stage::Farewell { .. } | Stage::Flush | Stage::Fin)
+    }
+
+    /// Goes on closing; ready when the stream may be dropped.
+    pub(super) fn poll<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut stream = Pin::new(stream);
+        loop {
+            let stepped = match &mut self.stage {
+                Stage::Farewell { octets, written } if *written < octets.len() => {
+                    let polled = stream.as_mut().poll_write(cx, &octets[*written..]);
+                    polled.map_ok(|octets| *written += octets).map(|done| done.map(|()| None))
+                }
+                Stage::Farewell { .. } => Poll::Ready(Ok(Some(Stage::Flush))),
+                Stage::Flush => stream.as_mut().poll_flush(cx).map_ok(|()| Some(Stage::Fin)),
+                Stage::Fin => stream.as_mut().poll_shutdown(cx).map_ok(|()| Some(Stage::Drain)),
+                Stage::Drain => drain(stream.as_mut(), cx).map_ok(|()| Some(Stage::Done)),
+                Stage::Done => return Poll::Ready(()),
+            };
+            match stepped {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(stage))) => self.enter(stage),
+                // A stream that fails has nobody left to tell anything.
+                Poll::Ready(Err(_)) => self.stage = Stage::Done,
+                Poll::Pending => {
+                    ready!(self.deadline.as_mut().poll(cx));
+                    self.stage = Stage::Done;
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        if matches!(stage, Stage::Drain) {
+            self.deadline.as_mut().reset(now() + PATIENCE);
+        }
+        self.stage = stage;
+    }
+}
+
+/// Reads and discards until the peer's FIN.
+fn drain<S: AsyncRead>(mut stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut discarded = [0; 4096];
+    for _ in 0..READS {
+        let mut buf = ReadBuf::new(&mut discarded);
+        ready!(stream.as_mut().poll_read(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}

@@ -1,0 +1,195 @@
+//! What the service side knows of its connection: [`Handle`], and the
+//! [`Exchange`] of one request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::contract::{Announcement, Hop, Max, Offer};
+
+use super::answered::Answered;
+use super::shared::Shared;
+use super::state::{Event, Phase};
+
+/// A connection as its service sees it. Clones are of the same connection.
+#[derive(Clone)]
+pub struct Handle(pub(super) Arc<Shared>);
+
+impl Handle {
+    /// Begins the exchange of a request that reached the service, before
+    /// anything of its body is read. `offer` is that of the request (S6):
+    /// `Offer::read(&request).unwrap_or_default()`.
+    pub fn begin(&self, offer: Offer) -> Exchange {
+        self.0.begin(offer);
+        Exchange { shared: Arc::clone(&self.0), is_open: true }
+    }
+
+    /// Tells the connection that the server leaves.
+    ///
+    /// An idle connection, and one with part of a request's head, says so
+    /// itself: with the closing response where the client offered `gone`, with
+    /// a FIN otherwise (S6). A request that the service has and that is not
+    /// taken up is refused if its client offered `gone`: [`Exchange::take_up`]
+    /// fails from now on. One that is taken up is answered.
+    ///
+    /// Hyper's own graceful shutdown is to be started too; in which order does
+    /// not matter.
+    pub fn go_away(&self) {
+        self.0.go_away();
+    }
+
+    /// Returns whether the server leaves.
+    pub fn is_going_away(&self) -> bool {
+        self.0.lock().machine.leaves()
+    }
+
+    /// Waits until the server leaves. Cancel safe.
+    pub async fn gone(&self) {
+        self.0.gone().await;
+    }
+
+    /// Ends all signalling on the connection for good: it becomes a tunnel, or
+    /// speaks another protocol. An HTTP/2 preface and a 101 are noticed without
+    /// it; a 2xx to CONNECT is not.
+    pub fn disarm(&self) {
+        self.0.note(Event::Disarm);
+    }
+
+    /// Returns the ends of the connection as the server's own socket sees them
+    /// (S7).
+    pub fn hop(&self) -> Hop {
+        self.0.hop
+    }
+
+    /// Returns how many octets of a request must be received whole before it
+    /// is taken up (S1).
+    pub fn max(&self) -> Max {
+        self.0.settings.max
+    }
+
+    /// Returns where the connection stands. It may have gone on since.
+    pub fn phase(&self) -> Phase {
+        self.0.lock().machine.phase()
+    }
+
+    /// Returns what happened on the connection so far.
+    pub fn counters(&self) -> Counters {
+        self.0.lock().counters
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("hop", &self.hop())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One request and its response on a connection.
+///
+/// In this order: [`received`](Self::received), [`take_up`](Self::take_up),
+/// [`announcement`](Self::announcement), [`answer`](Self::answer). A request
+/// that is larger than [`Handle::max`] is taken up without the first, one that
+/// the service answers without the application without the first two.
+///
+/// Dropping one that was taken up and not answered ends all signalling with
+/// resets on the connection: nobody can tell when the request ends.
+#[must_use = "an exchange that is dropped was abandoned"]
+pub struct Exchange {
+    shared: Arc<Shared>,
+    is_open: bool,
+}
+
+impl Exchange {
+    /// Says that the whole of the request was received.
+    pub fn received(&mut self) {
+        self.shared.note(Event::Received);
+    }
+
+    /// Takes the request up: only after this may any part of it reach the
+    /// application. The socket was set accordingly strictly before this
+    /// returns (S3).
+    ///
+    /// # Errors
+    ///
+    /// If the request was refused, or its connection ended (S4): nothing of it
+    /// may reach the application, now or later.
+    pub fn take_up(&mut self) -> Result<(), Refused> {
+        self.shared.take_up()
+    }
+
+    /// Returns what the response to this request announces (S9), to be written
+    /// into its head; nothing if the client offered nothing or no promise can
+    /// be kept. To be called once for each final response, also for one that
+    /// is made without the application.
+    pub fn announcement(&mut self) -> Option<Announcement> {
+        self.shared.announcement()
+    }
+
+    /// Returns what a closing response says, if the request was refused: the
+    /// response needs `Connection: close` too, which
+    /// [`Announcement::write`] writes.
+    pub fn refusal(&mut self) -> Option<Announcement> {
+        self.shared.refusal()
+    }
+
+    /// Ends the exchange with a response of this body: the request counts as
+    /// taken up until the body has ended or was dropped, and all of the
+    /// response has reached the kernel.
+    ///
+    /// The body must be what HTTP gets: a layer above that collects it would
+    /// end the exchange early.
+    pub fn answer<B>(mut self, body: B) -> Answered<B> {
+        self.is_open = false;
+        Answered::new(body, Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.shared.note(Event::Abandoned);
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("hop", &self.shared.hop).finish_non_exhaustive()
+    }
+}
+
+/// The request must not be taken up: the server leaves, and its client was
+/// told so or will be; or the connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was refused before it was taken up")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What happened on one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests that reached the service.
+    pub requests: u64,
+    /// Requests that were taken up.
+    pub taken_up: u64,
+    /// Requests that were not, because the server leaves.
+    pub refused: u64,
+    /// Closing responses that the connection wrote by itself.
+    pub closing_responses: u64,
+    /// How often the socket was set to be reset.
+    pub armed: u64,
+    /// How often it was set back.
+    pub cleared: u64,
+    /// How often the kernel was asked what is unacknowledged.
+    pub rechecks: u64,
+}

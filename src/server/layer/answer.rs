@@ -1,0 +1,80 @@
+//! The heads of answers.
+
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+
+use crate::contract::{Announcement, RETRY_CONTRACT};
+use crate::server::gateway::NotApplied;
+
+/// What of a request decides what its answer means for the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// HTTP/1.1, and the connection stays one.
+    Ordinary,
+    /// To become a tunnel.
+    Connect,
+    /// In a version that has no contract.
+    OtherVersion,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        match (request.version(), request.method()) {
+            (Version::HTTP_11, &Method::CONNECT) => Self::Connect,
+            (Version::HTTP_11, _) => Self::Ordinary,
+            _ => Self::OtherVersion,
+        }
+    }
+
+    /// Whether HTTP/1.1 ends on the connection with this answer, or was never
+    /// there.
+    pub(super) fn is_left_by<B>(self, response: &Response<B>) -> bool {
+        match self {
+            Self::Ordinary => response.status().is_informational(),
+            Self::Connect => response.status().is_success() || response.status().is_informational(),
+            Self::OtherVersion => true,
+        }
+    }
+}
+
+/// Writes an announcement, in the place of any that the service passed on from
+/// elsewhere: the field is for one hop.
+pub(super) fn announce<B>(response: &mut Response<B>, announcement: Option<Announcement>) {
+    strip(response);
+    let Some(announcement) = announcement else {
+        return;
+    };
+    if announcement.write(response.headers_mut()).is_err() {
+        // A response with as many headers as a map can hold. Without the field
+        // all promises are withdrawn, which is safe.
+        strip(response);
+    }
+}
+
+/// Removes what a service passed on from elsewhere.
+pub(super) fn strip<B>(response: &mut Response<B>) {
+    response.headers_mut().remove(RETRY_CONTRACT);
+}
+
+/// Says that this is the last answer of the connection.
+pub(super) fn close<B>(response: &mut Response<B>) {
+    let headers = response.headers_mut();
+    if !has_close(headers) {
+        // A map that is full cannot say it; the connection closes all the same.
+        let _ = headers.try_append(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn has_close(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).into_iter();
+    let mut options = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
+/// Whether the service states that it did not act on the request, which counts
+/// only where the answer says that it failed.
+pub(super) fn take_not_applied<B>(response: &mut Response<B>) -> bool {
+    response.extensions_mut().remove::<NotApplied>().is_some()
+        && !response.status().is_success()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+}

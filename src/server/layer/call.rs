@@ -1,0 +1,190 @@
+//! One request of a connection, from its head to the head of its answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body::Body;
+use tower::{Service, ServiceExt};
+
+use super::TakeUpLayer;
+use super::answer::{self, Asked};
+use super::body::{Noted, ResponseBody};
+use crate::contract::{Announcement, Offer, RETRY_CONTRACT};
+use crate::server::buffer::{NotWhole, RequestBody};
+use crate::server::handle::Exchange;
+use crate::server::report::{End, Running};
+
+/// A request, and what its connection knows of it.
+pub(super) struct Call {
+    connection: TakeUpLayer,
+    exchange: Exchange,
+    offer: Offer,
+    asked: Asked,
+}
+
+impl Call {
+    pub(super) fn begin<B>(connection: &TakeUpLayer, request: &Request<B>) -> Self {
+        let connection = connection.clone();
+        let offer = Offer::read(request).unwrap_or_default();
+        connection.seat.begin(offer);
+        let exchange = connection.connection.begin(offer);
+        if request.version() != Version::HTTP_11 {
+            connection.connection.disarm();
+        }
+        Self { connection, exchange, offer, asked: Asked::of(request) }
+    }
+
+    pub(super) async fn run<S, B, RB>(
+        mut self,
+        mut service: S,
+        request: Request<B>,
+    ) -> Result<Response<ResponseBody<RB>>, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<RB>>,
+        B: Body<Data = Bytes> + Unpin,
+        RB: Body,
+    {
+        let request = match self.receive(request).await {
+            Ok(request) => request,
+            Err(why) => return Ok(self.without_service(why)),
+        };
+        match self.unless_gone(service.ready()).await {
+            Some(ready) => ready?,
+            None => return Ok(self.without_service(Unfit::Gone)),
+        };
+        // From here to the call nothing waits.
+        if self.exchange.take_up().is_err() {
+            return Ok(self.without_service(Unfit::Gone));
+        }
+        let running = self.connection.seat.take_up(&request);
+        let response = service.call(request).await?;
+        Ok(self.with_service(response, running))
+    }
+
+    /// Receives the request whole, where that is promised (S1).
+    async fn receive<B>(&mut self, request: Request<B>) -> Result<Request<RequestBody<B>>, Unfit>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (mut head, body) = request.into_parts();
+        head.headers.remove(RETRY_CONTRACT);
+        // A promise that was made holds until it is withdrawn by a response:
+        // the client need not have offered anew.
+        if !self.connection.seat.has_offered() {
+            return Ok(Request::from_parts(head, RequestBody::streamed(body)));
+        }
+        let max = self.connection.connection.max();
+        let gathered = self.connection.buffering.gather(body, max);
+        let body = match self.unless_gone(gathered).await {
+            Some(Ok(body)) => body,
+            Some(Err(NotWhole::Failed(_))) => return Err(Unfit::Failed),
+            Some(Err(NotWhole::Late)) => return Err(Unfit::Late),
+            None => return Err(Unfit::Gone),
+        };
+        if body.is_whole() {
+            self.exchange.received();
+        }
+        Ok(Request::from_parts(head, body))
+    }
+
+    /// Does something unless the connection goes away before it is done, and
+    /// the request can be refused: its client understands that.
+    async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        if !self.offer.has_gone() {
+            return Some(work.await);
+        }
+        let mut gone = pin!(self.connection.connection.gone());
+        let mut work = pin!(work);
+        poll_fn(|cx| match (work.as_mut().poll(cx), gone.as_mut().poll(cx)) {
+            (Poll::Ready(done), _) => Poll::Ready(Some(done)),
+            (Poll::Pending, Poll::Ready(())) => Poll::Ready(None),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+        })
+        .await
+    }
+
+    /// The answer to a request that was not taken up, and will not be.
+    fn without_service<RB: Body>(mut self, why: Unfit) -> Response<ResponseBody<RB>> {
+        let connection = &self.connection.connection;
+        let mut response = Response::new(None);
+        *response.status_mut() = match why {
+            Unfit::Gone => connection.0.settings.closing_status.code(),
+            Unfit::Late => StatusCode::REQUEST_TIMEOUT,
+            Unfit::Failed => StatusCode::BAD_REQUEST,
+        };
+        if why == Unfit::Late {
+            connection.go_away();
+        }
+        let (end, announcement) = match why {
+            Unfit::Failed => (End::Cut, self.exchange.announcement()),
+            Unfit::Gone | Unfit::Late => (End::Refused, self.refusal()),
+        };
+        answer::announce(&mut response, announcement);
+        answer::close(&mut response);
+        let running = self.connection.seat.not_taken_up(end);
+        self.finish(response, running)
+    }
+
+    /// What is announced to a request that is refused, which is decided for
+    /// the connection first (S4): only who offered `gone` is refused.
+    fn refusal(&mut self) -> Option<Announcement> {
+        if !self.offer.has_gone() {
+            return self.exchange.announcement();
+        }
+        self.exchange.take_up().err()?;
+        self.exchange.refusal()
+    }
+
+    /// The service's answer, with what the contract says of every answer.
+    fn with_service<RB: Body>(
+        mut self,
+        response: Response<RB>,
+        mut running: Running,
+    ) -> Response<ResponseBody<RB>> {
+        let connection = &self.connection.connection;
+        let mut response = response.map(Some);
+        if self.asked.is_left_by(&response) {
+            answer::strip(&mut response);
+            connection.disarm();
+            return self.finish(response, running);
+        }
+        let announcement = match answer::take_not_applied(&mut response) {
+            true => {
+                // Before `refused` is written: nothing else is taken up (S4).
+                connection.go_away();
+                running.is_refused();
+                // Only where the client understands it (S6).
+                let refusal = Announcement::new(connection.hop()).with_refused();
+                self.offer.has_gone().then_some(refusal)
+            }
+            false => self.exchange.announcement(),
+        };
+        answer::announce(&mut response, announcement);
+        if connection.is_going_away() || self.connection.seat.is_last() {
+            answer::close(&mut response);
+        }
+        self.finish(response, running)
+    }
+
+    fn finish<RB: Body>(
+        self,
+        response: Response<Option<RB>>,
+        running: Running,
+    ) -> Response<ResponseBody<RB>> {
+        response.map(|body| ResponseBody::new(self.exchange.answer(Noted::new(body, running))))
+    }
+}
+
+/// Why the service does not see a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    /// The connection goes away.
+    Gone,
+    /// The request was not received whole in time.
+    Late,
+    /// Its body failed.
+    Failed,
+}

@@ -1,0 +1,241 @@
+//! The listening socket, and what it sets for each connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::contract::{ClosingStatus, Hop, Max};
+use crate::time::sleep;
+
+use super::connection::Connection;
+use super::handle::Handle;
+use super::shared::Shared;
+use super::socket::Socket;
+use super::state::CloseMode;
+
+/// The pause after an error that leaves nothing to accept with, such as
+/// `EMFILE`. The queue of the kernel waits meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a listener sets for its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) mode: CloseMode,
+    pub(super) max: Max,
+    pub(super) closing_status: ClosingStatus,
+    pub(super) never_used_599: bool,
+    nodelay: bool,
+}
+
+/// How a [`Listener`] is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerOptions {
+    settings: Settings,
+    backlog: u32,
+    reuse_port: bool,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ListenerOptions {
+    /// Returns the defaults: `rst`, 64 KiB, a closing response of 503, a queue
+    /// of 1024, `TCP_NODELAY`.
+    pub fn new() -> Self {
+        let settings = Settings {
+            mode: CloseMode::default(),
+            max: Max::default(),
+            closing_status: ClosingStatus::default(),
+            never_used_599: false,
+            nodelay: true,
+        };
+        Self { settings, backlog: 1024, reuse_port: false }
+    }
+
+    /// Sets what the end of a connection says. Where the kernel cannot tell
+    /// what is acknowledged (other systems than Linux) it says nothing.
+    #[must_use]
+    pub fn mode(mut self, mode: CloseMode) -> Self {
+        self.settings.mode = mode;
+        self
+    }
+
+    /// Sets how many octets of a request are received whole before it is taken
+    /// up (S1).
+    #[must_use]
+    pub fn max(mut self, max: Max) -> Self {
+        self.settings.max = max;
+        self
+    }
+
+    /// Sets the status of closing responses.
+    #[must_use]
+    pub fn closing_status(mut self, status: ClosingStatus) -> Self {
+        self.settings.closing_status = status;
+        self
+    }
+
+    /// Sets whether a connection on which nothing was ever received gets a 599
+    /// before the FIN when the server leaves. Off by default: its client has
+    /// offered nothing (S6).
+    #[must_use]
+    pub fn never_used_599(mut self, is_sent: bool) -> Self {
+        self.settings.never_used_599 = is_sent;
+        self
+    }
+
+    /// Sets `TCP_NODELAY` of the connections.
+    #[must_use]
+    pub fn nodelay(mut self, is_set: bool) -> Self {
+        self.settings.nodelay = is_set;
+        self
+    }
+
+    /// Sets how many connections the kernel holds until they are accepted.
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// Sets `SO_REUSEPORT`. Connections that wait in the queue of a listener
+    /// that closes are reset by the kernel.
+    #[must_use]
+    pub fn reuse_port(mut self, is_set: bool) -> Self {
+        self.reuse_port = is_set;
+        self
+    }
+
+    /// Binds a listening socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub async fn bind(self, address: SocketAddr) -> io::Result<Listener> {
+        let socket =
+            RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+        socket.set_reuse_port(self.reuse_port)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
+        self.from_std(socket.into())
+    }
+
+    /// Takes over a socket that listens, an inherited one for example; the
+    /// backlog is the one it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime with IO.
+    pub fn from_std(self, listener: std::net::TcpListener) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        let socket = SockRef::from(&listener);
+        // Connections inherit both; no timer may reset one (S8).
+        socket.set_linger(None)?;
+        socket.set_keepalive(false)?;
+        let mut settings = self.settings;
+        if !cfg!(target_os = "linux") {
+            settings.mode = CloseMode::Plain;
+        }
+        Ok(Listener { listener: TcpListener::from_std(listener)?, settings })
+    }
+}
+
+/// A TCP listener whose connections say by their end whether a request was
+/// taken up.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    settings: Settings,
+}
+
+impl Listener {
+    /// Binds a listening socket with the default [`ListenerOptions`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        ListenerOptions::new().bind(address).await
+    }
+
+    /// Takes over a socket that listens, with the default [`ListenerOptions`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime with IO.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        ListenerOptions::new().from_std(listener)
+    }
+
+    /// Returns the next connection, for HTTP without TLS. Cancel safe.
+    ///
+    /// Errors are waited out: of those that concern one connection the next one
+    /// is tried at once, after others, such as `EMFILE`, in 50 ms.
+    pub async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (socket, handle, peer) = self.accept_socket().await;
+        (Connection::new(socket, handle), peer)
+    }
+
+    /// Returns the next connection below TLS: what TLS makes of the socket goes
+    /// into [`Connection::new`]. Cancel safe, errors as in
+    /// [`accept`](Self::accept).
+    pub async fn accept_socket(&mut self) -> (Socket, Handle, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    if let Ok((socket, handle)) = self.prepare(stream, peer) {
+                        return (socket, handle, peer);
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Returns the address that is listened on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system call.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Fails where the client has gone already.
+    fn prepare(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<(Socket, Handle)> {
+        let hop = Hop::seen_by_server(peer, stream.local_addr()?);
+        if self.settings.nodelay {
+            stream.set_nodelay(true)?;
+        }
+        let stream = Arc::new(stream);
+        let shared = Arc::new(Shared::new(Arc::clone(&stream), hop, self.settings));
+        Ok((Socket::new(stream, Arc::clone(&shared)), Handle(shared)))
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

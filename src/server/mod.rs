@@ -1,0 +1,39 @@
+//! The server half: a server that says, by how it closes a connection, whether
+//! it took a request up.
+//!
+//! A [`Listener`] accepts; a [`Connection`] is what HTTP reads and writes; its
+//! [`Handle`] is what the service side tells it. The rules S1 to S9 are those
+//! of `docs/contract.md`.
+
+mod answered;
+mod buffer;
+mod closing;
+mod connection;
+mod drain;
+mod gateway;
+mod handle;
+#[cfg(unix)]
+pub mod handover;
+mod layer;
+mod listener;
+mod preface;
+mod recheck;
+mod report;
+mod serve;
+mod serve_connection;
+mod shared;
+mod socket;
+mod state;
+
+pub use answered::Answered;
+pub use buffer::{Buffering, RequestBody};
+pub use connection::Connection;
+pub use drain::Leave;
+pub use gateway::{Gateway, GatewayBody, GatewayFuture, GatewayLayer, NotApplied};
+pub use handle::{Counters, Exchange, Handle, Refused};
+pub use layer::{ResponseBody, TakeUp, TakeUpFuture, TakeUpLayer};
+pub use listener::{Listener, ListenerOptions};
+pub use report::{Report, RunningRequest};
+pub use serve::{Accepted, Serve, ServeFuture, SharedService, serve, serve_make};
+pub use socket::Socket;
+pub use state::{CloseMode, Phase};

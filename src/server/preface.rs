@@ -1,0 +1,51 @@
+//! Whether a connection turns out to speak HTTP/2.
+
+/// RFC 9113 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Compares the first octets of a connection with the preface of HTTP/2.
+#[derive(Debug, Default)]
+pub(super) struct Preface {
+    /// How many octets were equal; none once one was not, or all were.
+    compared: Option<usize>,
+    is_decided: bool,
+}
+
+impl Preface {
+    /// Returns whether the octets, which come next, complete the preface.
+    pub(super) fn is_http2(&mut self, octets: &[u8]) -> bool {
+        if self.is_decided {
+            return false;
+        }
+        let compared = self.compared.unwrap_or(0);
+        let rest = &PREFACE[compared..];
+        let count = rest.len().min(octets.len());
+        let is_equal = rest[..count] == octets[..count];
+        self.compared = Some(compared + count);
+        self.is_decided = !is_equal || count == rest.len();
+        is_equal && self.is_decided
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preface_is_found_however_it_is_cut() {
+        for cut in 0..PREFACE.len() {
+            let mut preface = Preface::default();
+            assert!(!preface.is_http2(&PREFACE[..cut]));
+            assert!(preface.is_http2(&PREFACE[cut..]), "{cut}");
+            assert!(!preface.is_http2(PREFACE), "only once");
+        }
+    }
+
+    #[test]
+    fn requests_are_not_the_preface() {
+        let mut preface = Preface::default();
+        assert!(!preface.is_http2(b"P"));
+        assert!(!preface.is_http2(b"OST / HTTP/1.1\r\n"));
+        assert!(!preface.is_http2(PREFACE));
+    }
+}

@@ -1,0 +1,248 @@
+//! What a drain did, and what it left.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Method, Request, Uri};
+
+use crate::contract::Offer;
+
+/// What a drain did, and which requests it cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Connections that waited in the accept queue, and were accepted.
+    pub from_queue: u64,
+    /// Requests that were taken up and answered in full.
+    pub answered: u64,
+    /// Requests that were refused: none of them was taken up.
+    pub refused: u64,
+    /// Connections that were closed without a request that was answered or
+    /// refused during the drain: idle ones, never used ones.
+    pub closed: u64,
+    /// Requests that were taken up and not answered when the deadline came.
+    /// They were cut off.
+    pub running: Vec<RunningRequest>,
+}
+
+impl Report {
+    /// Returns whether no request was cut off.
+    pub fn is_clean(&self) -> bool {
+        self.running.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from_queue, answered, refused, closed, running } = self;
+        write!(
+            f,
+            "{answered} answered, {refused} refused, {closed} connections closed, \
+             {from_queue} accepted from the queue, {} cut off",
+            running.len()
+        )?;
+        let mut before = ": ";
+        for request in running {
+            write!(f, "{before}{} {}", request.method, request.path)?;
+            before = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// A request that was running; its query and its headers are not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunningRequest {
+    /// Its method.
+    pub method: Method,
+    /// The path of its target.
+    pub path: String,
+}
+
+/// All connections of a server.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    next: AtomicU64,
+    counts: Arc<Counts>,
+}
+
+/// What happened since the server started, or since the drain began.
+#[derive(Debug, Default)]
+struct Counts {
+    answered: AtomicU64,
+    refused: AtomicU64,
+    closed: AtomicU64,
+}
+
+impl Board {
+    /// Writes a new connection down.
+    pub(super) fn seat(self: &Arc<Self>) -> Seated {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let seat = Arc::new(Seat { counts: Arc::clone(&self.counts), ..Seat::default() });
+        self.seats().insert(id, Arc::clone(&seat));
+        Seated { board: Arc::clone(self), id, seat }
+    }
+
+    /// The drain begins: only what it does counts.
+    pub(super) fn begin_drain(&self) {
+        let Counts { answered, refused, closed } = &*self.counts;
+        for count in [answered, refused, closed] {
+            count.store(0, Ordering::Relaxed);
+        }
+        for seat in self.seats().values() {
+            seat.ends.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn report(&self, from_queue: u64) -> Report {
+        let running = self.seats().values().filter_map(|seat| seat.running()).collect();
+        let Counts { answered, refused, closed } = &*self.counts;
+        let [answered, refused, closed] =
+            [answered, refused, closed].map(|count| count.load(Ordering::Relaxed));
+        Report { from_queue, answered, refused, closed, running }
+    }
+
+    fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection on the board, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Seated {
+    board: Arc<Board>,
+    id: u64,
+    seat: Arc<Seat>,
+}
+
+impl Seated {
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.board.seats().remove(&self.id);
+        if self.seat.ends.load(Ordering::Relaxed) == 0 {
+            self.board.counts.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is known of one connection's requests.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    /// With the number of the request, so that the end of an earlier one does
+    /// not clear it.
+    running: Mutex<Option<(u64, Method, Uri)>>,
+    /// Requests that came, whatever became of them.
+    begun: AtomicU64,
+    /// The client knows the contract.
+    offered: AtomicBool,
+    /// The next answer is the connection's last.
+    last: AtomicBool,
+    /// Requests that were answered or refused.
+    ends: AtomicU64,
+    counts: Arc<Counts>,
+}
+
+impl Seat {
+    pub(super) fn begin(&self, offer: Offer) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        if offer != Offer::none() {
+            self.offered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client of the connection ever offered anything.
+    pub(super) fn has_offered(&self) -> bool {
+        self.offered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// The connection closes after its next answer.
+    pub(super) fn make_last(&self) {
+        self.last.store(true, Ordering::Relaxed);
+    }
+
+    /// A request was taken up.
+    pub(super) fn take_up<B>(self: &Arc<Self>, request: &Request<B>) -> Running {
+        let number = self.begun.load(Ordering::Relaxed);
+        *self.slot() = Some((number, request.method().clone(), request.uri().clone()));
+        Running { seat: Arc::clone(self), number, end: End::Cut }
+    }
+
+    /// A request is answered without a take-up.
+    pub(super) fn not_taken_up(self: &Arc<Self>, end: End) -> Running {
+        Running { seat: Arc::clone(self), number: 0, end }
+    }
+
+    fn running(&self) -> Option<RunningRequest> {
+        let slot = self.slot();
+        let (_, method, target) = slot.as_ref()?;
+        Some(RunningRequest { method: method.clone(), path: target.path().to_owned() })
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<(u64, Method, Uri)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its answer was made in full.
+    Answered,
+    /// It was refused: it was not taken up, and will not be.
+    Refused,
+    /// It was neither when it was dropped.
+    Cut,
+}
+
+/// A request that is under way; it is written down how it ended.
+#[derive(Debug)]
+pub(crate) struct Running {
+    seat: Arc<Seat>,
+    /// None has the number 0: a request that was not taken up.
+    number: u64,
+    end: End,
+}
+
+impl Running {
+    /// The answer was made in full.
+    pub(super) fn is_answered(&mut self) {
+        if self.end == End::Cut {
+            self.end = End::Answered;
+        }
+    }
+
+    /// The application did not act on it.
+    pub(super) fn is_refused(&mut self) {
+        self.end = End::Refused;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.seat.slot().take_if(|(number, ..)| *number == self.number);
+        let count = match self.end {
+            End::Answered => &self.seat.counts.answered,
+            End::Refused => &self.seat.counts.refused,
+            End::Cut => return,
+        };
+        self.seat.ends.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,238 @@
+//! What a connection and its service share, under one lock (S4).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::contract::{Announcement, Hop, Offer};
+use crate::sys;
+
+use super::closing;
+use super::handle::{Counters, Refused};
+use super::listener::Settings;
+use super::state::{CloseMode, Event, Farewell, Linger, Machine};
+
+/// How a response begins after which the connection is no longer HTTP/1.1.
+const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
+
+/// The socket, its machine and what happened. No step of the machine is taken,
+/// and no command of it given to the socket, without the lock.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    gone: Notify,
+    pub(super) hop: Hop,
+    pub(super) settings: Settings,
+}
+
+pub(super) struct State {
+    pub(super) machine: Machine,
+    pub(super) counters: Counters,
+    /// Gone once the connection has ended.
+    socket: Option<Arc<TcpStream>>,
+    /// The task that drives the connection.
+    waker: Option<Waker>,
+}
+
+/// What a connection does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Go on.
+    Go,
+    /// Go on, and ask again soon what is unacknowledged.
+    Recheck,
+    /// Close.
+    Close,
+}
+
+impl Shared {
+    pub(super) fn new(socket: Arc<TcpStream>, hop: Hop, settings: Settings) -> Self {
+        let machine = Machine::new(settings.mode);
+        let state =
+            State { machine, counters: Counters::default(), socket: Some(socket), waker: None };
+        Self { state: Mutex::new(state), gone: Notify::new(), hop, settings }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of an event; returns whether what it announces may happen.
+    pub(super) fn note(&self, event: Event) -> bool {
+        self.lock().note(event)
+    }
+
+    // ===== the service's side =====
+
+    pub(super) fn begin(&self, offer: Offer) {
+        let mut state = self.lock();
+        state.counters.requests += 1;
+        state.note(Event::Began(offer));
+    }
+
+    pub(super) fn take_up(&self) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if state.note(Event::TakeUp) {
+            state.counters.taken_up += 1;
+            return Ok(());
+        }
+        state.counters.refused += 1;
+        Err(Refused)
+    }
+
+    pub(super) fn announcement(&self) -> Option<Announcement> {
+        let mut state = self.lock();
+        if !state.note(Event::Announce) {
+            return None;
+        }
+        let (offer, announces) = (state.machine.offer(), state.machine.announces());
+        let mut announcement = Announcement::new(self.hop).with_max(self.settings.max);
+        if announces && self.settings.mode == CloseMode::ResetBeforeTakeUp {
+            announcement = announcement.with_rst(self.settings.max);
+        }
+        if offer.has_half() {
+            announcement = announcement.with_half();
+        }
+        if offer.has_gone() {
+            announcement = announcement.with_gone(self.settings.closing_status);
+        }
+        Some(if state.machine.leaves() { announcement.with_drain() } else { announcement })
+    }
+
+    pub(super) fn refusal(&self) -> Option<Announcement> {
+        let is_refused = self.lock().machine.is_refused();
+        is_refused.then(|| Announcement::new(self.hop).with_refused())
+    }
+
+    pub(super) fn go_away(&self) {
+        let mut state = self.lock();
+        state.note(Event::GoAway);
+        let waker = state.waker.take();
+        drop(state);
+        self.gone.notify_waiters();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) async fn gone(&self) {
+        let mut notified = std::pin::pin!(self.gone.notified());
+        notified.as_mut().enable();
+        if !self.lock().machine.leaves() {
+            notified.await;
+        }
+    }
+
+    // ===== the connection's side =====
+
+    /// HTTP waits for octets.
+    pub(super) fn on_wait(&self, cx: &Context<'_>) -> Next {
+        let mut state = self.lock();
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        state.note(Event::Waited);
+        state.next()
+    }
+
+    /// Octets are about to be written, which begin with these. Returns whether
+    /// they may be.
+    pub(super) fn on_write(&self, octets: &[u8]) -> bool {
+        let mut state = self.lock();
+        if !state.machine.wrote() && octets.starts_with(SWITCHING) {
+            state.note(Event::Disarm);
+        }
+        state.note(Event::Write)
+    }
+
+    /// All that was written reached the kernel.
+    pub(super) fn on_flushed(&self) -> Next {
+        let mut state = self.lock();
+        state.note(Event::Flushed);
+        state.next()
+    }
+
+    /// HTTP ends the connection. Returns what is written before the FIN;
+    /// nothing if there must be no FIN.
+    pub(super) fn on_shutdown(&self) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        if !state.note(Event::Shutdown) {
+            return None;
+        }
+        let farewell = match state.machine.farewell() {
+            Farewell::Unused if self.settings.never_used_599 => closing::unused(self.hop),
+            Farewell::Refusal => closing::refusal(self.hop, self.settings.closing_status),
+            Farewell::Silent | Farewell::Unused => Vec::new(),
+        };
+        state.counters.closing_responses += u64::from(!farewell.is_empty());
+        Some(farewell)
+    }
+
+    /// The socket is about to be closed.
+    pub(super) fn on_closed(&self) {
+        let mut state = self.lock();
+        state.note(Event::Closed);
+        state.waker = None;
+        let socket = state.socket.take();
+        drop(state);
+        drop(socket);
+    }
+}
+
+impl State {
+    pub(super) fn note(&mut self, event: Event) -> bool {
+        let step = self.machine.on(event);
+        match step.linger {
+            Some(linger) if !self.set(linger) => {
+                let _ = self.machine.on(Event::Broken);
+                self.set(Linger::Off);
+                false
+            }
+            _ => step.is_allowed,
+        }
+    }
+
+    /// Returns whether the server leaves, so that a connection that is dropped
+    /// must say so.
+    pub(super) fn leaves_now(&self) -> bool {
+        self.machine.is_closing() || self.machine.is_leaving_idle()
+    }
+
+    pub(super) fn next(&mut self) -> Next {
+        if self.machine.is_closing() {
+            return Next::Close;
+        }
+        if !self.machine.needs_recheck() {
+            return Next::Go;
+        }
+        self.counters.rechecks += 1;
+        match self.socket.as_deref().map(sys::unacked) {
+            Some(Ok(0)) => {
+                self.note(Event::Acked);
+                Next::Go
+            }
+            Some(Ok(_)) => Next::Recheck,
+            // What is unknown counts as unacknowledged.
+            Some(Err(_)) | None => Next::Go,
+        }
+    }
+
+    fn set(&mut self, linger: Linger) -> bool {
+        let Some(socket) = &self.socket else {
+            return false;
+        };
+        let zero = match linger {
+            Linger::Off => None,
+            Linger::Zero => Some(Duration::ZERO),
+        };
+        match linger {
+            Linger::Off => self.counters.cleared += 1,
+            Linger::Zero => self.counters.armed += 1,
+        }
+        SockRef::from(&**socket).set_linger(zero).is_ok()
+    }
+}

@@ -1,0 +1,105 @@
+//! The TCP stream of a connection, below TLS, whose descriptor is shared with
+//! the connection's handle.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::shared::Shared;
+
+/// The TCP stream of a connection that was accepted.
+///
+/// Put TLS on top of it and [`Connection::new`](super::Connection::new) on top
+/// of that. It sends no FIN and is not closed while its handle sets it.
+pub struct Socket {
+    stream: Arc<TcpStream>,
+    shared: Arc<Shared>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: Arc<TcpStream>, shared: Arc<Shared>) -> Self {
+        Self { stream, shared }
+    }
+}
+
+/// Repeats `attempt` until it does not have to wait.
+fn poll_io<T>(
+    cx: &mut Context<'_>,
+    ready: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,
+    mut attempt: impl FnMut() -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        ready!(ready(cx))?;
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream = &self.stream;
+        poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read_buf(buf).map(drop))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let stream = &self.stream;
+        poll_io(cx, |cx| stream.poll_write_ready(cx), || stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = &self.stream;
+        poll_io(cx, |cx| stream.poll_write_ready(cx), || stream.try_write_vectored(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
+        Poll::Ready(match ended {
+            // The peer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            ended => ended,
+        })
+    }
+}
+
+impl Drop for Socket {
+    /// The descriptor closes with the last reference to it, which is this one.
+    fn drop(&mut self) {
+        self.shared.on_closed();
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("hop", &self.shared.hop).finish_non_exhaustive()
+    }
+}
