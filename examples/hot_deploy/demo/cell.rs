@@ -20,15 +20,16 @@ pub(super) fn run(args: &Args, road: &Road, ledger: &Ledger, plan: Plan) -> io::
     let is_over: &'static AtomicBool = Box::leak(Box::default());
     let deployed = AtomicU64::new(0);
     let (serving, is_serving) = channel();
-    let (ended, has_ended) = channel();
+    let (ended, has_ended) = channel::<()>();
+    let count = &deployed;
     let calls = thread::scope(|scope| {
-        let site = scope.spawn(|| {
-            let end = || {
+        let site = scope.spawn(move || {
+            let end = move || {
                 is_over.store(true, Ordering::Relaxed);
                 let _ = has_ended.recv();
                 thread::sleep(road.quiet_after()); // a late copy of a request would be recorded now
             };
-            let done = site(args, road, ledger, plan, &deployed, serving, end);
+            let done = site(args, road, ledger, plan, count, serving, end);
             is_over.store(true, Ordering::Relaxed); // also if it failed
             done
         });
@@ -57,7 +58,7 @@ fn site(
     road.enter_server()?;
     let orders = Orders { plan, address: road.server_address(), handler: args.handler };
     let mut site = Site::open(ledger, orders)?;
-    drop(serving.send(()));
+    let _ = serving.send(());
     for number in 1..=args.deployments {
         thread::sleep(EVERY);
         site.deploy()?;

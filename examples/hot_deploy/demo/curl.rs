@@ -16,7 +16,8 @@ const BATCH: usize = 32;
 
 /// Returns whether there is a curl.
 pub(super) fn is_there() -> bool {
-    let version = std::process::Command::new("curl").arg("--version").stdout(Stdio::null()).status();
+    let version =
+        std::process::Command::new("curl").arg("--version").stdout(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
 }
 
@@ -72,7 +73,8 @@ fn config(base: &str, ids: &[u64]) -> String {
 fn end_of(id: u64, said: &str) -> End {
     let line = said.lines().find_map(|line| line.strip_prefix(&format!("{id} ")));
     let Some(line) = line else {
-        return format!("no word from curl, but: {}", said.lines().next().unwrap_or("nothing")).into();
+        return format!("no word from curl, but: {}", said.lines().next().unwrap_or("nothing"))
+            .into();
     };
     let mut words = line.splitn(3, ' ');
     let (status, code) = (words.next(), words.next());

@@ -3,6 +3,7 @@
 mod args;
 mod cell;
 mod checks;
+#[allow(dead_code, reason = "the other demonstration has one more client")]
 #[path = "../../hot_restart/demo/clients/mod.rs"]
 mod clients;
 mod curl;

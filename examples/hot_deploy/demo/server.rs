@@ -32,7 +32,7 @@ async fn serve(orders: Orders, inherited: Inherited) -> io::Result<()> {
         let options = ListenerOptions::new().reuse_port(true);
         let (listener, leave) = match socket {
             Some(socket) => (options.from_std(socket)?, Leave::HandedOver),
-            None => (options.bind(orders.address).await?, Leave::Closing),
+            None => (options.bind(orders.address).await?, Leave::Alone),
         };
         inherited.ready.report()?;
         let told = async move {
@@ -48,7 +48,9 @@ async fn serve(orders: Orders, inherited: Inherited) -> io::Result<()> {
     let socket = socket.ok_or_else(|| io::Error::other("the listening socket is missing"))?;
     let listener = tokio::net::TcpListener::from_std(socket)?;
     inherited.ready.report()?;
-    let told = async move { drop(told.recv().await) };
+    let told = async move {
+        told.recv().await;
+    };
     axum::serve(listener, app).with_graceful_shutdown(told).await
 }
 

@@ -46,7 +46,8 @@ struct Start<'a> {
 
 impl<'a> Start<'a> {
     fn new(ledger: &'a Ledger, orders: Orders) -> io::Result<Self> {
-        let socket = orders.plan.inherits().then(|| TcpListener::bind(orders.address)).transpose()?;
+        let socket =
+            orders.plan.inherits().then(|| TcpListener::bind(orders.address)).transpose()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self { runtime, ledger, orders, socket })
     }

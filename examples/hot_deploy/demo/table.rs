@@ -29,7 +29,8 @@ pub(super) fn render(tallies: &[Tally]) -> String {
     for line in 0..tallies.len() + 4 {
         for cells in &cells {
             let width = cells.iter().map(String::len).max().unwrap_or(0);
-            let is_number = cells[4..].iter().all(|cell| cell.parse::<u64>().is_ok() || cell == "-");
+            let is_number =
+                cells[4..].iter().all(|cell| cell.parse::<u64>().is_ok() || cell == "-");
             let _ = match line {
                 3 => write!(text, "{:-<width$}  ", ""),
                 _ if is_number => write!(text, "{:>width$}  ", cells[line]),
@@ -64,7 +65,12 @@ fn grounds(tally: &Tally) -> String {
 
 fn push_reasons(text: &mut String, tally: &Tally) {
     if !tally.reasons.is_empty() {
-        let _ = writeln!(text, "\n{}, {}, failed although never taken up:", tally.kind.name(), tally.plan);
+        let _ = writeln!(
+            text,
+            "\n{}, {}, failed although never taken up:",
+            tally.kind.name(),
+            tally.plan
+        );
     }
     let mut reasons: Vec<_> = tally.reasons.iter().collect();
     reasons.sort_by_key(|&(_, &(count, _))| std::cmp::Reverse(count));

@@ -19,7 +19,7 @@ impl Client {
         let (end, attempts) = self.try_post(uri, body).await;
         let grounds =
             attempts.iter().filter_map(Attempt::ground).map(|ground| ground.id()).collect();
-        Outcome { end, grounds }
+        Outcome { end, grounds, is_first: false }
     }
 
     /// Posts, and returns every attempt too; none is one clean attempt.
