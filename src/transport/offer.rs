@@ -1,6 +1,6 @@
 //! The offer of a contract, put on a request for the wire only.
 
-use http::header::{CONNECTION, HeaderMap, HeaderValue};
+use http::header::{CONNECTION, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
 use crate::contract::{Hop, RETRY_CONTRACT, Tie};
@@ -48,20 +48,35 @@ pub(super) enum Added {
 /// ends the connection's life as HTTP (C3).
 pub(super) fn add<B>(request: &mut Request<B>) -> Added {
     let is_plain = request.version() == Version::HTTP_11 && request.method() != Method::CONNECT;
+    if !is_plain {
+        return Added::Nothing;
+    }
     let headers = request.headers_mut();
-    if !is_plain || headers.contains_key(RETRY_CONTRACT) {
+    if !insert(headers, RETRY_CONTRACT, ALL) {
         return Added::Nothing;
     }
-    let has_line = headers.contains_key(CONNECTION);
-    if headers.try_append(CONNECTION, OPTION).is_err() {
-        return Added::Nothing;
+    match headers.try_entry(CONNECTION) {
+        Ok(Entry::Occupied(mut lines)) => {
+            lines.append(OPTION);
+            return Added::Line;
+        }
+        Ok(Entry::Vacant(lines)) => {
+            if lines.try_insert(OPTION).is_ok() {
+                return Added::Both;
+            }
+        }
+        Err(_) => {}
     }
-    let added = if has_line { Added::Line } else { Added::Both };
-    if headers.try_insert(RETRY_CONTRACT, ALL).is_err() {
-        remove(headers, added);
-        return Added::Nothing;
+    headers.remove(RETRY_CONTRACT);
+    Added::Nothing
+}
+
+/// Inserts a field that is not there yet. False if it is, or does not fit.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> bool {
+    match headers.try_entry(name) {
+        Ok(Entry::Vacant(vacant)) => vacant.try_insert(value).is_ok(),
+        Ok(Entry::Occupied(_)) | Err(_) => false,
     }
-    added
 }
 
 /// Takes away what was added.
