@@ -10,6 +10,7 @@ use http::Request;
 use crate::classify::{
     Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Proof, classify,
 };
+use crate::contract::Standing;
 use crate::time::Instant;
 
 /// One hand-off of a request to one connection, and what became of it.
@@ -23,6 +24,7 @@ pub struct Attempt {
     fate: Fate,
     peer: Option<SocketAddr>,
     ground: Option<Ground>,
+    standing: Option<Arc<Standing>>,
 }
 
 impl Attempt {
@@ -30,7 +32,7 @@ impl Attempt {
     /// contract of that connection.
     pub fn new(evidence: Evidence, contract: &Contract) -> Self {
         let fate = classify(&evidence, contract);
-        Self { evidence, contract: *contract, fate, peer: None, ground: None }
+        Self { evidence, contract: *contract, fate, peer: None, ground: None, standing: None }
     }
 
     /// Returns an attempt about which nothing was recorded.
@@ -49,6 +51,19 @@ impl Attempt {
     pub fn with_peer(mut self, peer: Option<SocketAddr>) -> Self {
         self.peer = peer;
         self
+    }
+
+    /// Sets which contract the request was sent under, or why none.
+    #[must_use]
+    pub fn with_standing(mut self, standing: Standing) -> Self {
+        self.standing = Some(Arc::new(standing));
+        self
+    }
+
+    /// Returns which contract the request was sent under, or why none; nothing
+    /// where the attempt was answered or never sent.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_deref()
     }
 
     /// Returns what the attempt's connection saw.

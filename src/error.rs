@@ -194,11 +194,13 @@ impl Missing {
             Key::NotHonoured => item("idempotency key not known to be honoured")?,
             Key::Honoured => item("a proxy may not repeat it")?,
         }
-        match attempt.map(|attempt| (attempt.fate(), *attempt.contract())) {
-            Some((Fate::Unknown(_), contract)) if contract == Contract::none() => {
-                item("no contract")
-            }
-            _ => Ok(()),
+        let Some(attempt) = attempt.filter(|attempt| attempt.fate().is_unknown()) else {
+            return Ok(());
+        };
+        match attempt.standing() {
+            Some(standing) => item(&standing.to_string()),
+            None if *attempt.contract() == Contract::none() => item("no contract"),
+            None => Ok(()),
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn on_resend(ground: Ground, last: Option<&Attempt>) {
     tracing::debug!(
         { GROUND } = ground.id(),
         { FATE } = last.map(|attempt| fate_name(attempt.fate())),
+        { CONTRACT } = last.and_then(Attempt::standing).map(|standing| standing.name()),
         { WRITTEN } = counts.written,
         { ACKED } = counts.acked,
         "resend"
@@ -47,11 +48,13 @@ pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
     let fate = error.fate();
     let (name, counts) = (fate_name(fate), counts(error.decisive()));
     let doubt = fate.doubt().map(|doubt| doubt.name());
+    let contract = error.decisive().and_then(Attempt::standing).map(|standing| standing.name());
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
                 { VERDICT } = %error.verdict(),
                 { DOUBT } = doubt,
+                { CONTRACT } = contract,
                 { FATE } = name,
                 { WRITTEN } = counts.written,
                 { ACKED } = counts.acked,
@@ -85,6 +88,7 @@ const RESEND_COUNT: &str = "http.request.resend_count";
 const GROUND: &str = "resend.ground";
 const VERDICT: &str = "resend.verdict";
 const DOUBT: &str = "resend.doubt";
+const CONTRACT: &str = "resend.contract";
 const FATE: &str = "resend.fate";
 const WRITTEN: &str = "bytes.written";
 const ACKED: &str = "bytes.acked";

@@ -422,7 +422,9 @@ fn settling_is_worth_it_only_where_it_can_decide() {
         (W + 1, [false, false, false]),
     ] {
         let contracts = [Contract::none(), closes_fully, whole_only];
-        let found = contracts.map(|contract| is_worth_settling(&fin(acked), &contract));
+        let found = contracts.map(|contract| {
+            is_worth_settling(&fin(acked), &contract, tower_resend::classify::Limits::Unchecked)
+        });
         assert_eq!(found, worth, "{acked}");
     }
 }

@@ -803,3 +803,35 @@ fn fixed(cases: u32) -> TestRunner {
 fn config(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
+
+// ===== hostile paths =====
+
+/// The proofs on which a POST is resent under a policy.
+fn proofs_that_do(policy: &Policy) -> Vec<&'static str> {
+    let post = RequestFacts::new(Semantics::NotIdempotent);
+    let does = |proof: &Proof| {
+        let history = [Fate::NotApplied(*proof)].into_iter().collect();
+        matches!(decide(&history, &post, policy), Verdict::Resend(_))
+    };
+    let mut ids: Vec<_> =
+        variants::proofs().iter().filter(|proof| does(proof)).map(Proof::id).collect();
+    ids.dedup();
+    ids
+}
+
+#[test]
+fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
+    let policy = Policy::new().require_authenticated_refusal();
+    assert_eq!(proofs_that_do(&policy), ["G1"]);
+    assert_eq!(proofs_that_do(&Policy::new()), ["G1", "G2", "G3", "G4"], "control");
+    for proof in variants::proofs().into_iter().filter(|proof| proof.id() != "G1") {
+        let history = [Fate::NotApplied(proof)].into_iter().collect();
+        let refused = |semantics| decide(&history, &RequestFacts::new(semantics), &policy);
+        assert_eq!(refused(Semantics::NotIdempotent), Verdict::Refuse(Refusal::Forgeable(proof)),);
+        let repeated = Verdict::Resend(Ground::Idempotent);
+        assert_eq!(refused(Semantics::IdempotentMethod), repeated);
+        let keyed =
+            RequestFacts::new(Semantics::NotIdempotent).with_deduplication(Deduplication::Keyed);
+        assert_eq!(decide(&history, &keyed, &policy), Verdict::Resend(Ground::Deduplicated));
+    }
+}

@@ -25,6 +25,24 @@ pub struct Contract {
 }
 
 impl Contract {
+    /// Returns what this contract of a user's words and that of a server's
+    /// together say.
+    ///
+    /// Where both say the same, the source is the one that proves more: of
+    /// whole messages the user's, which needs no limits, of the time after a
+    /// FIN the server's, which the promise of whole messages builds on.
+    #[must_use]
+    pub fn with_announced(self, announced: Self) -> Self {
+        Self {
+            closed_after_fin: announced.closed_after_fin.or(self.closed_after_fin),
+            complete_messages_only: self
+                .complete_messages_only
+                .or(announced.complete_messages_only),
+            reset_before_take_up: self.reset_before_take_up.or(announced.reset_before_take_up),
+            fin_before_take_up: self.fin_before_take_up.or(announced.fin_before_take_up),
+        }
+    }
+
     /// Returns a contract that promises nothing.
     pub fn none() -> Self {
         Self::default()

@@ -5,6 +5,8 @@ use super::evidence::Early;
 
 /// The longest head that is looked at; a longer one is [`Early::Other`].
 const LONGEST: usize = 8 * 1024;
+/// The end of a head.
+const END: &[u8] = b"\r\n\r\n";
 
 /// An incremental recogniser of an early response's head.
 ///
@@ -15,6 +17,7 @@ const LONGEST: usize = 8 * 1024;
 pub struct Recogniser {
     head: Vec<u8>,
     verdict: Option<Early>,
+    after: u64,
 }
 
 impl Recogniser {
@@ -24,19 +27,40 @@ impl Recogniser {
     }
 
     /// Takes the next bytes.
-    pub fn on_bytes(&mut self, mut bytes: &[u8]) {
-        while let (None, Some((&byte, rest))) = (self.verdict, bytes.split_first()) {
-            self.head.push(byte);
-            bytes = rest;
-            if self.head.ends_with(b"\r\n\r\n") {
-                self.verdict = Some(judge(&self.head));
-            } else if self.head.len() == LONGEST {
-                self.verdict = Some(Early::Other);
-            }
-        }
+    pub fn on_bytes(&mut self, bytes: &[u8]) {
         if self.verdict.is_some() {
+            self.after = self.after.saturating_add(bytes.len() as u64);
+            return;
+        }
+        let known = self.head.len();
+        let taken = bytes.len().min(LONGEST - known);
+        self.head.extend_from_slice(&bytes[..taken]);
+        let unseen = known.saturating_sub(END.len() - 1);
+        let end = self.head[unseen..].windows(END.len()).position(|octets| octets == END);
+        if let Some(end) = end.map(|at| unseen + at + END.len()) {
+            self.head.truncate(end);
+            self.verdict = Some(judge(&self.head));
+            self.after = (bytes.len() - (end - known)) as u64;
+        } else if self.head.len() == LONGEST {
+            self.verdict = Some(Early::Other);
             self.head = Vec::new();
         }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        (self.verdict, self.after) = (None, 0);
+    }
+
+    /// Returns the head with its blank line, once that came.
+    pub fn head(&self) -> Option<&[u8]> {
+        self.head.ends_with(END).then_some(&self.head)
+    }
+
+    /// Returns how many octets came after the head's blank line.
+    pub fn octets_after_head(&self) -> u64 {
+        self.after
     }
 
     /// Returns what the bytes so far are. A head that has not ended is

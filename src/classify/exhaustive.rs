@@ -67,7 +67,7 @@ fn what_is_concluded_is_listed() {
     assert_listed!(grounds: Ground::Proven(_), Ground::Deduplicated, Ground::Idempotent,
         Ground::CallerSays(_));
     assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,
-        Refusal::Proxy, Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
+        Refusal::Proxy, Refusal::Forgeable(_), Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
         Refusal::Budget, Refusal::Deadline, Refusal::Forbidden(_), Refusal::NoTarget, Refusal::StandsDown);
 }
 

@@ -106,6 +106,9 @@ fn ground(
     opinion: Opinion,
 ) -> Result<Ground, Refusal> {
     let refusal = match fate {
+        Fate::NotApplied(proof) if policy.authenticated_only && proof.id() != "G1" => {
+            Refusal::Forgeable(*proof)
+        }
         Fate::NotApplied(proof) if may_resend_proven(*proof, request, policy.role) => {
             return Ok(Ground::Proven(*proof));
         }

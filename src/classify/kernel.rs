@@ -14,9 +14,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::contract::Contract;
+use super::contract::{Contract, Source};
 use super::doubt::Unavailable;
-use super::evidence::{Acked, Kernel, Settled};
+use super::evidence::{Acked, Kernel, Limits, Settled};
 
 /// One reading of the kernel's counters for a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,11 @@ pub struct Snapshot {
     pub rto: Duration,
     /// The smoothed round-trip time.
     pub rtt: Duration,
+    /// Segments retransmitted since the connect; none if the kernel gives no
+    /// such count.
+    pub total_retrans: Option<u32>,
+    /// Probes that have no answer yet; none if the kernel gives no such count.
+    pub probes: Option<u8>,
 }
 
 impl Snapshot {
@@ -53,6 +58,8 @@ impl Snapshot {
             notsent: 0,
             rto: Duration::ZERO,
             rtt: Duration::ZERO,
+            total_retrans: None,
+            probes: None,
         }
     }
 
@@ -299,7 +306,21 @@ pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option
 
 /// Returns whether the answer to the bytes after a FIN can still decide the
 /// fate, so that it is worth waiting for.
-pub fn is_worth_settling(fin: &Fin, contract: &Contract) -> bool {
+///
+/// `limits` are those of the contract at the FIN: within them the server's
+/// word can decide at once.
+pub fn is_worth_settling(fin: &Fin, contract: &Contract, limits: Limits) -> bool {
+    let takes_up_nothing_after = contract.closed_after_fin == Some(Source::Announced);
+    let is_promised = match fin.acked {
+        _ if contract.fin_before_take_up.is_some() => true,
+        Acked::Part => {
+            takes_up_nothing_after && contract.complete_messages_only == Some(Source::Announced)
+        }
+        Acked::None | Acked::All => false,
+    };
+    if is_promised && limits == Limits::Kept {
+        return false;
+    }
     match fin.acked {
         Acked::None => contract.closed_after_fin.is_none(),
         Acked::Part => contract.complete_messages_only.is_some(),

@@ -22,6 +22,7 @@ pub struct Policy {
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) connect_patience: Duration,
     pub(crate) deduplicates: bool,
+    pub(crate) authenticated_only: bool,
     pub(crate) classifier: Option<Arc<dyn Classifier>>,
 }
 
@@ -38,6 +39,7 @@ impl Policy {
             attempt_timeout: None,
             connect_patience: Duration::from_secs(10),
             deduplicates: false,
+            authenticated_only: false,
             classifier: None,
         }
     }
@@ -112,6 +114,17 @@ impl Policy {
         self
     }
 
+    /// Takes no proof that somebody on the way could have forged: a FIN, a
+    /// reset, and whatever came in plain text. For hostile paths.
+    ///
+    /// Of the proofs G1 is left, that a request was never sent, and a refusal
+    /// (G3) inside TLS, which the connections of this version do not have. The
+    /// grounds that allow a repeat (G5 to G7) are untouched.
+    pub fn require_authenticated_refusal(mut self) -> Self {
+        self.authenticated_only = true;
+        self
+    }
+
     /// Sets a classifier of the user's own.
     pub fn classifier(mut self, classifier: impl Classifier) -> Self {
         self.classifier = Some(Arc::new(classifier));
@@ -137,6 +150,7 @@ impl fmt::Debug for Policy {
             .field("attempt_timeout", &self.attempt_timeout)
             .field("connect_patience", &self.connect_patience)
             .field("deduplicates", &self.deduplicates)
+            .field("authenticated_only", &self.authenticated_only)
             .finish_non_exhaustive()
     }
 }

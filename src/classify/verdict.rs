@@ -120,6 +120,9 @@ pub enum Refusal {
     /// The ground would do for a client, but a proxy may resend a
     /// non-idempotent request only if it was never sent (RFC 9110 9.2.2).
     Proxy,
+    /// The policy takes no proof that somebody on the way could have forged,
+    /// and no other ground holds.
+    Forgeable(Proof),
     /// The request's body cannot be sent again.
     BodyNotReplayable,
     /// The request's own body failed.
@@ -152,6 +155,9 @@ impl Refusal {
             Self::Proxy => {
                 "A proxy must not resend a non-idempotent request that may have left it (RFC 9110 9.2.2)."
             }
+            Self::Forgeable(_) => {
+                "The proof did not come inside TLS, and the policy requires an authenticated refusal."
+            }
             Self::BodyNotReplayable => "The body was a stream that is gone; see replay_streams.",
             Self::BodyFailed => {
                 "The request's own body failed, so there is no whole request to send."
@@ -177,6 +183,9 @@ impl fmt::Display for Refusal {
             Self::ResponseLost => f.write_str("its response was lost"),
             Self::Answered => f.write_str("an attempt was answered"),
             Self::Proxy => f.write_str("a proxy may not resend it"),
+            Self::Forgeable(proof) => {
+                write!(f, "its proof is not authenticated ({proof}), which the policy requires")
+            }
             Self::BodyNotReplayable => f.write_str("its body cannot be sent again"),
             Self::BodyFailed => f.write_str("its own body failed"),
             Self::Attempts(limit) => write!(f, "the limit of {limit} attempts is used up"),

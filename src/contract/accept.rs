@@ -90,6 +90,33 @@ impl From<Promise> for Contract {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> {
+    accept_tied(response, &Tie::To(*own))
+}
+
+/// Does what [`accept`] does, and compares the hop with nothing.
+///
+/// For an origin that is reached through address translation. Whoever uses it
+/// states that nobody between here and the server ends a TCP connection.
+/// **Behind a relay it doubles requests.**
+///
+/// # Errors
+///
+/// As [`accept`], apart from [`Ignored::OtherHop`].
+pub fn accept_behind_nat<B>(response: &Response<B>) -> Result<Promise, Ignored> {
+    accept_tied(response, &Tie::Trusted)
+}
+
+/// What ties a promise to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// The hop must be this (C2).
+    To(Hop),
+    /// The user's word that the addresses are translated on the way, and the
+    /// connection is one all the same.
+    Trusted,
+}
+
+pub(crate) fn accept_tied<B>(response: &Response<B>, tie: &Tie) -> Result<Promise, Ignored> {
     if response.version() != Version::HTTP_11 {
         return Err(Ignored::Version(response.version()));
     }
@@ -97,7 +124,7 @@ pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> 
         return Err(Ignored::Interim);
     }
     let announced = Announcement::from_members(&read::listed(response.headers())?)?;
-    if announced.hop() != *own {
+    if matches!(tie, Tie::To(own) if announced.hop() != *own) {
         return Err(Ignored::OtherHop(announced.hop()));
     }
     if announced.has_refused() && !read::has_option(response.headers(), "close") {

@@ -8,7 +8,8 @@
 //! clients (C1 to C9) is `docs/contract.md`.
 //!
 //! Here are the field's types and the rules that can be checked without a
-//! socket. Nothing in this crate sends the field or acts on it yet.
+//! socket. A [`Pool`](crate::pool::Pool) offers and believes by them, as its
+//! [`ContractOptions`](crate::pool::ContractOptions) say.
 //!
 //! - [`Offer`]: the members of a request, what a client understands;
 //! - [`Announcement`]: those of a response, what a server promises;
@@ -46,15 +47,20 @@
 //! ```
 
 mod accept;
+mod closing;
 mod dictionary;
 mod field;
 mod hop;
 mod limits;
 mod offer;
 mod read;
+mod standing;
 
-pub use accept::{Ignored, Promise, accept};
+pub use accept::{Ignored, Promise, accept, accept_behind_nat};
+pub(crate) use accept::{Tie, accept_tied};
+pub(crate) use closing::{Closing, closing};
 pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 pub use hop::{Hop, NoHop};
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
+pub use standing::Standing;

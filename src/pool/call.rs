@@ -15,9 +15,11 @@ use super::key::{self, Form};
 use super::lease::Lease;
 use crate::attempt::{Attempt, AttemptToken, Fresh};
 use crate::body::RequestBody;
-use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff};
+use crate::classify::{
+    Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Semantics,
+};
 use crate::time;
-use crate::transport::{self, Broken};
+use crate::transport::{self, Answered as Announced, Broken, ConnectError};
 
 /// How a call ends.
 pub(super) type Answered = Result<Response<ResponseBody>, Failure>;
@@ -30,6 +32,7 @@ pub(super) struct Call<B> {
     pub(super) form: Form,
     /// Whether a 2xx makes the connection a tunnel.
     pub(super) is_connect: bool,
+    pub(super) semantics: Semantics,
 }
 
 /// A request that a connection took. Dropped without an answer, it is given
@@ -45,6 +48,9 @@ pub(super) enum Lost<B: RequestBody> {
     HandedBack(Call<B>, Box<Request<B>>),
     /// The request is gone, and its fate is to be found out.
     Broken(InFlight<B>, transport::Failure, hyper::Error),
+    /// The server refused the request under its contract (C8), and its
+    /// response is no answer.
+    Refused(Failure),
 }
 
 impl<B: RequestBody> Call<B> {
@@ -64,7 +70,7 @@ impl<B: RequestBody> Call<B> {
         mut lease: Lease<B>,
         request: Request<B>,
     ) -> Result<InFlight<B>, Box<(Self, Request<B>)>> {
-        match lease.connection.send(request) {
+        match lease.connection.send(request, self.host.belief()) {
             Ok(()) => Ok(InFlight { inner: Some((self, lease)) }),
             Err(refused) => {
                 let (found, request) = *refused;
@@ -76,21 +82,16 @@ impl<B: RequestBody> Call<B> {
 
     /// Finds a connection and sends the request, again and again while it is
     /// handed back.
-    pub(super) async fn drive(mut self, mut request: Request<B>, mut want: Want) -> Answered {
+    pub(super) async fn drive(
+        mut self,
+        mut request: Request<B>,
+        mut want: Want,
+        mut idle: Option<Lease<B>>,
+    ) -> Answered {
         for _ in 0..HAND_BACKS {
-            let lease = match self.host.idle(want) {
-                Some(lease) => lease,
-                None => {
-                    let waiting = Waiting(self.token.as_ref());
-                    let obtained = self.host.obtain(want).await;
-                    waiting.over();
-                    match obtained {
-                        Ok(lease) => lease,
-                        Err(error) => {
-                            return Err(self.not_sent(Failure::not_connected(error), request));
-                        }
-                    }
-                }
+            let lease = match self.lease(want, idle.take()).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(self.not_sent(Failure::not_connected(error), request)),
             };
             match self.send(lease, request) {
                 Ok(mut in_flight) => match poll_fn(|cx| in_flight.poll_answer(cx)).await {
@@ -99,14 +100,44 @@ impl<B: RequestBody> Call<B> {
                     Err(Lost::Broken(in_flight, failure, error)) => {
                         return in_flight.resolve(failure, error).await;
                     }
+                    Err(Lost::Refused(failure)) => return Err(failure),
                 },
                 Err(returned) => (self, request) = *returned,
             }
             want = want.after_hand_back();
         }
         let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
-        let failure = Failure::new(Attempt::new(evidence, &self.host.contract), None);
+        let failure = Failure::new(Attempt::new(evidence, &self.host.stated), None);
         Err(self.not_sent(failure, request))
+    }
+
+    /// Waits for a connection that a request can be sent on.
+    async fn lease(&self, want: Want, idle: Option<Lease<B>>) -> Result<Lease<B>, ConnectError> {
+        let lease = match idle.or_else(|| self.host.idle(want)) {
+            Some(lease) if !self.needs_priming(&lease) => return Ok(lease),
+            Some(lease) => Ok(lease),
+            None => {
+                let waiting = Waiting(self.token.as_ref());
+                let obtained = self.host.obtain(want).await;
+                waiting.over();
+                obtained
+            }
+        }?;
+        if !self.needs_priming(&lease) {
+            return Ok(lease);
+        }
+        let waiting = Waiting(self.token.as_ref());
+        let primed = self.host.prime(lease).await;
+        waiting.over();
+        primed
+    }
+
+    /// Returns whether a promise has to be fetched before the request is sent.
+    pub(super) fn needs_priming(&self, lease: &Lease<B>) -> bool {
+        self.host.primes()
+            && self.semantics == Semantics::NotIdempotent
+            && !self.is_connect
+            && !lease.connection.is_used()
     }
 
     /// Records that the request was not sent, and gives it back.
@@ -127,7 +158,22 @@ impl<B: RequestBody> Call<B> {
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &self.host.contract).with_peer(peer)
+        Attempt::new(evidence, &self.host.stated).with_peer(peer)
+    }
+
+    /// Returns the attempt of a request whose fate the contract may decide.
+    fn judged(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
+        if lease.connection.record().has_broken_promise() {
+            self.host.distrust();
+        }
+        let contract = self.contract(lease);
+        let peer = lease.connection.record().peer();
+        Attempt::new(evidence, &contract).with_peer(peer).with_standing(lease.connection.standing())
+    }
+
+    /// Returns what the user states and what the server announced.
+    fn contract(&self, lease: &Lease<B>) -> Contract {
+        self.host.stated.with_announced(lease.connection.announced())
     }
 }
 
@@ -145,7 +191,10 @@ impl<B: RequestBody> InFlight<B> {
             return Poll::Pending;
         };
         Poll::Ready(match answer {
-            Ok(response) => Ok(answered(call, lease, response)),
+            Ok(response) => match answered(call, lease, response) {
+                Ok(response) => Ok(response),
+                Err(failure) => Err(Lost::Refused(failure)),
+            },
             Err(Broken::HandedBack(request)) => {
                 let evidence = transport::handed_back(lease.connection.record());
                 call.record(evidence, &lease);
@@ -165,13 +214,14 @@ impl<B: RequestBody> InFlight<B> {
             Some((call, lease)) => {
                 let record = Arc::clone(lease.connection.record());
                 let host = Arc::clone(&call.host);
-                transport::resolve(&record, &call.host.contract, failure, || host.prefetch()).await
+                let contract = call.contract(lease);
+                transport::resolve(&record, &contract, failure, || host.prefetch()).await
             }
             None => Evidence::new(HandOff::Unrecorded),
         };
         let attempt = match self.inner.take() {
             Some((call, lease)) => {
-                let attempt = call.attempt(evidence, &lease);
+                let attempt = call.judged(evidence, &lease);
                 if let Some(token) = &call.token {
                     token.want_alive(failed_at);
                     token.record(attempt.clone());
@@ -188,7 +238,9 @@ impl<B: RequestBody> Drop for InFlight<B> {
     fn drop(&mut self) {
         if let Some((call, lease)) = self.inner.take() {
             let evidence = transport::give_up(lease.connection.record(), EndedBy::Caller);
-            call.record(evidence, &lease);
+            if let Some(token) = &call.token {
+                token.record(call.judged(evidence, &lease));
+            }
         }
     }
 }
@@ -216,30 +268,55 @@ impl Drop for Waiting<'_> {
 /// Goes on after the connection that was idle failed.
 pub(super) async fn recover<B: RequestBody>(lost: Lost<B>) -> Answered {
     match lost {
-        Lost::HandedBack(call, request) => call.drive(*request, Want::Any.after_hand_back()).await,
+        Lost::HandedBack(call, request) => {
+            call.drive(*request, Want::Any.after_hand_back(), None).await
+        }
+        Lost::Refused(failure) => Err(failure),
         Lost::Broken(in_flight, failure, error) => in_flight.resolve(failure, error).await,
     }
 }
 
-/// Delivers the head of a final response.
+/// Delivers the head of a final response, unless it refuses the request.
 fn answered<B: RequestBody>(
     call: Call<B>,
-    lease: Lease<B>,
+    mut lease: Lease<B>,
     response: Response<Incoming>,
-) -> Response<ResponseBody> {
+) -> Result<Response<ResponseBody>, Failure> {
     let status = response.status();
+    let is_upgrade =
+        status == StatusCode::SWITCHING_PROTOCOLS || (call.is_connect && status.is_success());
+    let announced =
+        if is_upgrade { Announced::Answer } else { lease.connection.on_response(&response) };
+    if announced != Announced::Answer {
+        return Err(refused(&call, &lease, announced));
+    }
     let answer = match status {
         StatusCode::MISDIRECTED_REQUEST => Answer::Misdirected,
         _ => Answer::Complete,
     };
     call.record(Evidence::new(HandOff::Written).with_answer(answer), &lease);
-    let is_upgrade =
-        status == StatusCode::SWITCHING_PROTOCOLS || (call.is_connect && status.is_success());
     if is_upgrade {
         lease.connection.record().release();
-        return response.map(ResponseBody::upgraded);
+        return Ok(response.map(ResponseBody::upgraded));
     }
-    response.map(|incoming| ResponseBody::new(incoming, lease))
+    Ok(response.map(|incoming| ResponseBody::new(incoming, lease)))
+}
+
+/// Closes a connection whose server refused the request (C8). What a server
+/// that then went on says of the request counts for nothing (C9).
+#[cold]
+fn refused<B: RequestBody>(call: &Call<B>, lease: &Lease<B>, announced: Announced) -> Failure {
+    let answer = match announced {
+        Announced::Refusal => Answer::Refused,
+        Announced::Answer | Announced::BrokenRefusal => Answer::Malformed,
+    };
+    let attempt = call.judged(Evidence::new(HandOff::Written).with_answer(answer), lease);
+    lease.connection.record().abort();
+    if let Some(token) = &call.token {
+        token.want_alive(time::now());
+        token.record(attempt.clone());
+    }
+    Failure::new(attempt, None)
 }
 
 /// How often one call may be handed back.

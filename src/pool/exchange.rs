@@ -14,7 +14,7 @@ use super::host::Host;
 use super::key::Form;
 use crate::attempt::AttemptToken;
 use crate::body::RequestBody;
-use crate::classify::ConnectFailure;
+use crate::classify::{ConnectFailure, Semantics};
 use crate::transport::ConnectError;
 
 /// The response future of a [`Pool`](super::Pool).
@@ -44,17 +44,22 @@ impl<B: RequestBody> ResponseFuture<B> {
         token: Option<AttemptToken>,
         on_waiting: impl FnOnce(),
     ) -> Self {
-        let call = Call { host, token, form, is_connect: request.method() == Method::CONNECT };
+        let semantics = Semantics::of(request.method());
+        let is_connect = request.method() == Method::CONNECT;
+        let call = Call { host, token, form, is_connect, semantics };
         let want = call.want();
         let Some(lease) = call.host.idle(want) else {
             on_waiting();
-            return Self(State::Slow(Box::pin(call.drive(request, want))));
+            return Self(State::Slow(Box::pin(call.drive(request, want, None))));
         };
+        if call.needs_priming(&lease) {
+            return Self(State::Slow(Box::pin(call.drive(request, want, Some(lease)))));
+        }
         Self(match call.send(lease, request) {
             Ok(in_flight) => State::InFlight(in_flight),
             Err(returned) => {
                 let (call, request) = *returned;
-                State::Slow(Box::pin(call.drive(request, want.after_hand_back())))
+                State::Slow(Box::pin(call.drive(request, want.after_hand_back(), None)))
             }
         })
     }

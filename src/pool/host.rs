@@ -9,6 +9,7 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::distrust;
 use super::hedge::Hedge;
 use super::idle::{Idle, Lifetimes, Want};
 use super::key::Key;
@@ -17,14 +18,17 @@ use super::options::PoolOptions;
 use crate::body::RequestBody;
 use crate::classify::{ConnectFailure, Contract};
 use crate::time;
-use crate::transport::{ConnectError, Connection, Connector};
+use crate::transport::{Belief, ConnectError, Connection, Connector};
 
 /// The connections of one key.
 #[derive(Debug)]
 pub(super) struct Host<B> {
     key: Key,
     pub(super) name: Option<HeaderValue>,
-    pub(super) contract: Contract,
+    /// What the user states of the origin.
+    pub(super) stated: Contract,
+    belief: Belief,
+    primes: bool,
     connector: Connector,
     lifetimes: Lifetimes,
     max_waiting: usize,
@@ -64,7 +68,9 @@ impl<B: RequestBody> Host<B> {
     ) -> Self {
         Self {
             name: key.host(),
-            contract: options.contracts.get(&key.authority).copied().unwrap_or_default(),
+            stated: options.contracts.get(&key.authority).copied().unwrap_or_default(),
+            belief: options.contract.belief(&key.authority),
+            primes: options.contract.primes(),
             key,
             connector,
             lifetimes: options.lifetimes,
@@ -87,6 +93,44 @@ impl<B: RequestBody> Host<B> {
     /// Returns what the host's connections are shared by.
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Returns what is believed of the host's promises now (C9).
+    pub(super) fn belief(&self) -> Belief {
+        match self.belief {
+            Belief::Nothing => Belief::Nothing,
+            _ if distrust::contains(&self.key.authority) => Belief::Broken,
+            belief => belief,
+        }
+    }
+
+    /// Notes that the host broke a promise (C9).
+    pub(super) fn distrust(&self) {
+        distrust::note(&self.key.authority);
+    }
+
+    /// Primes a connection that was never used (C6).
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be used, and is gone.
+    pub(super) async fn prime(&self, lease: Lease<B>) -> Result<Lease<B>, ConnectError> {
+        let mut unprimed = Unprimed(Some(lease));
+        let limit = time::now() + self.wait_timeout;
+        if let (Some(lease), Some(name)) = (&mut unprimed.0, &self.name) {
+            let primed = lease.connection.prime(name, self.belief());
+            if let Ok(true) = time::timeout_at(limit, primed).await
+                && let Some(primed) = unprimed.0.take()
+            {
+                return Ok(primed);
+            }
+        }
+        Err(ConnectError::of(ConnectFailure::Connect(None)))
+    }
+
+    /// Returns whether connections are primed, as long as that may help.
+    pub(super) fn primes(&self) -> bool {
+        self.primes && self.belief() != Belief::Broken
     }
 
     /// Takes an idle connection, if there is one that will do.
@@ -255,6 +299,17 @@ impl<B> Host<B> {
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that is being primed. Dropped as such, it is reset.
+struct Unprimed<B>(Option<Lease<B>>);
+
+impl<B> Drop for Unprimed<B> {
+    fn drop(&mut self) {
+        if let Some(lease) = &self.0 {
+            lease.connection.record().abort();
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 
 mod body;
 mod call;
+mod contract;
+mod distrust;
 mod exchange;
 mod failure;
 mod hedge;
@@ -29,6 +31,7 @@ use tokio::sync::Semaphore;
 use tower::Service;
 
 pub use body::{ResponseBody, ResponseBodyError};
+pub use contract::ContractOptions;
 pub use exchange::ResponseFuture;
 pub use failure::Failure;
 pub use options::PoolOptions;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use super::contract::ContractOptions;
 use super::idle::Lifetimes;
 use crate::classify::{Contract, Source};
 use crate::transport::{ConnectOptions, Keepalive};
@@ -23,6 +24,7 @@ pub struct PoolOptions {
     pub(super) max_waiting: usize,
     pub(super) wait_timeout: Duration,
     pub(super) contracts: HashMap<Authority, Contract>,
+    pub(super) contract: ContractOptions,
 }
 
 impl PoolOptions {
@@ -36,6 +38,7 @@ impl PoolOptions {
             max_waiting: 16_384,
             wait_timeout: Duration::from_secs(30),
             contracts: HashMap::new(),
+            contract: ContractOptions::new(),
         }
     }
 
@@ -123,7 +126,7 @@ impl PoolOptions {
     /// **A wrong statement doubles requests**: behind a TCP load balancer, the
     /// request can still be delivered after the FIN.
     pub fn closed_after_fin(mut self, origin: Authority) -> Self {
-        self.contract(origin).closed_after_fin = Some(Source::Configured);
+        self.stated(origin).closed_after_fin = Some(Source::Configured);
         self
     }
 
@@ -133,11 +136,17 @@ impl PoolOptions {
     /// A settled FIN that acknowledges less than the whole request then proves
     /// it unapplied (G2). **A wrong statement doubles requests.**
     pub fn complete_messages_only(mut self, origin: Authority) -> Self {
-        self.contract(origin).complete_messages_only = Some(Source::Configured);
+        self.stated(origin).complete_messages_only = Some(Source::Configured);
         self
     }
 
-    fn contract(&mut self, origin: Authority) -> &mut Contract {
+    /// Sets whether servers are asked for a contract, and what is believed.
+    pub fn contract(mut self, options: ContractOptions) -> Self {
+        self.contract = options;
+        self
+    }
+
+    fn stated(&mut self, origin: Authority) -> &mut Contract {
         self.contracts.entry(origin).or_default()
     }
 }

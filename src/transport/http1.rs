@@ -2,12 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -17,14 +19,17 @@ use tokio::net::TcpStream;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::meter::Meter;
+use super::offer::{self, Added, Belief};
 use super::record::Record;
 use super::settle::Failure;
+use super::watch::Watch;
 use crate::body::RequestBody;
-use crate::classify::Finding;
+use crate::classify::{Contract, Finding};
+use crate::contract::{Promise, RETRY_CONTRACT, Standing, accept_tied};
 use crate::error::BoxError;
 use crate::time::{self, Instant};
 
-type Answered<B> = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>;
+type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>;
 
 /// One HTTP/1.1 connection. Hyper drives it in a task of its own.
 pub(crate) struct Connection<B> {
@@ -32,9 +37,26 @@ pub(crate) struct Connection<B> {
     sender: Option<SendRequest<Outgoing<B>>>,
     record: Arc<Record>,
     /// One allocation for all exchanges of the connection.
-    answer: ReusableBoxFuture<'static, Answered<B>>,
+    answer: ReusableBoxFuture<'static, Sent<B>>,
     born: Instant,
     is_used: bool,
+    belief: Belief,
+    /// The contract that the request on the connection went out under, and
+    /// from its response on that of the next one (C6).
+    standing: Standing,
+    added: Added,
+    is_drained: bool,
+}
+
+/// What a final response means for the connection's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It is the answer to its request.
+    Answer,
+    /// It refuses its request (C8).
+    Refusal,
+    /// It refuses its request, and then the server went on (C9).
+    BrokenRefusal,
 }
 
 /// An exchange that failed before its response's head.
@@ -61,10 +83,17 @@ impl<B: RequestBody> Connection<B> {
             answer: ReusableBoxFuture::new(std::future::pending()),
             born: time::now(),
             is_used: false,
+            belief: Belief::Nothing,
+            standing: Standing::FirstRequest,
+            added: Added::Nothing,
+            is_drained: false,
         })
     }
 
     /// Hands a request over, to be answered by [`poll_answer`].
+    ///
+    /// Asks the server for a contract where one would be believed; a request
+    /// that comes back is as it was.
     ///
     /// # Errors
     ///
@@ -72,16 +101,75 @@ impl<B: RequestBody> Connection<B> {
     ///
     /// [`poll_answer`]: Self::poll_answer
     #[inline]
-    pub(crate) fn send(&mut self, request: Request<B>) -> Result<(), Box<(Finding, Request<B>)>> {
-        let Some(sender) = &mut self.sender else {
+    pub(crate) fn send(
+        &mut self,
+        mut request: Request<B>,
+        belief: Belief,
+    ) -> Result<(), Box<(Finding, Request<B>)>> {
+        if self.sender.is_none() {
             return Err(Box::new((Finding::Ended, request)));
-        };
-        if let Err(found) = self.record.arm() {
+        }
+        let watch = self.watch(belief, request.body());
+        let record = watch.is_some().then(|| Arc::clone(&self.record));
+        if let Err(found) = self.record.arm(belief.tie(self.record.hop()), watch) {
             return Err(Box::new((found, request)));
         }
-        self.is_used = true;
-        self.answer.set(sender.try_send_request(request.map(Outgoing::new)));
+        self.added = match belief {
+            Belief::OwnHop | Belief::AnyHop => offer::add(&mut request),
+            Belief::Nothing | Belief::Broken => Added::Nothing,
+        };
+        self.dispatch(request.map(|body| Outgoing { inner: Some(body), record }));
         Ok(())
+    }
+
+    fn dispatch(&mut self, request: Request<Outgoing<B>>) {
+        if let Some(sender) = &mut self.sender {
+            self.is_used = true;
+            self.answer.set(sender.try_send_request(request));
+        }
+    }
+
+    /// Settles what contract the next request goes out under, and watches it
+    /// if there is one.
+    fn watch(&mut self, belief: Belief, body: &B) -> Option<Watch> {
+        self.belief = belief;
+        self.standing = match (belief, self.standing) {
+            (Belief::Nothing, _) => Standing::NotOffered,
+            (Belief::Broken, _) => Standing::Distrusted,
+            (Belief::OwnHop | Belief::AnyHop, known) => known,
+        };
+        let promise = *self.standing.promise()?;
+        Some(Watch::new(promise, body.size_hint().exact()))
+    }
+
+    /// Sends `OPTIONS *` (RFC 9110 9.3.7) and reads its response, so that a
+    /// promise may be in force from then on (C6). False if the connection
+    /// cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection whose priming was dropped cannot be used.
+    pub(crate) async fn prime(&mut self, host: &HeaderValue, belief: Belief) -> bool {
+        if self.record.arm(belief.tie(self.record.hop()), None).is_err() {
+            return false;
+        }
+        self.belief = belief;
+        let mut request = Request::new(Outgoing { inner: None, record: None });
+        *request.method_mut() = Method::OPTIONS;
+        *request.uri_mut() = Uri::from_static("*");
+        request.headers_mut().insert(header::HOST, host.clone());
+        offer::add(&mut request);
+        self.dispatch(request);
+        let Ok(response) = poll_fn(|cx| self.poll_answer(cx)).await else { return false };
+        if self.on_response(&response) != Answered::Answer {
+            return false;
+        }
+        let body = Limited::new(response.into_body(), LONGEST_PRIMER);
+        if body.collect().await.is_err() {
+            return false;
+        }
+        self.record.resolve();
+        poll_fn(|cx| self.poll_ready(cx)).await && !self.is_dead()
     }
 
     /// Waits for the head of the response to the request that was sent.
@@ -92,7 +180,7 @@ impl<B: RequestBody> Connection<B> {
     ) -> Poll<Result<Response<Incoming>, Broken<B>>> {
         loop {
             if let Poll::Ready(answer) = self.answer.poll(cx) {
-                return Poll::Ready(answer.map_err(|error| broken(error, &self.record)));
+                return Poll::Ready(answer.map_err(|e| broken(e, &self.record, self.added)));
             }
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
@@ -124,14 +212,66 @@ impl<B> Connection<B> {
         &self.record
     }
 
+    /// Returns the contract that a failed request went out under, if its
+    /// server had one, or why there was none.
+    pub(crate) fn standing(&self) -> Standing {
+        match (self.standing, self.record.exceeded()) {
+            (Standing::InForce(promise), Some(why)) => Standing::Exceeded(promise, why),
+            (standing, _) => standing,
+        }
+    }
+
+    /// Returns what the promise in force means for a request's fate.
+    pub(crate) fn announced(&self) -> Contract {
+        self.standing.promise().map(Promise::contract).unwrap_or_default()
+    }
+
+    /// Takes the contract from a final response: it is in force from here on
+    /// (C6), and what refuses a request is no answer to it (C8).
+    #[inline]
+    pub(crate) fn on_response(&mut self, response: &Response<Incoming>) -> Answered {
+        if self.belief == Belief::Nothing {
+            return Answered::Answer;
+        }
+        if !response.headers().contains_key(RETRY_CONTRACT) {
+            self.standing = Standing::Ignored(crate::contract::Ignored::Absent);
+            return Answered::Answer;
+        }
+        self.on_announcement(response)
+    }
+
+    #[cold]
+    fn on_announcement(&mut self, response: &Response<Incoming>) -> Answered {
+        let Some(tie) = self.belief.tie(self.record.hop()) else {
+            return Answered::Answer;
+        };
+        let accepted = accept_tied(response, &tie);
+        self.standing = accepted.map_or_else(Standing::Ignored, Standing::InForce);
+        let Ok(promise) = accepted else {
+            return Answered::Answer;
+        };
+        self.is_drained |= promise.announced().has_drain();
+        if !promise.is_refusal() {
+            return Answered::Answer;
+        }
+        self.record.take_over_refused(response.body().is_end_stream());
+        match self.record.has_broken_promise() {
+            true => Answered::BrokenRefusal,
+            false => Answered::Refusal,
+        }
+    }
+
     /// Returns when the connection was made.
     pub(crate) fn born(&self) -> Instant {
         self.born
     }
 
-    /// Returns whether the connection is known to have ended.
+    /// Returns whether the connection is known to have ended, or to be about
+    /// to.
     pub(crate) fn is_dead(&self) -> bool {
-        self.sender.as_ref().is_none_or(SendRequest::is_closed) || self.record.found().is_some()
+        self.is_drained
+            || self.sender.as_ref().is_none_or(SendRequest::is_closed)
+            || self.record.found().is_some()
     }
 
     #[cfg(test)]
@@ -154,17 +294,21 @@ impl<B> fmt::Debug for Connection<B> {
     }
 }
 
-fn broken<B>(mut error: TrySendError<Request<Outgoing<B>>>, record: &Record) -> Broken<B> {
-    match error.take_message() {
-        // Hyper hands back only what it did not touch; the ledger must agree.
-        Some(request) if !record.is_written() => {
-            Broken::HandedBack(Box::new(request.map(|body| body.inner)))
-        }
-        Some(_) | None => {
-            let error = error.into_error();
-            Broken::Lost(failure(&error), error)
-        }
+fn broken<B>(
+    mut error: TrySendError<Request<Outgoing<B>>>,
+    record: &Record,
+    added: Added,
+) -> Broken<B> {
+    // Hyper hands back only what it did not touch; the ledger must agree.
+    let untouched = error.take_message().filter(|_| !record.is_written());
+    if let Some((mut head, Some(body))) =
+        untouched.map(Request::into_parts).map(|(head, body)| (head, body.inner))
+    {
+        offer::remove(&mut head.headers, added);
+        return Broken::HandedBack(Box::new(Request::from_parts(head, body)));
     }
+    let error = error.into_error();
+    Broken::Lost(failure(&error), error)
 }
 
 fn failure(error: &hyper::Error) -> Failure {
@@ -191,14 +335,19 @@ fn is_of_the_body(error: &hyper::Error) -> bool {
 pin_project! {
     /// A request's body on its way out, whose failure can be told by its type.
     pub(crate) struct Outgoing<B> {
+        // There is none where nothing but a head is sent.
         #[pin]
-        inner: B,
+        inner: Option<B>,
+        // There for a request under a promise, whose end matters.
+        record: Option<Arc<Record>>,
     }
 }
 
-impl<B> Outgoing<B> {
-    fn new(inner: B) -> Self {
-        Self { inner }
+impl<B: Body> Outgoing<B> {
+    fn note_end(record: Option<&Arc<Record>>) {
+        if let Some(record) = record {
+            record.on_body_end();
+        }
     }
 }
 
@@ -214,16 +363,32 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BodyFailed>>> {
-        let frame = self.project().inner.poll_frame(cx);
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let frame = inner.poll_frame(cx);
+        // After either no octet of the body follows.
+        if let Poll::Ready(None) = &frame {
+            Self::note_end(this.record.as_ref());
+        } else if let Poll::Ready(Some(Ok(frame))) = &frame
+            && frame.is_trailers()
+        {
+            Self::note_end(this.record.as_ref());
+        }
         frame.map(|frame| frame.map(|frame| frame.map_err(|error| BodyFailed(error.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let is_end = self.inner.as_ref().is_none_or(Body::is_end_stream);
+        if is_end {
+            Self::note_end(self.record.as_ref());
+        }
+        is_end
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -243,10 +408,11 @@ impl StdError for BodyFailed {
     }
 }
 
+/// The longest body of a response to `OPTIONS *` that is read.
+const LONGEST_PRIMER: usize = 64 * 1024;
+
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use bytes::Bytes;
     use http_body_util::Full;
     use tokio::net::TcpListener;
@@ -266,7 +432,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_hyper_lost_is_waited_for_no_longer_than_the_connection() {
         let (mut connection, server) = connection().await;
-        connection.record.arm().unwrap();
+        connection.record.arm(None, None).unwrap();
         connection.answer.set(std::future::pending());
         drop(server);
         let record = Arc::clone(&connection.record);
@@ -283,7 +449,7 @@ mod tests {
         let (mut connection, _server) = connection().await;
         connection.sender = None;
         let request = Request::post("/").body(Full::<Bytes>::from("pay")).unwrap();
-        let refused = connection.send(request).unwrap_err();
+        let refused = connection.send(request, Belief::Nothing).unwrap_err();
         assert_eq!(refused.0, Finding::Ended);
         assert!(connection.is_dead());
     }

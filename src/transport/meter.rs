@@ -33,13 +33,20 @@ pub(crate) struct Meter {
     stream: Option<TcpStream>,
     record: Arc<Record>,
     held_back: Option<io::Error>,
+    /// Whether the last write was of a request under a promise.
+    is_watched: bool,
 }
 
 impl Meter {
     /// Wraps a stream that was just connected. Returns the record too.
     pub(crate) fn new(stream: TcpStream) -> (Self, Arc<Record>) {
         let record = Arc::new(Record::of(&stream));
-        let meter = Self { stream: Some(stream), record: Arc::clone(&record), held_back: None };
+        let meter = Self {
+            stream: Some(stream),
+            record: Arc::clone(&record),
+            held_back: None,
+            is_watched: false,
+        };
         (meter, record)
     }
 
@@ -50,6 +57,7 @@ impl Meter {
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
+        offered: usize,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let mut state = self.record.lock();
@@ -66,7 +74,8 @@ impl Meter {
             Some(error) => error,
             None => match ready!(write(Pin::new(stream), cx)) {
                 Ok(octets) => {
-                    state.ledger.on_written(octets);
+                    state.on_written(offered, octets);
+                    self.is_watched = state.watch.is_some();
                     return Poll::Ready(Ok(octets));
                 }
                 Err(error) => {
@@ -172,7 +181,7 @@ impl AsyncWrite for Meter {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_with(cx, |stream, cx| stream.poll_write(cx, bytes))
+        self.get_mut().poll_write_with(cx, bytes.len(), |stream, cx| stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -180,7 +189,9 @@ impl AsyncWrite for Meter {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_with(cx, |stream, cx| stream.poll_write_vectored(cx, bytes))
+        let offered = bytes.iter().map(|slice| slice.len()).sum();
+        self.get_mut()
+            .poll_write_with(cx, offered, |stream, cx| stream.poll_write_vectored(cx, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -188,6 +199,10 @@ impl AsyncWrite for Meter {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever is above flushes here once nothing is left to be written.
+        if self.is_watched {
+            self.record.lock().on_flush();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -251,7 +266,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
         let (meter, record) = Meter::new(stream);
-        record.arm().unwrap();
+        record.arm(None, None).unwrap();
         (meter, record, peer.into_std().unwrap())
     }
 

@@ -4,10 +4,13 @@
 mod connect;
 mod http1;
 mod meter;
+mod offer;
 mod probe;
 mod record;
 mod settle;
+mod watch;
 
 pub(crate) use connect::{ConnectError, ConnectOptions, Connector, Keepalive};
-pub(crate) use http1::{Broken, Connection};
+pub(crate) use http1::{Answered, Broken, Connection};
+pub(crate) use offer::Belief;
 pub(crate) use settle::{Failure, give_up, handed_back, resolve};

@@ -8,10 +8,12 @@ use std::task::Waker;
 use tokio::net::TcpStream;
 
 use super::probe::{Fd, Received};
+use super::watch::Watch;
 use crate::classify::{
-    Counts, Errno, Finding, HandOff, Ledger, Phase, Recogniser, Reply, Snapshot, Unavailable,
-    kernel,
+    Counts, Errno, Finding, HandOff, Ledger, Limits, Phase, Recogniser, Reply, Snapshot,
+    Unavailable, kernel,
 };
+use crate::contract::{Closing, Hop, OutOfLimits, Tie, closing};
 
 /// The record of one connection: its ledger, its socket, its early bytes.
 ///
@@ -24,6 +26,8 @@ use crate::classify::{
 #[derive(Debug)]
 pub(crate) struct Record {
     peer: Option<SocketAddr>,
+    /// Both ends, as our socket sees them (C2).
+    hop: Option<Hop>,
     state: Mutex<State>,
 }
 
@@ -32,6 +36,14 @@ pub(super) struct State {
     fd: Option<Fd>,
     pub(super) ledger: Ledger,
     early: Recogniser,
+    /// What a promise of this connection would have to be tied to; none if
+    /// none is believed.
+    tie: Option<Tie>,
+    /// There while a request is on its way under a promise.
+    pub(super) watch: Option<Watch>,
+    has_broken_promise: bool,
+    /// The response's first octet was read by the drain.
+    is_drained: bool,
     parked: Option<TcpStream>,
     meter_is_gone: bool,
     waiting: Option<Waker>,
@@ -45,12 +57,18 @@ impl Record {
             .prepare()
             .and_then(|()| fd.snapshot())
             .and_then(|snapshot| kernel::calibrate(&snapshot));
+        let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
         Self {
-            peer: stream.peer_addr().ok(),
+            peer,
+            hop: local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer)),
             state: Mutex::new(State {
                 fd: Some(fd),
                 ledger: Ledger::new(calibration),
                 early: Recogniser::new(),
+                tie: None,
+                watch: None,
+                has_broken_promise: false,
+                is_drained: false,
                 parked: None,
                 meter_is_gone: false,
                 waiting: None,
@@ -63,12 +81,52 @@ impl Record {
         self.peer
     }
 
-    /// Announces a request: what is written from here on is its own.
+    /// Returns both ends of the connection, as our socket sees them (C2).
+    pub(crate) fn hop(&self) -> Option<Hop> {
+        self.hop
+    }
+
+    /// Returns which limit of the promise in force the failure did not keep.
+    pub(crate) fn exceeded(&self) -> Option<OutOfLimits> {
+        self.lock().watch.as_ref().and_then(Watch::exceeded)
+    }
+
+    /// Takes the connection over after a closing response, and looks whether
+    /// the server went on after it (C9). `is_whole` says whether the response
+    /// was read to its end.
+    pub(super) fn take_over_refused(&self, is_whole: bool) {
+        let mut state = self.lock();
+        state.ledger.take_over();
+        let read = state.ledger.exchange_read();
+        super::settle::drain(&mut state);
+        let went_on = is_whole && state.ledger.exchange_read() > read;
+        // If the exchange's octets were kept, they tell whether more came with
+        // the response.
+        let _ = state.is_refused();
+        if went_on {
+            state.on_broken_promise();
+        }
+    }
+
+    /// Returns whether the server was seen breaking a promise (C9).
+    pub(crate) fn has_broken_promise(&self) -> bool {
+        self.lock().has_broken_promise
+    }
+
+    /// Notes that the request's body has no further octet.
+    pub(super) fn on_body_end(&self) {
+        if let Some(watch) = &mut self.lock().watch {
+            watch.on_body_end();
+        }
+    }
+
+    /// Announces a request: what is written from here on is its own. It is
+    /// watched if it goes out under a promise.
     ///
     /// # Errors
     ///
     /// What was found, if the connection is known to be dead.
-    pub(crate) fn arm(&self) -> Result<(), Finding> {
+    pub(super) fn arm(&self, tie: Option<Tie>, watch: Option<Watch>) -> Result<(), Finding> {
         let mut state = self.lock();
         if let Some(found) = state.ledger.found() {
             return Err(found);
@@ -77,6 +135,8 @@ impl Record {
             return Err(Finding::Ended);
         }
         state.ledger.arm();
+        state.early.clear();
+        (state.tie, state.watch) = (tie, watch);
         Ok(())
     }
 
@@ -143,6 +203,11 @@ impl State {
     /// The look before a request is written (step B).
     pub(super) fn look(&mut self) -> kernel::Look {
         let snapshot = self.snapshot();
+        if let (Some(watch), Ok(snapshot), false) =
+            (&mut self.watch, &snapshot, self.ledger.is_written())
+        {
+            watch.on_look(snapshot);
+        }
         self.ledger.on_look(snapshot)
     }
 
@@ -159,6 +224,8 @@ impl State {
     /// Notes octets that were read. Returns whether they must be withheld,
     /// since they cannot answer the request.
     pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
+        let is_first_drained =
+            self.ledger.phase() == Phase::TakenOver && self.ledger.exchange_read() == 0;
         let was_stray = self.ledger.reply() == Reply::Stray;
         let is_stray = if self.ledger.on_read(octets.len()) {
             let snapshot = self.snapshot();
@@ -166,10 +233,63 @@ impl State {
         } else {
             was_stray && self.ledger.phase() != Phase::Idle
         };
-        if is_stray {
+        // Whole responses or nothing: what begins in the middle of one would
+        // be misread.
+        if is_stray || self.watch.is_some() || is_first_drained || self.is_drained {
+            self.is_drained |= is_first_drained;
             self.early.on_bytes(octets);
         }
         is_stray
+    }
+
+    /// Notes octets that the kernel accepted of those that were offered.
+    pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
+        self.ledger.on_written(accepted);
+        if let Some(watch) = &mut self.watch {
+            watch.on_write(offered);
+        }
+    }
+
+    /// Notes that all that was offered so far was accepted.
+    pub(super) fn on_flush(&mut self) {
+        let written = self.ledger.exchange().length();
+        if let Some(watch) = &mut self.watch {
+            watch.on_flush(written);
+        }
+    }
+
+    /// Notes that the connection's end was looked for, and returns whether the
+    /// limits of the promise in force were kept until now.
+    pub(super) fn limits(&mut self) -> Limits {
+        let (read, snapshot) = (self.ledger.exchange_read(), self.snapshot());
+        match (&mut self.watch, snapshot) {
+            (Some(watch), Ok(snapshot)) => {
+                watch.on_close();
+                watch.judge(read, &snapshot)
+            }
+            (Some(_), Err(_)) | (None, _) => Limits::Unchecked,
+        }
+    }
+
+    /// Returns whether the octets that were kept of this exchange are a
+    /// closing response that refuses its request (C8).
+    ///
+    /// One that is followed by more than its body breaks the promise (C9), and
+    /// nothing that it says counts.
+    pub(super) fn is_refused(&mut self) -> bool {
+        let (Some(tie), Some(head)) = (&self.tie, self.early.head()) else {
+            return false;
+        };
+        let Some(Closing { body }) = closing(head, tie) else {
+            return false;
+        };
+        self.has_broken_promise |= body.is_some_and(|body| self.early.octets_after_head() > body);
+        !self.has_broken_promise
+    }
+
+    /// Notes that the server went on after it had refused (C9).
+    pub(super) fn on_broken_promise(&mut self) {
+        self.has_broken_promise = true;
     }
 
     /// Notes an error of the stream.

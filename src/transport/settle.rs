@@ -9,7 +9,8 @@ use super::probe::Received;
 use super::record::{Record, State};
 use crate::classify::kernel::{self, Fin, LastRead, Step};
 use crate::classify::{
-    Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Reply, Settled, Unavailable,
+    Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Limits, Reply, Settled,
+    Unavailable,
 };
 use crate::time;
 
@@ -40,7 +41,8 @@ pub(crate) async fn resolve(
     failure: Failure,
     on_settling: impl FnOnce(),
 ) -> Evidence {
-    let mut resolution = Resolution { record, contract, settling: Some(on_settling) };
+    let settling = Some(on_settling);
+    let mut resolution = Resolution { record, contract, limits: Limits::Unchecked, settling };
     let kernel = resolution.kernel().await;
     let evidence = resolution.conclude(failure, kernel);
     record.abort();
@@ -57,8 +59,9 @@ pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
             (HandOff::NothingWritten, Some(found)) => HandOff::HandedBack(found),
             (hand_off, _) => hand_off,
         };
+        let answer = answer(&mut state, Failure::Broken);
         Evidence::new(hand_off)
-            .with_answer(answer(&state, Failure::Broken))
+            .with_answer(answer)
             .with_ended_by(ended_by)
             .with_counts(state.counts())
     };
@@ -76,6 +79,8 @@ pub(crate) fn handed_back(record: &Record) -> Evidence {
 struct Resolution<'a, F> {
     record: &'a Record,
     contract: &'a Contract,
+    /// Those of the contract, when the end was seen.
+    limits: Limits,
     settling: Option<F>,
 }
 
@@ -115,7 +120,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
     }
 
     /// Takes over and drains (steps C1 to C5).
-    fn start(&self) -> Drained {
+    fn start(&mut self) -> Drained {
         let mut state = self.record.lock();
         state.ledger.take_over();
         if !state.ledger.is_written() {
@@ -125,7 +130,8 @@ impl<F: FnOnce()> Resolution<'_, F> {
             return Drained::Done(Kernel::Unavailable(why));
         }
         let step = ended(&mut state);
-        if state.ledger.reply() == Reply::Answer {
+        self.limits = state.limits();
+        if state.ledger.reply() == Reply::Answer || state.is_refused() {
             return Drained::Done(Kernel::Unavailable(Unavailable::NotExamined));
         }
         let limit = state.snapshot().map(|snapshot| kernel::settle_limit(&snapshot));
@@ -135,7 +141,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
                 Drained::Wait(None, limit)
             }
             (Step::Done(kernel), _) => Drained::Done(kernel),
-            (Step::Settle(fin), Ok(limit)) if kernel::is_worth_settling(&fin, self.contract) => {
+            (Step::Settle(fin), Ok(limit)) if self.is_worth_settling(&fin) => {
                 Drained::Wait(Some(fin), limit)
             }
             (Step::Settle(fin), _) => Drained::Done(Kernel::Fin(fin.acked(), Settled::NotAwaited)),
@@ -143,13 +149,21 @@ impl<F: FnOnce()> Resolution<'_, F> {
         }
     }
 
+    fn is_worth_settling(&self, fin: &Fin) -> bool {
+        kernel::is_worth_settling(fin, self.contract, self.limits)
+    }
+
     /// One look while waiting (step C6).
     fn step(&self, fin: &mut Option<Fin>) -> Step {
         let mut state = self.record.lock();
         let Some(known) = *fin else {
-            return match ended(&mut state) {
+            let step = ended(&mut state);
+            if state.is_refused() {
+                return Step::Done(Kernel::Unavailable(Unavailable::NotExamined));
+            }
+            return match step {
                 Step::Done(Kernel::StillOpen) => Step::Wait,
-                Step::Settle(new) if kernel::is_worth_settling(&new, self.contract) => {
+                Step::Settle(new) if self.is_worth_settling(&new) => {
                     *fin = Some(new);
                     Step::Wait
                 }
@@ -184,14 +198,21 @@ impl<F: FnOnce()> Resolution<'_, F> {
     }
 
     fn conclude(&self, failure: Failure, kernel: Kernel) -> Evidence {
-        let state = self.record.lock();
+        let mut state = self.record.lock();
+        // What was settled was settled later, and the limits hold until then.
+        let limits = match kernel {
+            Kernel::Fin(_, Settled::NotAwaited) => self.limits,
+            _ => state.limits(),
+        };
+        let answer = answer(&mut state, failure);
         let ended_by = match failure {
             Failure::RequestBody => EndedBy::RequestBody,
             Failure::Broken | Failure::Malformed => EndedBy::Connection,
         };
         Evidence::new(state.hand_off())
-            .with_answer(answer(&state, failure))
+            .with_answer(answer)
             .with_kernel(kernel)
+            .with_limits(limits)
             .with_ended_by(ended_by)
             .with_counts(state.counts())
     }
@@ -249,7 +270,7 @@ fn close(state: &mut State, step: Step) -> Step {
 
 /// Reads until there is nothing more, at most 1 MiB: a peer that sends more
 /// than that has not ended, and the fate stays unknown.
-fn drain(state: &mut State) -> LastRead {
+pub(super) fn drain(state: &mut State) -> LastRead {
     let mut buffer = [0; 4096];
     for _ in 0..256 {
         match state.receive(&mut buffer) {
@@ -267,8 +288,9 @@ fn drain(state: &mut State) -> LastRead {
     LastRead::WouldBlock
 }
 
-fn answer(state: &State, failure: Failure) -> Answer {
+fn answer(state: &mut State, failure: Failure) -> Answer {
     match (state.ledger.reply(), failure) {
+        (Reply::Stray | Reply::Answer, _) if state.is_refused() => Answer::Refused,
         (Reply::Nothing, _) => Answer::Nothing,
         (Reply::Stray, _) => Answer::Stray(state.early()),
         (Reply::Answer, Failure::Malformed) => Answer::Malformed,

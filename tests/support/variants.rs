@@ -206,6 +206,7 @@ pub fn refusals() -> Vec<Refusal> {
         Refusal::ResponseLost,
         Refusal::Answered,
         Refusal::Proxy,
+        Refusal::Forgeable(Proof::ResetPromised),
         Refusal::BodyNotReplayable,
         Refusal::BodyFailed,
         Refusal::Attempts(2),

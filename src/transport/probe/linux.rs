@@ -67,6 +67,8 @@ impl Fd {
         snapshot.notsent = info.tcpi_notsent_bytes.into();
         snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
         snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
+        snapshot.total_retrans = Some(info.tcpi_total_retrans);
+        snapshot.probes = Some(info.tcpi_probes);
         Ok(snapshot)
     }
 

@@ -54,7 +54,13 @@ impl Rule {
             Step::Settle(fin) if self.drops(Clause::Settle) => {
                 Step::Done(Kernel::Fin(fin.acked(), Settled::Refused))
             }
-            Step::Settle(fin) if !kernel::is_worth_settling(&fin, &self.contract) => {
+            Step::Settle(fin)
+                if !kernel::is_worth_settling(
+                    &fin,
+                    &self.contract,
+                    tower_resend::classify::Limits::Unchecked,
+                ) =>
+            {
                 Step::Done(Kernel::Fin(fin.acked(), Settled::NotAwaited))
             }
             step => self.closed(exchange, step, errno),

@@ -1,0 +1,135 @@
+//! The offer of a contract, put on a request for the wire only.
+
+use http::header::{CONNECTION, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Version};
+
+use crate::contract::{Hop, RETRY_CONTRACT, Tie};
+
+/// What is believed of a server's promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Belief {
+    /// Nothing, and nothing is asked for.
+    #[default]
+    Nothing,
+    /// Nothing any more: it has broken one (C9).
+    Broken,
+    /// What it says of the very connection (C2).
+    OwnHop,
+    /// What it says, whatever the addresses: the user trusts the translation.
+    AnyHop,
+}
+
+impl Belief {
+    /// Returns what a promise must be tied to; none if none is believed.
+    pub(super) fn tie(self, own: Option<Hop>) -> Option<Tie> {
+        match self {
+            Self::Nothing | Self::Broken => None,
+            Self::OwnHop => own.map(Tie::To),
+            Self::AnyHop => Some(Tie::Trusted),
+        }
+    }
+}
+
+/// What was added to a request, so that it can be taken away again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Added {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The field, and the only line of `Connection`.
+    Both,
+    /// The field, and a further line of `Connection`.
+    Line,
+}
+
+/// Puts the offer on a request for a direct connection of HTTP/1.1.
+///
+/// Not on one that has the field already, and not on a CONNECT, whose response
+/// ends the connection's life as HTTP (C3).
+pub(super) fn add<B>(request: &mut Request<B>) -> Added {
+    let is_plain = request.version() == Version::HTTP_11 && request.method() != Method::CONNECT;
+    if !is_plain {
+        return Added::Nothing;
+    }
+    let headers = request.headers_mut();
+    if !insert(headers, RETRY_CONTRACT, ALL) {
+        return Added::Nothing;
+    }
+    match headers.try_entry(CONNECTION) {
+        Ok(Entry::Occupied(mut lines)) => {
+            lines.append(OPTION);
+            return Added::Line;
+        }
+        Ok(Entry::Vacant(lines)) => {
+            if lines.try_insert(OPTION).is_ok() {
+                return Added::Both;
+            }
+        }
+        Err(_) => {}
+    }
+    headers.remove(RETRY_CONTRACT);
+    Added::Nothing
+}
+
+/// Inserts a field that is not there yet. False if it is, or does not fit.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> bool {
+    match headers.try_entry(name) {
+        Ok(Entry::Vacant(vacant)) => vacant.try_insert(value).is_ok(),
+        Ok(Entry::Occupied(_)) | Err(_) => false,
+    }
+}
+
+/// Takes away what was added.
+pub(super) fn remove(headers: &mut HeaderMap, added: Added) {
+    match added {
+        Added::Nothing => {}
+        Added::Both => {
+            headers.remove(CONNECTION);
+            headers.remove(RETRY_CONTRACT);
+        }
+        Added::Line => {
+            let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+            let own = lines.len().saturating_sub(1);
+            headers.remove(CONNECTION);
+            for line in lines.into_iter().take(own) {
+                headers.append(CONNECTION, line);
+            }
+            headers.remove(RETRY_CONTRACT);
+        }
+    }
+}
+
+const OPTION: HeaderValue = HeaderValue::from_static("retry-contract");
+/// What [`Offer::all`](crate::contract::Offer::all) writes, made once.
+const ALL: HeaderValue = HeaderValue::from_static("rst, fin, gone, half");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Offer;
+
+    #[test]
+    fn what_is_added_is_the_whole_offer_and_can_be_taken_away() {
+        for connection in [&[][..], &["upgrade"], &["a, b", "c"]] {
+            let mut request = Request::post("/").body(()).unwrap();
+            for line in connection {
+                request.headers_mut().append(CONNECTION, HeaderValue::from_static(line));
+            }
+            let before = request.headers().clone();
+            let added = add(&mut request);
+            assert_eq!(Offer::read(&request), Ok(Offer::all()));
+            assert_eq!(add(&mut request), Added::Nothing, "once is enough");
+            remove(request.headers_mut(), added);
+            assert_eq!(*request.headers(), before);
+        }
+    }
+
+    #[test]
+    fn nothing_is_offered_where_it_could_mean_nothing() {
+        let mut connect = Request::connect("a.example:80").body(()).unwrap();
+        assert_eq!(add(&mut connect), Added::Nothing);
+        let mut old = Request::get("/").version(Version::HTTP_10).body(()).unwrap();
+        assert_eq!(add(&mut old), Added::Nothing);
+        assert!(connect.headers().is_empty() && old.headers().is_empty());
+    }
+}

@@ -1,0 +1,417 @@
+//! The client half of the contract, on loopback with a scripted server whose
+//! promises are true or false: what is resent, and what is taken up twice.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
+
+#[path = "support/contract/mod.rs"]
+mod contract;
+
+use contract::{Announce, Peer, Server, Tried, get, post, post_with};
+use http::Request;
+use tower_resend::classify::{Doubt, Fate, Proof};
+use tower_resend::contract::{Ignored, Standing};
+use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::{Body, Client, attempts};
+
+const RST: &str = "max=65536, rst, half, gone";
+const FIN: &str = "max=65536, fin, gone";
+
+/// Sends one request that is answered with `announce` and then a POST, on
+/// whose connection `end` acts. Whatever comes on later connections is served.
+async fn after(announce: Announce, end: fn(Peer)) -> Tried {
+    let server = Server::start(move |nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&announce);
+        end(peer);
+    });
+    let client = Client::new();
+    get(&client, &server).await;
+    post(&client, server).await
+}
+
+fn proof(tried: &Tried) -> Option<Proof> {
+    tried.first_fate().proof()
+}
+
+fn read_and_reset(mut peer: Peer) {
+    peer.read_request();
+    peer.reset();
+}
+
+fn read_and_close(mut peer: Peer) {
+    peer.read_request();
+    peer.close();
+}
+
+// ===== what a promise changes (C7) =====
+
+#[tokio::test]
+async fn a_reset_under_a_promise_is_resent_from_the_second_request_on() {
+    let tried = after(Announce::of(RST), Peer::reset_when_read).await;
+    assert!(tried.outcome.is_ok(), "{:?}", tried.outcome);
+    assert_eq!(proof(&tried), Some(Proof::ResetPromised));
+    assert_eq!(tried.posts, 1, "taken up once, after the resend");
+}
+
+#[tokio::test]
+async fn a_fin_of_a_server_that_closes_so_only_what_it_did_not_take_up_is_resent() {
+    let tried = after(Announce::of(FIN), Peer::close_when_read).await;
+    assert!(tried.outcome.is_ok(), "{:?}", tried.outcome);
+    assert_eq!(proof(&tried), Some(Proof::ClosePromised));
+    assert_eq!(tried.posts, 1);
+}
+
+#[tokio::test]
+async fn each_promise_says_nothing_of_the_other_end() {
+    let tried = after(Announce::of(RST), read_and_close).await;
+    assert_eq!(tried.doubt(), Some(Doubt::Acknowledged));
+    assert_eq!(tried.posts, 1);
+    let tried = after(Announce::of(FIN), read_and_reset).await;
+    assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
+    assert_eq!(tried.posts, 1);
+}
+
+/// The same server, lying: what shows that the harness sees a doubling.
+#[tokio::test]
+async fn control_a_server_that_lies_makes_the_client_double() {
+    for (announce, end) in [(RST, read_and_reset as fn(Peer)), (FIN, read_and_close as fn(Peer))] {
+        let tried = after(Announce::of(announce), end).await;
+        assert!(tried.outcome.is_ok());
+        assert_eq!(tried.posts, 2, "{announce}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_request_has_no_promise() {
+    for end in [read_and_reset as fn(Peer), read_and_close as fn(Peer)] {
+        let server = Server::start(move |_, peer| end(peer));
+        let tried = post(&Client::new(), server).await;
+        assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
+        assert_eq!(tried.standing(), Some(Standing::FirstRequest));
+        let text = tried.outcome.unwrap_err().to_string();
+        assert!(text.contains("no contract (first request on the connection)"), "{text}");
+        assert_eq!(tried.posts, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_latest_response_counts() {
+    let server = Server::start(|_, mut peer| {
+        for announce in [Announce::of(RST), Announce::nothing()] {
+            peer.read_request();
+            peer.answer(&announce);
+        }
+        read_and_reset(peer);
+    });
+    let client = Client::new();
+    get(&client, &server).await;
+    get(&client, &server).await;
+    let tried = post(&client, server).await;
+    assert!(tried.first_fate().is_unknown());
+    assert_eq!(tried.standing(), Some(Standing::Ignored(Ignored::Absent)));
+    assert_eq!(tried.posts, 1);
+}
+
+// ===== fields that grant nothing (C1 to C3) =====
+
+#[tokio::test]
+async fn a_field_that_is_ignored_grants_nothing() {
+    let ends = [read_and_reset as fn(Peer), read_and_close as fn(Peer)];
+    for (what, announce) in [
+        ("unlisted", Announce::of(RST).unlisted()),
+        ("another hop", Announce::of(RST).hop("10.1.2.3:50211 10.1.2.9:80")),
+        ("contradictory", Announce::of("max=65536, rst, fin")),
+        ("contradictory fin", Announce::of("max=65536, fin, fin=?0")),
+        ("duplicated", Announce::of("max=65536, rst, max=1024")),
+        ("truncated", Announce::of("max=65536, rst, half,")),
+        ("without max", Announce::of("rst")),
+        ("fin without max", Announce::of("fin")),
+        ("HTTP/1.0", Announce::of(RST).old()),
+        ("in a 103", Announce::of(RST).early()),
+        ("nothing promised", Announce::of("max=65536, gone, drain=?0")),
+    ] {
+        for end in ends {
+            let tried = after(announce.clone(), end).await;
+            assert!(tried.first_fate().is_unknown(), "{what}: {:?}", tried.outcome);
+            assert_eq!(tried.posts, 1, "{what}");
+        }
+    }
+}
+
+// ===== limits (C4, C5) =====
+
+#[tokio::test]
+async fn a_request_longer_than_max_is_outside() {
+    let tried = after(Announce::of("max=64, rst"), read_and_reset).await;
+    assert!(tried.first_fate().is_unknown());
+    assert_eq!(tried.standing().map(|standing| standing.name()), Some("out_of_limits"));
+    let text = tried.outcome.unwrap_err().to_string();
+    assert!(text.contains("longer than the contract's `max`"), "{text}");
+    assert_eq!(tried.posts, 1);
+}
+
+#[tokio::test]
+async fn a_response_octet_ends_the_promise() {
+    for (announce, end) in [
+        (
+            RST,
+            (|mut peer: Peer| {
+                peer.begin();
+                peer.reset()
+            }) as fn(Peer),
+        ),
+        (FIN, |mut peer: Peer| {
+            peer.begin();
+            peer.close()
+        }),
+    ] {
+        let tried = after(Announce::of(announce), end).await;
+        assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
+        assert_eq!(tried.posts, 1);
+    }
+}
+
+#[tokio::test]
+async fn streams_count_once_they_are_written_whole() {
+    for body in [|| Body::from("pay"), || contract::stream(&["p", "a", "y"])] {
+        let server = Server::start(|nth, mut peer| {
+            if nth > 0 {
+                return peer.serve_all(&Announce::nothing());
+            }
+            peer.read_request();
+            peer.answer(&Announce::of(RST));
+            peer.reset_when_read();
+        });
+        let client = Client::new();
+        get(&client, &server).await;
+        let tried = post_with(&client, server, body()).await;
+        assert_eq!(proof(&tried), Some(Proof::ResetPromised), "{:?}", tried.outcome);
+    }
+}
+
+// ===== `refused` (C8) =====
+
+#[tokio::test]
+async fn a_refused_request_is_resent_and_its_response_given_to_nobody() {
+    let tried = after(Announce::of(RST), |mut peer| {
+        peer.peek_request();
+        peer.refuse();
+    })
+    .await;
+    assert_eq!(tried.outcome.as_ref().ok(), Some(&200), "{:?}", tried.outcome);
+    assert_eq!(proof(&tried), Some(Proof::Refused));
+    assert_eq!(tried.posts, 1);
+}
+
+#[tokio::test]
+async fn the_first_request_can_be_refused_too() {
+    let server = Server::start(|nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.peek_request();
+        peer.refuse();
+    });
+    let tried = post(&Client::new(), server).await;
+    assert_eq!(proof(&tried), Some(Proof::Refused), "{:?}", tried.outcome);
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_not_resent_is_an_error_that_says_not_applied() {
+    let server = Server::start(|_, mut peer| {
+        peer.peek_request();
+        peer.refuse();
+    });
+    let policy = tower_resend::Policy::new().max_proven_resends(0);
+    let client = Client::builder().policy(policy).build();
+    let tried = post(&client, server).await;
+    let mut error = tried.outcome.unwrap_err();
+    assert!(error.fate().is_not_applied(), "{error}");
+    let request: Request<Body> = error.take_request().unwrap();
+    assert!(request.headers().get("retry-contract").is_none());
+    assert!(request.headers().get("connection").is_none());
+    assert_eq!(tried.posts, 0);
+}
+
+#[tokio::test]
+async fn a_refusal_on_an_idle_connection_sends_the_request_elsewhere() {
+    let tried = after(Announce::of(RST), |mut peer| peer.refuse()).await;
+    assert_eq!(tried.outcome.as_ref().ok(), Some(&200), "{:?}", tried.outcome);
+    let grounds = matches!(proof(&tried), None | Some(Proof::HandedBack(_) | Proof::Refused));
+    assert!(grounds, "{:?}", tried.fates);
+    assert_eq!(tried.posts, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_for_another_connection_is_a_plain_response() {
+    let server = Server::start(|_, mut peer| {
+        peer.peek_request();
+        peer.write(
+            "HTTP/1.1 503 No\r\nconnection: close, retry-contract\r\ncontent-length: 0\r\n\
+             retry-contract: hop=\"10.1.2.3:50211 10.1.2.9:80\", refused\r\n\r\n",
+        );
+    });
+    let tried = post(&Client::new(), server).await;
+    assert_eq!(tried.outcome.ok(), Some(503));
+}
+
+#[tokio::test]
+async fn a_server_that_goes_on_after_it_refused_is_believed_no_more() {
+    let server = Server::start(|nth, mut peer| match nth {
+        0 => {
+            peer.read_request();
+            peer.answer(&Announce::of(RST));
+            peer.read_request();
+            let refusal = peer.refusal();
+            peer.write(&format!("{refusal}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        }
+        1 => {
+            peer.read_request();
+            peer.answer(&Announce::of(RST));
+            read_and_reset(peer);
+        }
+        _ => peer.serve_all(&Announce::nothing()),
+    });
+    let client = Client::new();
+    get(&client, &server).await;
+    let error = client.request(contract::request(&server, "pay".into())).await.unwrap_err();
+    assert!(error.fate().is_unknown(), "{error}");
+    get(&client, &server).await;
+    assert!(!server.heads().last().unwrap().contains("retry-contract"), "{:?}", server.heads());
+    let tried = post(&client, server).await;
+    assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
+    assert_eq!(tried.standing(), Some(Standing::Distrusted));
+    assert_eq!(tried.posts, 2);
+}
+
+// ===== what goes over the wire =====
+
+#[tokio::test]
+async fn the_offer_stands_on_every_request_and_comes_back_on_none() {
+    let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
+    let client = Client::new();
+    get(&client, &server).await;
+    let mut own = contract::request(&server, "pay".into());
+    own.headers_mut().insert("connection", "keep-alive".parse().unwrap());
+    assert_eq!(client.request(own).await.unwrap().status(), 200);
+    let heads = server.heads();
+    for head in &heads {
+        assert!(head.contains("retry-contract: rst, fin, gone, half\r\n"), "{head}");
+        assert!(head.contains("connection: retry-contract\r\n"), "{head}");
+    }
+    assert!(heads[1].contains("connection: keep-alive\r\n"), "{}", heads[1]);
+
+    let silent = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
+    let pool = PoolOptions::new().contract(ContractOptions::none());
+    get(&Client::builder().pool(pool).build(), &silent).await;
+    assert!(!silent.heads()[0].contains("retry-contract"));
+}
+
+#[tokio::test]
+async fn a_draining_server_gets_no_second_request_on_the_connection() {
+    let server = Server::start(|_, mut peer| {
+        peer.read_request();
+        peer.answer(&Announce::of("drain"));
+        peer.wait_for_end();
+    });
+    let client = Client::new();
+    for connections in 1..=3 {
+        get(&client, &server).await;
+        assert_eq!(server.accepted(), connections);
+    }
+}
+
+// ===== priming (C6) =====
+
+#[tokio::test]
+async fn a_primed_connection_has_a_promise_for_its_first_post() {
+    let server = Server::start(|nth, mut peer| {
+        peer.read_request();
+        peer.answer(&Announce::of(RST));
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.reset_when_read();
+    });
+    let pool = PoolOptions::new().contract(ContractOptions::new().prime());
+    let client = Client::builder().pool(pool).build();
+    let tried = post(&client, server).await;
+    assert_eq!(proof(&tried), Some(Proof::ResetPromised), "{:?}", tried.outcome);
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
+    assert!(tried.heads[0].starts_with("OPTIONS * HTTP/1.1\r\n"), "{}", tried.heads[0]);
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_primed_is_not_used() {
+    let server = Server::start(|nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::of(RST));
+        }
+        peer.read_request();
+        peer.reset();
+    });
+    let pool = PoolOptions::new().contract(ContractOptions::new().prime());
+    let client = Client::builder().pool(pool).build();
+    let tried = post(&client, server).await;
+    assert!(matches!(tried.first_fate(), Fate::NotApplied(Proof::NotConnected(_))));
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
+}
+
+// ===== relays =====
+
+/// A relay that forwards all octets, between the client and a server that
+/// announces truly and resets after it has taken up, because its *relay's*
+/// connection is what the promise speaks of. Returns how often it was taken up.
+async fn behind_a_relay(options: impl FnOnce(&Server) -> ContractOptions) -> Tried {
+    let server = Server::start(|nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&Announce::of(RST));
+        read_and_reset(peer);
+    });
+    let server = server.behind_relay();
+    let pool = PoolOptions::new().contract(options(&server));
+    let client = Client::builder().pool(pool).build();
+    get(&client, &server).await;
+    post(&client, server).await
+}
+
+#[tokio::test]
+async fn behind_a_relay_nothing_is_promised() {
+    let tried = behind_a_relay(|_| ContractOptions::new()).await;
+    assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
+    assert_eq!(tried.standing().map(|standing| standing.name()), Some("other_hop"));
+    assert_eq!(tried.posts, 1);
+}
+
+#[tokio::test]
+async fn control_a_client_that_compares_nothing_doubles_behind_a_relay() {
+    let trusts = |server: &Server| ContractOptions::new().trust_nat(server.authority());
+    let tried = behind_a_relay(trusts).await;
+    assert!(tried.outcome.is_ok());
+    assert_eq!(tried.posts, 2);
+}
+
+#[tokio::test]
+async fn attempts_tell_the_ground() {
+    let server = Server::start(|nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&Announce::of(RST));
+        peer.reset_when_read();
+    });
+    let client = Client::new();
+    get(&client, &server).await;
+    let response = client.request(contract::request(&server, "pay".into())).await.unwrap();
+    let first = &attempts(&response)[0];
+    assert_eq!(first.ground().map(|ground| ground.id()), Some("G4"));
+    assert!(matches!(first.standing(), Some(Standing::InForce(_))));
+}
