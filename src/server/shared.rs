@@ -90,9 +90,11 @@ impl Shared {
         }
         let (offer, announces) = (state.machine.offer(), state.machine.announces());
         let mut announcement = Announcement::new(self.hop).with_max(self.settings.max);
-        if announces && self.settings.mode == CloseMode::ResetBeforeTakeUp {
-            announcement = announcement.with_rst(self.settings.max);
-        }
+        announcement = match self.settings.mode {
+            CloseMode::ResetBeforeTakeUp if announces => announcement.with_rst(self.settings.max),
+            CloseMode::FinBeforeTakeUp if announces => announcement.with_fin(self.settings.max),
+            _ => announcement,
+        };
         if offer.has_half() {
             announcement = announcement.with_half();
         }
@@ -150,9 +152,14 @@ impl Shared {
     }
 
     /// All that was written reached the kernel.
-    pub(super) fn on_flushed(&self) -> Next {
+    pub(super) fn on_flushed(&self, cx: &Context<'_>) -> Next {
         let mut state = self.lock();
+        let before = state.machine.phase();
         state.note(Event::Flushed);
+        if before != state.machine.phase() && state.machine.must_be_seen_waiting() {
+            // HTTP need not read after it has flushed.
+            cx.waker().wake_by_ref();
+        }
         state.next()
     }
 

@@ -5,6 +5,9 @@
 //! counted elsewhere (requests begun, responses finished) can arm a connection
 //! while a request on it is taken up.
 
+#[cfg(test)]
+mod exhaustive;
+
 use crate::contract::Offer;
 
 /// What the way in which a connection ends says of a request on it that has no
@@ -160,6 +163,8 @@ pub(super) struct Machine {
     /// Whether HTTP waited for another request after the latest response, so
     /// that it does not end the connection by itself.
     waited: bool,
+    /// Whether the latest response told the client that it is the last.
+    told: bool,
     /// Whether anything was ever read.
     is_used: bool,
     /// Whether the client does not wait for responses, so that octets of
@@ -186,6 +191,7 @@ impl Machine {
             is_whole: false,
             wrote: false,
             waited: false,
+            told: false,
             is_used: false,
             pipelines: false,
             is_lost: false,
@@ -205,6 +211,12 @@ impl Machine {
 
     pub(super) fn is_closing(&self) -> bool {
         self.phase == Phase::Closing
+    }
+
+    /// Returns whether it has to be seen whether HTTP waits for another request:
+    /// only then does the connection end with a closing response.
+    pub(super) fn must_be_seen_waiting(&self) -> bool {
+        self.phase == Phase::Idle && self.is_used && !self.waited && self.offer.has_gone()
     }
 
     /// Returns whether the server leaves and no request is begun.
@@ -328,7 +340,7 @@ impl Machine {
     fn on_read(&mut self) -> bool {
         match self.phase {
             Phase::Closing => return false,
-            Phase::Idle => self.phase = Phase::Receiving,
+            Phase::Idle => (self.phase, self.waited) = (Phase::Receiving, true),
             Phase::Received | Phase::TakenUp | Phase::Answered if self.is_whole => {
                 self.pipelines = true;
             }
@@ -342,7 +354,8 @@ impl Machine {
         match self.phase {
             Phase::Closing => return,
             Phase::Receiving => {}
-            Phase::TakenUp => self.is_lost = true,
+            // The response before it is still on its way.
+            Phase::TakenUp | Phase::Answered => self.is_lost = true,
             _ => self.pipelines = true,
         }
         if matches!(self.phase, Phase::TakenUp | Phase::Answered) {
@@ -354,6 +367,7 @@ impl Machine {
         self.is_whole = false;
         self.wrote = false;
         self.waited = false;
+        self.told = false;
     }
 
     fn on_received(&mut self) {
@@ -367,6 +381,7 @@ impl Machine {
     fn on_take_up(&mut self) -> bool {
         let is_pending = matches!(self.phase, Phase::Head | Phase::Received);
         if !is_pending || self.is_closed || self.must_refuse() {
+            self.told |= is_pending;
             return false;
         }
         self.phase = Phase::TakenUp;
@@ -389,10 +404,11 @@ impl Machine {
         if !is_answering || self.pipelines || self.is_lost || self.offer == Offer::none() {
             return false;
         }
+        self.told |= self.leaves;
         self.announces = match self.mode {
             CloseMode::Plain => false,
             CloseMode::ResetBeforeTakeUp => self.offer.has_rst(),
-            CloseMode::FinBeforeTakeUp => true,
+            CloseMode::FinBeforeTakeUp => self.offer.has_fin(),
         };
         true
     }
@@ -423,7 +439,7 @@ impl Machine {
         self.octets = Octets::Unacked;
         if is_answered {
             self.phase = Phase::Idle;
-            self.in_force = self.announces;
+            self.in_force = self.announces || (self.is_lost && self.in_force);
         }
     }
 
@@ -442,7 +458,7 @@ impl Machine {
     /// What has to be said if the connection ends now.
     fn owed(&self) -> Farewell {
         match self.phase {
-            _ if self.peer_ended => Farewell::Silent,
+            _ if self.peer_ended || self.told => Farewell::Silent,
             Phase::Idle if !self.is_used => Farewell::Unused,
             Phase::Idle | Phase::Receiving if self.waited && self.offer.has_gone() => {
                 Farewell::Refusal

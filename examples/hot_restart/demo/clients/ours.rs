@@ -3,6 +3,7 @@
 use http::{Request, Uri};
 use http_body_util::BodyExt;
 use tower_resend::classify::{Fate, Proof};
+use tower_resend::contract::Standing;
 use tower_resend::{Attempt, Body, Error, attempts};
 
 use super::{End, Failure, Outcome};
@@ -19,7 +20,7 @@ impl Client {
         let (end, attempts) = self.try_post(uri, body).await;
         let grounds =
             attempts.iter().filter_map(Attempt::ground).map(|ground| ground.id()).collect();
-        Outcome { end, grounds, is_first: false }
+        Outcome { end, grounds, is_first: is_first(&attempts) }
     }
 
     /// Posts, and returns every attempt too; none is one clean attempt.
@@ -39,6 +40,11 @@ impl Client {
         };
         (end, attempts)
     }
+}
+
+/// Returns whether the last attempt was the first on its connection.
+fn is_first(attempts: &[Attempt]) -> bool {
+    attempts.last().and_then(Attempt::standing) == Some(&Standing::FirstRequest)
 }
 
 /// A call whose last attempt found no connection ended as "connect refused".
