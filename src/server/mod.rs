@@ -6,6 +6,8 @@
 //! of `docs/contract.md`.
 
 mod answered;
+#[cfg(feature = "axum")]
+mod axum;
 mod buffer;
 mod closing;
 mod connection;

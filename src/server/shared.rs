@@ -90,9 +90,11 @@ impl Shared {
         }
         let (offer, announces) = (state.machine.offer(), state.machine.announces());
         let mut announcement = Announcement::new(self.hop).with_max(self.settings.max);
-        if announces && self.settings.mode == CloseMode::ResetBeforeTakeUp {
-            announcement = announcement.with_rst(self.settings.max);
-        }
+        announcement = match self.settings.mode {
+            CloseMode::ResetBeforeTakeUp if announces => announcement.with_rst(self.settings.max),
+            CloseMode::FinBeforeTakeUp if announces => announcement.with_fin(self.settings.max),
+            _ => announcement,
+        };
         if offer.has_half() {
             announcement = announcement.with_half();
         }

@@ -5,6 +5,9 @@
 //! counted elsewhere (requests begun, responses finished) can arm a connection
 //! while a request on it is taken up.
 
+#[cfg(test)]
+mod exhaustive;
+
 use crate::contract::Offer;
 
 /// What the way in which a connection ends says of a request on it that has no
@@ -342,7 +345,8 @@ impl Machine {
         match self.phase {
             Phase::Closing => return,
             Phase::Receiving => {}
-            Phase::TakenUp => self.is_lost = true,
+            // The response before it is still on its way.
+            Phase::TakenUp | Phase::Answered => self.is_lost = true,
             _ => self.pipelines = true,
         }
         if matches!(self.phase, Phase::TakenUp | Phase::Answered) {
@@ -392,7 +396,7 @@ impl Machine {
         self.announces = match self.mode {
             CloseMode::Plain => false,
             CloseMode::ResetBeforeTakeUp => self.offer.has_rst(),
-            CloseMode::FinBeforeTakeUp => true,
+            CloseMode::FinBeforeTakeUp => self.offer.has_fin(),
         };
         true
     }
@@ -423,7 +427,7 @@ impl Machine {
         self.octets = Octets::Unacked;
         if is_answered {
             self.phase = Phase::Idle;
-            self.in_force = self.announces;
+            self.in_force = self.announces || (self.is_lost && self.in_force);
         }
     }
 

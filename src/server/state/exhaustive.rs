@@ -1,0 +1,341 @@
+//! Every state that any order of events leads to, beside the truth.
+
+use std::collections::HashSet;
+
+use super::*;
+
+/// What is true of a connection, whatever a machine believes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Truth {
+    /// The service has a request that it has not answered.
+    is_open: bool,
+    /// A request is taken up whose response has not reached the kernel whole.
+    is_taken_up: bool,
+    /// The service made the whole of that response.
+    is_answered: bool,
+    /// Something of it was written.
+    wrote: bool,
+    /// Nobody can tell any more when the response is complete.
+    is_lost: bool,
+    /// There are octets of a response that the peer has not acknowledged.
+    is_unacked: bool,
+    /// HTTP holds octets that the kernel does not have.
+    is_unflushed: bool,
+    /// The latest complete response announced, and the one being made does.
+    promised: bool,
+    promises: bool,
+    /// The latest request offered to understand the mode.
+    is_offered: bool,
+    /// The client was refused, or has seen the end of the connection.
+    is_over: bool,
+    /// The socket is closed: its state says nothing more.
+    is_closed: bool,
+    /// Octets of this connection are no longer HTTP/1.1.
+    is_tunnel: bool,
+}
+
+impl Truth {
+    /// Returns whether HTTP and the kernel can let this happen now.
+    fn can(&self, event: Event) -> bool {
+        match event {
+            Event::TakeUp => self.is_open,
+            _ if self.is_closed || self.is_tunnel => false,
+            Event::Began(_) => !self.is_open,
+            Event::Received | Event::Announce | Event::Answered | Event::Abandoned => self.is_open,
+            Event::Acked => self.is_unacked && !self.is_unflushed,
+            Event::Broken => false,
+            _ => true,
+        }
+    }
+
+    /// Takes note of what happened; `is_allowed` is what was believed of it.
+    fn follow(&mut self, event: Event, is_allowed: bool) {
+        match event {
+            Event::Began(offer) => {
+                self.promised = self.promised_now();
+                (self.is_open, self.promises) = (true, false);
+                self.is_offered = offer.has_rst();
+            }
+            Event::TakeUp if is_allowed => {
+                self.is_lost |= self.is_taken_up && !self.is_answered;
+                (self.is_taken_up, self.is_answered, self.wrote) = (true, false, false);
+            }
+            Event::Announce if is_allowed => self.promises = self.is_offered,
+            Event::Answered => (self.is_open, self.is_answered) = (false, true),
+            Event::Abandoned => {
+                self.is_open = false;
+                self.is_lost |= self.is_taken_up && !self.is_answered;
+            }
+            Event::Write if is_allowed => {
+                (self.wrote, self.is_unacked, self.is_unflushed) = (true, true, true);
+            }
+            Event::Flushed => {
+                self.is_unflushed = false;
+                if self.is_answered && self.wrote && !self.is_lost {
+                    self.is_taken_up = false;
+                }
+            }
+            Event::Acked => self.is_unacked = false,
+            Event::Shutdown if is_allowed => self.is_over = true,
+            Event::Closed => (self.is_over, self.is_closed) = (true, true),
+            Event::Disarm => self.is_tunnel = true,
+            _ => {}
+        }
+    }
+
+    fn promised_now(&self) -> bool {
+        if self.is_taken_up { self.promised || self.promises } else { self.promises }
+    }
+}
+
+/// What is checked after each event: the breach, if there is one.
+fn breach(
+    mode: CloseMode,
+    truth: &Truth,
+    linger: Linger,
+    step: Step,
+    event: Event,
+) -> Option<&'static str> {
+    let is_armed = linger == Linger::Zero && !truth.is_closed;
+    if truth.is_tunnel {
+        return is_armed.then_some("an armed tunnel");
+    }
+    match mode {
+        CloseMode::Plain if is_armed => return Some("armed without a mode"),
+        CloseMode::ResetBeforeTakeUp if is_armed && truth.is_taken_up => {
+            return Some("armed with a request taken up");
+        }
+        CloseMode::ResetBeforeTakeUp if is_armed && truth.is_unacked => {
+            return Some("armed with octets unacknowledged");
+        }
+        CloseMode::ResetBeforeTakeUp if is_armed && !truth.is_offered => {
+            return Some("armed without an offer");
+        }
+        CloseMode::FinBeforeTakeUp
+            if !is_armed
+                && truth.is_taken_up
+                && truth.promised
+                && !truth.wrote
+                && !truth.is_over =>
+        {
+            return Some("not armed with a request taken up");
+        }
+        _ => {}
+    }
+    let is_late = truth.is_over && event == Event::TakeUp && step.is_allowed;
+    is_late.then_some("taken up after the end")
+}
+
+/// A machine that can be compared.
+trait Arms: Copy + Eq + std::hash::Hash + std::fmt::Debug {
+    fn on(&mut self, event: Event) -> Step;
+    fn linger(&self) -> Linger;
+    fn asks(&self) -> bool;
+}
+
+impl Arms for Machine {
+    fn on(&mut self, event: Event) -> Step {
+        Machine::on(self, event)
+    }
+
+    fn linger(&self) -> Linger {
+        self.linger
+    }
+
+    fn asks(&self) -> bool {
+        self.needs_recheck()
+    }
+}
+
+fn events() -> Vec<Event> {
+    let offers = [Offer::none(), Offer::none().with_gone(), Offer::all()];
+    let mut events: Vec<_> = offers.into_iter().map(Event::Began).collect();
+    events.extend([
+        Event::Waited,
+        Event::Read,
+        Event::Received,
+        Event::TakeUp,
+        Event::Announce,
+        Event::Answered,
+        Event::Abandoned,
+        Event::Write,
+        Event::Flushed,
+        Event::Acked,
+        Event::GoAway,
+        Event::Shutdown,
+        Event::Disarm,
+        Event::Closed,
+    ]);
+    events
+}
+
+/// Visits all states (the peer's FIN decides on no reset and is left out), those that fewer events lead to first; returns how many,
+/// and the first breach with its events.
+fn explore<M: Arms>(first: M, mode: CloseMode) -> (usize, Option<(&'static str, Vec<Event>)>) {
+    let start = (first, Truth::default());
+    let mut seen = HashSet::from([start]);
+    // Each state with the place of the one before it.
+    let mut states = vec![(start, None)];
+    let mut at = 0;
+    while let Some(&((before, truth_before), _)) = states.get(at) {
+        for event in events().into_iter().filter(|event| truth_before.can(*event)) {
+            let (mut machine, mut truth) = (before, truth_before);
+            if event == Event::Acked && !machine.asks() {
+                continue;
+            }
+            let step = machine.on(event);
+            truth.follow(event, step.is_allowed);
+            if let Some(why) = breach(mode, &truth, machine.linger(), step, event) {
+                let mut way = vec![event];
+                let mut place = at;
+                while let (_, Some((earlier, event))) = states[place] {
+                    way.insert(0, event);
+                    place = earlier;
+                }
+                return (seen.len(), Some((why, way)));
+            }
+            if seen.insert((machine, truth)) {
+                states.push(((machine, truth), Some((at, event))));
+            }
+        }
+        at += 1;
+    }
+    (seen.len(), None)
+}
+
+const MODES: [CloseMode; 3] =
+    [CloseMode::ResetBeforeTakeUp, CloseMode::FinBeforeTakeUp, CloseMode::Plain];
+
+#[test]
+fn no_order_of_events_breaks_a_promise() {
+    for mode in MODES {
+        let (states, breach) = explore(Machine::new(mode), mode);
+        assert_eq!(breach, None, "{mode:?}");
+        assert!(states > 1_000, "{mode:?}: only {states} states were visited");
+    }
+}
+
+/// Arms when as many requests have finished as have started, and clears when
+/// octets arrive: a second request that was read is counted as started only
+/// when the service runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Counting {
+    is_ahead: bool,
+    is_used: bool,
+    linger: Linger,
+}
+
+impl Arms for Counting {
+    fn on(&mut self, event: Event) -> Step {
+        match event {
+            Event::Read => self.linger = Linger::Off,
+            Event::TakeUp => self.is_ahead = true,
+            Event::Answered | Event::Abandoned => (self.is_ahead, self.is_used) = (false, true),
+            Event::Waited | Event::Flushed if self.is_used && !self.is_ahead => {
+                self.linger = Linger::Zero;
+            }
+            _ => {}
+        }
+        Step { linger: Some(self.linger), is_allowed: true }
+    }
+
+    fn linger(&self) -> Linger {
+        self.linger
+    }
+
+    fn asks(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn control_arming_by_counters_resets_a_running_request() {
+    let mode = CloseMode::ResetBeforeTakeUp;
+    assert!(explore(Counting::default(), mode).1.is_some());
+
+    // The trap itself: HTTP reads again before the service first runs.
+    let mut counting = Counting::default();
+    let mut machine = Machine::new(mode);
+    let offer = Offer::all();
+    for event in served(offer).into_iter().chain([
+        Event::Read,
+        Event::Waited,
+        Event::Began(offer),
+        Event::Received,
+        Event::TakeUp,
+    ]) {
+        let _ = counting.on(event);
+        let _ = machine.on(event);
+    }
+    assert_eq!(counting.linger, Linger::Zero);
+    assert_eq!(machine.linger, Linger::Off);
+}
+
+/// A request and its response.
+fn served(offer: Offer) -> [Event; 9] {
+    use Event::{Acked, Announce, Answered, Began, Flushed, Read, Received, TakeUp, Write};
+    [Read, Began(offer), Received, TakeUp, Announce, Answered, Write, Flushed, Acked]
+}
+
+fn after(mode: CloseMode, events: impl IntoIterator<Item = Event>) -> Machine {
+    let mut machine = Machine::new(mode);
+    for event in events {
+        let _ = machine.on(event);
+    }
+    machine
+}
+
+#[test]
+fn an_idle_connection_is_reset_after_its_first_response_was_acknowledged() {
+    let served = served(Offer::all());
+    let mode = CloseMode::ResetBeforeTakeUp;
+    assert_eq!(after(mode, served).linger, Linger::Zero);
+    assert_eq!(after(mode, served[..8].to_vec()).linger, Linger::Off);
+    assert!(after(mode, served[..8].to_vec()).needs_recheck());
+    let naive = self::served(Offer::none());
+    assert_eq!(after(mode, naive).linger, Linger::Off);
+    assert!(!after(mode, naive[..8].to_vec()).needs_recheck());
+}
+
+#[test]
+fn linger_is_right_before_take_up_returns() {
+    let mut machine = after(CloseMode::ResetBeforeTakeUp, served(Offer::all()));
+    let _ = machine.on(Event::Read);
+    let _ = machine.on(Event::Began(Offer::all()));
+    let step = machine.on(Event::TakeUp);
+    assert_eq!(step, Step { linger: Some(Linger::Off), is_allowed: true });
+
+    let mut machine = after(CloseMode::FinBeforeTakeUp, served(Offer::all()));
+    let _ = machine.on(Event::Read);
+    let _ = machine.on(Event::Began(Offer::all()));
+    let step = machine.on(Event::TakeUp);
+    assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
+}
+
+#[test]
+fn who_is_refused_is_not_taken_up_and_who_is_taken_up_is_not_refused() {
+    let begun = [Event::Read, Event::Began(Offer::all()), Event::Received];
+    let mut machine = after(CloseMode::Plain, begun);
+    let _ = machine.on(Event::GoAway);
+    assert!(machine.is_refused());
+    assert!(!machine.on(Event::TakeUp).is_allowed);
+
+    let mut machine = after(CloseMode::Plain, begun);
+    assert!(machine.on(Event::TakeUp).is_allowed);
+    let _ = machine.on(Event::GoAway);
+    assert!(!machine.is_refused());
+    assert_eq!(machine.phase(), Phase::TakenUp);
+}
+
+#[test]
+fn the_closing_response_goes_to_those_who_asked_for_it() {
+    let leave = |events: &[Event]| {
+        let events = events.iter().copied().chain([Event::Waited, Event::GoAway]);
+        let machine = after(CloseMode::Plain, events);
+        (machine.is_closing(), machine.farewell())
+    };
+    assert_eq!(leave(&served(Offer::all())), (true, Farewell::Refusal));
+    assert_eq!(leave(&served(Offer::none())), (true, Farewell::Silent));
+    assert_eq!(leave(&[]), (true, Farewell::Unused));
+    assert_eq!(leave(&served(Offer::all())[..4]), (false, Farewell::Silent));
+}
