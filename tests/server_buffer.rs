@@ -39,7 +39,7 @@ struct Script {
 
 impl Script {
     fn data(&self, octets: &'static str) {
-        self.frames.send(Ok(Frame::data(Bytes::from(octets)))).unwrap();
+        self.frames.send(Ok(Frame::data(Bytes::from(octets)))).expect("nothing fails on loopback");
     }
 
     fn polls(&self) -> usize {
@@ -80,12 +80,15 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let mut listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let mut client =
+            TcpStream::connect(listener.local_addr().expect("a socket has an address"))
+                .await
+                .expect("a socket has an address");
         let (mut connection, _) = listener.accept().await;
         // The first octet of the request.
-        client.write_all(b"P").await.unwrap();
-        connection.read_exact(&mut [0]).await.unwrap();
+        client.write_all(b"P").await.expect("nothing fails on loopback");
+        connection.read_exact(&mut [0]).await.expect("nothing fails on loopback");
         let (inner, requests) = mock::pair();
         Self { _client: client, connection, requests, inner }
     }
@@ -98,8 +101,8 @@ impl Site {
 }
 
 fn request(body: Scripted) -> Request<Scripted> {
-    let mut request = Request::post("/order").body(body).unwrap();
-    Offer::all().write(request.headers_mut()).unwrap();
+    let mut request = Request::post("/order").body(body).expect("nothing fails on loopback");
+    Offer::all().write(request.headers_mut()).expect("a valid field");
     request
 }
 

@@ -45,17 +45,17 @@ enum Way {
 
 impl Way {
     fn from_env() -> Self {
-        let way = std::env::var(WAY).unwrap();
+        let way = std::env::var(WAY).expect("nothing fails on loopback");
         match way.split_once(' ') {
-            Some(("emptied", address)) => Self::Emptied(address.parse().unwrap()),
-            Some((_, address)) => Self::Closed(address.parse().unwrap()),
+            Some(("emptied", address)) => Self::Emptied(address.parse().expect("well formed")),
+            Some((_, address)) => Self::Closed(address.parse().expect("well formed")),
             None => Self::Inherited,
         }
     }
 
     /// The command that starts the next process.
     fn program(self, generation: u64) -> Command {
-        let mut program = Command::new(std::env::current_exe().unwrap());
+        let mut program = Command::new(std::env::current_exe().expect("nothing fails on loopback"));
         program.args(["process", "--exact", "--nocapture"]).stdout(Stdio::null());
         program.env(GENERATION, generation.to_string());
         program.env(
@@ -90,19 +90,22 @@ fn process() {
 /// Serves until it is told to hand over, and the next process is ready.
 async fn run(generation: u64) {
     let way = Way::from_env();
-    let mut inherited = inherited().unwrap();
+    let mut inherited = inherited().expect("nothing fails on loopback");
     let shared = inherited.listeners.pop().map(|named| {
         assert_eq!(named.name.as_deref(), Some("test"));
         named.socket
     });
     let listener = match (way, &shared) {
         (Way::Emptied(address) | Way::Closed(address), _) => {
-            ListenerOptions::new().reuse_port(true).bind(address).await.unwrap()
+            ListenerOptions::new().reuse_port(true).bind(address).await.expect("a free port")
         }
-        (Way::Inherited, Some(socket)) => Listener::from_std(socket.try_clone().unwrap()).unwrap(),
+        (Way::Inherited, Some(socket)) => {
+            Listener::from_std(socket.try_clone().expect("nothing fails on loopback"))
+                .expect("nothing fails on loopback")
+        }
         (Way::Inherited, None) => panic!("nothing was inherited"),
     };
-    inherited.ready.report().unwrap();
+    inherited.ready.report().expect("nothing fails on loopback");
     let (tell, mut told) = mpsc::unbounded_channel();
     let app = tower::service_fn(move |request: Request<RequestBody<_>>| {
         let answer = answer(request.uri().path(), generation, &tell);
@@ -111,7 +114,8 @@ async fn run(generation: u64) {
     let signal = async move {
         while told.recv().await.is_some() {
             let sockets = shared.iter().map(|socket| ("test", socket));
-            let next = Successor::start(way.program(generation + 1), sockets).unwrap();
+            let next = Successor::start(way.program(generation + 1), sockets)
+                .expect("a program that starts");
             if next.ready(Duration::from_secs(30)).await.is_ok() {
                 break;
             }
@@ -127,7 +131,10 @@ async fn run(generation: u64) {
             }
         }
     };
-    let report = serve(listener, app).with_graceful_shutdown(signal).await.unwrap();
+    let report = serve(listener, app)
+        .with_graceful_shutdown(signal)
+        .await
+        .expect("nothing fails on loopback");
     assert!(report.is_clean(), "{report}");
 }
 
@@ -139,7 +146,7 @@ fn answer(
     let mut response = Response::new(Full::from(generation.to_string()));
     if let Some(wanted) = path.strip_prefix("/hand-over/") {
         match wanted == generation.to_string() {
-            true => tell.send(()).unwrap(),
+            true => tell.send(()).expect("nothing fails on loopback"),
             false => *response.status_mut() = StatusCode::CONFLICT,
         }
     }
@@ -165,11 +172,19 @@ async fn ask_until(address: SocketAddr, path: &str, is_right: impl Fn(&str) -> b
 
 /// A port that is free, and stays so: the socket is bound.
 fn port() -> (SocketAddr, socket2::Socket) {
-    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.set_reuse_port(true).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+    let socket =
+        socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("nothing fails on loopback");
+    socket.set_reuse_address(true).expect("nothing fails on loopback");
+    socket.set_reuse_port(true).expect("nothing fails on loopback");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    (
+        socket
+            .local_addr()
+            .expect("a socket has an address")
+            .as_socket()
+            .expect("a socket has an address"),
+        socket,
+    )
 }
 
 /// Hands over this often under load. Returns how many requests were answered,
@@ -178,13 +193,13 @@ async fn hand_over(handovers: u64, way: fn(SocketAddr) -> Way) -> (u64, Vec<Stri
     let (address, socket) = port();
     let mut first = way(address).program(0);
     first.stdin(Stdio::piped());
-    let passed = TcpListener::from(socket.try_clone().unwrap());
+    let passed = TcpListener::from(socket.try_clone().expect("nothing fails on loopback"));
     if way(address) == Way::Inherited {
-        socket.listen(1024).unwrap();
+        socket.listen(1024).expect("nothing fails on loopback");
     }
     let sockets = (way(address) == Way::Inherited).then_some(("test", &passed));
-    let first = Successor::start(first, sockets).unwrap();
-    let mut child = first.ready(Duration::from_secs(30)).await.unwrap();
+    let first = Successor::start(first, sockets).expect("a program that starts");
+    let mut child = first.ready(Duration::from_secs(30)).await.expect("nothing fails on loopback");
     drop((socket, passed));
     let answered = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
@@ -211,7 +226,7 @@ async fn hand_over(handovers: u64, way: fn(SocketAddr) -> Way) -> (u64, Vec<Stri
     stop.store(true, Ordering::Relaxed);
     let wrong = workers.join_all().await.concat();
     drop(child.stdin.take());
-    child.wait().unwrap();
+    child.wait().expect("nothing fails on loopback");
     (answered.load(Ordering::Relaxed), wrong)
 }
 

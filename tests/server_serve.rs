@@ -13,13 +13,18 @@ const REFUSED: &str = ", refused\r\n";
 /// The promise that a client may rely on after this response.
 fn promise(response: &str, client: &site::Client) -> Option<Announcement> {
     let mut parsed = http::Response::builder();
-    let (head, _) = response.split_once("\r\n\r\n").unwrap();
+    let (head, _) = response.split_once("\r\n\r\n").expect("nothing fails on loopback");
     for line in head.lines().skip(1) {
-        let (name, value) = line.split_once(": ").unwrap();
+        let (name, value) = line.split_once(": ").expect("nothing fails on loopback");
         parsed = parsed.header(name, value);
     }
-    let own = Hop::seen_by_client(client.0.local_addr().unwrap(), client.0.peer_addr().unwrap());
-    accept(&parsed.body(()).unwrap(), &own).ok().map(|promise| *promise.announced())
+    let own = Hop::seen_by_client(
+        client.0.local_addr().expect("a socket has an address"),
+        client.0.peer_addr().expect("a socket has an address"),
+    );
+    accept(&parsed.body(()).expect("nothing fails on loopback"), &own)
+        .ok()
+        .map(|promise| *promise.announced())
 }
 
 // ===== answers =====

@@ -76,18 +76,22 @@ async fn take_up_anyway(
     let refused = exchange.take_up();
     let mut response = Response::new(Empty::new());
     if refused.is_err() {
-        exchange.refusal().unwrap().write(response.headers_mut()).unwrap();
+        exchange
+            .refusal()
+            .expect("a valid field")
+            .write(response.headers_mut())
+            .expect("a valid field");
     }
-    app.seen.lock().unwrap().push(request.uri().path().to_owned());
+    app.seen.lock().expect("nobody panicked with it").push(request.uri().path().to_owned());
     Ok(response.map(|body| exchange.answer(body)))
 }
 
 /// Refuses a request that has half arrived. Returns what the client read and
 /// what the service saw.
 async fn refuse(side: Side) -> (String, Vec<String>) {
-    let mut listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut client = Client(TcpStream::connect(address).await.unwrap());
+    let mut listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
+    let mut client = Client(TcpStream::connect(address).await.expect("the server listens"));
     let (connection, _) = listener.accept().await;
     let handle = connection.handle().clone();
     let (app, _events) = App::new();
@@ -100,7 +104,7 @@ async fn refuse(side: Side) -> (String, Vec<String>) {
     handle.go_away();
     let (response, _) = client.rest().await;
     drop(client);
-    serving.await.unwrap();
+    serving.await.expect("nothing fails on loopback");
     (response, app.seen())
 }
 
@@ -137,7 +141,7 @@ impl Connected<Accepted> for Ends {
 }
 
 async fn ask(address: std::net::SocketAddr) -> (Client, String) {
-    let mut client = Client(TcpStream::connect(address).await.unwrap());
+    let mut client = Client(TcpStream::connect(address).await.expect("the server listens"));
     client.get("/", OFFER).await;
     let response = client.response().await;
     (client, response)

@@ -27,17 +27,17 @@ enum Next {
 }
 
 async fn next(next: Next) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
     tokio::spawn(async move {
         if matches!(next, Next::NotThere) {
             return;
         }
         loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read_exact(&mut [0]).await.unwrap();
+            let (mut stream, _) = listener.accept().await.expect("nothing fails on loopback");
+            stream.read_exact(&mut [0]).await.expect("nothing fails on loopback");
             let mut read = vec![0; 4096];
-            let octets = stream.read(&mut read).await.unwrap();
+            let octets = stream.read(&mut read).await.expect("nothing fails on loopback");
             assert!(octets > 0);
             match next {
                 Next::Waits => {
@@ -47,7 +47,7 @@ async fn next(next: Next) -> SocketAddr {
                     stream
                         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                         .await
-                        .unwrap();
+                        .expect("nothing fails on loopback");
                 }
                 Next::NotThere | Next::Closes => drop(stream),
             }
@@ -66,12 +66,14 @@ async fn ask(behind: Next, offer: &str) -> String {
         GatewayLayer::new().layer(Client::builder().policy(policy).build());
     let app = tower::service_fn(move |request: Request<RequestBody<_>>| {
         let target = format!("http://{behind}{}", request.uri().path());
-        gateway.clone().oneshot(Request::post(target).body(Body::from("order")).unwrap())
+        gateway.clone().oneshot(
+            Request::post(target).body(Body::from("order")).expect("nothing fails on loopback"),
+        )
     });
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
     tokio::spawn(serve(listener, app).into_future());
-    let mut client = Raw(TcpStream::connect(address).await.unwrap());
+    let mut client = Raw(TcpStream::connect(address).await.expect("the server listens"));
     client.get("/order", &format!("{offer}X: y\r\n")).await;
     client.response().await
 }

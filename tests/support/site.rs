@@ -39,7 +39,7 @@ impl App {
     }
 
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().expect("nobody panicked with it").clone()
     }
 
     /// Lets this many requests to `/slow` go on.
@@ -56,16 +56,16 @@ impl App {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let path = request.uri().path().to_owned();
-        self.seen.lock().unwrap().push(path.clone());
+        self.seen.lock().expect("nobody panicked with it").push(path.clone());
         self.say(path.clone());
         let names = request.headers().contains_key("retry-contract");
         match path.as_str() {
-            "/slow" => self.gate.acquire().await.unwrap().forget(),
+            "/slow" => self.gate.acquire().await.expect("nothing fails on loopback").forget(),
             "/body" => return ok(self.read(request).await),
             "/field" => return ok(format!("{names}")),
             "/foreign" => {
                 let mut response = ok("ok");
-                let field = r#"hop="9.9.9.9:9 8.8.8.8:8", refused"#.parse().unwrap();
+                let field = r#"hop="9.9.9.9:9 8.8.8.8:8", refused"#.parse().expect("well formed");
                 response.headers_mut().insert("retry-contract", field);
                 return response;
             }
@@ -78,8 +78,10 @@ impl App {
             "/upgrade" => {
                 let mut response = ok("");
                 *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-                response.headers_mut().insert("upgrade", "other".parse().unwrap());
-                response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+                response.headers_mut().insert("upgrade", "other".parse().expect("a valid field"));
+                response
+                    .headers_mut()
+                    .insert("connection", "upgrade".parse().expect("a valid field"));
                 return response;
             }
             _ => {}
@@ -101,7 +103,10 @@ impl App {
                     read += &format!("{} ", data.len());
                 }
                 Ok(Err(trailers)) => {
-                    read += &format!("trailers {}", trailers.into_trailers().unwrap().len());
+                    read += &format!(
+                        "trailers {}",
+                        trailers.into_trailers().expect("nothing fails on loopback").len()
+                    );
                 }
                 Err(_) => {
                     self.say("failed".to_owned());
@@ -161,7 +166,7 @@ impl Site {
         options: ListenerOptions,
         set: impl FnOnce(Serve<SharedService<App>>) -> Serve<SharedService<App>>,
     ) -> Self {
-        let listener = options.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = options.bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         Self::on(listener, set)
     }
 
@@ -169,7 +174,7 @@ impl Site {
         listener: Listener,
         set: impl FnOnce(Serve<SharedService<App>>) -> Serve<SharedService<App>>,
     ) -> Self {
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("a socket has an address");
         let (app, events) = App::new();
         let (leave, signal) = oneshot::channel();
         let signal = async { signal.await.unwrap_or_default() };
@@ -179,12 +184,12 @@ impl Site {
     }
 
     pub async fn client(&self) -> Client {
-        Client(TcpStream::connect(self.address).await.unwrap())
+        Client(TcpStream::connect(self.address).await.expect("the server listens"))
     }
 
     /// The next thing the application says.
     pub async fn hear(&mut self) -> String {
-        self.events.recv().await.unwrap()
+        self.events.recv().await.expect("nothing fails on loopback")
     }
 
     /// Lets the server do all that has arrived so far.
@@ -197,7 +202,7 @@ impl Site {
     }
 
     pub fn leave(&mut self, leave: Leave) {
-        let _ = self.leave.take().unwrap().send(leave);
+        let _ = self.leave.take().expect("nothing fails on loopback").send(leave);
     }
 
     /// Makes the server leave; returns once its connections know.
@@ -209,7 +214,7 @@ impl Site {
     }
 
     pub async fn report(self) -> Report {
-        self.serving.await.unwrap().unwrap()
+        self.serving.await.expect("nothing fails on loopback").expect("nothing fails on loopback")
     }
 }
 
@@ -226,7 +231,7 @@ pub enum End {
 
 impl Client {
     pub async fn send(&mut self, octets: &str) {
-        self.0.write_all(octets.as_bytes()).await.unwrap();
+        self.0.write_all(octets.as_bytes()).await.expect("nothing fails on loopback");
     }
 
     /// Sends a request without a body, with or without an offer.
@@ -239,13 +244,18 @@ impl Client {
         let mut read = Vec::new();
         while !read.ends_with(b"\r\n\r\n") {
             let mut octet = [0];
-            assert_eq!(self.0.read(&mut octet).await.unwrap(), 1, "{}", text(&read));
+            assert_eq!(
+                self.0.read(&mut octet).await.expect("nothing fails on loopback"),
+                1,
+                "{}",
+                text(&read)
+            );
             read.push(octet[0]);
         }
         let head = text(&read).to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-        self.0.read_exact(&mut body).await.unwrap();
+        let mut body = vec![0; length.map_or(0, |length| length.parse().expect("well formed"))];
+        self.0.read_exact(&mut body).await.expect("nothing fails on loopback");
         head + &text(&body)
     }
 
