@@ -52,7 +52,7 @@ const LAYERS: [&str; 16] = [
     "adapter",
 ];
 /// What the server half may use besides itself.
-const SERVER_USES: [&str; 6] = ["sys", "classify", "contract", "time", "header", "trace"];
+const SERVER_USES: [&str; 7] = ["sys", "classify", "contract", "time", "header", "error", "trace"];
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 60;
 

@@ -1,18 +1,4 @@
 //! What a gateway answers when the request that it passed on failed.
-//!
-//! A gateway is the application of its own server and a client of the next
-//! one. It knows from the [`Error`] what became of the request there, and may
-//! tell its own client no more than that:
-//!
-//! | fate of the request | answer | |
-//! |---|---|---|
-//! | not applied | 503 | with [`NotApplied`]: a client under a contract reads `refused` and may send it again |
-//! | unknown, because no answer came in time | 504 | never a refusal |
-//! | unknown, for any other reason | 502 | never a refusal |
-//! | response lost, or answered and not delivered | 502 | never a refusal |
-//!
-//! A gateway is a proxy: its policy has
-//! [`Role::Proxy`](crate::classify::Role::Proxy).
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -68,8 +54,22 @@ impl<S> Layer<S> for GatewayLayer {
     }
 }
 
-/// Makes an answer of every [`Error`] of the client stack within it, as the
-/// [module](self) says; it never fails itself.
+/// Makes an answer of every [`Error`] of the client stack within it; never
+/// fails itself. Made by [`GatewayLayer`].
+///
+/// A gateway is the application of its own server and a client of the next
+/// one. It knows from the [`Error`] what became of the request there, and may
+/// tell its own client no more than that:
+///
+/// | fate of the request | answer | |
+/// |---|---|---|
+/// | not applied | 503 | with [`NotApplied`]: a client under a contract reads `refused` and may send it again |
+/// | unknown, because no answer came in time | 504 | never a refusal |
+/// | unknown, for any other reason | 502 | never a refusal |
+/// | response lost, or answered and not delivered | 502 | never a refusal |
+///
+/// A gateway is a proxy: its policy has
+/// [`Role::Proxy`](crate::classify::Role::Proxy).
 ///
 /// # Examples
 ///

@@ -128,7 +128,8 @@ impl Seated {
 impl Drop for Seated {
     fn drop(&mut self) {
         self.board.seats().remove(&self.id);
-        if self.seat.ends.load(Ordering::Relaxed) == 0 {
+        let is_unanswered = self.seat.ends.load(Ordering::Relaxed) == 0;
+        if is_unanswered && self.seat.found_open.load(Ordering::Relaxed) {
             self.board.counts.closed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -146,6 +147,8 @@ pub(crate) struct Seat {
     offered: AtomicBool,
     /// The next answer is the connection's last.
     last: AtomicBool,
+    /// The drain found the connection open.
+    found_open: AtomicBool,
     /// Requests that were answered or refused.
     ends: AtomicU64,
     counts: Arc<Counts>,
@@ -170,6 +173,11 @@ impl Seat {
 
     pub(super) fn is_last(&self) -> bool {
         self.last.load(Ordering::Relaxed)
+    }
+
+    /// The drain found the connection open: its end is one of the drain's.
+    pub(super) fn find_open(&self) {
+        self.found_open.store(true, Ordering::Relaxed);
     }
 
     /// The connection closes after its next answer.

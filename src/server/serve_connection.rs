@@ -20,6 +20,7 @@ use super::handle::Handle;
 use super::layer::{ResponseBody, TakeUp, TakeUpFuture, TakeUpLayer};
 use super::report::Seated;
 use super::serve::{Accepted, Settings};
+use super::state::Phase;
 use crate::error::BoxError;
 use crate::time;
 
@@ -89,6 +90,9 @@ impl ServeConnection {
         }
         if before(self.leaving.cancelled(), http.as_mut()).await == Ended::Connection {
             return;
+        }
+        if handle.phase() != Phase::Closing {
+            seat.find_open();
         }
         if self.origin == Origin::Queue {
             if before(time::sleep(GRACE), http.as_mut()).await == Ended::Connection {

@@ -1,0 +1,110 @@
+//! What a gateway answers when the next server fails.
+
+#[path = "support/site.rs"]
+mod site;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Layer, ServiceExt};
+use tower_resend::body::Body;
+use tower_resend::classify::Role;
+use tower_resend::server::{Gateway, GatewayLayer, Listener, RequestBody, serve};
+use tower_resend::{Client, Policy};
+
+use self::site::{Client as Raw, OFFER};
+
+/// What the next server does with a request that it has read.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    NotThere,
+    Closes,
+    Waits,
+    Answers,
+}
+
+async fn next(next: Next) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
+    tokio::spawn(async move {
+        if matches!(next, Next::NotThere) {
+            return;
+        }
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("nothing fails on loopback");
+            stream.read_exact(&mut [0]).await.expect("nothing fails on loopback");
+            let mut read = vec![0; 4096];
+            let octets = stream.read(&mut read).await.expect("nothing fails on loopback");
+            assert!(octets > 0);
+            match next {
+                Next::Waits => {
+                    tokio::spawn(async move { stream.read(&mut read).await });
+                }
+                Next::Answers => {
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                        .await
+                        .expect("nothing fails on loopback");
+                }
+                Next::NotThere | Next::Closes => drop(stream),
+            }
+        }
+    });
+    tokio::task::yield_now().await;
+    address
+}
+
+/// Serves a gateway before such a server, and returns what a client reads that
+/// knows the contract, or not.
+async fn ask(behind: Next, offer: &str) -> String {
+    let behind = next(behind).await;
+    let policy = Policy::new().role(Role::Proxy).deadline(Duration::from_millis(100));
+    let gateway: Gateway<Client> =
+        GatewayLayer::new().layer(Client::builder().policy(policy).build());
+    let app = tower::service_fn(move |request: Request<RequestBody<_>>| {
+        let target = format!("http://{behind}{}", request.uri().path());
+        gateway.clone().oneshot(
+            Request::post(target).body(Body::from("order")).expect("nothing fails on loopback"),
+        )
+    });
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
+    tokio::spawn(serve(listener, app).into_future());
+    let mut client = Raw(TcpStream::connect(address).await.expect("the server listens"));
+    client.get("/order", &format!("{offer}X: y\r\n")).await;
+    client.response().await
+}
+
+#[tokio::test]
+async fn not_applied_is_503_and_refused() {
+    let response = ask(Next::NotThere, OFFER).await;
+    assert!(response.starts_with("http/1.1 503"), "{response}");
+    assert!(response.contains(", refused\r\n") && response.contains("close"), "{response}");
+    let naive = ask(Next::NotThere, "").await;
+    assert!(naive.starts_with("http/1.1 503") && !naive.contains("retry-contract"), "{naive}");
+    assert!(naive.contains("connection: close"), "{naive}");
+}
+
+#[tokio::test]
+async fn unknown_is_502_and_never_refused() {
+    let response = ask(Next::Closes, OFFER).await;
+    assert!(response.starts_with("http/1.1 502"), "{response}");
+    assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_504_and_never_refused() {
+    let response = ask(Next::Waits, OFFER).await;
+    assert!(response.starts_with("http/1.1 504"), "{response}");
+    assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
+}
+
+#[tokio::test]
+async fn an_answer_is_passed_on() {
+    let response = ask(Next::Answers, OFFER).await;
+    assert!(response.starts_with("http/1.1 200") && response.ends_with("ok"), "{response}");
+    assert!(!response.contains("refused"));
+}
