@@ -14,6 +14,8 @@ and for clients without evidence.
   --seconds N      how long each client is measured in each mode (10)
   --workers N      concurrent callers (32)
   --mode M         idle, graceful or sigkill; may be repeated (all three)
+  --server S       plain, a hyper server as anyone would write it (the default), or
+                   ours, the server half of this crate
   --hostile        a server that misleads instead of one that restarts; its modes are
                    mixed (the default), half-close, reset, late-599 and stray
   --json           print JSON instead of the table
@@ -43,6 +45,7 @@ pub(super) struct Args {
     pub(super) duration: Duration,
     pub(super) workers: u64,
     pub(super) modes: Vec<Mode>,
+    pub(super) server: Server,
     pub(super) hostile: bool,
     pub(super) json: bool,
     pub(super) delay: Duration,
@@ -55,10 +58,39 @@ pub(super) struct Args {
 /// What a server process is told by the process that started it.
 #[derive(Clone, Debug)]
 pub(super) struct Orders {
+    pub(super) server: Server,
     pub(super) mode: Mode,
     pub(super) address: SocketAddr,
     pub(super) handler: Duration,
     pub(super) seed: u64,
+}
+
+/// By what the application is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Server {
+    /// By hyper, with no help of ours.
+    #[default]
+    Plain,
+    /// By the server half of this crate.
+    Ours,
+}
+
+impl Server {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+impl std::str::FromStr for Server {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = [Self::Plain, Self::Ours].into_iter().find(|server| server.name() == name);
+        found.ok_or_else(|| format!("there is no server {name:?}"))
+    }
 }
 
 /// What the server does to its clients.
@@ -127,6 +159,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             }
             Long("workers") => args.workers = parser.value()?.parse()?,
             Long("mode") => args.modes.push(parser.value()?.parse()?),
+            Long("server") => args.server = parser.value()?.parse()?,
             Long("hostile") => args.hostile = true,
             Long("json") => args.json = true,
             Long("delay-ms") => args.delay = millis(&mut parser)?,
@@ -154,6 +187,9 @@ impl Args {
                 vec![Mode::Idle, Mode::Graceful, Mode::Sigkill]
             };
         }
+        if self.hostile && self.server == Server::Ours {
+            return Err("--hostile is a server of its own".into());
+        }
         match self.modes.iter().find(|mode| mode.is_hostile() != self.hostile) {
             Some(mode) if self.hostile => {
                 Err(format!("--mode {} is not one of a hostile server", mode.name()).into())
@@ -170,6 +206,7 @@ impl Default for Args {
             duration: Duration::from_secs(10),
             workers: 32,
             modes: Vec::new(),
+            server: Server::Plain,
             hostile: false,
             json: false,
             delay: Duration::from_millis(5),
@@ -183,10 +220,11 @@ impl Default for Args {
 
 impl Orders {
     /// Writes the orders as the arguments that [`parse`] reads.
-    pub(super) fn to_args(&self) -> [String; 5] {
+    pub(super) fn to_args(&self) -> [String; 6] {
         let handler = self.handler.as_secs_f64() * 1e3;
         [
             SERVE.into(),
+            self.server.name().into(),
             self.mode.name().into(),
             self.address.to_string(),
             handler.to_string(),
@@ -197,6 +235,7 @@ impl Orders {
 
 fn orders(parser: &mut lexopt::Parser) -> Result<Orders, lexopt::Error> {
     Ok(Orders {
+        server: parser.value()?.parse()?,
         mode: parser.value()?.parse()?,
         address: parser.value()?.parse()?,
         handler: millis(parser)?,

@@ -44,8 +44,8 @@ impl Cell<'_> {
     }
 
     fn orders(&self) -> Orders {
-        let Args { handler, seed, .. } = *self.args;
-        Orders { mode: self.mode, address: self.road.server_address(), handler, seed }
+        let Args { server, handler, seed, .. } = *self.args;
+        Orders { server, mode: self.mode, address: self.road.server_address(), handler, seed }
     }
 
     /// Runs on a thread of its own, which it moves to the client's end.

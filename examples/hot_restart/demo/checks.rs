@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::args::{Args, Mode};
+use super::args::{Args, Mode, Server};
 use super::clients::Kind;
 use super::named::Story;
 use super::road::Road;
@@ -68,6 +68,9 @@ pub(super) fn check(args: &Args, road: &Road, tallies: &[Tally], stories: &[Stor
                 check_hostile(&mut verdict, ours, peer);
             } else {
                 check_restarts(&mut verdict, ours, peer, blind);
+                if args.server == Server::Ours {
+                    check_promise(&mut verdict, ours);
+                }
             }
         }
     }
@@ -75,6 +78,21 @@ pub(super) fn check(args: &Args, road: &Road, tallies: &[Tally], stories: &[Stor
         verdict.claim(story.went_well, format!("{:?}: answered, and executed once", story.name));
     }
     verdict
+}
+
+/// A server that says how it ends leaves next to no failure needless, but for
+/// the first request on a connection, before which it could not say anything.
+fn check_promise(verdict: &mut Verdict, ours: &Tally) {
+    let (mode, later) = (ours.mode.name(), ours.needless - ours.first);
+    let failed = later + ours.taken_up;
+    verdict.claim(
+        later * 100 <= failed,
+        format!(
+            "{mode}: needless failures: {later} of {failed}, of which a hundredth is allowed, \
+             and {} of first requests on their connections",
+            ours.first
+        ),
+    );
 }
 
 fn check_hostile(verdict: &mut Verdict, ours: &Tally, peer: &Tally) {

@@ -19,6 +19,7 @@ pub(super) fn render(
     json!({
         "road": road.to_string(),
         "wire": road.is_wire(),
+        "server": args.server.name(),
         "hostile": args.hostile,
         "seconds": args.duration.as_secs_f64(),
         "workers": args.workers,
@@ -41,6 +42,7 @@ fn cell(tally: &Tally) -> Value {
         "sent": tally.sent,
         "ok": tally.ok,
         "failed_never_taken_up": tally.needless,
+        "failed_never_taken_up_first": tally.first,
         "connect_refused": tally.refused,
         "failed_and_taken_up": tally.taken_up,
         "executed_twice": tally.twice,

@@ -21,6 +21,9 @@ pub(super) struct Tally {
     pub(super) ok: u64,
     /// Calls that failed though the server never took the request up, but for `refused`.
     pub(super) needless: u64,
+    /// Those of them whose request was the first on its connection, where no
+    /// server can have promised anything; known of our client only.
+    pub(super) first: u64,
     /// Calls that failed because no connection could be made, and were never taken up.
     pub(super) refused: u64,
     /// Calls that failed and the server had taken up the request.
@@ -69,6 +72,7 @@ impl Tally {
             sent: 0,
             ok: 0,
             needless: 0,
+            first: 0,
             refused: 0,
             taken_up: 0,
             twice: 0,
@@ -84,6 +88,8 @@ impl Tally {
     fn count(&mut self, call: &Call, times: u32) {
         self.sent += 1;
         self.twice += u64::from(times > 1);
+        let failed = matches!(call.outcome.end, End::Failed(_));
+        self.first += u64::from(failed && times == 0 && call.outcome.is_first);
         for ground in &call.outcome.grounds {
             *self.grounds.entry(ground).or_default() += 1;
         }

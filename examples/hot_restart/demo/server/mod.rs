@@ -3,6 +3,7 @@
 mod end;
 mod hostile;
 pub(super) mod message;
+mod ours;
 mod plain;
 
 use std::io;
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::args::Orders;
+use super::args::{Orders, Server};
 use super::truth::Recorder;
 
 /// What the supervisor says to a server, a line each.
@@ -68,6 +69,9 @@ pub(super) fn main(orders: Orders) -> io::Result<()> {
         let mut control = Control::start()?;
         if control.next().await != Some(Order::Listen) {
             return Ok(());
+        }
+        if orders.server == Server::Ours {
+            return ours::serve(orders, recorder, control).await;
         }
         let listener = TcpListener::bind(orders.address).await?;
         control.reply(Reply::Listening).await?;
