@@ -120,3 +120,89 @@ impl Watch {
         self.offered?.checked_add(self.body?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::classify::TcpState;
+    use crate::contract::{Hop, WINDOW, accept};
+
+    fn promise() -> Promise {
+        let own = "10.1.2.3:50211 10.1.2.9:80";
+        let response = http::Response::builder()
+            .header("connection", "retry-contract")
+            .header("retry-contract", format!("hop=\"{own}\", max=1000, rst"))
+            .body(())
+            .unwrap();
+        accept(&response, &own.parse::<Hop>().unwrap()).unwrap()
+    }
+
+    fn counted(retransmissions: impl Into<Option<u32>>, probes: impl Into<Option<u8>>) -> Snapshot {
+        let mut snapshot = Snapshot::new(TcpState::Close);
+        snapshot.total_retrans = retransmissions.into();
+        snapshot.probes = probes.into();
+        snapshot
+    }
+
+    /// A request of 100 octets, written whole.
+    fn written(body: Option<u64>) -> Watch {
+        let mut watch = Watch::new(promise(), body);
+        watch.on_look(&counted(2, 0));
+        watch.on_write(100);
+        watch
+    }
+
+    fn whole() -> Watch {
+        let mut watch = written(None);
+        watch.on_body_end();
+        watch.on_flush(100);
+        watch
+    }
+
+    async fn judged(mut watch: Watch, after: Duration, snapshot: Snapshot) -> Limits {
+        time::sleep(after).await;
+        watch.on_close();
+        watch.judge(0, &snapshot)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_counts_for_the_window_only() {
+        assert_eq!(judged(whole(), WINDOW, counted(2, 0)).await, Limits::Kept);
+        let late = WINDOW + Duration::from_millis(1);
+        assert_eq!(judged(whole(), late, counted(2, 0)).await, Limits::Exceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_kernel_does_not_count_is_not_within_limits() {
+        let now = Duration::ZERO;
+        assert_eq!(judged(whole(), now, counted(2, None)).await, Limits::Unchecked);
+        assert_eq!(judged(whole(), now, counted(None, 0)).await, Limits::Unchecked);
+        assert_eq!(judged(whole(), now, counted(3, 0)).await, Limits::Exceeded);
+        assert_eq!(judged(whole(), now, counted(2, 1)).await, Limits::Exceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_has_a_length_once_it_ended_or_its_body_has_one() {
+        let (now, same) = (Duration::ZERO, counted(2, 0));
+        assert_eq!(judged(written(None), now, same).await, Limits::Unchecked);
+        let mut unflushed = written(None);
+        unflushed.on_body_end();
+        assert_eq!(judged(unflushed, now, same).await, Limits::Unchecked);
+        let mut unended = written(None);
+        unended.on_flush(100);
+        assert_eq!(judged(unended, now, same).await, Limits::Unchecked);
+        assert_eq!(judged(written(Some(900)), now, same).await, Limits::Kept);
+        assert_eq!(judged(written(Some(901)), now, same).await, Limits::Exceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_judgement_is_never_better() {
+        let mut watch = whole();
+        watch.on_close();
+        assert_eq!(watch.judge(0, &counted(2, 0)), Limits::Kept);
+        assert_eq!(watch.judge(0, &counted(3, 0)), Limits::Exceeded);
+        assert_eq!(watch.judge(0, &counted(2, 0)), Limits::Exceeded);
+    }
+}
