@@ -200,7 +200,7 @@ where
             return Poll::Ready(Ok(()));
         };
         ready!(Pin::new(stream).poll_flush(cx))?;
-        match this.shared().on_flushed() {
+        match this.shared().on_flushed(cx) {
             // HTTP need not read after it has flushed.
             Next::Recheck => drop(this.poll_next(Next::Recheck, cx)),
             Next::Go | Next::Close => {}

@@ -152,9 +152,14 @@ impl Shared {
     }
 
     /// All that was written reached the kernel.
-    pub(super) fn on_flushed(&self) -> Next {
+    pub(super) fn on_flushed(&self, cx: &Context<'_>) -> Next {
         let mut state = self.lock();
+        let before = state.machine.phase();
         state.note(Event::Flushed);
+        if before != state.machine.phase() && state.machine.must_be_seen_waiting() {
+            // HTTP need not read after it has flushed.
+            cx.waker().wake_by_ref();
+        }
         state.next()
     }
 

@@ -135,7 +135,7 @@ trait Arms: Copy + Eq + std::hash::Hash + std::fmt::Debug {
 
 impl Arms for Machine {
     fn on(&mut self, event: Event) -> Step {
-        Machine::on(self, event)
+        Self::on(self, event)
     }
 
     fn linger(&self) -> Linger {

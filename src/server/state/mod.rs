@@ -163,6 +163,8 @@ pub(super) struct Machine {
     /// Whether HTTP waited for another request after the latest response, so
     /// that it does not end the connection by itself.
     waited: bool,
+    /// Whether the latest response told the client that it is the last.
+    told: bool,
     /// Whether anything was ever read.
     is_used: bool,
     /// Whether the client does not wait for responses, so that octets of
@@ -189,6 +191,7 @@ impl Machine {
             is_whole: false,
             wrote: false,
             waited: false,
+            told: false,
             is_used: false,
             pipelines: false,
             is_lost: false,
@@ -208,6 +211,12 @@ impl Machine {
 
     pub(super) fn is_closing(&self) -> bool {
         self.phase == Phase::Closing
+    }
+
+    /// Returns whether it has to be seen whether HTTP waits for another request:
+    /// only then does the connection end with a closing response.
+    pub(super) fn must_be_seen_waiting(&self) -> bool {
+        self.phase == Phase::Idle && self.is_used && !self.waited && self.offer.has_gone()
     }
 
     /// Returns whether the server leaves and no request is begun.
@@ -331,7 +340,7 @@ impl Machine {
     fn on_read(&mut self) -> bool {
         match self.phase {
             Phase::Closing => return false,
-            Phase::Idle => self.phase = Phase::Receiving,
+            Phase::Idle => (self.phase, self.waited) = (Phase::Receiving, true),
             Phase::Received | Phase::TakenUp | Phase::Answered if self.is_whole => {
                 self.pipelines = true;
             }
@@ -358,6 +367,7 @@ impl Machine {
         self.is_whole = false;
         self.wrote = false;
         self.waited = false;
+        self.told = false;
     }
 
     fn on_received(&mut self) {
@@ -371,6 +381,7 @@ impl Machine {
     fn on_take_up(&mut self) -> bool {
         let is_pending = matches!(self.phase, Phase::Head | Phase::Received);
         if !is_pending || self.is_closed || self.must_refuse() {
+            self.told |= is_pending;
             return false;
         }
         self.phase = Phase::TakenUp;
@@ -393,6 +404,7 @@ impl Machine {
         if !is_answering || self.pipelines || self.is_lost || self.offer == Offer::none() {
             return false;
         }
+        self.told |= self.leaves;
         self.announces = match self.mode {
             CloseMode::Plain => false,
             CloseMode::ResetBeforeTakeUp => self.offer.has_rst(),
@@ -446,7 +458,7 @@ impl Machine {
     /// What has to be said if the connection ends now.
     fn owed(&self) -> Farewell {
         match self.phase {
-            _ if self.peer_ended => Farewell::Silent,
+            _ if self.peer_ended || self.told => Farewell::Silent,
             Phase::Idle if !self.is_used => Farewell::Unused,
             Phase::Idle | Phase::Receiving if self.waited && self.offer.has_gone() => {
                 Farewell::Refusal

@@ -1,0 +1,41 @@
+//! A server in a process of its own, and a client that looks at how it ends.
+
+pub(crate) mod cells;
+mod client;
+mod counting;
+pub(crate) mod kills;
+mod process;
+pub(crate) mod server;
+
+/// The first argument of the process that serves.
+pub(crate) const SERVE: &str = "serve";
+
+/// What a server does about its closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A reset means that nothing is taken up.
+    Rst,
+    /// A FIN means that nothing is taken up.
+    Fin,
+    /// Neither means anything.
+    Plain,
+    /// The control: arms when as many requests have finished as have started.
+    Counting,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 4] = [Self::Rst, Self::Fin, Self::Plain, Self::Counting];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rst => "rst",
+            Self::Fin => "fin",
+            Self::Plain => "plain",
+            Self::Counting => "counting",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}
