@@ -220,6 +220,21 @@ async fn a_body_that_is_late_is_refused() {
     assert_eq!((end, site.app.seen().len()), (End::Fin, 0));
 }
 
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let mut site =
+        Site::start_with(ListenerOptions::new(), |server| server.max_connections(1)).await;
+    let (mut first, mut second) = (site.client().await, site.client().await);
+    first.get("/slow", "").await;
+    assert_eq!(site.hear().await, "/slow");
+    second.get("/quick", "").await;
+    site.app.release(1);
+    first.response().await;
+    assert_eq!(site.app.seen(), ["/slow"]);
+    drop(first);
+    assert!(second.response().await.starts_with("http/1.1 200"));
+}
+
 // ===== the drain =====
 
 #[tokio::test]

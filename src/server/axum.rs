@@ -1,7 +1,8 @@
 //! `axum::serve` over a [`Listener`] (feature `axum`).
 //!
-//! `ConnectInfo<SocketAddr>` works as over a TCP listener. What makes the
-//! [`Handle`](super::Handle) of a connection known to a service of one's own:
+//! A `ConnectInfo` of one's own names this listener instead of a `TcpListener`,
+//! and can have the [`Handle`](super::Handle) of the connection;
+//! `ConnectInfo<SocketAddr>` works over `listener.tap_io(|_| {})`.
 //!
 //! ```
 //! use axum::extract::connect_info::Connected;

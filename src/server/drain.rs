@@ -19,7 +19,7 @@ use super::connection::Connection;
 use super::listener::Listener;
 use super::report::{Board, Report};
 use super::serve::{Accepted, Settings};
-use super::serve_connection::{Origin, ServeConnection};
+use super::serve_connection::ServeConnection;
 use crate::error::BoxError;
 use crate::time;
 
@@ -90,7 +90,7 @@ where
             match self.next(signal.as_mut()).await {
                 Next::Leave(leave) => break leave,
                 Next::Accepted(connection, peer) => {
-                    self.start(connection, peer, Origin::Accepted);
+                    self.start(connection, peer);
                 }
             }
         };
@@ -118,11 +118,10 @@ where
         .await
     }
 
-    fn start(&mut self, connection: Connection, peer: SocketAddr, origin: Origin) {
+    fn start(&mut self, connection: Connection, peer: SocketAddr) {
         let accepted = Accepted::new(peer, connection.handle().hop());
         let serving = ServeConnection {
             accepted,
-            origin,
             seated: self.board.seat(),
             settings: self.settings.clone(),
             leaving: self.leaving.clone(),
@@ -169,7 +168,7 @@ where
                 break;
             };
             taken += 1;
-            self.start(connection, peer, Origin::Queue);
+            self.start(connection, peer);
         }
         taken
     }

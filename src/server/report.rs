@@ -76,6 +76,8 @@ struct Counts {
     answered: AtomicU64,
     refused: AtomicU64,
     closed: AtomicU64,
+    /// The drain has begun.
+    drains: AtomicBool,
 }
 
 impl Board {
@@ -87,9 +89,11 @@ impl Board {
         Seated { board: Arc::clone(self), id, seat }
     }
 
-    /// The drain begins: only what it does counts.
+    /// The drain begins: only what it does counts, and every answer from now on
+    /// is its connection's last.
     pub(super) fn begin_drain(&self) {
-        let Counts { answered, refused, closed } = &*self.counts;
+        let Counts { answered, refused, closed, drains } = &*self.counts;
+        drains.store(true, Ordering::Relaxed);
         for count in [answered, refused, closed] {
             count.store(0, Ordering::Relaxed);
         }
@@ -100,7 +104,7 @@ impl Board {
 
     pub(super) fn report(&self, from_queue: u64) -> Report {
         let running = self.seats().values().filter_map(|seat| seat.running()).collect();
-        let Counts { answered, refused, closed } = &*self.counts;
+        let Counts { answered, refused, closed, .. } = &*self.counts;
         let [answered, refused, closed] =
             [answered, refused, closed].map(|count| count.load(Ordering::Relaxed));
         Report { from_queue, answered, refused, closed, running }
@@ -145,8 +149,6 @@ pub(crate) struct Seat {
     begun: AtomicU64,
     /// The client knows the contract.
     offered: AtomicBool,
-    /// The next answer is the connection's last.
-    last: AtomicBool,
     /// The drain found the connection open.
     found_open: AtomicBool,
     /// Requests that were answered or refused.
@@ -171,18 +173,14 @@ impl Seat {
         self.begun.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether the next answer is the connection's last: the server drains.
     pub(super) fn is_last(&self) -> bool {
-        self.last.load(Ordering::Relaxed)
+        self.counts.drains.load(Ordering::Relaxed)
     }
 
     /// The drain found the connection open: its end is one of the drain's.
     pub(super) fn find_open(&self) {
         self.found_open.store(true, Ordering::Relaxed);
-    }
-
-    /// The connection closes after its next answer.
-    pub(super) fn make_last(&self) {
-        self.last.store(true, Ordering::Relaxed);
     }
 
     /// A request was taken up.

@@ -112,10 +112,13 @@ impl<M, F> Serve<M, F> {
     ///    will do that; then the listening socket is closed.
     /// 2. Requests that were not taken up are refused. Idle connections are
     ///    closed, after a closing response where the client offered to
-    ///    understand one. Those that were accepted in step 1 are served one
-    ///    request, if it comes within a second.
+    ///    understand one. Those that were never used, those of step 1 among
+    ///    them, are served one request if it comes within a second.
     /// 3. Requests that were taken up are answered, with `Connection: close`.
     /// 4. At the [deadline](Self::drain_deadline) what still runs is cut off.
+    ///
+    /// Connections that were upgraded, and tunnels, are the application's own:
+    /// the drain neither waits for them nor ends them.
     pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<M, G>
     where
         G: Future<Output: Into<Leave>>,

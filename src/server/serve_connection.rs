@@ -24,24 +24,13 @@ use super::state::Phase;
 use crate::error::BoxError;
 use crate::time;
 
-/// How long a connection of the accept queue may take for its request once the
+/// How long a connection that was never used may take for its request once the
 /// server drains: a round trip and some.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Where a connection came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// It was accepted while the server served.
-    Accepted,
-    /// It waited in the accept queue when the drain began: nobody has told its
-    /// client to go elsewhere, so it is served one request.
-    Queue,
-}
 
 /// What it takes to serve a connection.
 pub(super) struct ServeConnection {
     pub(super) accepted: Accepted,
-    pub(super) origin: Origin,
     pub(super) seated: Seated,
     pub(super) settings: Settings,
     pub(super) leaving: CancellationToken,
@@ -85,16 +74,15 @@ impl ServeConnection {
     /// Runs the connection, and makes it go away when the server leaves.
     async fn drive<C: Http>(self, mut http: Pin<&mut C>, handle: &Handle) {
         let seat = self.seated.seat();
-        if self.origin == Origin::Queue {
-            seat.make_last();
-        }
         if before(self.leaving.cancelled(), http.as_mut()).await == Ended::Connection {
             return;
         }
         if handle.phase() != Phase::Closing {
             seat.find_open();
         }
-        if self.origin == Origin::Queue {
+        if !seat.has_begun() {
+            // Its client has just connected and been told nothing: a FIN would
+            // cross its request, and it may know no better than to fail.
             if before(time::sleep(GRACE), http.as_mut()).await == Ended::Connection {
                 return;
             }
