@@ -3,6 +3,7 @@
 #[path = "support/site.rs"]
 mod site;
 
+use tokio::io::Interest;
 use tower_resend::contract::{Announcement, Hop, Max, accept};
 use tower_resend::server::{Leave, ListenerOptions};
 
@@ -276,6 +277,24 @@ async fn idle_connections_are_closed_as_their_clients_understand_it() {
     assert_eq!(end, End::Fin);
     drop((naive, knowing, unused));
     assert_eq!(site.report().await.closed, 3);
+}
+
+/// The peer TCP's reset is what a client without a contract proves by that the
+/// request was never received; reading on would acknowledge it.
+#[tokio::test]
+async fn a_request_that_crosses_an_ordinary_close_is_refused_by_a_reset() {
+    let mut site = Site::start().await;
+    let mut naive = site.client().await;
+    naive.get("/quick", "").await;
+    naive.response().await;
+    site.settle().await;
+    site.leave(Leave::Alone);
+    assert_eq!(naive.rest().await, (String::new(), End::Fin));
+    naive.get("/quick", "").await;
+    naive.0.ready(Interest::ERROR).await.unwrap();
+    let error = naive.0.take_error().unwrap().and_then(|error| error.raw_os_error());
+    assert_eq!(error, Some(libc::EPIPE));
+    assert_eq!(site.app.seen(), ["/quick"]);
 }
 
 #[tokio::test]

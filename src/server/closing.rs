@@ -40,6 +40,7 @@ pub(super) fn unused(hop: Hop) -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Closing {
     stage: Stage,
+    reads_on: bool,
     deadline: Pin<Box<Sleep>>,
 }
 
@@ -53,10 +54,16 @@ enum Stage {
 }
 
 impl Closing {
-    /// Returns a close that begins with these octets.
-    pub(super) fn new(octets: Vec<u8>) -> Self {
+    /// Returns a close that begins with these octets, and reads on after the
+    /// FIN so that no reset erases them or a response before them.
+    pub(super) fn staged(octets: Vec<u8>) -> Self {
         let stage = Stage::Farewell { octets, written: 0 };
-        Self { stage, deadline: Box::pin(sleep(PATIENCE)) }
+        Self { stage, reads_on: true, deadline: Box::pin(sleep(PATIENCE)) }
+    }
+
+    /// Returns a close with nothing left to lose.
+    pub(super) fn at_once() -> Self {
+        Self { stage: Stage::Flush, reads_on: false, deadline: Box::pin(sleep(PATIENCE)) }
     }
 
     /// Returns whether the FIN is still to be sent.
@@ -78,7 +85,10 @@ impl Closing {
                 }
                 Stage::Farewell { .. } => Poll::Ready(Ok(Some(Stage::Flush))),
                 Stage::Flush => stream.as_mut().poll_flush(cx).map_ok(|()| Some(Stage::Fin)),
-                Stage::Fin => stream.as_mut().poll_shutdown(cx).map_ok(|()| Some(Stage::Drain)),
+                Stage::Fin if self.reads_on => {
+                    stream.as_mut().poll_shutdown(cx).map_ok(|()| Some(Stage::Drain))
+                }
+                Stage::Fin => stream.as_mut().poll_shutdown(cx).map_ok(|()| Some(Stage::Done)),
                 Stage::Drain => drain(stream.as_mut(), cx).map_ok(|()| Some(Stage::Done)),
                 Stage::Done => return Poll::Ready(()),
             };

@@ -27,8 +27,11 @@ use super::state::Event;
 /// what it ends.
 ///
 /// Shutting it down is a staged close (S5): a closing response if one is owed,
-/// the FIN, and then up to two seconds of reading on. Dropping it in the middle
-/// of that leaves the rest to a task of the runtime.
+/// the FIN, and then up to two seconds of reading on. Where a reset cannot erase
+/// a response it is an ordinary close: a request that crosses the FIN is then
+/// refused by a reset, which is what its client can prove something by. Dropping
+/// the connection in the middle of all that leaves the rest to a task of the
+/// runtime.
 pub struct Connection<S = Socket>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -93,7 +96,7 @@ where
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             match self.shared().on_shutdown() {
-                Some(farewell) => self.closing = Some(Closing::new(farewell)),
+                Some(closing) => self.closing = Some(closing),
                 // The reset follows when the connection is dropped.
                 None => return Poll::Ready(Ok(())),
             }
@@ -221,7 +224,7 @@ where
     /// failed, or on which nothing was ever read, without shutting it down.
     fn drop(&mut self) {
         if self.closing.is_none() && self.shared().lock().leaves_now() {
-            self.closing = self.shared().on_shutdown().map(Closing::new);
+            self.closing = self.shared().on_shutdown();
         }
         let (Some(mut closing), Some(mut stream)) = (self.closing.take(), self.stream.take())
         else {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::contract::{Announcement, Hop, Offer};
 use crate::sys;
 
-use super::closing;
+use super::closing::{self, Closing};
 use super::handle::{Counters, Refused};
 use super::listener::Settings;
 use super::state::{CloseMode, Event, Farewell, Linger, Machine};
@@ -163,9 +163,8 @@ impl Shared {
         state.next()
     }
 
-    /// HTTP ends the connection. Returns what is written before the FIN;
-    /// nothing if there must be no FIN.
-    pub(super) fn on_shutdown(&self) -> Option<Vec<u8>> {
+    /// HTTP ends the connection. Returns how; nothing if there must be no FIN.
+    pub(super) fn on_shutdown(&self) -> Option<Closing> {
         let mut state = self.lock();
         if !state.note(Event::Shutdown) {
             return None;
@@ -176,7 +175,8 @@ impl Shared {
             Farewell::Silent | Farewell::Unused => Vec::new(),
         };
         state.counters.closing_responses += u64::from(!farewell.is_empty());
-        Some(farewell)
+        let may_lose = !farewell.is_empty() || state.machine.can_lose_response();
+        Some(if may_lose { Closing::staged(farewell) } else { Closing::at_once() })
     }
 
     /// The socket is about to be closed.

@@ -60,7 +60,12 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
         print!("{}", table::render(args, &tallies));
         stories.iter().for_each(|story| print!("\n{story}"));
         print!("\n{verdict}");
-        println!("\n{} server, {} in {:.0} s", args.server.name(), road, started.elapsed().as_secs_f64());
+        println!(
+            "\n{} server, {} in {:.0} s",
+            args.server.name(),
+            road,
+            started.elapsed().as_secs_f64()
+        );
     }
     Ok(ExitCode::from(verdict.exit_code()))
 }

@@ -228,6 +228,16 @@ impl Machine {
         self.farewell
     }
 
+    /// Returns whether a reset could erase a response that the peer still
+    /// waits for: one that was given before its whole request was read, or
+    /// while the next one was already there.
+    ///
+    /// Nobody else has something to lose: a peer whose next octets arrive after
+    /// the FIN has read the response before them.
+    pub(super) fn can_lose_response(&self) -> bool {
+        self.pipelines || (self.is_used && !self.is_whole)
+    }
+
     pub(super) fn offer(&self) -> Offer {
         self.offer
     }
