@@ -137,7 +137,7 @@ fn compare() -> Fallible<()> {
             Err(_) => String::from("SKIP"),
         };
         println!("{label:24}{:>14}{:>14}  {each}", show(&instructions, 0), show(&calls, 2));
-        skipped = instructions.err().or(calls.err()).or(skipped);
+        skipped = instructions.err().or_else(|| calls.err()).or(skipped);
     }
     let Some(why) = skipped else {
         return Ok(());
