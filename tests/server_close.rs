@@ -17,6 +17,9 @@ mod closing;
 
 use std::process::ExitCode;
 
+/// Plays one part; returns how many failed.
+type Part = fn() -> u32;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [serve, mode] = &arguments[..]
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
         closing::server::serve(mode).unwrap();
         return ExitCode::SUCCESS;
     }
-    let parts: [(&str, fn() -> u32); 3] = [
+    let parts: [(&str, Part); 3] = [
         ("cells", closing::cells::run),
         ("kills", closing::kills::run),
         ("stops", closing::kills::stops),

@@ -1,6 +1,7 @@
 //! The server's connection under other streams and protocols than plain HTTP:
 //! below something like TLS, after an upgrade, with HTTP/2, under axum.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::io;
 use std::net::SocketAddr;

@@ -96,7 +96,7 @@ pub(crate) fn run() -> u32 {
     let mut play = |mode: Mode, way, moment, offer: &'static str| {
         let is_offered = if offer.is_empty() { "" } else { " offered" };
         let name = format!("{:9} {way:?} {moment:?}{is_offered}", mode.name());
-        match catch_unwind(|| (0..ROUNDS).map(|_| cell(mode, way, moment, offer)).last()) {
+        match catch_unwind(|| (0..ROUNDS).fold(None, |_, _| Some(cell(mode, way, moment, offer)))) {
             Ok(seen) => println!("{name:45} {ROUNDS}/{ROUNDS} {}", seen.unwrap_or_default()),
             Err(_) => {
                 println!("{name:45} FAILED");
