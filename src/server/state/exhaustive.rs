@@ -339,3 +339,23 @@ fn the_closing_response_goes_to_those_who_asked_for_it() {
     assert_eq!(leave(&[]), (true, Farewell::Unused));
     assert_eq!(leave(&served(Offer::all())[..4]), (false, Farewell::Silent));
 }
+
+#[test]
+fn a_connection_that_http_ends_is_told_what_the_response_did_not_tell() {
+    let served = served(Offer::all());
+    let end = |events: &[Event]| {
+        let events = served.into_iter().chain(events.iter().copied());
+        after(CloseMode::Plain, events).farewell()
+    };
+    // The response was the last, as it said itself.
+    assert_eq!(end(&[Event::Shutdown]), Farewell::Silent);
+    assert_eq!(end(&[Event::Waited, Event::Shutdown]), Farewell::Refusal);
+    assert_eq!(end(&[Event::Waited, Event::PeerEnded, Event::Shutdown]), Farewell::Silent);
+    // The server left before HTTP waited for another request.
+    assert_eq!(end(&[Event::GoAway, Event::Shutdown]), Farewell::Refusal);
+    assert_eq!(end(&[Event::Read, Event::GoAway]), Farewell::Refusal);
+    // A response that was made while the server left is a last one.
+    let [before, rest] = [&served[..3], &served[3..]];
+    let events = [before, &[Event::TakeUp, Event::GoAway], rest, &[Event::Shutdown]].concat();
+    assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Silent);
+}

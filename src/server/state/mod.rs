@@ -449,7 +449,7 @@ impl Machine {
         self.leaves = true;
         let is_quiet = self.octets != Octets::Unflushed;
         match self.phase {
-            Phase::Idle if is_quiet && (self.waited || !self.is_used) => self.close(self.owed()),
+            Phase::Idle if is_quiet => self.close(self.owed()),
             Phase::Receiving if is_quiet && self.offer.has_gone() => self.close(self.owed()),
             _ => {}
         }
@@ -460,7 +460,11 @@ impl Machine {
         match self.phase {
             _ if self.peer_ended || self.told => Farewell::Silent,
             Phase::Idle if !self.is_used => Farewell::Unused,
-            Phase::Idle | Phase::Receiving if self.waited && self.offer.has_gone() => {
+            // HTTP that ends a connection by itself has told the client with the
+            // response; HTTP that was told to leave just now has not.
+            Phase::Idle | Phase::Receiving
+                if (self.waited || self.leaves) && self.offer.has_gone() =>
+            {
                 Farewell::Refusal
             }
             _ => Farewell::Silent,
