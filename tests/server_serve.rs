@@ -279,6 +279,21 @@ async fn idle_connections_are_closed_as_their_clients_understand_it() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_never_used_is_served_one_request() {
+    let mut site = Site::start().await;
+    let (mut witness, mut fresh) = (site.client().await, site.client().await);
+    witness.get("/quick", "").await;
+    witness.response().await;
+    site.settle().await;
+    site.leave(Leave::HandedOver);
+    assert_eq!(witness.rest().await, (String::new(), End::Fin), "the drain has begun");
+    fresh.get("/late", "").await;
+    let (response, end) = fresh.rest().await;
+    assert!(response.starts_with("http/1.1 200") && response.contains("close"), "{response}");
+    assert_eq!(end, End::Fin);
+}
+
+#[tokio::test]
 async fn a_refused_request_never_reaches_the_service() {
     let mut site = Site::start().await;
     let mut client = site.client().await;
