@@ -244,7 +244,8 @@ async fn no_connection_is_refused_or_reset_by_a_hand_over() {
 async fn control_a_queue_of_its_own_is_reset_when_it_is_closed() {
     let (answered, wrong) = hand_over(HANDOVERS, Way::Closed).await;
     println!("closed: {answered} requests answered, {} failed", wrong.len());
-    assert!(!wrong.is_empty(), "the check sees what is lost");
+    let is_moved = migrates_requests() == Some(true);
+    assert!(is_moved || !wrong.is_empty(), "the check sees what is lost");
 }
 
 /// No promise: what the kernel resets between the last look at the queue and

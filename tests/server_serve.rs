@@ -298,6 +298,21 @@ async fn a_request_that_crosses_an_ordinary_close_is_refused_by_a_reset() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_never_used_is_served_one_request() {
+    let mut site = Site::start().await;
+    let (mut witness, mut fresh) = (site.client().await, site.client().await);
+    witness.get("/quick", "").await;
+    witness.response().await;
+    site.settle().await;
+    site.leave(Leave::HandedOver);
+    assert_eq!(witness.rest().await, (String::new(), End::Fin), "the drain has begun");
+    fresh.get("/late", "").await;
+    let (response, end) = fresh.rest().await;
+    assert!(response.starts_with("http/1.1 200") && response.contains("close"), "{response}");
+    assert_eq!(end, End::Fin);
+}
+
+#[tokio::test]
 async fn a_refused_request_never_reaches_the_service() {
     let mut site = Site::start().await;
     let mut client = site.client().await;
