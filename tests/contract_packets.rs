@@ -13,11 +13,12 @@ mod tun;
 #[allow(unused_macros, reason = "as above")]
 mod play;
 
+use http::Request;
 use http::uri::Authority;
 use play::{Call, Ended, Setting, text};
-use tower_resend::Client;
 use tower_resend::classify::{Acked, Doubt, Proof};
 use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::{Body, Client};
 use tun::{Covers, LOCAL, Net, PEER, Peer};
 
 /// A case: what the peer announces, what it does to the next POST, and what
@@ -28,11 +29,15 @@ struct Case {
     named: [&'static str; 2],
     options: ContractOptions,
     octets: usize,
+    /// What the peer is called: one that broke a promise is believed no more
+    /// by this process, under that name.
+    authority: &'static str,
 }
 
 fn under(members: &'static str) -> Case {
     let named = ["", ""];
-    Case { members, named, options: ContractOptions::new(), octets: 3 }
+    let authority = "10.66.0.2";
+    Case { members, named, options: ContractOptions::new(), octets: 3, authority }
 }
 
 impl Case {
@@ -45,17 +50,27 @@ impl Case {
         Self { options: ContractOptions::new().trust_nat(origin), ..self }
     }
 
+    fn called(self, authority: &'static str) -> Self {
+        Self { authority, ..self }
+    }
+
+    fn request(&self, octets: usize) -> Request<Body> {
+        let mut request = Setting::new().octets(octets).request();
+        let target = format!("http://{}/orders", self.authority);
+        *request.uri_mut() = target.parse().expect("a target");
+        request
+    }
+
     fn upload(self) -> Self {
         Self { octets: 200_000, ..self }
     }
 
     fn play(self, script: impl AsyncFn(&mut Call), check: impl AsyncFn(Ended)) {
         tun::run(async |net| {
-            let setting = Setting::new().octets(self.octets);
             let pool = PoolOptions::new().contract(self.options.clone());
             let client = Client::builder().pool(pool).build();
             let mut peer = self.announced(&net, &client).await;
-            let outcome = tokio::spawn(client.request(setting.request()));
+            let outcome = tokio::spawn(client.request(self.request(self.octets)));
             match self.octets {
                 0..1000 => drop(peer.expect_request().await),
                 _ => {
@@ -71,7 +86,7 @@ impl Case {
 
     /// An exchange whose answer announces.
     async fn announced(&self, net: &Net, client: &Client) -> Peer {
-        let answered = tokio::spawn(client.request(Setting::new().request()));
+        let answered = tokio::spawn(client.request(self.request(3)));
         let mut peer = net.accept().await;
         peer.expect_request().await;
         let [client_end, server_end] = self.named;
@@ -172,6 +187,51 @@ fn an_upload_of_which_less_than_max_was_written_is_still_longer() {
             assert!(matches!(error.fate().doubt(), Some(Doubt::Reset(_))), "{error}");
             assert_eq!(ended.elsewhere, 0);
         },
+    );
+}
+
+// ===== C8: a refusal that crosses a request =====
+
+/// A closing response, as the server at `client`'s peer writes it.
+fn refusal(call: &Call, client: std::net::Ipv4Addr) -> Vec<u8> {
+    let port = call.peer.port();
+    let head = "HTTP/1.1 503 Leaving\r\nconnection: close, retry-contract\r\n";
+    let field = format!("retry-contract: hop=\"{client}:{port} {PEER}:80\", refused\r\n");
+    format!("{head}{field}content-length: 0\r\n\r\n").into_bytes()
+}
+
+rows! {
+    /// It left before any of the request had come, and nothing else follows.
+    a_refusal_that_acks_nothing: under(RST), async |call| {
+        let refusal = refusal(call, LOCAL);
+        call.peer.data(&refusal, Covers::Nothing);
+    } => assert_resent(Proof::Refused);
+    a_refusal_in_two_segments: under(RST), async |call| {
+        let refusal = refusal(call, LOCAL);
+        call.peer.data(&refusal[..40], Covers::Nothing);
+        call.net.connecting().await;
+        call.peer.data(&refusal[40..], Covers::Nothing);
+    } => assert_resent(Proof::Refused);
+    a_refusal_that_acks_all: under(RST), async |call| {
+        let refusal = refusal(call, LOCAL);
+        call.peer.data(&refusal, Covers::All);
+    } => assert_resent(Proof::Refused);
+    a_refusal_that_acks_nothing_of_another_connection: under(RST), async |call| {
+        let refusal = refusal(call, PEER);
+        call.peer.data(&refusal, Covers::Nothing);
+    } => assert_unknown(Doubt::StrayResponse);
+}
+
+/// What is said after a refusal takes back what it said (C9).
+#[test]
+fn a_refusal_that_acks_nothing_and_goes_on() {
+    under(RST).called("10.66.0.2:80").play(
+        async |call| {
+            let mut octets = refusal(call, LOCAL);
+            octets.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            call.peer.data(&octets, Covers::Nothing);
+        },
+        async |ended| ended.assert_unknown(Doubt::StrayResponse).await,
     );
 }
 

@@ -119,7 +119,9 @@ impl Policy {
     ///
     /// Of the proofs G1 is left, that a request was never sent, and a refusal
     /// (G3) inside TLS, which the connections of this version do not have. The
-    /// grounds that allow a repeat (G5 to G7) are untouched.
+    /// grounds that allow a repeat (G5 to G7) are untouched. An error's fate
+    /// still says what the evidence shows, forged or not; its verdict is
+    /// [`Refusal::Forgeable`](super::Refusal::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.authenticated_only = true;
         self

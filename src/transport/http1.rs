@@ -111,7 +111,7 @@ impl<B: RequestBody> Connection<B> {
         }
         let watch = self.watch(belief, request.body());
         let record = watch.is_some().then(|| Arc::clone(&self.record));
-        if let Err(found) = self.record.arm(belief.tie(self.record.hop()), watch) {
+        if let Err(found) = self.record.arm(belief, watch) {
             return Err(Box::new((found, request)));
         }
         self.added = match belief {
@@ -131,15 +131,15 @@ impl<B: RequestBody> Connection<B> {
 
     /// Settles what contract the next request goes out under, and watches it
     /// if there is one.
-    fn watch(&mut self, belief: Belief, body: &B) -> Option<Watch> {
+    fn watch(&mut self, belief: Belief, body: &B) -> Option<Box<Watch>> {
         self.belief = belief;
-        self.standing = match (belief, self.standing) {
-            (Belief::Nothing, _) => Standing::NotOffered,
-            (Belief::Broken, _) => Standing::Distrusted,
-            (Belief::OwnHop | Belief::AnyHop, known) => known,
-        };
+        match belief {
+            Belief::Nothing => self.standing = Standing::NotOffered,
+            Belief::Broken => self.standing = Standing::Distrusted,
+            Belief::OwnHop | Belief::AnyHop => {}
+        }
         let promise = *self.standing.promise()?;
-        Some(Watch::new(promise, body.size_hint().exact()))
+        Some(Box::new(Watch::new(promise, body.size_hint().exact())))
     }
 
     /// Sends `OPTIONS *` (RFC 9110 9.3.7) and reads its response, so that a
@@ -150,7 +150,7 @@ impl<B: RequestBody> Connection<B> {
     ///
     /// A connection whose priming was dropped cannot be used.
     pub(crate) async fn prime(&mut self, host: &HeaderValue, belief: Belief) -> bool {
-        if self.record.arm(belief.tie(self.record.hop()), None).is_err() {
+        if self.record.arm(belief, None).is_err() {
             return false;
         }
         self.belief = belief;
@@ -432,7 +432,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_hyper_lost_is_waited_for_no_longer_than_the_connection() {
         let (mut connection, server) = connection().await;
-        connection.record.arm(None, None).unwrap();
+        connection.record.arm(Belief::Nothing, None).unwrap();
         connection.answer.set(std::future::pending());
         drop(server);
         let record = Arc::clone(&connection.record);

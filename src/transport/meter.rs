@@ -266,7 +266,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
         let (meter, record) = Meter::new(stream);
-        record.arm(None, None).unwrap();
+        record.arm(crate::transport::Belief::Nothing, None).unwrap();
         (meter, record, peer.into_std().unwrap())
     }
 

@@ -7,13 +7,14 @@ use std::task::Waker;
 
 use tokio::net::TcpStream;
 
+use super::offer::Belief;
 use super::probe::{Fd, Received};
 use super::watch::Watch;
 use crate::classify::{
     Counts, Errno, Finding, HandOff, Ledger, Limits, Phase, Recogniser, Reply, Snapshot,
     Unavailable, kernel,
 };
-use crate::contract::{Closing, Hop, OutOfLimits, Tie, closing};
+use crate::contract::{Closing, Hop, OutOfLimits, closing};
 
 /// The record of one connection: its ledger, its socket, its early bytes.
 ///
@@ -26,8 +27,6 @@ use crate::contract::{Closing, Hop, OutOfLimits, Tie, closing};
 #[derive(Debug)]
 pub(crate) struct Record {
     peer: Option<SocketAddr>,
-    /// Both ends, as our socket sees them (C2).
-    hop: Option<Hop>,
     state: Mutex<State>,
 }
 
@@ -36,11 +35,13 @@ pub(super) struct State {
     fd: Option<Fd>,
     pub(super) ledger: Ledger,
     early: Recogniser,
-    /// What a promise of this connection would have to be tied to; none if
-    /// none is believed.
-    tie: Option<Tie>,
-    /// There while a request is on its way under a promise.
-    pub(super) watch: Option<Watch>,
+    /// Both ends, as our socket sees them (C2).
+    hop: Option<Hop>,
+    /// What is believed of the connection's promises.
+    belief: Belief,
+    /// There while a request is on its way under a promise. Boxed, since most
+    /// requests go out under none.
+    pub(super) watch: Option<Box<Watch>>,
     has_broken_promise: bool,
     /// The response's first octet was read by the drain.
     is_drained: bool,
@@ -58,14 +59,15 @@ impl Record {
             .and_then(|()| fd.snapshot())
             .and_then(|snapshot| kernel::calibrate(&snapshot));
         let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
+        let hop = local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer));
         Self {
             peer,
-            hop: local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer)),
             state: Mutex::new(State {
                 fd: Some(fd),
                 ledger: Ledger::new(calibration),
                 early: Recogniser::new(),
-                tie: None,
+                hop,
+                belief: Belief::Nothing,
                 watch: None,
                 has_broken_promise: false,
                 is_drained: false,
@@ -83,12 +85,12 @@ impl Record {
 
     /// Returns both ends of the connection, as our socket sees them (C2).
     pub(crate) fn hop(&self) -> Option<Hop> {
-        self.hop
+        self.lock().hop
     }
 
     /// Returns which limit of the promise in force the failure did not keep.
     pub(crate) fn exceeded(&self) -> Option<OutOfLimits> {
-        self.lock().watch.as_ref().and_then(Watch::exceeded)
+        self.lock().watch.as_ref().and_then(|watch| watch.exceeded())
     }
 
     /// Takes the connection over after a closing response, and looks whether
@@ -126,7 +128,7 @@ impl Record {
     /// # Errors
     ///
     /// What was found, if the connection is known to be dead.
-    pub(super) fn arm(&self, tie: Option<Tie>, watch: Option<Watch>) -> Result<(), Finding> {
+    pub(super) fn arm(&self, belief: Belief, watch: Option<Box<Watch>>) -> Result<(), Finding> {
         let mut state = self.lock();
         if let Some(found) = state.ledger.found() {
             return Err(found);
@@ -136,7 +138,7 @@ impl Record {
         }
         state.ledger.arm();
         state.early.clear();
-        (state.tie, state.watch) = (tie, watch);
+        (state.belief, state.watch) = (belief, watch);
         Ok(())
     }
 
@@ -277,10 +279,10 @@ impl State {
     /// One that is followed by more than its body breaks the promise (C9), and
     /// nothing that it says counts.
     pub(super) fn is_refused(&mut self) -> bool {
-        let (Some(tie), Some(head)) = (&self.tie, self.early.head()) else {
+        let (Some(tie), Some(head)) = (self.belief.tie(self.hop), self.early.head()) else {
             return false;
         };
-        let Some(Closing { body }) = closing(head, tie) else {
+        let Some(Closing { body }) = closing(head, &tie) else {
             return false;
         };
         self.has_broken_promise |= body.is_some_and(|body| self.early.octets_after_head() > body);
