@@ -10,6 +10,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -186,6 +187,7 @@ pub struct RequestBody<B> {
     ready: [Bytes; 2],
     trailers: Option<HeaderMap>,
     rest: Option<B>,
+    end: Option<StreamEnd>,
     /// The memory of `ready`, given back when it was handed out.
     room: Option<OwnedSemaphorePermit>,
 }
@@ -193,16 +195,26 @@ pub struct RequestBody<B> {
 impl<B> RequestBody<B> {
     fn whole(mut received: Received, room: Option<OwnedSemaphorePermit>) -> Self {
         let trailers = received.trailers.take();
-        Self { ready: [received.data(), Bytes::new()], trailers, rest: None, room }
+        Self { ready: [received.data(), Bytes::new()], trailers, rest: None, end: None, room }
     }
 
     fn grown(first: Bytes, next: Bytes, rest: B, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self { ready: [first, next], trailers: None, rest: Some(rest), room }
+        Self { ready: [first, next], trailers: None, rest: Some(rest), end: None, room }
     }
 
     /// Takes a body as it is, nothing of it received.
-    pub(crate) fn streamed(body: B) -> Self {
-        Self { ready: [Bytes::new(), Bytes::new()], trailers: None, rest: Some(body), room: None }
+    pub(crate) fn streamed(body: B) -> Self
+    where
+        B: Body,
+    {
+        let end = StreamEnd(Arc::new(AtomicBool::new(body.is_end_stream())));
+        let ready = [Bytes::new(), Bytes::new()];
+        Self { ready, trailers: None, rest: Some(body), end: Some(end), room: None }
+    }
+
+    /// Returns how to learn that the end of a streamed body was read.
+    pub(super) fn end(&self) -> Option<StreamEnd> {
+        self.end.clone()
     }
 
     /// Returns whether all of the body was received before the service saw the
@@ -238,9 +250,16 @@ where
         if let Some(data) = self.next_ready() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
-            None => Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+        let this = &mut *self;
+        match &mut this.rest {
+            Some(rest) => {
+                let frame = Pin::new(&mut *rest).poll_frame(cx);
+                if let Some(end) = &this.end {
+                    end.note(&frame, rest.is_end_stream());
+                }
+                frame
+            }
+            None => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
         }
     }
 
@@ -259,6 +278,27 @@ where
             hint.set_upper(upper.saturating_add(ready));
         }
         hint
+    }
+}
+
+/// Whether the end of a streamed body was read.
+#[derive(Clone, Debug)]
+pub(super) struct StreamEnd(Arc<AtomicBool>);
+
+impl StreamEnd {
+    pub(super) fn was_read(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn note<D, E>(&self, frame: &Poll<Option<Result<Frame<D>, E>>>, is_end_stream: bool) {
+        let is_end = match frame {
+            Poll::Ready(Some(Ok(_))) => is_end_stream,
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if is_end {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 

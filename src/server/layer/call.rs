@@ -13,7 +13,7 @@ use super::TakeUpLayer;
 use super::answer::{self, Asked};
 use super::body::{Noted, ResponseBody};
 use crate::contract::{Announcement, Offer, RETRY_CONTRACT};
-use crate::server::buffer::{NotWhole, RequestBody};
+use crate::server::buffer::{NotWhole, RequestBody, StreamEnd};
 use crate::server::handle::Exchange;
 use crate::server::report::{End, Running};
 
@@ -23,6 +23,8 @@ pub(super) struct Call {
     exchange: Exchange,
     offer: Offer,
     asked: Asked,
+    /// Where the body streams: whether its end was read.
+    streamed: Option<StreamEnd>,
 }
 
 impl Call {
@@ -34,7 +36,8 @@ impl Call {
         if request.version() != Version::HTTP_11 {
             connection.connection.disarm();
         }
-        Self { connection, exchange, offer, asked: Asked::of(request) }
+        let asked = Asked::of(request);
+        Self { connection, exchange, offer, asked, streamed: None }
     }
 
     pub(super) async fn run<S, B, RB>(
@@ -74,7 +77,9 @@ impl Call {
         // A promise that was made holds until it is withdrawn by a response:
         // the client need not have offered anew.
         if !self.connection.seat.has_offered() {
-            return Ok(Request::from_parts(head, RequestBody::streamed(body)));
+            let body = RequestBody::streamed(body);
+            self.streamed = body.end();
+            return Ok(Request::from_parts(head, body));
         }
         let max = self.connection.connection.max();
         let gathered = self.connection.buffering.gather(body, max);
@@ -144,6 +149,9 @@ impl Call {
         response: Response<RB>,
         mut running: Running,
     ) -> Response<ResponseBody<RB>> {
+        if self.streamed.as_ref().is_some_and(StreamEnd::was_read) {
+            self.exchange.received();
+        }
         let connection = &self.connection.connection;
         let mut response = response.map(Some);
         if self.asked.is_left_by(&response) {
