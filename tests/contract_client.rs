@@ -8,6 +8,7 @@ mod contract;
 
 use contract::{Announce, Peer, Server, Tried, get, post, post_with};
 use http::Request;
+use http_body_util::BodyExt;
 use tower_resend::classify::{Doubt, Fate, Proof};
 use tower_resend::contract::{Ignored, Standing};
 use tower_resend::pool::{ContractOptions, PoolOptions};
@@ -286,6 +287,74 @@ async fn a_server_that_goes_on_after_it_refused_is_believed_no_more() {
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
     assert_eq!(tried.standing(), Some(Standing::Distrusted));
     assert_eq!(tried.posts, 2);
+}
+
+/// Answers as nobody does who keeps to S5, before any promise.
+#[tokio::test]
+async fn a_server_that_goes_on_after_a_first_refusal_is_believed_no_more() {
+    let server = Server::start(|nth, mut peer| match nth {
+        0 => {
+            peer.read_request();
+            let refusal = peer.refusal();
+            peer.write(&format!("{refusal}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        }
+        _ => peer.serve_all(&Announce::nothing()),
+    });
+    let client = Client::new();
+    let error = client.request(contract::request(&server, "pay".into())).await.unwrap_err();
+    assert!(error.fate().is_unknown(), "{error}");
+    get(&client, &server).await;
+    let heads = server.heads();
+    assert!(!heads.last().unwrap().contains("retry-contract"), "{heads:?}");
+    assert_eq!(heads.len(), 2, "the POST was taken up once");
+}
+
+/// Begins to answer a POST under a promise, resets, and then lies about a
+/// second one. Returns what became of that.
+async fn after_a_cut(begun: &'static str) -> Tried {
+    let server = Server::start(move |nth, mut peer| {
+        if nth > 1 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&Announce::of(RST));
+        peer.read_request();
+        if nth == 0 {
+            peer.write(begun);
+        }
+        peer.reset();
+    });
+    let client = Client::new();
+    get(&client, &server).await;
+    match client.request(contract::request(&server, "pay".into())).await {
+        Ok(response) => drop(response.into_body().collect().await.unwrap_err()),
+        Err(error) => assert!(error.fate().is_unknown(), "{error}"),
+    }
+    get(&client, &server).await;
+    post(&client, server).await
+}
+
+#[tokio::test]
+async fn a_server_that_resets_in_the_midst_of_a_response_is_believed_no_more() {
+    for begun in [
+        "HTTP/1.1 200 OK\r\nconte",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npa",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\npa\r\n",
+    ] {
+        let tried = after_a_cut(begun).await;
+        assert!(tried.first_fate().is_unknown(), "{begun}: {:?}", tried.outcome);
+        assert_eq!(tried.standing(), Some(Standing::Distrusted), "{begun}");
+        assert_eq!(tried.posts, 2, "each POST was taken up once");
+    }
+}
+
+/// A server that asks for the body has not taken the request up, and may
+/// reset: it is believed again, and this one lies.
+#[tokio::test]
+async fn control_a_reset_after_a_1xx_breaks_no_promise() {
+    let tried = after_a_cut("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(proof(&tried), Some(Proof::ResetPromised));
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 3));
 }
 
 // ===== what goes over the wire =====
