@@ -6,13 +6,15 @@
 #[path = "support/contract/mod.rs"]
 mod contract;
 
+use std::time::Duration;
+
 use contract::{Announce, Peer, Server, Tried, get, post, post_with};
 use http::Request;
 use http_body_util::BodyExt;
-use tower_resend::classify::{Doubt, Fate, Proof};
+use tower_resend::classify::{Doubt, Fate, Proof, Refusal, Verdict};
 use tower_resend::contract::{Ignored, Standing};
 use tower_resend::pool::{ContractOptions, PoolOptions};
-use tower_resend::{Body, Client, attempts};
+use tower_resend::{Body, Client, Policy, attempts};
 
 const RST: &str = "max=65536, rst, half, gone";
 const FIN: &str = "max=65536, fin, gone";
@@ -355,6 +357,61 @@ async fn control_a_reset_after_a_1xx_breaks_no_promise() {
     let tried = after_a_cut("HTTP/1.1 100 Continue\r\n\r\n").await;
     assert_eq!(proof(&tried), Some(Proof::ResetPromised));
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 3));
+}
+
+// ===== hostile paths =====
+
+/// Sends a POST that meets `end` under a promise, by a policy that takes no
+/// proof that could have been forged.
+async fn on_a_hostile_path(announce: &'static str, end: fn(Peer)) -> Tried {
+    let server = Server::start(move |nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&Announce::of(announce));
+        end(peer);
+    });
+    let policy = Policy::new().require_authenticated_refusal();
+    let client = Client::builder().policy(policy).build();
+    get(&client, &server).await;
+    post(&client, server).await
+}
+
+#[tokio::test]
+async fn what_could_have_been_forged_is_unknown_to_whoever_would_redo_it_by_hand() {
+    for (announce, end, proof) in [
+        (RST, Peer::reset_when_read as fn(Peer), Proof::ResetPromised),
+        (FIN, Peer::close_when_read, Proof::ClosePromised),
+        (
+            RST,
+            |mut peer: Peer| {
+                peer.peek_request();
+                peer.refuse();
+            },
+            Proof::Refused,
+        ),
+    ] {
+        let tried = on_a_hostile_path(announce, end).await;
+        let error = tried.outcome.unwrap_err();
+        assert_eq!(error.fate(), Fate::Unknown(Doubt::Forgeable(proof)), "{error}");
+        assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Forgeable(proof)));
+        assert_eq!(error.attempts()[0].fate(), error.fate());
+        assert_eq!(error.name(), "outcome_unknown_forgeable");
+        assert!(error.to_string().contains("could have been forged"), "{error}");
+        assert_eq!(tried.posts, 0);
+        let believed = after(Announce::of(announce), end).await;
+        assert_eq!(believed.first_fate(), Fate::NotApplied(proof), "control");
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_not_applied_on_a_hostile_path_too() {
+    let policy = Policy::new().require_authenticated_refusal().connect_patience(Duration::ZERO);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let request = Request::post(format!("http://{nobody}/")).body(Body::from("pay")).unwrap();
+    let error = Client::builder().policy(policy).build().request(request).await.unwrap_err();
+    assert!(matches!(error.fate(), Fate::NotApplied(Proof::NotConnected(_))), "{error}");
 }
 
 // ===== what goes over the wire =====
