@@ -229,7 +229,7 @@ async fn a_refusal_that_is_not_resent_is_an_error_that_says_not_applied() {
         peer.peek_request();
         peer.refuse();
     });
-    let policy = tower_resend::Policy::new().max_proven_resends(0);
+    let policy = Policy::new().max_proven_resends(0);
     let client = Client::builder().policy(policy).build();
     let tried = post(&client, server).await;
     let mut error = tried.outcome.unwrap_err();

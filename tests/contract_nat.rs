@@ -1,7 +1,11 @@
 //! The contract through real address translation: two kernels, and a wire
 //! between them that rewrites addresses and ports in every packet (C2).
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the wire and the waits for what happens are in real time; a test may panic"
+)]
 
 #[path = "support/contract/mod.rs"]
 mod contract;
@@ -14,10 +18,10 @@ mod wire;
 
 use contract::{Announce, Server, Tried, get, post, read_attempts};
 use http::uri::Authority;
-use tower_resend::Client;
 use tower_resend::classify::{Doubt, Proof};
 use tower_resend::contract::{Hop, Ignored, Standing};
 use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::{Body, Client};
 use wire::{Config, Nat, Wire};
 
 /// Where servers listen at their end.
@@ -68,7 +72,7 @@ fn reset_before_take_up(wire: &Wire, trusts_nat: bool) -> Tried {
     at_client(wire, async || {
         let client = client(wire, trusts_nat);
         let target = format!("http://{}", wire.server_for_clients(PORT));
-        let first = http::Request::get(&target).body(tower_resend::Body::empty()).unwrap();
+        let first = http::Request::get(&target).body(Body::empty()).unwrap();
         let response = client.request(first).await.unwrap();
         http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
         server.stand_still_when_armed().await;
