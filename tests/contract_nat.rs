@@ -18,6 +18,7 @@ mod wire;
 
 use contract::{Announce, Server, Tried, get, post, read_attempts};
 use http::uri::Authority;
+use http_body_util::BodyExt;
 use tower_resend::classify::{Doubt, Proof};
 use tower_resend::contract::{Hop, Ignored, Standing};
 use tower_resend::pool::{ContractOptions, PoolOptions};
@@ -68,13 +69,17 @@ fn names_other_ends(tried: &Tried, wire: &Wire, nat: Nat) -> bool {
 /// taken up. Returns what became of it, and of how many POSTs the application
 /// heard.
 fn reset_before_take_up(wire: &Wire, trusts_nat: bool) -> Tried {
-    let mut server = honest::Server::start(wire, PORT);
+    let server = honest::Server::start(wire, PORT);
+    reset_before_take_up_by(wire, server, trusts_nat)
+}
+
+fn reset_before_take_up_by(wire: &Wire, mut server: honest::Server, trusts_nat: bool) -> Tried {
     at_client(wire, async || {
         let client = client(wire, trusts_nat);
         let target = format!("http://{}", wire.server_for_clients(PORT));
         let first = http::Request::get(&target).body(Body::empty()).unwrap();
         let response = client.request(first).await.unwrap();
-        http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        response.into_body().collect().await.unwrap();
         server.stand_still_when_armed().await;
         let request = http::Request::post(&target).body("pay".into()).unwrap();
         let call = tokio::spawn(client.request(request));
@@ -114,6 +119,32 @@ fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
         assert_eq!(proof, Some(Proof::ResetPromised), "{nat:?}: {:?}", tried.outcome);
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1), "{nat:?}");
     }
+}
+
+/// Once all of a response is acknowledged the server may reset (S2), and the
+/// client's kernel still gives all of it: nothing is broken by that (C9).
+#[test]
+fn a_reset_behind_a_whole_response_that_nobody_has_read_yet_breaks_nothing() {
+    let Some(wire) = lay(None) else { return };
+    let mut server = honest::Server::start(&wire, PORT);
+    at_client(&wire, async || {
+        let client = client(&wire, false);
+        let get = async |path: &str| {
+            let target = format!("http://{}{path}", wire.server_for_clients(PORT));
+            client.request(http::Request::get(target).body(Body::empty()).unwrap()).await.unwrap()
+        };
+        get("/").await.into_body().collect().await.unwrap();
+        let unread = get("/long").await;
+        server.stand_still_when_armed().await;
+        server.die_and_start_again();
+        let next = get("/").await;
+        assert!(tower_resend::attempts(&next).is_empty(), "on a connection of its own");
+        let read = unread.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(read.len(), honest::LONG);
+        next.into_body().collect().await.unwrap();
+    });
+    let tried = reset_before_take_up_by(&wire, server, false);
+    assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "still believed");
 }
 
 // ===== promises that the client's connection does not keep =====

@@ -19,9 +19,12 @@ use hyper_util::rt::TokioIo;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, Service};
-use tower_resend::server::{Connection, Handle, Listener, RequestBody, TakeUpLayer};
+use tower_resend::server::{Connection, Handle, Listener, Phase, RequestBody, TakeUpLayer};
 
 use crate::wire::Wire;
+
+/// The length of the response to `/long`, which a client's kernel can hold.
+pub(crate) const LONG: usize = 50_000;
 
 /// What the application heard, and the connections that led to it.
 #[derive(Clone, Default)]
@@ -38,7 +41,7 @@ pub(crate) struct Server {
 }
 
 enum Order {
-    /// Answer nobody any more once a connection is armed.
+    /// Answer nobody any more once all used connections are armed.
     StandStill(oneshot::Sender<()>),
     /// End, so that the kernel closes all sockets but the listening one, and
     /// start again.
@@ -59,7 +62,7 @@ impl Server {
         Self { site, orders: Some(orders), thread: Some(thread) }
     }
 
-    /// Waits until a connection is armed: its next reset says *not taken up*.
+    /// Waits until the used connections are armed: a reset says *not taken up*.
     /// From then on the server does nothing.
     pub(crate) async fn stand_still_when_armed(&mut self) {
         let (done, stands_still) = oneshot::channel();
@@ -124,6 +127,7 @@ fn run(site: &Site, listener: &TcpListener, mut orders: mpsc::UnboundedReceiver<
         }
         // All sockets are dropped, and no task runs any further.
         drop(runtime);
+        site.handles.lock().unwrap().clear();
         runtime = serving(site, listener);
     }
 }
@@ -150,7 +154,11 @@ async fn serve(site: Site, connection: Connection) {
     let app = tower::service_fn(move |request: Request<RequestBody<Incoming>>| {
         let head = format!("{} {}", request.method(), request.uri());
         heads.lock().unwrap().push(head);
-        std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("ok")))))
+        let body = match request.uri().path() {
+            "/long" => Bytes::from_static(&[b'x'; LONG]),
+            _ => Bytes::from("ok"),
+        };
+        std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(body))))
     });
     let service = TakeUpLayer::new(handle).layer(app);
     let service = service_fn(move |request| service.clone().call(request));
@@ -158,11 +166,14 @@ async fn serve(site: Site, connection: Connection) {
 }
 
 async fn until_armed(site: &Site) {
-    let is_armed = |handle: &Handle| {
-        let counters = handle.counters();
-        counters.armed > counters.cleared
+    let are_armed = || {
+        let handles = site.handles.lock().unwrap();
+        let used =
+            |handle: &&Handle| handle.counters().requests > 0 && handle.phase() != Phase::Closing;
+        let counters: Vec<_> = handles.iter().filter(used).map(Handle::counters).collect();
+        !counters.is_empty() && counters.iter().all(|counters| counters.armed > counters.cleared)
     };
-    while !site.handles.lock().unwrap().iter().any(is_armed) {
+    while !are_armed() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
