@@ -159,18 +159,17 @@ impl Call {
             connection.disarm();
             return self.finish(response, running);
         }
-        let announcement = match answer::take_not_applied(&mut response) {
-            true => {
-                // Before `refused` is written: nothing else is taken up (S4).
-                connection.go_away();
-                running.is_refused();
-                // Only where the client understands it (S6).
-                let refusal = Announcement::new(connection.hop()).with_refused();
-                self.offer.has_gone().then_some(refusal)
-            }
-            false => self.exchange.announcement(),
-        };
-        answer::announce(&mut response, announcement);
+        if answer::take_not_applied(&mut response) {
+            // Before `refused` is written: nothing else is taken up (S4).
+            connection.go_away();
+            running.is_refused();
+            // Only where the client understands it (S6).
+            let refusal = Announcement::new(connection.hop()).with_refused();
+            answer::announce(&mut response, self.offer.has_gone().then_some(refusal));
+        } else {
+            // Without the field all promises are withdrawn, which is safe.
+            let _ = self.exchange.announce(response.headers_mut());
+        }
         if connection.is_going_away() || self.connection.seat.is_last() {
             answer::close(&mut response);
         }
