@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::io;
+#[cfg(feature = "axum")]
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -150,6 +150,15 @@ impl Exchange {
         written.inspect_err(|_| drop(headers.remove(RETRY_CONTRACT)))
     }
 
+    /// Says that the response tells the client that the connection ends with it
+    /// (`Connection: close`), so that no closing response follows when the
+    /// server leaves before the connection has ended. Before
+    /// [`answer`](Self::answer); not needed for what [`refusal`](Self::refusal)
+    /// says.
+    pub fn closes(&mut self) {
+        self.shared.note(Event::Told);
+    }
+
     /// Returns what a closing response says, if the request was refused: the
     /// response needs `Connection: close` too, which
     /// [`Announcement::write`] writes.

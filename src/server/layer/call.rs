@@ -23,6 +23,8 @@ pub(super) struct Call {
     exchange: Exchange,
     offer: Offer,
     asked: Asked,
+    /// The request is the last, as it says: hyper says so in the answer.
+    is_last: bool,
     /// Where the body streams: whether its end was read.
     streamed: Option<StreamEnd>,
 }
@@ -37,7 +39,8 @@ impl Call {
             connection.connection.disarm();
         }
         let asked = Asked::of(request);
-        Self { connection, exchange, offer, asked, streamed: None }
+        let is_last = answer::has_close(request.headers());
+        Self { connection, exchange, offer, asked, is_last, streamed: None }
     }
 
     pub(super) async fn run<S, B, RB>(
@@ -177,10 +180,13 @@ impl Call {
     }
 
     fn finish<RB: Body>(
-        self,
+        mut self,
         response: Response<Option<RB>>,
         running: Running,
     ) -> Response<ResponseBody<RB>> {
+        if self.is_last || answer::has_close(response.headers()) {
+            self.exchange.closes();
+        }
         response.map(|body| ResponseBody::new(self.exchange.answer(Noted::new(body, running))))
     }
 }
