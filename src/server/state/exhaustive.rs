@@ -16,8 +16,9 @@ struct Truth {
     is_taken_up: bool,
     /// The service made the whole of that response.
     is_answered: bool,
-    /// Something of it was written.
+    /// Something of it was written, and has reached the kernel.
     wrote: bool,
+    reached: bool,
     /// Nobody can tell any more when the response is complete.
     is_lost: bool,
     /// There are octets of a response that the peer has not acknowledged.
@@ -61,7 +62,8 @@ impl Truth {
             }
             Event::TakeUp if is_allowed => {
                 self.is_lost |= self.is_taken_up && !self.is_answered;
-                (self.is_taken_up, self.is_answered, self.wrote) = (true, false, false);
+                (self.is_taken_up, self.is_answered) = (true, false);
+                (self.wrote, self.reached) = (false, false);
             }
             Event::Announce if is_allowed => self.promises = self.is_offered,
             Event::Answered => (self.is_open, self.is_answered) = (false, true),
@@ -74,6 +76,7 @@ impl Truth {
             }
             Event::Flushed => {
                 self.is_unflushed = false;
+                self.reached |= self.wrote;
                 if self.is_answered && self.wrote && !self.is_lost {
                     self.is_taken_up = false;
                 }
@@ -118,10 +121,19 @@ fn breach(
             if !is_armed
                 && truth.is_taken_up
                 && truth.promised
-                && !truth.wrote
+                && !truth.reached
                 && !truth.is_over =>
         {
             return Some("not armed with a request taken up");
+        }
+        CloseMode::FinBeforeTakeUp
+            if event == Event::Shutdown
+                && step.is_allowed
+                && truth.is_taken_up
+                && truth.promised
+                && !truth.reached =>
+        {
+            return Some("a FIN instead of a response to a request taken up");
         }
         _ => {}
     }

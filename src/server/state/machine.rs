@@ -36,6 +36,9 @@ pub(in crate::server) struct Machine {
     /// Whether anything was written since the current request began, or was
     /// taken up.
     pub(super) wrote: bool,
+    /// Whether any of that reached the kernel: only then does a FIN come after
+    /// an octet of the response.
+    pub(super) reached: bool,
     /// Whether HTTP waited for another request after the latest response, so
     /// that it does not end the connection by itself.
     pub(super) waited: bool,
@@ -66,6 +69,7 @@ impl Machine {
             announces: false,
             is_whole: false,
             wrote: false,
+            reached: false,
             waited: false,
             told: false,
             is_used: false,

@@ -85,7 +85,7 @@ impl Machine {
         self.offer = offer;
         self.announces = false;
         self.is_whole = false;
-        self.wrote = false;
+        (self.wrote, self.reached) = (false, false);
         self.waited = false;
         self.told = false;
     }
@@ -105,7 +105,7 @@ impl Machine {
             return false;
         }
         self.phase = Phase::TakenUp;
-        self.wrote = false;
+        (self.wrote, self.reached) = (false, false);
         true
     }
 
@@ -161,6 +161,7 @@ impl Machine {
             return;
         }
         self.octets = Octets::Unacked;
+        self.reached |= self.wrote;
         if is_answered {
             self.phase = Phase::Idle;
             self.in_force = self.announces || (self.is_lost && self.in_force);
@@ -201,7 +202,7 @@ impl Machine {
     }
 
     fn on_shutdown(&mut self) -> bool {
-        if self.must_reset() && !self.wrote {
+        if self.must_reset() && !self.reached {
             return false;
         }
         if self.phase != Phase::Closing {
