@@ -297,9 +297,9 @@ async fn order_through_hand_overs(client: OrderingClient) -> Vec<String> {
 /// A client that keeps its connections.
 #[derive(Clone)]
 enum OrderingClient {
-    Ours(tower_resend::Client),
+    Ours(Box<tower_resend::Client>),
     /// Hyper's, which does not resend.
-    Hypers(legacy::Client<HttpConnector, Full<Bytes>>),
+    Hypers(Box<legacy::Client<HttpConnector, Full<Bytes>>>),
 }
 
 impl OrderingClient {
@@ -328,7 +328,7 @@ impl OrderingClient {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_keeps_its_connections_loses_and_doubles_nothing() {
-    let client = OrderingClient::Ours(tower_resend::Client::new());
+    let client = OrderingClient::Ours(Box::default());
     assert_eq!(order_through_hand_overs(client).await, [""; 0]);
 }
 
@@ -338,7 +338,7 @@ async fn a_client_that_keeps_its_connections_loses_and_doubles_nothing() {
 async fn what_a_client_without_the_contract_loses() {
     let mut client = legacy::Client::builder(TokioExecutor::new());
     let client = client.retry_canceled_requests(false).build(HttpConnector::new());
-    let wrong = order_through_hand_overs(OrderingClient::Hypers(client)).await;
+    let wrong = order_through_hand_overs(OrderingClient::Hypers(Box::new(client))).await;
     assert!(wrong.iter().all(|why| !why.contains("doubled")), "{wrong:?}");
 }
 

@@ -259,8 +259,12 @@ mod tests {
     use super::*;
 
     fn settings_of(socket: &RawSocket) -> (Option<Duration>, bool, Option<Duration>) {
-        let linger = socket.linger().unwrap();
-        (linger, socket.keepalive().unwrap(), socket.tcp_user_timeout().unwrap())
+        let linger = socket.linger().expect("a socket");
+        (
+            linger,
+            socket.keepalive().expect("a socket"),
+            socket.tcp_user_timeout().expect("a socket"),
+        )
     }
 
     #[tokio::test]
