@@ -96,11 +96,9 @@ async fn respond(
     request.into_body().collect().await?;
     exchange.received();
     let mut response = Response::new(Full::from("done"));
-    if exchange.take_up().is_ok()
-        && let Some(announcement) = exchange.announcement()
-    {
+    if exchange.take_up().is_ok() {
         // A response without it withdraws the promise, which is what is due.
-        let _ = announcement.write(response.headers_mut());
+        let _ = exchange.announce(response.headers_mut());
     }
     Ok(response.map(|body| exchange.answer(body)))
 }

@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::io;
+#[cfg(feature = "axum")]
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tower_resend::contract::{ClosingStatus, Offer};
+use tower_resend::contract::{ClosingStatus, Offer, RETRY_CONTRACT};
 use tower_resend::server::{CloseMode, Connection, Handle, Listener, ListenerOptions, Phase};
 
 const ANY: &str = "127.0.0.1:0";
@@ -167,6 +169,44 @@ async fn http2_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_is_announced_is_what_is_written() {
+    for mode in [CloseMode::ResetBeforeTakeUp, CloseMode::FinBeforeTakeUp, CloseMode::Plain] {
+        let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
+        let (mut connection, _) = listener.accept().await;
+        let handle = connection.handle().clone();
+        let mut written = Vec::new();
+        // Made, repeated, and made anew for another offer and for a leave.
+        for (offer, leaves) in [
+            (Offer::all(), false),
+            (Offer::all(), false),
+            (Offer::none().with_half(), false),
+            (Offer::all(), true),
+        ] {
+            client.write_all(REQUEST).await.unwrap();
+            connection.read_exact(&mut vec![0; REQUEST.len()]).await.unwrap();
+            let mut exchange = handle.begin(offer);
+            exchange.take_up().unwrap();
+            if leaves {
+                handle.go_away();
+            }
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_CONTRACT, HeaderValue::from_static("of another hop"));
+            exchange.announce(&mut headers).unwrap();
+            let mut expected = HeaderMap::new();
+            exchange.announcement().unwrap().write(&mut expected).unwrap();
+            assert_eq!(headers, expected);
+            written.push(headers[RETRY_CONTRACT].to_str().unwrap().to_owned());
+            drop(exchange.answer(()));
+            connection.write_all(b"response").await.unwrap();
+            connection.flush().await.unwrap();
+        }
+        assert_eq!(written[0], written[1]);
+        assert!(written[2].ends_with("max=65536, half"), "{}", written[2]);
+        assert_eq!(written[3], format!("{}, drain", written[0]));
+    }
+}
+
+#[tokio::test]
 async fn a_naive_client_is_told_nothing_and_never_reset() {
     for mode in [CloseMode::ResetBeforeTakeUp, CloseMode::FinBeforeTakeUp, CloseMode::Plain] {
         let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
@@ -177,6 +217,10 @@ async fn a_naive_client_is_told_nothing_and_never_reset() {
             let mut exchange = connection.handle().begin(Offer::none());
             exchange.take_up().unwrap();
             assert_eq!(exchange.announcement(), None);
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_CONTRACT, HeaderValue::from_static("of another hop"));
+            exchange.announce(&mut headers).unwrap();
+            assert!(headers.is_empty(), "{headers:?}");
             drop(exchange.answer(()));
             connection.write_all(b"response").await.unwrap();
             connection.flush().await.unwrap();

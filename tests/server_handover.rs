@@ -9,15 +9,20 @@
 #[path = "support/site.rs"]
 mod site;
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use socket2::{Domain, Type};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -28,6 +33,7 @@ use self::site::{Client, End};
 
 const GENERATION: &str = "TOWER_RESEND_TEST_GENERATION";
 const WAY: &str = "TOWER_RESEND_TEST_WAY";
+const LEDGER: &str = "TOWER_RESEND_TEST_LEDGER";
 const HANDOVERS: u64 = 20;
 const WORKERS: usize = 8;
 
@@ -138,12 +144,21 @@ async fn run(generation: u64) {
     assert!(report.is_clean(), "{report}");
 }
 
-fn answer(
-    path: &str,
-    generation: u64,
-    tell: &mpsc::UnboundedSender<()>,
-) -> Response<Full<bytes::Bytes>> {
+/// Where a process writes down which orders it has taken up.
+fn ledger() -> PathBuf {
+    std::env::var_os(LEDGER).expect("the first process has one").into()
+}
+
+fn write_down(order: &str) {
+    let mut ledger = File::options().append(true).open(ledger()).expect("it was made");
+    ledger.write_all(format!("{order}\n").as_bytes()).expect("nothing fails on loopback");
+}
+
+fn answer(path: &str, generation: u64, tell: &mpsc::UnboundedSender<()>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(generation.to_string()));
+    if let Some(order) = path.strip_prefix("/order/") {
+        write_down(order);
+    }
     if let Some(wanted) = path.strip_prefix("/hand-over/") {
         match wanted == generation.to_string() {
             true => tell.send(()).expect("nothing fails on loopback"),
@@ -190,8 +205,23 @@ fn port() -> (SocketAddr, socket2::Socket) {
 /// Hands over this often under load. Returns how many requests were answered,
 /// and what went wrong.
 async fn hand_over(handovers: u64, way: fn(SocketAddr) -> Way) -> (u64, Vec<String>) {
+    let naive = |address, _| async move { ask(address, "/").await };
+    hand_over_under(naive, Path::new("/dev/null"), handovers, way).await
+}
+
+/// Does that under the load of this call, which is told its number.
+async fn hand_over_under<C>(
+    call: impl Fn(SocketAddr, u64) -> C + Clone + Send + 'static,
+    ledger: &Path,
+    handovers: u64,
+    way: fn(SocketAddr) -> Way,
+) -> (u64, Vec<String>)
+where
+    C: Future<Output = Result<String, String>> + Send,
+{
     let (address, socket) = port();
     let mut first = way(address).program(0);
+    first.env(LEDGER, ledger);
     first.stdin(Stdio::piped());
     let passed = TcpListener::from(socket.try_clone().expect("nothing fails on loopback"));
     if way(address) == Way::Inherited {
@@ -204,12 +234,14 @@ async fn hand_over(handovers: u64, way: fn(SocketAddr) -> Way) -> (u64, Vec<Stri
     let answered = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = tokio::task::JoinSet::new();
+    let begun = Arc::new(AtomicU64::new(0));
     for _ in 0..WORKERS {
         let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
+        let (begun, call) = (Arc::clone(&begun), call.clone());
         workers.spawn(async move {
             let mut wrong = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                match ask(address, "/").await {
+                match call(address, begun.fetch_add(1, Ordering::Relaxed)).await {
                     Ok(_) => drop(answered.fetch_add(1, Ordering::Relaxed)),
                     Err(why) => wrong.push(why),
                 }
@@ -238,6 +270,76 @@ async fn no_connection_is_refused_or_reset_by_a_hand_over() {
     println!("inherited: {answered} requests answered in {HANDOVERS} hand-overs");
     assert_eq!(wrong, [""; 0]);
     assert!(answered > HANDOVERS);
+}
+
+/// Sends orders with a client that keeps its connections. Returns what went
+/// wrong, orders that were taken up twice among it.
+async fn order_through_hand_overs(client: OrderingClient) -> Vec<String> {
+    let ledger = std::env::temp_dir().join(format!("tower-resend-{:x}", fastrand::u128(..)));
+    File::create(&ledger).expect("there is room");
+    let call = move |address, order| {
+        let client = client.clone();
+        async move { client.order(address, order).await }
+    };
+    let (answered, mut wrong) = hand_over_under(call, &ledger, HANDOVERS, |_| Way::Inherited).await;
+    let taken_up = std::fs::read_to_string(&ledger).expect("it was written");
+    std::fs::remove_file(&ledger).expect("it was written");
+    let mut taken_up: Vec<_> = taken_up.lines().collect();
+    let all = taken_up.len();
+    taken_up.sort_unstable();
+    taken_up.dedup();
+    println!("{answered} orders answered in {HANDOVERS} hand-overs, {} failed", wrong.len());
+    assert!(answered > HANDOVERS && taken_up.len() as u64 >= answered);
+    wrong.extend((taken_up.len() != all).then(|| format!("{} doubled", all - taken_up.len())));
+    wrong
+}
+
+/// A client that keeps its connections.
+#[derive(Clone)]
+enum OrderingClient {
+    Ours(Box<tower_resend::Client>),
+    /// Hyper's, which does not resend.
+    Hypers(Box<legacy::Client<HttpConnector, Full<Bytes>>>),
+}
+
+impl OrderingClient {
+    async fn order(&self, address: SocketAddr, order: u64) -> Result<String, String> {
+        let request = Request::post(format!("http://{address}/order/{order}"));
+        let status = match self {
+            Self::Ours(client) => {
+                let request = request.body("pay".into()).expect("well formed");
+                let response = client.request(request).await.map_err(|why| why.to_string())?;
+                let status = response.status();
+                response.into_body().collect().await.map_err(|why| why.to_string())?;
+                status
+            }
+            Self::Hypers(client) => {
+                let request = request.body(Full::from("pay")).expect("well formed");
+                let response = client.request(request).await.map_err(|why| why.to_string())?;
+                let status = response.status();
+                response.into_body().collect().await.map_err(|why| why.to_string())?;
+                status
+            }
+        };
+        let is_answered = status == StatusCode::OK;
+        if is_answered { Ok(status.to_string()) } else { Err(status.to_string()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_keeps_its_connections_loses_and_doubles_nothing() {
+    let client = OrderingClient::Ours(Box::default());
+    assert_eq!(order_through_hand_overs(client).await, [""; 0]);
+}
+
+/// No promise either way, since a request need not cross a close: what the load
+/// does to a client that knows nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_without_the_contract_loses() {
+    let mut client = legacy::Client::builder(TokioExecutor::new());
+    let client = client.retry_canceled_requests(false).build(HttpConnector::new());
+    let wrong = order_through_hand_overs(OrderingClient::Hypers(Box::new(client))).await;
+    assert!(wrong.iter().all(|why| !why.contains("doubled")), "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

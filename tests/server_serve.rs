@@ -213,8 +213,7 @@ async fn a_request_whose_body_fails_is_never_seen() {
 
 #[tokio::test]
 async fn a_body_that_is_late_is_refused() {
-    let buffering =
-        tower_resend::server::Buffering::new().with_arrival(std::time::Duration::from_millis(20));
+    let buffering = tower_resend::server::Buffering::new().with_arrival(Duration::from_millis(20));
     let site = Site::start_with(ListenerOptions::new(), |server| server.buffering(buffering)).await;
     let mut client = site.client().await;
     client.send(&post(6, OFFER)).await;
@@ -405,7 +404,7 @@ async fn control_a_queue_that_nobody_accepts_is_reset() {
 #[tokio::test]
 async fn what_runs_at_the_deadline_is_reported_and_cut_off() {
     let mut site = Site::start_with(ListenerOptions::new(), |server| {
-        server.drain_deadline(std::time::Duration::from_millis(50))
+        server.drain_deadline(Duration::from_millis(50))
     })
     .await;
     let mut client = site.client().await;

@@ -24,6 +24,22 @@ enum Next {
     Closes,
     Waits,
     Answers,
+    /// Begins an answer, and closes in the middle of its head.
+    BeginsHead,
+    /// Begins an answer, and closes in the middle of its body.
+    BeginsBody,
+}
+
+impl Next {
+    /// What it answers before it does nothing more.
+    fn answer(self) -> &'static str {
+        match self {
+            Self::Answers => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            Self::BeginsHead => "HTTP/1.1 200 OK\r\nConte",
+            Self::BeginsBody => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal",
+            Self::NotThere | Self::Closes | Self::Waits => "",
+        }
+    }
 }
 
 async fn next(next: Next) -> SocketAddr {
@@ -43,11 +59,9 @@ async fn next(next: Next) -> SocketAddr {
                 Next::Waits => {
                     tokio::spawn(async move { stream.read(&mut read).await });
                 }
-                Next::Answers => {
-                    stream
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                        .await
-                        .expect("nothing fails on loopback");
+                Next::Answers | Next::BeginsHead | Next::BeginsBody => {
+                    let answer = next.answer().as_bytes();
+                    stream.write_all(answer).await.expect("nothing fails on loopback");
                 }
                 Next::NotThere | Next::Closes => drop(stream),
             }
@@ -60,6 +74,11 @@ async fn next(next: Next) -> SocketAddr {
 /// Serves a gateway before such a server, and returns what a client reads that
 /// knows the contract, or not.
 async fn ask(behind: Next, offer: &str) -> String {
+    call(behind, offer).await.response().await
+}
+
+/// Does that; returns the client, to read as it likes.
+async fn call(behind: Next, offer: &str) -> Raw {
     let behind = next(behind).await;
     let policy = Policy::new().role(Role::Proxy).deadline(Duration::from_millis(100));
     let gateway: Gateway<Client> =
@@ -75,7 +94,7 @@ async fn ask(behind: Next, offer: &str) -> String {
     tokio::spawn(serve(listener, app).into_future());
     let mut client = Raw(TcpStream::connect(address).await.expect("the server listens"));
     client.get("/order", &format!("{offer}X: y\r\n")).await;
-    client.response().await
+    client
 }
 
 #[tokio::test]
@@ -93,6 +112,24 @@ async fn unknown_is_502_and_never_refused() {
     let response = ask(Next::Closes, OFFER).await;
     assert!(response.starts_with("http/1.1 502"), "{response}");
     assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_in_its_head_is_502_and_never_refused() {
+    let response = ask(Next::BeginsHead, OFFER).await;
+    assert!(response.starts_with("http/1.1 502"), "{response}");
+    assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
+}
+
+/// Its head was passed on: all that is left is to cut it off too.
+#[tokio::test]
+async fn an_answer_that_is_lost_in_its_body_is_cut_and_never_refused() {
+    let (response, _) = call(Next::BeginsBody, OFFER).await.rest().await;
+    assert!(
+        response.starts_with("http/1.1 200") && response.ends_with("\r\n\r\nhal"),
+        "{response}"
+    );
+    assert!(response.contains("content-length: 5\r\n") && !response.contains("refused"));
 }
 
 #[tokio::test]

@@ -170,10 +170,25 @@ impl Announcement {
     ///
     /// If the map can take no further header.
     pub fn write(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
+        self.write_made(self.make(), headers)
+    }
+
+    /// Returns the field's value, for [`write_made`](Self::write_made).
+    pub(crate) fn make(&self) -> HeaderValue {
+        read::field(self.to_string())
+    }
+
+    /// Does what [`write`](Self::write) does, with what [`make`](Self::make)
+    /// returned before.
+    pub(crate) fn write_made(
+        &self,
+        made: HeaderValue,
+        headers: &mut HeaderMap,
+    ) -> Result<(), MaxSizeReached> {
         if self.refused && !read::has_option(headers, "close") {
             headers.try_append(CONNECTION, HeaderValue::from_static("close"))?;
         }
-        read::write(headers, &self.to_string())
+        read::write(headers, made)
     }
 
     pub(super) fn from_members(read: &Read) -> Result<Self, FieldError> {

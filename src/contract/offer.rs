@@ -3,11 +3,14 @@
 use std::fmt;
 
 use http::header::MaxSizeReached;
-use http::{HeaderMap, Request, Version};
+use http::{HeaderMap, HeaderValue, Request, Version};
 
 use super::accept::Ignored;
 use super::field::{FieldError, Member};
 use super::read::{self, Read};
+
+/// What a client writes that offers all that there is, as this crate's does.
+const ALL: &str = "rst, fin, gone, half";
 
 /// What a client understands and will act on.
 ///
@@ -104,7 +107,13 @@ impl Offer {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));
         }
-        Ok(Self::from_members(&read::listed(request.headers())?)?)
+        let lines = read::listed_lines(request.headers())?;
+        // The usual offer is compared instead of parsed.
+        if lines.iter().eq([ALL]) {
+            return Ok(Self::all());
+        }
+        let lines = lines.iter().map(HeaderValue::as_bytes);
+        Ok(Self::from_members(&Read::lines(lines)?)?)
     }
 
     /// Writes the offer into the headers of an HTTP/1.1 request, and its name
@@ -115,10 +124,14 @@ impl Offer {
     ///
     /// If the map can take no further header.
     pub fn write(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
-        match self.to_string() {
-            nothing if nothing.is_empty() => Ok(()),
-            members => read::write(headers, &members),
+        if *self == Self::none() {
+            return Ok(());
         }
+        let field = match *self == Self::all() {
+            true => HeaderValue::from_static(ALL),
+            false => read::field(self.to_string()),
+        };
+        read::write(headers, field)
     }
 
     fn from_members(read: &Read) -> Result<Self, FieldError> {

@@ -1,6 +1,6 @@
 //! Reads and writes the field of a message, before its members have a sense.
 
-use http::header::{CONNECTION, MaxSizeReached};
+use http::header::{CONNECTION, GetAll, MaxSizeReached};
 use http::{HeaderMap, HeaderValue};
 
 use super::accept::Ignored;
@@ -104,32 +104,44 @@ impl Read {
 /// Reads the field of a message that lists it in `Connection` (C1; RFC 9110
 /// 7.6.1).
 pub(super) fn listed(headers: &HeaderMap) -> Result<Read, Ignored> {
-    if !headers.contains_key(RETRY_CONTRACT) {
+    let lines = listed_lines(headers)?;
+    Ok(Read::lines(lines.iter().map(HeaderValue::as_bytes))?)
+}
+
+/// Returns the lines of the field of a message that lists it, at least one.
+pub(super) fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored> {
+    let lines = headers.get_all(RETRY_CONTRACT);
+    if lines.iter().next().is_none() {
         return Err(Ignored::Absent);
     }
-    if !has_option(headers, RETRY_CONTRACT.as_str()) {
-        return Err(Ignored::NotListed);
+    match has_option(headers, RETRY_CONTRACT.as_str()) {
+        true => Ok(lines),
+        false => Err(Ignored::NotListed),
     }
-    let lines = headers.get_all(RETRY_CONTRACT).iter().map(HeaderValue::as_bytes);
-    Ok(Read::lines(lines)?)
 }
 
 /// Returns whether `Connection` has an option, in any case (RFC 9110 7.6.1).
 pub(super) fn has_option(headers: &HeaderMap, option: &str) -> bool {
-    let lines = headers.get_all(CONNECTION).iter();
-    let mut options = lines.flat_map(|line| line.as_bytes().split(|&octet| octet == b','));
-    options.any(|listed| trim_ows(listed).eq_ignore_ascii_case(option.as_bytes()))
+    let option = option.as_bytes();
+    let mut lines = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let is_option = |listed: &[u8]| trim_ows(listed).eq_ignore_ascii_case(option);
+    // Usually it is the whole line.
+    lines.any(|line| line == option || line.split(|&octet| octet == b',').any(is_option))
 }
 
 /// Writes the field in place of any other, and lists it in `Connection`.
-pub(super) fn write(headers: &mut HeaderMap, field: &str) -> Result<(), MaxSizeReached> {
+pub(super) fn write(headers: &mut HeaderMap, field: HeaderValue) -> Result<(), MaxSizeReached> {
     if !has_option(headers, RETRY_CONTRACT.as_str()) {
-        let option = HeaderValue::from_static("retry-contract");
-        headers.try_append(CONNECTION, option)?;
+        const OPTION: HeaderValue = HeaderValue::from_static("retry-contract");
+        headers.try_append(CONNECTION, OPTION)?;
     }
-    // Members are printable ASCII. An empty field would be ignored.
-    let value = HeaderValue::from_str(field).unwrap_or(HeaderValue::from_static(""));
-    headers.try_insert(RETRY_CONTRACT, value).map(drop)
+    headers.try_insert(RETRY_CONTRACT, field).map(drop)
+}
+
+/// Makes a field of its members, which are printable ASCII.
+pub(super) fn field(members: String) -> HeaderValue {
+    // An empty field would be ignored.
+    HeaderValue::try_from(members).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn trim_ows(mut octets: &[u8]) -> &[u8] {

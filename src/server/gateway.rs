@@ -166,3 +166,27 @@ fn status(fate: Fate) -> StatusCode {
         Fate::Unknown(_) | Fate::ResponseLost | Fate::Completed => StatusCode::BAD_GATEWAY,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::classify::Proof;
+
+    #[test]
+    fn only_what_was_not_applied_may_be_sent_again() {
+        for (fate, code, is_refused) in [
+            (Fate::NotApplied(Proof::NothingWritten), 503, true),
+            (Fate::Unknown(Doubt::TimedOut), 504, false),
+            (Fate::Unknown(Doubt::ResponseBegun), 502, false),
+            (Fate::ResponseLost, 502, false),
+            (Fate::Completed, 502, false),
+        ] {
+            let response = answer::<Full<Bytes>>(fate);
+            assert_eq!(response.status(), code, "{fate}");
+            assert_eq!(response.extensions().get::<NotApplied>().is_some(), is_refused, "{fate}");
+        }
+    }
+}

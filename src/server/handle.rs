@@ -4,7 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contract::{Announcement, Hop, Max, Offer};
+use http::HeaderMap;
+use http::header::MaxSizeReached;
+
+use crate::contract::{Announcement, Hop, Max, Offer, RETRY_CONTRACT};
 
 use super::answered::Answered;
 use super::shared::Shared;
@@ -125,6 +128,35 @@ impl Exchange {
     /// is made without the application.
     pub fn announcement(&mut self) -> Option<Announcement> {
         self.shared.announcement()
+    }
+
+    /// Writes what [`announcement`](Self::announcement) returns into the head of
+    /// the response, in the place of any that is there, and removes that where
+    /// nothing is announced. In place of `announcement`, once for each final
+    /// response; the text is made once for a connection.
+    ///
+    /// # Errors
+    ///
+    /// If the head can take no further header. It has no announcement then,
+    /// which withdraws all promises and is safe.
+    pub fn announce(&mut self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
+        let written = match self.shared.announcement_made() {
+            Some((announcement, made)) => announcement.write_made(made, headers),
+            None => {
+                headers.remove(RETRY_CONTRACT);
+                return Ok(());
+            }
+        };
+        written.inspect_err(|_| drop(headers.remove(RETRY_CONTRACT)))
+    }
+
+    /// Says that the response tells the client that the connection ends with it
+    /// (`Connection: close`), so that no closing response follows when the
+    /// server leaves before the connection has ended. Before
+    /// [`answer`](Self::answer); not needed for what [`refusal`](Self::refusal)
+    /// says.
+    pub fn closes(&mut self) {
+        self.shared.note(Event::Told);
     }
 
     /// Returns what a closing response says, if the request was refused: the

@@ -133,6 +133,11 @@ impl ListenerOptions {
     /// Takes over a socket that listens, an inherited one for example; the
     /// backlog is the one it has.
     ///
+    /// `SO_LINGER`, `SO_KEEPALIVE` and, on Linux, `TCP_USER_TIMEOUT` are
+    /// cleared, of the socket and of each connection that is accepted: one that
+    /// waited in the queue before has inherited them, and no timer may reset a
+    /// connection (S8).
+    ///
     /// # Errors
     ///
     /// Those of the system calls.
@@ -142,10 +147,7 @@ impl ListenerOptions {
     /// Outside of a Tokio runtime with IO.
     pub fn from_std(self, listener: std::net::TcpListener) -> io::Result<Listener> {
         listener.set_nonblocking(true)?;
-        let socket = SockRef::from(&listener);
-        // Connections inherit both; no timer may reset one (S8).
-        socket.set_linger(None)?;
-        socket.set_keepalive(false)?;
+        clear(&SockRef::from(&listener))?;
         let mut settings = self.settings;
         if !cfg!(target_os = "linux") {
             settings.mode = CloseMode::Plain;
@@ -225,6 +227,7 @@ impl Listener {
 
     /// Fails where the client has gone already.
     fn prepare(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<(Socket, Handle)> {
+        clear(&SockRef::from(&stream))?;
         let hop = Hop::seen_by_server(peer, stream.local_addr()?);
         if self.settings.nodelay {
             stream.set_nodelay(true)?;
@@ -235,7 +238,51 @@ impl Listener {
     }
 }
 
+/// Clears what connections inherit from a listening socket and what could reset
+/// one of them at the wrong time: a machine begins with linger off, and no
+/// timer may (S8).
+fn clear(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_linger(None)?;
+    socket.set_keepalive(false)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(None)?;
+    Ok(())
+}
+
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn settings_of(socket: &RawSocket) -> (Option<Duration>, bool, Option<Duration>) {
+        let linger = socket.linger().expect("a socket");
+        (
+            linger,
+            socket.keepalive().expect("a socket"),
+            socket.tcp_user_timeout().expect("a socket"),
+        )
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_inherited_in_the_queue_is_cleared() {
+        let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = SockRef::from(&inherited);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        socket.set_keepalive(true).unwrap();
+        let timeout = Some(Duration::from_secs(7));
+        socket.set_tcp_user_timeout(timeout).unwrap();
+        let _client = std::net::TcpStream::connect(inherited.local_addr().unwrap()).unwrap();
+
+        let listener = Listener::from_std(inherited).unwrap();
+        let (stream, peer) = listener.listener.accept().await.unwrap();
+        let kept = SockRef::from(&stream).try_clone().unwrap();
+        assert_eq!(settings_of(&kept), (Some(Duration::ZERO), true, timeout), "it was inherited");
+        let prepared = listener.prepare(stream, peer).unwrap();
+        assert_eq!(settings_of(&kept), (None, false, None));
+        drop(prepared);
+    }
 }

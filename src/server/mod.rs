@@ -2,7 +2,7 @@
 //! it took a request up.
 //!
 //! A [`Listener`] accepts; a [`Connection`] is what HTTP reads and writes; its
-//! [`Handle`] is what the service side tells it. The rules S1 to S9 are those
+//! [`Handle`] is what the service side tells it. The rules S1 to S10 are those
 //! of `docs/contract.md`.
 
 mod answered;

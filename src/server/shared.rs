@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use http::HeaderValue;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -35,6 +36,8 @@ pub(super) struct State {
     socket: Option<Arc<TcpStream>>,
     /// The task that drives the connection.
     waker: Option<Waker>,
+    /// The latest announcement as it is written: a connection repeats it.
+    made: Option<(Announcement, HeaderValue)>,
 }
 
 /// What a connection does next.
@@ -51,8 +54,8 @@ pub(super) enum Next {
 impl Shared {
     pub(super) fn new(socket: Arc<TcpStream>, hop: Hop, settings: Settings) -> Self {
         let machine = Machine::new(settings.mode);
-        let state =
-            State { machine, counters: Counters::default(), socket: Some(socket), waker: None };
+        let (counters, socket) = (Counters::default(), Some(socket));
+        let state = State { machine, counters, socket, waker: None, made: None };
         Self { state: Mutex::new(state), gone: Notify::new(), hop, settings }
     }
 
@@ -84,7 +87,24 @@ impl Shared {
     }
 
     pub(super) fn announcement(&self) -> Option<Announcement> {
+        self.announce(&mut self.lock())
+    }
+
+    /// Returns the announcement and how it is written.
+    pub(super) fn announcement_made(&self) -> Option<(Announcement, HeaderValue)> {
         let mut state = self.lock();
+        let announcement = self.announce(&mut state)?;
+        match &state.made {
+            Some((made_of, made)) if *made_of == announcement => Some((announcement, made.clone())),
+            _ => {
+                let made = (announcement, announcement.make());
+                state.made = Some(made.clone());
+                Some(made)
+            }
+        }
+    }
+
+    fn announce(&self, state: &mut State) -> Option<Announcement> {
         if !state.note(Event::Announce) {
             return None;
         }

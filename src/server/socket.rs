@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::shared::Shared;
@@ -43,6 +43,30 @@ fn poll_io<T>(
     }
 }
 
+/// Whether the kernel reports readiness by its edges, as epoll does.
+const HAS_EDGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Reads once. A read that leaves room in the buffer has emptied the socket, so
+/// that the next one waits for the kernel's word instead of trying first.
+///
+/// That is what Tokio's own `poll_read` does, which wants the stream for
+/// itself. The outer `try_io` takes the tick of the readiness before the read
+/// and forgets that readiness on `WouldBlock`; octets that arrive after the
+/// read are of a later tick, which it leaves alone.
+fn read(stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+    let mut done = None;
+    let tried = stream.try_io(Interest::READABLE, || {
+        let room = buf.remaining();
+        let octets = stream.try_read_buf(buf)?;
+        done = Some(());
+        match HAS_EDGES && (1..room).contains(&octets) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        }
+    });
+    done.map_or(tried, Ok)
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -50,7 +74,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let stream = &self.stream;
-        poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read_buf(buf).map(drop))
+        poll_io(cx, |cx| stream.poll_read_ready(cx), || read(stream, buf))
     }
 }
 

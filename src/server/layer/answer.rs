@@ -65,7 +65,8 @@ pub(super) fn close<B>(response: &mut Response<B>) {
     }
 }
 
-fn has_close(headers: &HeaderMap) -> bool {
+/// Whether a message says that the connection ends with it.
+pub(super) fn has_close(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(CONNECTION).into_iter();
     let mut options = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
     options.any(|option| option.trim().eq_ignore_ascii_case("close"))

@@ -23,6 +23,8 @@ pub(super) struct Call {
     exchange: Exchange,
     offer: Offer,
     asked: Asked,
+    /// The request is the last, as it says: hyper says so in the answer.
+    is_last: bool,
     /// Where the body streams: whether its end was read.
     streamed: Option<StreamEnd>,
 }
@@ -37,7 +39,8 @@ impl Call {
             connection.connection.disarm();
         }
         let asked = Asked::of(request);
-        Self { connection, exchange, offer, asked, streamed: None }
+        let is_last = answer::has_close(request.headers());
+        Self { connection, exchange, offer, asked, is_last, streamed: None }
     }
 
     pub(super) async fn run<S, B, RB>(
@@ -159,18 +162,17 @@ impl Call {
             connection.disarm();
             return self.finish(response, running);
         }
-        let announcement = match answer::take_not_applied(&mut response) {
-            true => {
-                // Before `refused` is written: nothing else is taken up (S4).
-                connection.go_away();
-                running.is_refused();
-                // Only where the client understands it (S6).
-                let refusal = Announcement::new(connection.hop()).with_refused();
-                self.offer.has_gone().then_some(refusal)
-            }
-            false => self.exchange.announcement(),
-        };
-        answer::announce(&mut response, announcement);
+        if answer::take_not_applied(&mut response) {
+            // Before `refused` is written: nothing else is taken up (S4).
+            connection.go_away();
+            running.is_refused();
+            // Only where the client understands it (S6).
+            let refusal = Announcement::new(connection.hop()).with_refused();
+            answer::announce(&mut response, self.offer.has_gone().then_some(refusal));
+        } else {
+            // Without the field all promises are withdrawn, which is safe.
+            let _ = self.exchange.announce(response.headers_mut());
+        }
         if connection.is_going_away() || self.connection.seat.is_last() {
             answer::close(&mut response);
         }
@@ -178,10 +180,13 @@ impl Call {
     }
 
     fn finish<RB: Body>(
-        self,
+        mut self,
         response: Response<Option<RB>>,
         running: Running,
     ) -> Response<ResponseBody<RB>> {
+        if self.is_last || answer::has_close(response.headers()) {
+            self.exchange.closes();
+        }
         response.map(|body| ResponseBody::new(self.exchange.answer(Noted::new(body, running))))
     }
 }

@@ -74,9 +74,9 @@ impl Moment {
     fn is_reset(self, mode: Mode) -> bool {
         let is_promised = !matches!(self, Self::NeverUsed | Self::FirstRequest);
         match mode {
-            Mode::Rst => is_promised && !self.is_taken_up(),
-            Mode::Fin => self.is_covered(),
-            Mode::Plain => false,
+            Mode::Rst | Mode::ServedRst => is_promised && !self.is_taken_up(),
+            Mode::Fin | Mode::ServedFin => self.is_covered(),
+            Mode::Plain | Mode::ServedPlain => false,
             // The trap.
             Mode::Counting => is_promised,
         }

@@ -32,6 +32,9 @@ pub(crate) fn run() -> u32 {
         (Mode::Fin, End::Fin, true),
         (Mode::Counting, End::Reset, false),
         (Mode::Plain, End::Fin, false),
+        (Mode::ServedRst, End::Reset, true),
+        (Mode::ServedFin, End::Fin, true),
+        (Mode::ServedPlain, End::Fin, false),
     ] {
         let mut tally = Tally::default();
         (0..KILLS).for_each(|_| kill(mode, promise, &mut tally));
@@ -120,7 +123,10 @@ fn kill(mode: Mode, promise: End, tally: &mut Tally) {
 pub(crate) fn stops() -> u32 {
     println!("\n{STOPS} stops             refused");
     let mut failed = 0;
-    for mode in [Mode::Rst, Mode::Fin, Mode::Plain] {
+    // The crate's own server looks into its accept queue first, and in that time
+    // answers a client as busy as this one with a last response.
+    let served = [Mode::ServedRst, Mode::ServedFin, Mode::ServedPlain];
+    for mode in [Mode::Rst, Mode::Fin, Mode::Plain].into_iter().chain(served) {
         let ends = (0..STOPS).filter_map(|_| until_the_end(mode, stop));
         let ends: Vec<_> = ends.collect();
         let is_right = |latest: &Latest| {
@@ -133,7 +139,7 @@ pub(crate) fn stops() -> u32 {
             println!("FAILED: {:?}, taken up: {}\n{}", wrong.end, wrong.is_taken_up, wrong.text);
             failed += 1;
         }
-        if ends.is_empty() {
+        if ends.is_empty() && !served.contains(&mode) {
             println!("FAILED: nothing was refused");
             failed += 1;
         }

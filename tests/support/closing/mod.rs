@@ -19,18 +19,33 @@ pub(crate) enum Mode {
     Fin,
     /// Neither means anything.
     Plain,
+    /// The first three, as the crate's own `serve` does it.
+    ServedRst,
+    ServedFin,
+    ServedPlain,
     /// The control: arms when as many requests have finished as have started.
     Counting,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] = [Self::Rst, Self::Fin, Self::Plain, Self::Counting];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Rst,
+        Self::Fin,
+        Self::Plain,
+        Self::ServedRst,
+        Self::ServedFin,
+        Self::ServedPlain,
+        Self::Counting,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rst => "rst",
             Self::Fin => "fin",
             Self::Plain => "plain",
+            Self::ServedRst => "served-rst",
+            Self::ServedFin => "served-fin",
+            Self::ServedPlain => "served-plain",
             Self::Counting => "counting",
         }
     }

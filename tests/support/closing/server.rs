@@ -20,7 +20,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_resend::contract::Offer;
-use tower_resend::server::{Answered, CloseMode, Handle, Listener, ListenerOptions};
+use tower_resend::server::{
+    Answered, CloseMode, Handle, Listener, ListenerOptions, RequestBody, serve as serve_all,
+};
 
 use super::Mode;
 use super::counting;
@@ -49,6 +51,9 @@ pub(crate) fn serve(mode: &str) -> io::Result<()> {
             Mode::Rst => signalling(CloseMode::ResetBeforeTakeUp, address, latest).await,
             Mode::Fin => signalling(CloseMode::FinBeforeTakeUp, address, latest).await,
             Mode::Plain => signalling(CloseMode::Plain, address, latest).await,
+            Mode::ServedRst => served(CloseMode::ResetBeforeTakeUp, address).await,
+            Mode::ServedFin => served(CloseMode::FinBeforeTakeUp, address).await,
+            Mode::ServedPlain => served(CloseMode::Plain, address).await,
         }
     })
 }
@@ -92,6 +97,19 @@ async fn signalling(mode: CloseMode, address: SocketAddr, latest: Latest) -> io:
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+/// The same application, served by the crate's own server.
+async fn served(mode: CloseMode, address: SocketAddr) -> io::Result<()> {
+    let mut stop = signal(SignalKind::terminate())?;
+    let listener = ListenerOptions::new().mode(mode).bind(address).await?;
+    say(&listener.local_addr()?.to_string());
+    let app = tower::service_fn(async |request: Request<RequestBody<Incoming>>| {
+        work(request.uri().path(), std::future::pending()).await;
+        Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("done")))
+    });
+    let signal = async move { stop.recv().await.unwrap_or_default() };
+    serve_all(listener, app).with_graceful_shutdown(signal).await.map(drop)
 }
 
 fn state_of(handle: Handle) -> Box<dyn Fn() -> String + Send> {

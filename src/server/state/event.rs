@@ -1,0 +1,123 @@
+//! What a connection's machine is told, and what it answers.
+
+use crate::contract::Offer;
+
+/// What the way in which a connection ends says of a request on it that has no
+/// answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseMode {
+    /// A reset says that the request was not taken up (`rst`; S2).
+    ///
+    /// The connection is set to be reset while no request is taken up and every
+    /// response octet is acknowledged.
+    #[default]
+    ResetBeforeTakeUp,
+    /// A FIN without a response says that the request was not taken up
+    /// (`fin`).
+    ///
+    /// The connection is set to be reset from before a request is taken up
+    /// until the whole response was handed to the kernel. This fails safe
+    /// where something on the way resets connections of others.
+    FinBeforeTakeUp,
+    /// The end of a connection says nothing.
+    Plain,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Nothing of a request was read, or not since the last response.
+    #[default]
+    Idle,
+    /// Some octets were read, which may be part of a request's head.
+    Receiving,
+    /// A request's head reached the service, its body is being buffered.
+    Head,
+    /// The whole request was received; it is not taken up.
+    Received,
+    /// The request was passed to the application.
+    TakenUp,
+    /// The response is complete as far as the service is concerned; part of
+    /// it may not have reached the kernel.
+    Answered,
+    /// The connection is being closed; nothing is taken up any more.
+    Closing,
+    /// The connection left HTTP/1.1: it says nothing any more.
+    Disarmed,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) enum Event {
+    /// HTTP waits for octets.
+    Waited,
+    /// Octets were read. Not allowed: they must not reach HTTP.
+    Read,
+    /// The peer has sent its FIN.
+    PeerEnded,
+    /// A request reached the service, with this offer (S6).
+    Began(Offer),
+    /// The whole of the request was received (S1).
+    Received,
+    /// The request is to be passed to the application, after the step that
+    /// this gives was made (S3). Not allowed: it must not.
+    TakeUp,
+    /// A response head is made. Not allowed: it must not announce.
+    Announce,
+    /// The response head says that the connection ends with it.
+    Told,
+    /// The service made the whole of the response.
+    Answered,
+    /// The exchange ended without a response that the service knows of.
+    Abandoned,
+    /// Octets are about to be written. Not allowed: they must not be.
+    Write,
+    /// Everything that was written reached the kernel.
+    Flushed,
+    /// The peer has acknowledged everything.
+    Acked,
+    /// The server leaves.
+    GoAway,
+    /// HTTP ends the connection. Not allowed: no FIN must be sent.
+    Shutdown,
+    /// The connection leaves HTTP/1.1.
+    Disarm,
+    /// The socket refused a command.
+    Broken,
+    /// The socket is about to be closed.
+    Closed,
+}
+
+/// The setting of `SO_LINGER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::server) enum Linger {
+    /// The connection ends with a FIN.
+    #[default]
+    Off,
+    /// The connection ends with a reset (`SO_LINGER` 1, 0).
+    Zero,
+}
+
+/// What a server says before its FIN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::server) enum Farewell {
+    /// Nothing.
+    #[default]
+    Silent,
+    /// The closing response, to a client that asked for it (S6).
+    Refusal,
+    /// The connection was never used: what the settings say.
+    Unused,
+}
+
+/// What follows from an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(in crate::server) struct Step {
+    /// Linger must be set to this before anything else happens.
+    pub(in crate::server) linger: Option<Linger>,
+    /// Whether what the event announces may happen.
+    pub(in crate::server) is_allowed: bool,
+}

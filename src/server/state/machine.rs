@@ -1,0 +1,179 @@
+//! The state of a connection, and what follows from it.
+
+use crate::contract::Offer;
+
+use super::event::{CloseMode, Event, Farewell, Linger, Phase, Step};
+
+/// How far what was written has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Octets {
+    /// The peer has acknowledged all of it.
+    #[default]
+    Acked,
+    /// The kernel has all of it.
+    Unacked,
+    /// Some of it may not have reached the kernel.
+    Unflushed,
+}
+
+/// The state of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::server) struct Machine {
+    pub(super) mode: CloseMode,
+    pub(super) phase: Phase,
+    pub(super) octets: Octets,
+    pub(super) linger: Linger,
+    /// What is said before the FIN; decided on entering [`Phase::Closing`].
+    pub(super) farewell: Farewell,
+    /// The offer of the latest request (S6).
+    pub(super) offer: Offer,
+    /// Whether the latest complete response announced the mode (C6).
+    pub(super) in_force: bool,
+    /// Whether the response being made announces it.
+    pub(super) announces: bool,
+    /// Whether the whole of the current request was received.
+    pub(super) is_whole: bool,
+    /// Whether anything was written since the current request began, or was
+    /// taken up.
+    pub(super) wrote: bool,
+    /// Whether any of that reached the kernel: only then does a FIN come after
+    /// an octet of the response.
+    pub(super) reached: bool,
+    /// Whether HTTP waited for another request after the latest response, so
+    /// that it does not end the connection by itself.
+    pub(super) waited: bool,
+    /// Whether the latest response told the client that it is the last.
+    pub(super) told: bool,
+    /// Whether anything was ever read.
+    pub(super) is_used: bool,
+    /// Whether the client does not wait for responses, so that octets of
+    /// several requests cannot be told apart.
+    pub(super) pipelines: bool,
+    /// Whether it cannot be told when the request that was taken up ends.
+    pub(super) is_lost: bool,
+    pub(super) leaves: bool,
+    pub(super) peer_ended: bool,
+    pub(super) is_closed: bool,
+}
+
+impl Machine {
+    pub(in crate::server) fn new(mode: CloseMode) -> Self {
+        Self {
+            mode,
+            phase: Phase::Idle,
+            octets: Octets::Acked,
+            linger: Linger::Off,
+            farewell: Farewell::Silent,
+            offer: Offer::none(),
+            in_force: false,
+            announces: false,
+            is_whole: false,
+            wrote: false,
+            reached: false,
+            waited: false,
+            told: false,
+            is_used: false,
+            pipelines: false,
+            is_lost: false,
+            leaves: false,
+            peer_ended: false,
+            is_closed: false,
+        }
+    }
+
+    pub(in crate::server) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(in crate::server) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
+    pub(in crate::server) fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
+    }
+
+    /// Returns whether it has to be seen whether HTTP waits for another request:
+    /// only then does the connection end with a closing response.
+    pub(in crate::server) fn must_be_seen_waiting(&self) -> bool {
+        self.phase == Phase::Idle && self.is_used && !self.waited && self.offer.has_gone()
+    }
+
+    /// Returns whether the server leaves and no request is begun.
+    pub(in crate::server) fn is_leaving_idle(&self) -> bool {
+        self.leaves && matches!(self.phase, Phase::Idle | Phase::Receiving)
+    }
+
+    pub(in crate::server) fn farewell(&self) -> Farewell {
+        self.farewell
+    }
+
+    /// Returns whether a reset could erase a response that the peer still
+    /// waits for: one that was given before its whole request was read, or
+    /// while the next one was already there.
+    ///
+    /// Nobody else has something to lose: a peer whose next octets arrive after
+    /// the FIN has read the response before them.
+    pub(in crate::server) fn can_lose_response(&self) -> bool {
+        self.pipelines || (self.is_used && !self.is_whole)
+    }
+
+    pub(in crate::server) fn offer(&self) -> Offer {
+        self.offer
+    }
+
+    /// Returns whether the response that is being made announces the mode.
+    pub(in crate::server) fn announces(&self) -> bool {
+        self.announces
+    }
+
+    /// Returns whether anything was written since the request was taken up.
+    pub(in crate::server) fn wrote(&self) -> bool {
+        self.wrote
+    }
+
+    /// Returns whether all that is missing is the peer's acknowledgement, so
+    /// that it must be asked for.
+    pub(in crate::server) fn needs_recheck(&self) -> bool {
+        self.octets == Octets::Unacked && self.linger == Linger::Off && self.may_reset()
+    }
+
+    /// Takes note of an event.
+    pub(in crate::server) fn on(&mut self, event: Event) -> Step {
+        let is_allowed = self.note(event);
+        let linger = self.wanted();
+        let change = (linger != self.linger).then_some(linger);
+        self.linger = linger;
+        Step { linger: change, is_allowed }
+    }
+
+    /// Linger is a function of the state.
+    fn wanted(&self) -> Linger {
+        let is_reset = match self.mode {
+            _ if self.is_closed => return self.linger,
+            CloseMode::Plain => false,
+            CloseMode::ResetBeforeTakeUp => self.octets == Octets::Acked && self.may_reset(),
+            CloseMode::FinBeforeTakeUp => self.must_reset(),
+        };
+        if is_reset { Linger::Zero } else { Linger::Off }
+    }
+
+    /// `rst`: no request is taken up, and the client knows what a reset means.
+    fn may_reset(&self) -> bool {
+        let is_before_take_up =
+            matches!(self.phase, Phase::Idle | Phase::Receiving | Phase::Head | Phase::Received);
+        let is_certain = !self.pipelines && !self.is_lost;
+        self.mode == CloseMode::ResetBeforeTakeUp
+            && is_before_take_up
+            && is_certain
+            && self.in_force
+            && self.offer.has_rst()
+    }
+
+    /// `fin`: a request is taken up, and a FIN would be taken for its refusal.
+    pub(super) fn must_reset(&self) -> bool {
+        let is_open = !matches!(self.phase, Phase::Closing | Phase::Disarmed);
+        let is_taken_up = matches!(self.phase, Phase::TakenUp | Phase::Answered) || self.is_lost;
+        is_open && is_taken_up && (self.in_force || self.announces)
+    }
+}

@@ -1,0 +1,103 @@
+//! Orders of events that have a name.
+
+use super::event::Step;
+use super::{CloseMode, Event, Farewell, Linger, Machine, Phase};
+use crate::contract::Offer;
+
+/// A request and its response.
+pub(super) fn served(offer: Offer) -> [Event; 9] {
+    use Event::{Acked, Announce, Answered, Began, Flushed, Read, Received, TakeUp, Write};
+    [Read, Began(offer), Received, TakeUp, Announce, Answered, Write, Flushed, Acked]
+}
+
+fn after(mode: CloseMode, events: impl IntoIterator<Item = Event>) -> Machine {
+    let mut machine = Machine::new(mode);
+    for event in events {
+        let _ = machine.on(event);
+    }
+    machine
+}
+
+#[test]
+fn an_idle_connection_is_reset_after_its_first_response_was_acknowledged() {
+    let served = served(Offer::all());
+    let mode = CloseMode::ResetBeforeTakeUp;
+    assert_eq!(after(mode, served).linger, Linger::Zero);
+    assert_eq!(after(mode, served[..8].to_vec()).linger, Linger::Off);
+    assert!(after(mode, served[..8].to_vec()).needs_recheck());
+    let naive = self::served(Offer::none());
+    assert_eq!(after(mode, naive).linger, Linger::Off);
+    assert!(!after(mode, naive[..8].to_vec()).needs_recheck());
+}
+
+#[test]
+fn linger_is_right_before_take_up_returns() {
+    let mut machine = after(CloseMode::ResetBeforeTakeUp, served(Offer::all()));
+    let _ = machine.on(Event::Read);
+    let _ = machine.on(Event::Began(Offer::all()));
+    let step = machine.on(Event::TakeUp);
+    assert_eq!(step, Step { linger: Some(Linger::Off), is_allowed: true });
+
+    let mut machine = after(CloseMode::FinBeforeTakeUp, served(Offer::all()));
+    let _ = machine.on(Event::Read);
+    let _ = machine.on(Event::Began(Offer::all()));
+    let step = machine.on(Event::TakeUp);
+    assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
+}
+
+#[test]
+fn who_is_refused_is_not_taken_up_and_who_is_taken_up_is_not_refused() {
+    let begun = [Event::Read, Event::Began(Offer::all()), Event::Received];
+    let mut machine = after(CloseMode::Plain, begun);
+    let _ = machine.on(Event::GoAway);
+    assert!(machine.is_refused());
+    assert!(!machine.on(Event::TakeUp).is_allowed);
+
+    let mut machine = after(CloseMode::Plain, begun);
+    assert!(machine.on(Event::TakeUp).is_allowed);
+    let _ = machine.on(Event::GoAway);
+    assert!(!machine.is_refused());
+    assert_eq!(machine.phase(), Phase::TakenUp);
+}
+
+#[test]
+fn the_closing_response_goes_to_those_who_asked_for_it() {
+    let leave = |events: &[Event]| {
+        let events = events.iter().copied().chain([Event::Waited, Event::GoAway]);
+        let machine = after(CloseMode::Plain, events);
+        (machine.is_closing(), machine.farewell())
+    };
+    assert_eq!(leave(&served(Offer::all())), (true, Farewell::Refusal));
+    assert_eq!(leave(&served(Offer::none())), (true, Farewell::Silent));
+    assert_eq!(leave(&[]), (true, Farewell::Unused));
+    assert_eq!(leave(&served(Offer::all())[..4]), (false, Farewell::Silent));
+}
+
+#[test]
+fn a_connection_that_http_ends_is_told_what_the_response_did_not_tell() {
+    let served = served(Offer::all());
+    let end = |events: &[Event]| {
+        let events = served.into_iter().chain(events.iter().copied());
+        after(CloseMode::Plain, events).farewell()
+    };
+    // The response was the last, as it said itself.
+    assert_eq!(end(&[Event::Shutdown]), Farewell::Silent);
+    assert_eq!(end(&[Event::Waited, Event::Shutdown]), Farewell::Refusal);
+    assert_eq!(end(&[Event::Waited, Event::PeerEnded, Event::Shutdown]), Farewell::Silent);
+    // The server left before HTTP waited for another request.
+    assert_eq!(end(&[Event::GoAway, Event::Shutdown]), Farewell::Refusal);
+    assert_eq!(end(&[Event::Read, Event::GoAway]), Farewell::Refusal);
+    // Nor is there anything to add to a response that said so by itself.
+    let told = [&served[..5], &[Event::Told], &served[5..]].concat();
+    for end in [&[Event::GoAway, Event::Shutdown][..], &[Event::Waited, Event::GoAway]] {
+        let events = told.iter().chain(end).copied();
+        assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Silent);
+    }
+    // The next one says nothing for itself.
+    let events = [&told[..], &served[..], &[Event::Waited, Event::GoAway]].concat();
+    assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Refusal);
+    // A response that was made while the server left is a last one.
+    let [before, rest] = [&served[..3], &served[3..]];
+    let events = [before, &[Event::TakeUp, Event::GoAway], rest, &[Event::Shutdown]].concat();
+    assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Silent);
+}

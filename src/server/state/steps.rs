@@ -1,0 +1,218 @@
+//! What each event changes.
+
+use crate::contract::Offer;
+
+use super::event::{CloseMode, Event, Farewell, Phase};
+use super::machine::{Machine, Octets};
+
+impl Machine {
+    /// Returns whether what the event announces may happen.
+    pub(super) fn note(&mut self, event: Event) -> bool {
+        if self.phase == Phase::Disarmed {
+            return self.note_disarmed(event);
+        }
+        match event {
+            Event::Waited => self.on_wait(),
+            Event::Read => return self.on_read(),
+            Event::PeerEnded => self.peer_ended = true,
+            Event::Began(offer) => self.on_begin(offer),
+            Event::Received => self.on_received(),
+            Event::TakeUp => return self.on_take_up(),
+            Event::Announce => return self.on_announce(),
+            Event::Told => self.told |= self.is_answering(),
+            Event::Answered => self.on_answered(),
+            Event::Abandoned if self.phase == Phase::TakenUp => self.is_lost = true,
+            Event::Abandoned => self.on_answered(),
+            Event::Write => return self.on_write(),
+            Event::Flushed => self.on_flushed(),
+            Event::Acked if self.octets == Octets::Unacked => self.octets = Octets::Acked,
+            Event::Acked => {}
+            Event::GoAway => self.on_go_away(),
+            Event::Shutdown => return self.on_shutdown(),
+            Event::Disarm => self.phase = Phase::Disarmed,
+            Event::Broken => self.phase = Phase::Closing,
+            Event::Closed => self.on_closed(),
+        }
+        true
+    }
+
+    /// A tunnel, or another protocol: nothing is promised, all is allowed.
+    fn note_disarmed(&mut self, event: Event) -> bool {
+        match event {
+            Event::GoAway => self.leaves = true,
+            Event::Closed => self.is_closed = true,
+            Event::TakeUp => return !self.is_closed,
+            Event::Announce => return false,
+            _ => {}
+        }
+        true
+    }
+
+    fn on_wait(&mut self) {
+        if self.phase == Phase::Idle {
+            self.waited = true;
+            if self.leaves {
+                self.close(self.owed());
+            }
+        }
+    }
+
+    fn on_read(&mut self) -> bool {
+        match self.phase {
+            Phase::Closing => return false,
+            Phase::Idle => (self.phase, self.waited) = (Phase::Receiving, true),
+            Phase::Received | Phase::TakenUp | Phase::Answered if self.is_whole => {
+                self.pipelines = true;
+            }
+            _ => {}
+        }
+        self.is_used = true;
+        true
+    }
+
+    fn on_begin(&mut self, offer: Offer) {
+        match self.phase {
+            Phase::Closing => return,
+            Phase::Receiving => {}
+            // The response before it is still on its way.
+            Phase::TakenUp | Phase::Answered => self.is_lost = true,
+            _ => self.pipelines = true,
+        }
+        if matches!(self.phase, Phase::TakenUp | Phase::Answered) {
+            self.in_force |= self.announces;
+        }
+        self.phase = Phase::Head;
+        self.offer = offer;
+        self.announces = false;
+        self.is_whole = false;
+        (self.wrote, self.reached) = (false, false);
+        self.waited = false;
+        self.told = false;
+    }
+
+    fn on_received(&mut self) {
+        if self.phase == Phase::Head {
+            self.phase = Phase::Received;
+        }
+        self.is_whole = true;
+    }
+
+    /// Whoever understands `refused` is refused once the server leaves (S4).
+    fn on_take_up(&mut self) -> bool {
+        let is_pending = matches!(self.phase, Phase::Head | Phase::Received);
+        if !is_pending || self.is_closed || self.must_refuse() {
+            self.told |= is_pending;
+            return false;
+        }
+        self.phase = Phase::TakenUp;
+        (self.wrote, self.reached) = (false, false);
+        true
+    }
+
+    /// Returns whether the current request must be refused.
+    pub(in crate::server) fn is_refused(&self) -> bool {
+        let is_pending = matches!(self.phase, Phase::Head | Phase::Received);
+        self.is_closing() || (is_pending && self.must_refuse())
+    }
+
+    fn must_refuse(&self) -> bool {
+        self.leaves && self.offer.has_gone()
+    }
+
+    fn on_announce(&mut self) -> bool {
+        if !self.is_answering() || self.pipelines || self.is_lost || self.offer == Offer::none() {
+            return false;
+        }
+        self.told |= self.leaves;
+        self.announces = match self.mode {
+            CloseMode::Plain => false,
+            CloseMode::ResetBeforeTakeUp => self.offer.has_rst(),
+            CloseMode::FinBeforeTakeUp => self.offer.has_fin(),
+        };
+        true
+    }
+
+    /// Returns whether a response can still be made.
+    fn is_answering(&self) -> bool {
+        matches!(self.phase, Phase::Head | Phase::Received | Phase::TakenUp)
+    }
+
+    fn on_answered(&mut self) {
+        if self.is_answering() {
+            self.phase = Phase::Answered;
+            self.octets = Octets::Unflushed;
+        }
+    }
+
+    fn on_write(&mut self) -> bool {
+        if self.phase == Phase::Closing {
+            return false;
+        }
+        self.wrote = true;
+        self.waited = false;
+        self.octets = Octets::Unflushed;
+        true
+    }
+
+    /// A response of which nothing was written is still on its way to HTTP.
+    fn on_flushed(&mut self) {
+        let is_answered = self.phase == Phase::Answered;
+        if self.octets != Octets::Unflushed || (is_answered && !self.wrote) {
+            return;
+        }
+        self.octets = Octets::Unacked;
+        self.reached |= self.wrote;
+        if is_answered {
+            self.phase = Phase::Idle;
+            self.in_force = self.announces || (self.is_lost && self.in_force);
+        }
+    }
+
+    /// A request that the service has is refused by the service, one that is
+    /// taken up is answered; the rest ends here.
+    fn on_go_away(&mut self) {
+        self.leaves = true;
+        let is_quiet = self.octets != Octets::Unflushed;
+        match self.phase {
+            Phase::Idle if is_quiet => self.close(self.owed()),
+            Phase::Receiving if is_quiet && self.offer.has_gone() => self.close(self.owed()),
+            _ => {}
+        }
+    }
+
+    /// What has to be said if the connection ends now.
+    fn owed(&self) -> Farewell {
+        match self.phase {
+            _ if self.peer_ended || self.told => Farewell::Silent,
+            Phase::Idle if !self.is_used => Farewell::Unused,
+            // HTTP that ends a connection by itself has told the client with the
+            // response; HTTP that was told to leave just now has not.
+            Phase::Idle | Phase::Receiving
+                if (self.waited || self.leaves) && self.offer.has_gone() =>
+            {
+                Farewell::Refusal
+            }
+            _ => Farewell::Silent,
+        }
+    }
+
+    fn close(&mut self, farewell: Farewell) {
+        self.phase = Phase::Closing;
+        self.farewell = farewell;
+    }
+
+    fn on_shutdown(&mut self) -> bool {
+        if self.must_reset() && !self.reached {
+            return false;
+        }
+        if self.phase != Phase::Closing {
+            self.close(self.owed());
+        }
+        true
+    }
+
+    /// Nothing is taken up on a connection whose end its peer may have seen.
+    fn on_closed(&mut self) {
+        self.is_closed = true;
+    }
+}
