@@ -22,7 +22,9 @@ use tower_http::decompression::DecompressionLayer;
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
+use tower_resend::body::Replay;
 use tower_resend::classify::{Answer, Doubt, Fate, Finding, Proof, Refusal, Verdict};
+use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::Idempotent;
 use tower_resend::{Policy, ResendLayer, attempts};
 
@@ -118,6 +120,33 @@ async fn the_layer_works_over_boxed_services() {
         tower::util::BoxCloneSyncService::new(ResendLayer::default().layer(boxed))
     })
     .await;
+}
+
+/// What the compiler has to accept: all of it can be shared between threads.
+#[tokio::test]
+async fn layers_services_and_futures_can_be_shared_over_the_crates_own_transport() {
+    fn is_shared<T: Clone + Send + Sync + 'static>(_: &T) {}
+    fn is_sent<T: Send + 'static>(_: &T) {}
+    fn check<S>(mut service: S)
+    where
+        S: Service<Request<Octets>, Future: Send + 'static> + Clone + Send + Sync + 'static,
+    {
+        is_shared(&service);
+        // It is dropped unpolled: nothing is sent.
+        is_sent(&service.call(post()));
+    }
+    let pool = Pool::<Octets>::new(PoolOptions::new());
+    is_shared(&ResendLayer::default());
+    is_shared(&ResendLayer::default().replay_streams());
+    let resend = || ServiceBuilder::new().layer(ResendLayer::default());
+    check(resend().service(pool.clone()));
+    check(resend().layer(TraceLayer::new_for_http()).service(pool.clone()));
+    check(resend().layer(FollowRedirectLayer::new()).service(pool.clone()));
+    check(resend().layer(DecompressionLayer::new()).service(pool.clone()));
+    check(resend().layer(ErrorTimeoutLayer::new(LONG)).service(pool.clone()));
+    check(resend().load_shed().service(pool.clone()));
+    let streams = ResendLayer::default().replay_streams();
+    check(streams.layer(Pool::<Replay<Octets>>::new(PoolOptions::new())));
 }
 
 #[tokio::test(start_paused = true)]
