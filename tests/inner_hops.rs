@@ -11,13 +11,14 @@
 mod hops;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Extensions, Request, StatusCode, Uri};
-use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
-use tower_resend::AttemptToken;
 use tower_resend::classify::{Doubt, Fate, Refusal, Verdict};
+use tower_resend::{AttemptToken, ResendLayer};
 
 use self::hops::*;
 
@@ -359,4 +360,53 @@ async fn control_rules_that_see_one_hop_double_a_fanned_out_post() {
     let (site, inner) = fanning_out(FanOut::InTurn, true);
     by_rule(inner, post(&site.url("/pay")), last_hop).await;
     assert_eq!(site.executed().len(), 2);
+}
+
+// ===== what is not seen =====
+
+/// How a layer between hides a copy of the request.
+#[derive(Clone, Copy, Debug)]
+enum Hidden {
+    /// It outlives its call.
+    Detached,
+    /// It was sent without the token, and only another copy has it.
+    Tokenless,
+}
+
+/// Hides one copy, and the first time sends another to a dead port.
+fn hiding(how: Hidden) -> (Site, Inner) {
+    let (dead, calls) = (Site::dead(), Arc::new(AtomicUsize::new(0)));
+    let site = Site::start(move |line| match (how, line) {
+        (Hidden::Detached, "POST /pay") => Reply::Hold,
+        _ => say("200 OK", ""),
+    });
+    let (pool, origin) = (pool(), site.clone());
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (pool, origin) = (pool.clone(), origin.clone());
+        let copy = match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => to(request.clone(), &dead.url("/pay")),
+            _ => to(request.clone(), &origin.url("/copy")),
+        };
+        async move {
+            match how {
+                Hidden::Detached => drop(tokio::spawn(pool.clone().oneshot(request))),
+                Hidden::Tokenless => drop(pool.clone().oneshot(without_token(request)).await?),
+            }
+            origin.taken_up().await;
+            pool.oneshot(copy).await
+        }
+    });
+    (site, boxed(inner))
+}
+
+/// docs/limits.md: what a layer between hides is doubled. It is the layer
+/// itself, not a careless rule, that this harness catches here.
+#[tokio::test]
+async fn limit_a_copy_that_a_layer_between_hides_is_not_seen() {
+    for how in [Hidden::Detached, Hidden::Tokenless] {
+        let (site, inner) = hiding(how);
+        let response = ResendLayer::default().layer(inner).oneshot(post(&site.url("/pay"))).await;
+        assert_eq!(response.unwrap().status(), 200);
+        assert_eq!(site.executed(), ["POST /pay", "POST /pay", "POST /copy"], "{how:?}");
+    }
 }
