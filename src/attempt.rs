@@ -262,6 +262,27 @@ impl AttemptToken {
             && last.is_some_and(|last| last.fate == Fate::NotApplied(Proof::Misdirected))
     }
 
+    /// Returns whether the hand-offs after the first `start` prove that nothing
+    /// was applied, although one of them was answered: a layer got that answer
+    /// and may have sent something elsewhere since, which is not recorded.
+    pub(crate) fn is_answered_unapplied(&self, start: usize) -> bool {
+        let mut record = self.lock();
+        let mut answered = false;
+        let unapplied = record.iter_mut().skip(start).all(|attempt| {
+            answered |= attempt.fate == Fate::NotApplied(Proof::Misdirected);
+            attempt.fate.is_not_applied()
+        });
+        answered && unapplied
+    }
+
+    /// Returns whether nothing more happened than that one hand-off, if it was
+    /// recorded at all, was answered.
+    pub(crate) fn is_clean(&self) -> bool {
+        let record = self.lock();
+        record.more.is_empty()
+            && record.first.as_ref().is_none_or(|only| only.fate == Fate::Completed)
+    }
+
     /// Says that the hand-offs after the first `start` which were dropped were
     /// dropped by a deadline of ours.
     pub(crate) fn end_by_deadline(&self, start: usize) {

@@ -66,6 +66,8 @@ pub trait Replayable: Sized {
     fn revoke(&self) {}
 }
 
+// Without this the compiler would say of a stream only that it is not `Clone`.
+#[diagnostic::do_not_recommend]
 impl<B> Replayable for B
 where
     B: http_body::Body + Clone,

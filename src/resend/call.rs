@@ -215,7 +215,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     fn on_failure(&mut self) -> Result<Again, Error> {
-        if self.token.len() == self.start {
+        if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
             self.token.record(Attempt::unrecorded());
         }
         if self.part == Part::AnotherLayer {
@@ -270,13 +270,15 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     /// Returns the attempts behind a response, unless it was a single clean one.
+    ///
+    /// One that was not answered is told: a layer between, such as a timeout,
+    /// made the response up.
     fn attempts_worth_telling(&self) -> Option<Vec<Attempt>> {
-        let recorded = self.token.len();
-        if recorded <= 1 && self.resends == 0 {
+        if self.resends == 0 && self.token.is_clean() {
             return None;
         }
         let mut attempts = self.attempts();
-        if recorded == self.start {
+        if attempts.len() == self.start {
             attempts.push(Attempt::answered());
         }
         Some(attempts)

@@ -13,7 +13,33 @@ use crate::classify::Policy;
 /// not.
 ///
 /// See the [module documentation](super) for what it does, and
-/// [`Resend`] for what the service needs.
+/// [`Resend`] for what the service needs;
+/// [`for_body`](Resend::for_body) makes the compiler say what is missing.
+///
+/// # Among other layers
+///
+/// | layer | below this one | above this one |
+/// |---|---|---|
+/// | concurrency limit | counts attempts; no permit is held between them | counts calls |
+/// | load shedding | an attempt that is shed left no evidence: *unknown* | sheds whole calls |
+/// | timeout that fails | the attempt was dropped: *unknown* once an octet of it was written | ends the call; nobody is told its fate |
+/// | timeout that makes a response up | that response is taken for the answer; [`attempts`](crate::attempts) tells | the same, and nothing tells |
+/// | redirects | each hop counts: keep the token ([below](#redirects-and-refreshes)) | each hop is a call |
+/// | buffer, tracing, decompression | as without this one | as without this one |
+///
+/// Rather than a timeout use the limits in the [`Policy`], which know what they
+/// end.
+///
+/// # Redirects and refreshes
+///
+/// Every hop of a call is recorded where the layer between keeps the
+/// [`AttemptToken`](crate::AttemptToken), and the call's fate is that of the
+/// weakest. tower-http drops all extensions when a redirect leaves the origin:
+/// allow this one by `FilterCredentials::allow_extension::<AttemptToken>()`.
+///
+/// A request of a layer's own, such as for a new access token, should not
+/// carry the token of the call: once it is answered, the call counts as
+/// answered, and what could be proven of the request no longer helps.
 #[derive(Clone, Debug, Default)]
 #[doc(alias = "retry")]
 #[must_use]

@@ -43,6 +43,95 @@ impl<S> Resend<S> {
     pub(super) fn new(inner: S, policy: Arc<Policy>) -> Self {
         Self { inner, policy }
     }
+
+    /// Returns the service as it is, if it takes requests with a body `B`;
+    /// otherwise the compiler says what is missing.
+    ///
+    /// A method that is called on a service that is none gets no more than
+    /// "trait bounds were not satisfied". Ask here which.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use tower::{BoxError, ServiceBuilder};
+    /// use tower_resend::ResendLayer;
+    ///
+    /// async fn transport(request: Request<String>) -> Result<Response<()>, BoxError> {
+    ///     # drop(request);
+    ///     Ok(Response::new(()))
+    /// }
+    ///
+    /// let service = ServiceBuilder::new().layer(ResendLayer::default()).service_fn(transport);
+    /// # let _ =
+    /// service.for_body::<String>();
+    /// ```
+    ///
+    /// A stream can be sent once only, so this says that "a request body of
+    /// type `Incoming` cannot be sent a second time", and what to do about it:
+    ///
+    /// ```compile_fail,E0277
+    /// # use http::{Request, Response};
+    /// # use tower::{BoxError, ServiceBuilder};
+    /// # use tower_resend::ResendLayer;
+    /// use hyper::body::Incoming;
+    ///
+    /// async fn transport(request: Request<Incoming>) -> Result<Response<()>, BoxError> {
+    ///     # drop(request);
+    ///     Ok(Response::new(()))
+    /// }
+    ///
+    /// let service = ServiceBuilder::new().layer(ResendLayer::default()).service_fn(transport);
+    /// service.for_body::<Incoming>();
+    /// ```
+    ///
+    /// As it says, the stream can be recorded:
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use tower::{BoxError, Service, ServiceBuilder};
+    /// # use tower_resend::ResendLayer;
+    /// # use hyper::body::Incoming;
+    /// use tower_resend::body::Replay;
+    ///
+    /// async fn transport(request: Request<Replay<Incoming>>) -> Result<Response<()>, BoxError> {
+    ///     # drop(request);
+    ///     Ok(Response::new(()))
+    /// }
+    ///
+    /// let layer = ResendLayer::default().replay_streams();
+    /// let service = ServiceBuilder::new().layer(layer).service_fn(transport);
+    /// # fn is_service<S: Service<Request<Incoming>>>(_: S) {}
+    /// # is_service(service);
+    /// ```
+    ///
+    /// The inner service must be `Clone`; what is not can be buffered:
+    ///
+    /// ```compile_fail,E0277
+    /// # use std::task::{Context, Poll};
+    /// # use http::{Request, Response};
+    /// # use tower::{BoxError, Layer, Service};
+    /// # use tower_resend::ResendLayer;
+    /// struct Only;
+    /// # impl Service<Request<String>> for Only {
+    /// #     type Response = Response<()>;
+    /// #     type Error = BoxError;
+    /// #     type Future = std::future::Ready<Result<Response<()>, BoxError>>;
+    /// #     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    /// #         Poll::Ready(Ok(()))
+    /// #     }
+    /// #     fn call(&mut self, _: Request<String>) -> Self::Future {
+    /// #         std::future::ready(Ok(Response::new(())))
+    /// #     }
+    /// # }
+    ///
+    /// ResendLayer::default().layer(Only).for_body::<String>();
+    /// ```
+    #[must_use = "it is the service"]
+    pub fn for_body<B>(self) -> Self
+    where
+        Self: Service<Request<B>>,
+    {
+        self
+    }
 }
 
 impl<S, B, RB> Service<Request<B>> for Resend<S>

@@ -1,0 +1,412 @@
+//! A call of several hops: the request was executed on one of them, and then
+//! another fails in a way that by itself would prove that nothing was sent.
+//!
+//! Real origins on loopback, this crate's transport below, and the application
+//! says what it executed.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
+
+#[path = "support/hops.rs"]
+mod hops;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Extensions, Request, StatusCode, Uri};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::follow_redirect::FollowRedirectLayer;
+use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
+use tower_resend::classify::{Doubt, Fate, Refusal, Verdict};
+use tower_resend::{AttemptToken, ResendLayer};
+
+use self::hops::*;
+
+const PAID: [&str; 1] = ["POST /pay"];
+
+/// Asserts that the request was executed and that the layer says so.
+fn assert_answered(failed: &Failed, recorded: usize) {
+    assert_eq!(failed.fate, Fate::Completed, "{failed:?}");
+    assert_eq!(failed.verdict, Verdict::Refuse(Refusal::Answered));
+    assert_eq!(failed.attempts.len(), recorded, "{failed:?}");
+}
+
+fn assert_no_evidence(failed: &Failed) {
+    assert_eq!(failed.fate, Fate::Unknown(Doubt::NoEvidence), "{failed:?}");
+    assert_eq!(failed.verdict, Verdict::Refuse(Refusal::Doubt(Doubt::NoEvidence)));
+}
+
+// ===== redirects =====
+
+/// Which hops of a redirect carry the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Redirect {
+    /// The same origin, which stopped listening when it answered.
+    SameOrigin,
+    /// Another origin; the token goes no further, as is usual.
+    CrossOrigin,
+    /// Another origin; all extensions are kept.
+    CrossOriginKept,
+    /// Another origin; the token is allowed by name.
+    CrossOriginAllowed,
+}
+
+const REDIRECTS: [Redirect; 4] = [
+    Redirect::SameOrigin,
+    Redirect::CrossOrigin,
+    Redirect::CrossOriginKept,
+    Redirect::CrossOriginAllowed,
+];
+
+/// POST -> 303 -> a port that refuses. The origin listens again before the
+/// error is seen, so that a resend would be executed.
+fn redirecting(how: Redirect) -> (Site, Inner) {
+    let dead = Site::dead();
+    let done = match how {
+        Redirect::SameOrigin => "/done".to_owned(),
+        _ => dead.url("/done"),
+    };
+    let answer = format!(
+        "HTTP/1.1 303 See Other\r\nlocation: {done}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
+    let site = Site::start(move |_| match how {
+        Redirect::SameOrigin => Reply::SayAndStop(answer.clone()),
+        _ => Reply::Say(answer.clone()),
+    });
+    let filter = match how {
+        Redirect::SameOrigin | Redirect::CrossOrigin => FilterCredentials::new(),
+        Redirect::CrossOriginKept => FilterCredentials::new().keep_all_extensions(),
+        Redirect::CrossOriginAllowed => FilterCredentials::new().allow_extension::<AttemptToken>(),
+    };
+    let policy = Limited::default().and::<_, Octets, BoxError>(filter);
+    let followed =
+        ServiceBuilder::new().layer(FollowRedirectLayer::with_policy(policy)).service(pool());
+    let (back, _held) = (site.clone(), dead);
+    let inner = followed.map_err(move |error: BoxError| {
+        let _dead = &_held;
+        if how == Redirect::SameOrigin {
+            back.listen();
+        }
+        error
+    });
+    (site, boxed(inner))
+}
+
+#[tokio::test]
+async fn a_post_that_was_redirected_to_a_dead_port_was_executed_once() {
+    for how in REDIRECTS {
+        let (site, inner) = redirecting(how);
+        let failed = fails(inner, post(&site.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID, "{how:?}");
+        assert_answered(&failed, if how == Redirect::CrossOrigin { 1 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn control_rules_that_trust_the_last_hop_double_a_redirected_post() {
+    for how in REDIRECTS {
+        for (name, rule) in CARELESS {
+            let (site, inner) = redirecting(how);
+            by_rule(inner, post(&site.url("/pay")), rule).await;
+            // Where the token was dropped the last recorded hop is the first.
+            let once = how == Redirect::CrossOrigin && name == "last hop";
+            let times = if once { 1 } else { 2 };
+            assert_eq!(site.executed().len(), times, "{how:?}, {name}");
+        }
+    }
+}
+
+/// A 307 keeps the method: the second origin is sent the POST.
+#[tokio::test]
+async fn a_post_that_was_passed_on_without_its_token_is_not_sent_again() {
+    for keeps in [false, true] {
+        let second = Site::start(|_| Reply::Close);
+        let target = second.url("/pay");
+        let first =
+            Site::start(move |_| say("307 Temporary Redirect", &format!("location: {target}\r\n")));
+        let filter = match keeps {
+            true => FilterCredentials::new().keep_all_extensions(),
+            false => FilterCredentials::new(),
+        };
+        let policy =
+            filter.and::<_, Octets, BoxError>(clone_body_fn(|body: &Octets| Some(body.clone())));
+        let inner =
+            ServiceBuilder::new().layer(FollowRedirectLayer::with_policy(policy)).service(pool());
+        let failed = fails(boxed(inner), post(&first.url("/pay"))).await;
+        assert_eq!((first.executed(), second.executed()), (strings(&PAID), strings(&PAID)));
+        match keeps {
+            true => assert!(failed.fate.is_unknown(), "{failed:?}"),
+            false => assert_answered(&failed, 1),
+        }
+    }
+}
+
+fn strings(all: &[&str]) -> Vec<String> {
+    all.iter().map(|&it| it.to_owned()).collect()
+}
+
+// ===== a layer that asks elsewhere =====
+
+/// Sends the request to `first`, and then what `second` makes of it.
+fn and_then(
+    second: impl Fn(StatusCode, Request<Octets>) -> Option<Request<Octets>> + Send + Sync + 'static,
+) -> Inner {
+    let (pool, second) = (pool(), Arc::new(second));
+    boxed(service_fn(move |request: Request<Octets>| {
+        let (pool, second, kept) = (pool.clone(), Arc::clone(&second), request.clone());
+        async move {
+            let response = pool.clone().oneshot(request).await?;
+            match second(response.status(), kept) {
+                Some(next) => pool.oneshot(next).await,
+                None => Ok::<_, BoxError>(response),
+            }
+        }
+    }))
+}
+
+fn to(mut request: Request<Octets>, url: &str) -> Request<Octets> {
+    *request.uri_mut() = url.parse::<Uri>().unwrap();
+    request
+}
+
+fn without_token(mut request: Request<Octets>) -> Request<Octets> {
+    *request.extensions_mut() = Extensions::new();
+    request
+}
+
+/// A layer that got a 401 asks for a new token where nobody listens.
+fn refreshing(keeps: bool) -> (Site, Inner) {
+    let dead = Site::dead();
+    let site = Site::start(|_| say("401 Unauthorized", ""));
+    let inner = and_then(move |status, request| {
+        assert_eq!(status, 401);
+        let next = to(request, &dead.url("/token"));
+        Some(if keeps { next } else { without_token(next) })
+    });
+    (site, inner)
+}
+
+#[tokio::test]
+async fn a_post_after_which_a_refresh_failed_was_executed_once() {
+    for keeps in [true, false] {
+        let (site, inner) = refreshing(keeps);
+        let failed = fails(inner, post(&site.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID);
+        assert_answered(&failed, if keeps { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn control_rules_that_trust_the_last_hop_double_a_refreshed_post() {
+    for (name, rule) in CARELESS {
+        let (site, inner) = refreshing(true);
+        by_rule(inner, post(&site.url("/pay")), rule).await;
+        assert_eq!(site.executed().len(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_which_every_hop_lost_the_token_is_unknown() {
+    let (site, inner) = refreshing(true);
+    let inner = ServiceBuilder::new().map_request(without_token).service(inner);
+    let failed = fails(boxed(inner), post(&site.url("/pay"))).await;
+    assert_eq!(site.executed(), PAID);
+    assert_no_evidence(&failed);
+}
+
+/// A 421 proves that its own origin did not act. It says nothing of where a
+/// layer turned then.
+#[tokio::test]
+async fn a_post_that_was_sent_elsewhere_after_a_421_is_not_sent_again() {
+    for keeps in [true, false] {
+        let second = Site::start(|_| Reply::Close);
+        let first = Site::start(|_| say("421 Misdirected Request", ""));
+        let target = second.url("/pay");
+        let inner = and_then(move |status, request| {
+            assert_eq!(status, 421);
+            let next = to(request, &target);
+            Some(if keeps { next } else { without_token(next) })
+        });
+        let failed = fails(inner, post(&first.url("/pay"))).await;
+        assert_eq!(second.executed(), PAID, "keeps {keeps}");
+        assert!(failed.fate.is_unknown(), "{failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn control_a_421_that_is_trusted_doubles_what_was_sent_elsewhere() {
+    let second = Site::start(|_| Reply::Close);
+    let first = Site::start(|_| say("421 Misdirected Request", ""));
+    let target = second.url("/pay");
+    let inner = and_then(move |_, request| Some(without_token(to(request, &target))));
+    let (_, last_hop) = CARELESS[0];
+    by_rule(inner, post(&first.url("/pay")), last_hop).await;
+    assert_eq!(second.executed().len(), 2);
+}
+
+// ===== a refresh before the request =====
+
+/// A refresh that is sent first, and then the request itself to a dead port.
+async fn refreshed_first(keeps: bool) -> (Site, Failed) {
+    let (site, dead) = (Site::start(|_| say("200 OK", "")), Site::dead());
+    let (token_url, target) = (site.url("/token"), dead.url("/pay"));
+    let inner = and_then(move |_, request| Some(to(request, &target)));
+    let first = ServiceBuilder::new()
+        .map_request(move |request: Request<Octets>| to(request, &token_url))
+        .service(inner);
+    match keeps {
+        true => {
+            let failed = fails(boxed(first), post("http://shop.test/pay")).await;
+            (site, failed)
+        }
+        false => {
+            let (pool, token_url, target) = (pool(), site.url("/token"), dead.url("/pay"));
+            let inner = service_fn(move |request: Request<Octets>| {
+                let (pool, target) = (pool.clone(), target.clone());
+                let refresh = without_token(to(request.clone(), &token_url));
+                async move {
+                    pool.clone().oneshot(refresh).await?;
+                    pool.oneshot(to(request, &target)).await
+                }
+            });
+            let failed = fails(boxed(inner), post("http://shop.test/pay")).await;
+            (site, failed)
+        }
+    }
+}
+
+/// The layer cannot know that the answered hop was not the request.
+#[tokio::test]
+async fn a_refresh_that_bears_the_calls_token_takes_the_proof_from_the_request() {
+    let (site, failed) = refreshed_first(true).await;
+    assert_eq!(site.executed(), ["POST /token"]);
+    assert_answered(&failed, 2);
+}
+
+#[tokio::test]
+async fn a_refresh_without_the_token_leaves_the_proof_alone() {
+    let (site, failed) = refreshed_first(false).await;
+    assert!(failed.fate.is_not_applied(), "{failed:?}");
+    assert_eq!(site.executed().len(), failed.attempts.len(), "a refresh for each attempt");
+}
+
+// ===== fan-out =====
+
+/// How the copies of a request are sent.
+#[derive(Clone, Copy, Debug)]
+enum FanOut {
+    /// One after another.
+    InTurn,
+    /// The second when the first was taken up, which is dropped if it fails.
+    AtOnce,
+}
+
+/// Sends the request where it is addressed to, and a copy to a dead port.
+fn fanning_out(how: FanOut, keeps: bool) -> (Site, Inner) {
+    let dead = Site::dead();
+    let site = Site::start(move |_| match how {
+        FanOut::InTurn => say("200 OK", ""),
+        FanOut::AtOnce => Reply::Hold,
+    });
+    let (pool, origin) = (pool(), site.clone());
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (pool, origin) = (pool.clone(), origin.clone());
+        let copy = to(request.clone(), &dead.url("/pay"));
+        let copy = if keeps { copy } else { without_token(copy) };
+        async move {
+            let first = pool.clone().oneshot(request);
+            let second = async {
+                if matches!(how, FanOut::AtOnce) {
+                    origin.taken_up().await;
+                }
+                pool.oneshot(copy).await
+            };
+            match how {
+                FanOut::InTurn => {
+                    first.await?;
+                    second.await
+                }
+                FanOut::AtOnce => tokio::try_join!(first, second).map(|both| both.0),
+            }
+        }
+    });
+    (site, boxed(inner))
+}
+
+#[tokio::test]
+async fn a_post_that_was_fanned_out_was_executed_once_where_it_arrived() {
+    for keeps in [true, false] {
+        let (site, inner) = fanning_out(FanOut::InTurn, keeps);
+        let failed = fails(inner, post(&site.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID);
+        assert_answered(&failed, if keeps { 2 } else { 1 });
+
+        let (site, inner) = fanning_out(FanOut::AtOnce, keeps);
+        let failed = fails(inner, post(&site.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID);
+        assert_eq!(failed.fate, Fate::Unknown(Doubt::Cancelled), "{failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn control_rules_that_see_one_hop_double_a_fanned_out_post() {
+    for how in [FanOut::InTurn, FanOut::AtOnce] {
+        let (_, is_connect) = CARELESS[1];
+        let (site, inner) = fanning_out(how, true);
+        by_rule(inner, post(&site.url("/pay")), is_connect).await;
+        assert_eq!(site.executed().len(), 2, "{how:?}");
+    }
+    let (_, last_hop) = CARELESS[0];
+    let (site, inner) = fanning_out(FanOut::InTurn, true);
+    by_rule(inner, post(&site.url("/pay")), last_hop).await;
+    assert_eq!(site.executed().len(), 2);
+}
+
+// ===== what is not seen =====
+
+/// How a layer between hides a copy of the request.
+#[derive(Clone, Copy, Debug)]
+enum Hidden {
+    /// It outlives its call.
+    Detached,
+    /// It was sent without the token, and only another copy has it.
+    Tokenless,
+}
+
+/// Hides one copy, and the first time sends another to a dead port.
+fn hiding(how: Hidden) -> (Site, Inner) {
+    let (dead, calls) = (Site::dead(), Arc::new(AtomicUsize::new(0)));
+    let site = Site::start(move |line| match (how, line) {
+        (Hidden::Detached, "POST /pay") => Reply::Hold,
+        _ => say("200 OK", ""),
+    });
+    let (pool, origin) = (pool(), site.clone());
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (pool, origin) = (pool.clone(), origin.clone());
+        let copy = match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => to(request.clone(), &dead.url("/pay")),
+            _ => to(request.clone(), &origin.url("/copy")),
+        };
+        async move {
+            match how {
+                Hidden::Detached => drop(tokio::spawn(pool.clone().oneshot(request))),
+                Hidden::Tokenless => drop(pool.clone().oneshot(without_token(request)).await?),
+            }
+            origin.taken_up().await;
+            pool.oneshot(copy).await
+        }
+    });
+    (site, boxed(inner))
+}
+
+/// docs/limits.md: what a layer between hides is doubled. It is the layer
+/// itself, not a careless rule, that this harness catches here.
+#[tokio::test]
+async fn limit_a_copy_that_a_layer_between_hides_is_not_seen() {
+    for how in [Hidden::Detached, Hidden::Tokenless] {
+        let (site, inner) = hiding(how);
+        let response = ResendLayer::default().layer(inner).oneshot(post(&site.url("/pay"))).await;
+        assert_eq!(response.unwrap().status(), 200);
+        assert_eq!(site.executed(), ["POST /pay", "POST /pay", "POST /copy"], "{how:?}");
+    }
+}
