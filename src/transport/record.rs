@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::offer::Belief;
 use super::probe::{Fd, Received};
+use super::unannounced::Unannounced;
 use super::watch::Watch;
 use crate::classify::{
     Counts, Errno, Finding, HandOff, Ledger, Limits, Phase, Recogniser, Reply, Snapshot,
@@ -48,6 +49,8 @@ pub(super) struct State {
     parked: Option<TcpStream>,
     meter_is_gone: bool,
     waiting: Option<Waker>,
+    /// There where somebody else's pool drives the connection.
+    pub(super) unannounced: Option<Box<Unannounced>>,
 }
 
 impl Record {
@@ -74,6 +77,7 @@ impl Record {
                 parked: None,
                 meter_is_gone: false,
                 waiting: None,
+                unannounced: None,
             }),
         }
     }
@@ -136,8 +140,7 @@ impl Record {
         if state.meter_is_gone || state.fd.is_none() {
             return Err(Finding::Ended);
         }
-        state.ledger.arm();
-        state.early.clear();
+        state.arm_only();
         (state.belief, state.watch) = (belief, watch);
         Ok(())
     }
@@ -197,6 +200,32 @@ impl Record {
 }
 
 impl State {
+    /// Starts an exchange.
+    pub(super) fn arm_only(&mut self) {
+        self.ledger.arm();
+        self.early.clear();
+    }
+
+    /// Returns whether anything was written or read since the connect.
+    pub(super) fn has_traffic(&self) -> bool {
+        let exchange = self.ledger.exchange();
+        exchange.written > 0 || exchange.read > 0
+    }
+
+    /// Takes the stream of a Meter that is gone, to close it.
+    pub(super) fn close_parked(&mut self) -> Option<TcpStream> {
+        if self.parked.is_some() {
+            self.fd = None;
+        }
+        self.parked.take()
+    }
+
+    /// Notes the end of the stream.
+    pub(super) fn on_end(&mut self) {
+        self.ledger.on_end();
+        self.on_unannounced(Finding::Fin);
+    }
+
     /// Reads the counters, unless the socket is gone.
     pub(super) fn snapshot(&self) -> Result<Snapshot, Unavailable> {
         self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
@@ -226,6 +255,7 @@ impl State {
     /// Notes octets that were read. Returns whether they must be withheld,
     /// since they cannot answer the request.
     pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
+        let is_too_early = !octets.is_empty() && self.on_unannounced(Finding::Stray);
         let is_first_drained =
             self.ledger.phase() == Phase::TakenOver && self.ledger.exchange_read() == 0;
         let was_stray = self.ledger.reply() == Reply::Stray;
@@ -241,7 +271,7 @@ impl State {
             self.is_drained |= is_first_drained;
             self.early.on_bytes(octets);
         }
-        is_stray
+        is_stray || is_too_early
     }
 
     /// Notes octets that the kernel accepted of those that were offered.
@@ -297,6 +327,7 @@ impl State {
     /// Notes an error of the stream.
     pub(super) fn on_error(&mut self, error: &io::Error) {
         self.ledger.on_error(error.raw_os_error().map(Errno));
+        self.on_unannounced(Finding::Reset);
     }
 
     /// Returns the first errno seen on the socket, taking the pending one if
