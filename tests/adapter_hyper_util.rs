@@ -313,9 +313,7 @@ struct Greeting(Connector);
 impl Service<Uri> for Greeting {
     type Response = Metered;
     type Error = tower::BoxError;
-    type Future = std::pin::Pin<
-        Box<dyn Future<Output = Result<Metered, tower::BoxError>> + Send>,
-    >;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Metered, tower::BoxError>> + Send>>;
 
     fn poll_ready(
         &mut self,
@@ -329,7 +327,7 @@ impl Service<Uri> for Greeting {
         Box::pin(async move {
             let mut io = hyper_util::rt::TokioIo::new(connecting.await?);
             tokio::io::AsyncWriteExt::write_all(&mut io, b"GET /hello HTTP/1.1\r\n\r\n").await?;
-            let mut hello = [0; 39];
+            let mut hello = [0; 40];
             tokio::io::AsyncReadExt::read_exact(&mut io, &mut hello).await?;
             Ok(io.into_inner())
         })
@@ -546,9 +544,8 @@ struct Raw;
 impl Service<Uri> for Raw {
     type Response = tokio::net::TcpStream;
     type Error = std::io::Error;
-    type Future = std::pin::Pin<
-        Box<dyn Future<Output = std::io::Result<tokio::net::TcpStream>> + Send>,
-    >;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = std::io::Result<tokio::net::TcpStream>> + Send>>;
 
     fn poll_ready(
         &mut self,

@@ -206,12 +206,6 @@ impl State {
         self.early.clear();
     }
 
-    /// Returns whether anything was written or read since the connect.
-    pub(super) fn has_traffic(&self) -> bool {
-        let exchange = self.ledger.exchange();
-        exchange.written > 0 || exchange.read > 0
-    }
-
     /// Takes the stream of a Meter that is gone, to close it.
     pub(super) fn close_parked(&mut self) -> Option<TcpStream> {
         if self.parked.is_some() {
@@ -276,6 +270,7 @@ impl State {
 
     /// Notes octets that the kernel accepted of those that were offered.
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
+        self.on_unannounced_write();
         self.ledger.on_written(accepted);
         if let Some(watch) = &mut self.watch {
             watch.on_write(offered);

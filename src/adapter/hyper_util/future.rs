@@ -105,9 +105,7 @@ impl Call {
             Place::On(record, exchange) => {
                 let failure = self.failure(&error);
                 match record.take_over_if(*exchange) {
-                    true => {
-                        transport::resolve(record, &Contract::none(), failure, || ()).await
-                    }
+                    true => transport::resolve(record, &Contract::none(), failure, || ()).await,
                     false => no_boundary(failure),
                 }
             }
