@@ -72,6 +72,11 @@
 //!
 //! # Limits
 //!
+//! - The connector alone has the look and nothing else: what ends or speaks
+//!   after the look fails as before, or is delivered as before. A wrapped
+//!   client looks again before the first octet is written.
+//! - An unsolicited response that crosses a request which the server's kernel
+//!   acknowledges before the response is read here is taken for its answer.
 //! - No server's promises are asked for or believed (G4, and G3 by the
 //!   contract's `refused`), and an origin cannot be stated to close fully.
 //! - What the legacy client sends again by itself was handed back to it, so it
