@@ -86,6 +86,9 @@
 //! - A body that is not [replayable](crate::body::Replayable) cannot be sent
 //!   again after it was handed back, since the legacy client's error does not
 //!   return it.
+//! - hyper can leave a request in a connection's channel for ever if that ends
+//!   at the moment of sending. Our own client finds that out; here only a time
+//!   limit ends it (the request is then *not applied*).
 //! - The extension of `capture_connection` is used here: one that the caller
 //!   put in the request is replaced.
 //! - The response's body is hyper's. If it fails the response is lost.
