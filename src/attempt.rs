@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Request;
 
 use crate::classify::{
-    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Proof, classify,
+    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
 };
 use crate::contract::Standing;
 use crate::time::Instant;
@@ -90,6 +90,11 @@ impl Attempt {
     /// Returns what the attempt's connection had promised.
     pub fn contract(&self) -> &Contract {
         &self.contract
+    }
+
+    /// Returns the attempt as a policy sees it.
+    pub(crate) fn believed_by(self, policy: &Policy) -> Self {
+        Self { fate: policy.believed(self.fate), ..self }
     }
 
     pub(crate) fn set_ground(&mut self, ground: Ground) {

@@ -152,6 +152,7 @@ fn unknown_name(doubt: Doubt) -> &'static str {
             "outcome_unknown_closed"
         }
         Doubt::TimedOut => "outcome_unknown_timeout",
+        Doubt::Forgeable(_) => "outcome_unknown_forgeable",
         Doubt::Cancelled => "outcome_unknown_cancelled",
         Doubt::NoEvidence | Doubt::NoRequestBoundary | Doubt::Unavailable(_) => {
             "outcome_unknown_no_evidence"

@@ -6,12 +6,15 @@
 #[path = "support/contract/mod.rs"]
 mod contract;
 
+use std::time::Duration;
+
 use contract::{Announce, Peer, Server, Tried, get, post, post_with};
 use http::Request;
-use tower_resend::classify::{Doubt, Fate, Proof};
+use http_body_util::BodyExt;
+use tower_resend::classify::{Doubt, Fate, Proof, Refusal, Verdict};
 use tower_resend::contract::{Ignored, Standing};
 use tower_resend::pool::{ContractOptions, PoolOptions};
-use tower_resend::{Body, Client, attempts};
+use tower_resend::{Body, Client, Policy, attempts};
 
 const RST: &str = "max=65536, rst, half, gone";
 const FIN: &str = "max=65536, fin, gone";
@@ -226,7 +229,7 @@ async fn a_refusal_that_is_not_resent_is_an_error_that_says_not_applied() {
         peer.peek_request();
         peer.refuse();
     });
-    let policy = tower_resend::Policy::new().max_proven_resends(0);
+    let policy = Policy::new().max_proven_resends(0);
     let client = Client::builder().policy(policy).build();
     let tried = post(&client, server).await;
     let mut error = tried.outcome.unwrap_err();
@@ -286,6 +289,129 @@ async fn a_server_that_goes_on_after_it_refused_is_believed_no_more() {
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
     assert_eq!(tried.standing(), Some(Standing::Distrusted));
     assert_eq!(tried.posts, 2);
+}
+
+/// Answers as nobody does who keeps to S5, before any promise.
+#[tokio::test]
+async fn a_server_that_goes_on_after_a_first_refusal_is_believed_no_more() {
+    let server = Server::start(|nth, mut peer| match nth {
+        0 => {
+            peer.read_request();
+            let refusal = peer.refusal();
+            peer.write(&format!("{refusal}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        }
+        _ => peer.serve_all(&Announce::nothing()),
+    });
+    let client = Client::new();
+    let error = client.request(contract::request(&server, "pay".into())).await.unwrap_err();
+    assert!(error.fate().is_unknown(), "{error}");
+    get(&client, &server).await;
+    let heads = server.heads();
+    assert!(!heads.last().unwrap().contains("retry-contract"), "{heads:?}");
+    assert_eq!(heads.len(), 2, "the POST was taken up once");
+}
+
+/// Begins to answer a POST under a promise, resets, and then lies about a
+/// second one. Returns what became of that.
+async fn after_a_cut(begun: &'static str) -> Tried {
+    let server = Server::start(move |nth, mut peer| {
+        if nth > 1 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&Announce::of(RST));
+        peer.read_request();
+        if nth == 0 {
+            peer.write(begun);
+        }
+        peer.reset();
+    });
+    let client = Client::new();
+    get(&client, &server).await;
+    match client.request(contract::request(&server, "pay".into())).await {
+        Ok(response) => drop(response.into_body().collect().await.unwrap_err()),
+        Err(error) => assert!(error.fate().is_unknown(), "{error}"),
+    }
+    get(&client, &server).await;
+    post(&client, server).await
+}
+
+#[tokio::test]
+async fn a_server_that_resets_in_the_midst_of_a_response_is_believed_no_more() {
+    for begun in [
+        "HTTP/1.1 200 OK\r\nconte",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npa",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\npa\r\n",
+    ] {
+        let tried = after_a_cut(begun).await;
+        assert!(tried.first_fate().is_unknown(), "{begun}: {:?}", tried.outcome);
+        assert_eq!(tried.standing(), Some(Standing::Distrusted), "{begun}");
+        assert_eq!(tried.posts, 2, "each POST was taken up once");
+    }
+}
+
+/// A server that asks for the body has not taken the request up, and may
+/// reset: it is believed again, and this one lies.
+#[tokio::test]
+async fn control_a_reset_after_a_1xx_breaks_no_promise() {
+    let tried = after_a_cut("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(proof(&tried), Some(Proof::ResetPromised));
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 3));
+}
+
+// ===== hostile paths =====
+
+/// Sends a POST that meets `end` under a promise, by a policy that takes no
+/// proof that could have been forged.
+async fn on_a_hostile_path(announce: &'static str, end: fn(Peer)) -> Tried {
+    let server = Server::start(move |nth, mut peer| {
+        if nth > 0 {
+            return peer.serve_all(&Announce::nothing());
+        }
+        peer.read_request();
+        peer.answer(&Announce::of(announce));
+        end(peer);
+    });
+    let policy = Policy::new().require_authenticated_refusal();
+    let client = Client::builder().policy(policy).build();
+    get(&client, &server).await;
+    post(&client, server).await
+}
+
+#[tokio::test]
+async fn what_could_have_been_forged_is_unknown_to_whoever_would_redo_it_by_hand() {
+    for (announce, end, proof) in [
+        (RST, Peer::reset_when_read as fn(Peer), Proof::ResetPromised),
+        (FIN, Peer::close_when_read, Proof::ClosePromised),
+        (
+            RST,
+            |mut peer: Peer| {
+                peer.peek_request();
+                peer.refuse();
+            },
+            Proof::Refused,
+        ),
+    ] {
+        let tried = on_a_hostile_path(announce, end).await;
+        let error = tried.outcome.unwrap_err();
+        assert_eq!(error.fate(), Fate::Unknown(Doubt::Forgeable(proof)), "{error}");
+        assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Forgeable(proof)));
+        assert_eq!(error.attempts()[0].fate(), error.fate());
+        assert_eq!(error.name(), "outcome_unknown_forgeable");
+        assert!(error.to_string().contains("could have been forged"), "{error}");
+        assert_eq!(tried.posts, 0);
+        let believed = after(Announce::of(announce), end).await;
+        assert_eq!(believed.first_fate(), Fate::NotApplied(proof), "control");
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_not_applied_on_a_hostile_path_too() {
+    let policy = Policy::new().require_authenticated_refusal().connect_patience(Duration::ZERO);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let request = Request::post(format!("http://{nobody}/")).body(Body::from("pay")).unwrap();
+    let error = Client::builder().policy(policy).build().request(request).await.unwrap_err();
+    assert!(matches!(error.fate(), Fate::NotApplied(Proof::NotConnected(_))), "{error}");
 }
 
 // ===== what goes over the wire =====

@@ -225,7 +225,8 @@ rows! {
 /// What is said after a refusal takes back what it said (C9).
 #[test]
 fn a_refusal_that_acks_nothing_and_goes_on() {
-    under(RST).called("10.66.0.2:80").play(
+    // The same address by another name, which is no other test's.
+    under(RST).called("10.66.2").play(
         async |call| {
             let mut octets = refusal(call, LOCAL);
             octets.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

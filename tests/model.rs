@@ -6,6 +6,8 @@
 //! and, where a premise or a clause is taken away, the shortest way to a
 //! request that is taken up twice.
 
+#[path = "support/model/walks.rs"]
+mod contract;
 #[path = "support/model/mod.rs"]
 mod model;
 

@@ -118,10 +118,15 @@ fn a_contract_only_ever_adds_proofs() {
 fn unreached(classify: Classify) -> Vec<String> {
     let mut proofs = HashSet::new();
     let mut doubts = HashSet::new();
-    let mut note = |fate| match fate {
-        Fate::NotApplied(proof) => drop(proofs.insert(discriminant(&proof))),
-        Fate::Unknown(doubt) => drop(doubts.insert(discriminant(&doubt))),
-        Fate::ResponseLost | Fate::Completed => {}
+    let hostile = Policy::new().require_authenticated_refusal();
+    let mut note = |fate| {
+        for fate in [fate, hostile.believed(fate)] {
+            match fate {
+                Fate::NotApplied(proof) => drop(proofs.insert(discriminant(&proof))),
+                Fate::Unknown(doubt) => drop(doubts.insert(discriminant(&doubt))),
+                Fate::ResponseLost | Fate::Completed => {}
+            }
+        }
     };
     for hand_off in variants::hand_offs() {
         note(classify(&Evidence::new(hand_off), &Contract::none()));
@@ -190,8 +195,6 @@ fn every_refusal_is_reached_but_those_of_the_layer() {
     let get = RequestFacts::new(Semantics::IdempotentMethod);
     let refusal = decide(&repeated, &get, &Policy::new()).refusal().expect("a refusal");
     reached.insert(discriminant(&refusal));
-    // The policy that takes no forgeable proof has a law of its own, below.
-    reached.insert(discriminant(&Refusal::Forgeable(Proof::ResetPromised)));
     let missing = variants::refusals().into_iter().filter(|r| !reached.contains(&discriminant(r)));
     assert_eq!(
         missing.collect::<Vec<_>>(),
@@ -836,4 +839,29 @@ fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
             RequestFacts::new(Semantics::NotIdempotent).with_deduplication(Deduplication::Keyed);
         assert_eq!(decide(&history, &keyed, &policy), Verdict::Resend(Ground::Deduplicated));
     }
+}
+
+/// The fate that a caller sees and the decision agree, so that a caller who
+/// redoes what is *not applied* does nothing that the layer would not.
+#[test]
+fn where_proofs_must_be_authenticated_the_fate_says_so() {
+    let hostile = Policy::new().require_authenticated_refusal();
+    for fate in variants::fates() {
+        let believed = hostile.believed(fate);
+        assert_eq!(Policy::new().believed(fate), fate, "control");
+        assert_eq!(hostile.believed(believed), believed);
+        assert_eq!(fate.weaker(believed), believed, "never stronger");
+        let is_never_sent = fate.proof().is_some_and(|proof| proof.id() == "G1");
+        assert_eq!(believed.is_not_applied(), is_never_sent, "{fate}");
+        assert_eq!(believed == fate, is_never_sent || !fate.is_not_applied(), "{fate}");
+        for semantics in variants::semantics() {
+            let facts = RequestFacts::new(semantics);
+            let of = |fate: Fate| decide(&history(&[fate]), &facts, &hostile);
+            assert_eq!(of(fate), of(believed), "{fate}");
+        }
+    }
+    // A repeat after a proof that is not believed may repeat work, and counts.
+    let twice = history(&[Fate::NotApplied(Proof::ResetPromised); 2]);
+    let get = RequestFacts::new(Semantics::IdempotentMethod);
+    assert_eq!(decide(&twice, &get, &hostile), Verdict::Refuse(Refusal::Attempts(2)));
 }

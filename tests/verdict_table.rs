@@ -301,6 +301,7 @@ fn verdicts(of: impl FnMut(&Kind) -> Verdict) -> Verdicts {
             other => panic!("{other} is no ground"),
         },
         Verdict::Refuse(Refusal::Doubt(_)) => "doubt",
+        Verdict::Refuse(Refusal::Forgeable(_)) => "forgeable",
         Verdict::Refuse(Refusal::Forbidden(REASON)) => "forbidden",
         Verdict::Refuse(Refusal::ResponseLost) => "lost",
         Verdict::Refuse(Refusal::Answered) => "answered",

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::evidence::Acked;
+use super::fate::Proof;
 use super::kernel::Errno;
 
 /// What is missing to prove that a request was not applied.
@@ -49,6 +50,9 @@ pub enum Doubt {
     NoEvidence,
     /// Where this request began in the connection's bytes is not known.
     NoRequestBoundary,
+    /// There is a proof, but somebody on the way could have forged it, and the
+    /// policy takes no such proof.
+    Forgeable(Proof),
 }
 
 impl Doubt {
@@ -73,6 +77,7 @@ impl Doubt {
             Self::RuntimeEnded => "runtime_ended",
             Self::NoEvidence => "no_evidence",
             Self::NoRequestBoundary => "no_request_boundary",
+            Self::Forgeable(_) => "forgeable",
         }
     }
 
@@ -131,6 +136,9 @@ impl Doubt {
             Self::NoRequestBoundary => {
                 "Where the request began on its connection is not known, so acknowledgements cannot be told apart (G2 needs the boundary)."
             }
+            Self::Forgeable(_) => {
+                "The proof did not come inside TLS, so somebody on the way could have forged it, and the policy takes no such proof (of G1 to G4 it takes G1 only)."
+            }
         }
     }
 }
@@ -182,6 +190,9 @@ impl fmt::Display for Doubt {
             Self::NoEvidence => f.write_str("the inner service left no evidence"),
             Self::NoRequestBoundary => {
                 f.write_str("the request's place on its connection is not known")
+            }
+            Self::Forgeable(proof) => {
+                write!(f, "its proof could have been forged on the way ({proof})")
             }
         }
     }

@@ -58,6 +58,15 @@ impl Recogniser {
         self.head.ends_with(END).then_some(&self.head)
     }
 
+    /// Returns whether a final response was begun: the octets so far have a
+    /// status line that is none of a 1xx.
+    pub fn is_final_begun(&self) -> bool {
+        const INTERIM: &[u8] = b"HTTP/1.1 1";
+        self.head.len() > INTERIM.len()
+            && self.head.starts_with(b"HTTP/1.")
+            && self.head.get(9) != Some(&b'1')
+    }
+
     /// Returns how many octets came after the head's blank line.
     pub fn octets_after_head(&self) -> u64 {
         self.after
@@ -169,6 +178,20 @@ mod tests {
             recogniser.on_bytes(&head[..at]);
             recogniser.on_bytes(&head[at..]);
             assert_eq!(recogniser.early(), Early::Refusal, "split at {at}");
+        }
+    }
+
+    #[test]
+    fn a_final_response_is_begun_once_its_status_is_none_of_a_1xx() {
+        let begun = |bytes: &[u8]| {
+            let mut recogniser = Recogniser::new();
+            recogniser.on_bytes(bytes);
+            recogniser.is_final_begun()
+        };
+        assert!(begun(b"HTTP/1.1 200 OK\r\nconte"));
+        assert!(begun(b"HTTP/1.0 503 "));
+        for octets in [&b"HTTP/1.1 100 Continue\r\n\r\n"[..], b"HTTP/1.1 ", b"", b"220 smtp hi"] {
+            assert!(!begun(octets));
         }
     }
 

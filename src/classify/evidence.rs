@@ -170,6 +170,9 @@ pub enum Answer {
     Misdirected,
     /// A closing response that carries the contract's `refused`, checked.
     Refused,
+    /// The response of a gateway that the user trusts to say so: no connection
+    /// to its next hop was made (RFC 9209 2.3), checked.
+    NotForwarded,
 }
 
 /// What an early response turned out to be.

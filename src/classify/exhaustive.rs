@@ -30,7 +30,7 @@ fn what_a_connection_saw_is_listed() {
         ConnectFailure::Tls, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
     assert_listed!(findings: Finding::Fin, Finding::Reset, Finding::Stray, Finding::Ended);
     assert_listed!(answers: Answer::Nothing, Answer::Stray(_), Answer::Begun, Answer::Malformed,
-        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused);
+        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused, Answer::NotForwarded);
     assert_listed!(earlies: Early::Refusal, Early::Other);
     assert_listed!(ends: EndedBy::Connection, EndedBy::Caller, EndedBy::Deadline,
         EndedBy::RequestBody, EndedBy::Runtime);
@@ -57,13 +57,15 @@ fn what_is_concluded_is_listed() {
         Fate::NotApplied(_));
     assert_listed!(proofs: Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
         Proof::NeverReceived, Proof::NeverReceivedClosed, Proof::NeverComplete,
-        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::Misdirected, Proof::ResetPromised,
+        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::Misdirected, Proof::NotForwarded,
+        Proof::ResetPromised,
         Proof::FinPromised, Proof::ClosePromised);
     assert_listed!(doubts: Doubt::Acknowledged, Doubt::PartlyAcknowledged,
         Doubt::AcknowledgedAfterFin, Doubt::Unsettled, Doubt::Reset(_), Doubt::NoFin(..),
         Doubt::NotByReset(_), Doubt::Bypassed, Doubt::StillOpen, Doubt::Unavailable(_),
         Doubt::StrayResponse, Doubt::ResponseBegun, Doubt::MalformedResponse, Doubt::Cancelled,
-        Doubt::TimedOut, Doubt::RuntimeEnded, Doubt::NoEvidence, Doubt::NoRequestBoundary);
+        Doubt::TimedOut, Doubt::RuntimeEnded, Doubt::NoEvidence, Doubt::NoRequestBoundary,
+        Doubt::Forgeable(_));
     assert_listed!(grounds: Ground::Proven(_), Ground::Deduplicated, Ground::Idempotent,
         Ground::CallerSays(_));
     assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,

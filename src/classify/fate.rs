@@ -107,6 +107,9 @@ pub enum Proof {
     /// G3: 421, which by RFC 9110 15.5.20 permits a resend on another
     /// connection whatever the method.
     Misdirected,
+    /// G3: a gateway that is trusted to say so made no connection on which it
+    /// could have passed the request on (RFC 9209 2.3).
+    NotForwarded,
     /// G4: a reset under a contract by which a reset means *not taken up*.
     ResetPromised,
     /// G4: a FIN before the whole request was acknowledged, under a contract
@@ -123,7 +126,9 @@ impl Proof {
         match self {
             Self::NotConnected(_) | Self::HandedBack(_) | Self::NothingWritten => "G1",
             Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => "G2",
-            Self::RefusedBeforeReceipt | Self::Refused | Self::Misdirected => "G3",
+            Self::RefusedBeforeReceipt | Self::Refused | Self::Misdirected | Self::NotForwarded => {
+                "G3"
+            }
             Self::ResetPromised | Self::FinPromised | Self::ClosePromised => "G4",
         }
     }
@@ -155,6 +160,9 @@ impl Proof {
             }
             Self::Misdirected => {
                 "The server answered 421, which permits a resend on another connection (G3; RFC 9110 15.5.20)."
+            }
+            Self::NotForwarded => {
+                "The gateway said that it opened no connection to pass the request on, and the user trusts it to say so (G3; RFC 9209 2.3)."
             }
             Self::ResetPromised => {
                 "The connection was reset, and this server promises to reset only what it did not take up (G4, promised)."
@@ -191,6 +199,9 @@ impl fmt::Display for Proof {
             }
             Self::Refused => f.write_str("refused under the server's contract"),
             Self::Misdirected => f.write_str("refused as misdirected (421)"),
+            Self::NotForwarded => {
+                f.write_str("not passed on by the gateway, which is trusted to say so")
+            }
             Self::ResetPromised => {
                 f.write_str("reset, under a contract that resets only what was not taken up")
             }

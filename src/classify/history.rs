@@ -1,5 +1,8 @@
 //! All attempts of one call so far, and whether another may follow.
 
+use std::borrow::Cow;
+
+use super::doubt::Doubt;
 use super::evidence::Evidence;
 use super::fate::{Fate, Proof};
 use super::policy::{
@@ -39,6 +42,14 @@ impl History {
         &self.fates
     }
 
+    /// Returns the history as a policy sees it.
+    fn under(&self, policy: &Policy) -> Cow<'_, Self> {
+        match policy.authenticated_only {
+            true => Cow::Owned(self.fates.iter().map(|fate| policy.believed(*fate)).collect()),
+            false => Cow::Borrowed(self),
+        }
+    }
+
     fn count(&self, counts: impl Fn(&Fate) -> bool) -> u32 {
         u32::try_from(self.fates.iter().filter(|fate| counts(fate)).count()).unwrap_or(u32::MAX)
     }
@@ -75,6 +86,7 @@ impl FromIterator<Fate> for History {
 /// the weakest of them. Safety is judged first: a refusal for want of a ground
 /// comes before one for want of a body, attempts or time.
 pub fn decide(history: &History, request: &RequestFacts, policy: &Policy) -> Verdict {
+    let history = &*history.under(policy);
     let mut weakest = Err(Refusal::Attempts(0));
     for (earlier, fate) in history.fates().iter().enumerate() {
         let opinion = request.opinion(fate, policy);
@@ -106,13 +118,11 @@ fn ground(
     opinion: Opinion,
 ) -> Result<Ground, Refusal> {
     let refusal = match fate {
-        Fate::NotApplied(proof) if policy.authenticated_only && proof.id() != "G1" => {
-            Refusal::Forgeable(*proof)
-        }
         Fate::NotApplied(proof) if may_resend_proven(*proof, request, policy.role) => {
             return Ok(Ground::Proven(*proof));
         }
         Fate::NotApplied(_) => Refusal::Proxy,
+        Fate::Unknown(Doubt::Forgeable(proof)) => Refusal::Forgeable(*proof),
         Fate::Unknown(doubt) => Refusal::Doubt(*doubt),
         Fate::ResponseLost => Refusal::ResponseLost,
         Fate::Completed => Refusal::Answered,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::doubt::Doubt;
 use super::fate::Fate;
 
 /// What the user decides about resending.
@@ -119,12 +120,25 @@ impl Policy {
     ///
     /// Of the proofs G1 is left, that a request was never sent, and a refusal
     /// (G3) inside TLS, which the connections of this version do not have. The
-    /// grounds that allow a repeat (G5 to G7) are untouched. An error's fate
-    /// still says what the evidence shows, forged or not; its verdict is
+    /// grounds that allow a repeat (G5 to G7) are untouched. Without one the
+    /// fate is *unknown*, by [`Doubt::Forgeable`], so that nobody who relies on
+    /// it sends the request again by hand either; the verdict is
     /// [`Refusal::Forgeable`](super::Refusal::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.authenticated_only = true;
         self
+    }
+
+    /// Returns what a fate is for whoever has this policy: one whose proof
+    /// could have been forged is [`Doubt::Forgeable`] where no such proof is
+    /// taken ([`require_authenticated_refusal`](Self::require_authenticated_refusal)).
+    pub fn believed(&self, fate: Fate) -> Fate {
+        match fate {
+            Fate::NotApplied(proof) if self.authenticated_only && proof.id() != "G1" => {
+                Fate::Unknown(Doubt::Forgeable(proof))
+            }
+            other => other,
+        }
     }
 
     /// Sets a classifier of the user's own.

@@ -16,7 +16,7 @@ pub(super) enum Value {
 /// The error is the offset of the octet at which the line stops being a
 /// dictionary. Nothing follows from the part before it (RFC 9651 4.2).
 pub(super) fn members(line: &[u8]) -> Result<Vec<(String, Value)>, usize> {
-    let mut input = Input { line, at: 0 };
+    let mut input = Input::new(line);
     match input.members() {
         Some(members) => Ok(members),
         None => Err(input.at),
@@ -24,12 +24,30 @@ pub(super) fn members(line: &[u8]) -> Result<Vec<(String, Value)>, usize> {
 }
 
 /// A place in a line. Its functions return none where the line is malformed.
-struct Input<'a> {
+pub(super) struct Input<'a> {
     line: &'a [u8],
     at: usize,
 }
 
-impl Input<'_> {
+impl<'a> Input<'a> {
+    pub(super) fn new(line: &'a [u8]) -> Self {
+        Self { line, at: 0 }
+    }
+
+    /// Returns how many octets were read.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.peek().is_none()
+    }
+
+    /// Returns what was read since the line's octet `start`.
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        self.line.get(start..self.at).unwrap_or_default()
+    }
+
     /// RFC 9651 4.2 and 4.2.2.
     fn members(&mut self) -> Option<Vec<(String, Value)>> {
         let mut members = Vec::new();
@@ -78,7 +96,7 @@ impl Input<'_> {
     }
 
     /// RFC 9651 4.2.3.3.
-    fn key(&mut self) -> Option<String> {
+    pub(super) fn key(&mut self) -> Option<String> {
         let start = self.at;
         if !matches!(self.peek()?, b'a'..=b'z' | b'*') {
             return None;
@@ -88,7 +106,7 @@ impl Input<'_> {
     }
 
     /// RFC 9651 4.2.3.1.
-    fn bare_item(&mut self) -> Option<Value> {
+    pub(super) fn bare_item(&mut self) -> Option<Value> {
         match self.peek()? {
             b'-' | b'0'..=b'9' => self.number(),
             b'"' => self.string().map(Value::Text),
@@ -194,18 +212,18 @@ impl Input<'_> {
         Some(octet)
     }
 
-    fn take(&mut self, wanted: u8) -> bool {
+    pub(super) fn take(&mut self, wanted: u8) -> bool {
         let is_there = self.peek() == Some(wanted);
         self.at += usize::from(is_there);
         is_there
     }
 
-    fn expect(&mut self, wanted: u8) -> Option<()> {
+    pub(super) fn expect(&mut self, wanted: u8) -> Option<()> {
         self.take(wanted).then_some(())
     }
 
     /// Returns how many octets were skipped.
-    fn skip(&mut self, wanted: impl Fn(u8) -> bool) -> usize {
+    pub(super) fn skip(&mut self, wanted: impl Fn(u8) -> bool) -> usize {
         let start = self.at;
         while self.peek().is_some_and(&wanted) {
             self.at += 1;

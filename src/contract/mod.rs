@@ -16,6 +16,9 @@
 //! - [`accept()`]: whether a client may rely on them, as a [`Promise`];
 //! - [`Observed`]: whether a failure is within the limits of the promise.
 //!
+//! [`TrustedGateway`] is no part of the contract, and is here as its kin: what a
+//! gateway that is trusted by name says of a request that it did not pass on.
+//!
 //! # Examples
 //!
 //! A reset while a request was on its way, under a promise within its limits:
@@ -52,7 +55,9 @@ mod dictionary;
 mod field;
 mod hop;
 mod limits;
+mod list;
 mod offer;
+mod proxy_status;
 mod read;
 mod standing;
 
@@ -63,4 +68,5 @@ pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, R
 pub use hop::{Hop, NoHop};
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
+pub use proxy_status::{NotForwarded, TrustedGateway};
 pub use standing::Standing;

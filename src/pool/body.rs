@@ -27,8 +27,8 @@ pub struct ResponseBody {
 pub(super) trait Returnable: Send + Sync {
     /// Gives the connection back, its exchange over.
     fn give_back(self: Box<Self>);
-    /// Ends the connection at once.
-    fn abort(&self);
+    /// Ends the connection at once, whose response was cut.
+    fn cut(&self);
 }
 
 impl ResponseBody {
@@ -70,7 +70,7 @@ impl Body for ResponseBody {
             }
             Some(Err(error)) => {
                 if let Some(connection) = self.connection.take() {
-                    connection.abort();
+                    connection.cut();
                 }
                 Poll::Ready(Some(Err(ResponseBodyError(error))))
             }

@@ -288,7 +288,10 @@ fn answered<B: RequestBody>(
     let announced =
         if is_upgrade { Announced::Answer } else { lease.connection.on_response(&response) };
     if announced != Announced::Answer {
-        return Err(refused(&call, &lease, announced));
+        return Err(refused(&call, &lease, refusal(announced)));
+    }
+    if !call.is_connect && call.host.has_not_forwarded(&response) {
+        return Err(refused(&call, &lease, Answer::NotForwarded));
     }
     let answer = match status {
         StatusCode::MISDIRECTED_REQUEST => Answer::Misdirected,
@@ -302,14 +305,18 @@ fn answered<B: RequestBody>(
     Ok(response.map(|incoming| ResponseBody::new(incoming, lease)))
 }
 
-/// Closes a connection whose server refused the request (C8). What a server
-/// that then went on says of the request counts for nothing (C9).
-#[cold]
-fn refused<B: RequestBody>(call: &Call<B>, lease: &Lease<B>, announced: Announced) -> Failure {
-    let answer = match announced {
+/// Returns what a refusal is (C8). What a server that then went on says of the
+/// request counts for nothing (C9).
+fn refusal(announced: Announced) -> Answer {
+    match announced {
         Announced::Refusal => Answer::Refused,
         Announced::Answer | Announced::BrokenRefusal => Answer::Malformed,
-    };
+    }
+}
+
+/// Closes a connection whose response refused the request.
+#[cold]
+fn refused<B: RequestBody>(call: &Call<B>, lease: &Lease<B>, answer: Answer) -> Failure {
     let attempt = call.judged(Evidence::new(HandOff::Written).with_answer(answer), lease);
     lease.connection.record().abort();
     if let Some(token) = &call.token {

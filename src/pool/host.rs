@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -17,6 +17,7 @@ use super::lease::{Lease, Leased, Places};
 use super::options::PoolOptions;
 use crate::body::RequestBody;
 use crate::classify::{ConnectFailure, Contract};
+use crate::contract::TrustedGateway;
 use crate::time;
 use crate::transport::{Belief, ConnectError, Connection, Connector};
 
@@ -27,6 +28,8 @@ pub(super) struct Host<B> {
     pub(super) name: Option<HeaderValue>,
     /// What the user states of the origin.
     pub(super) stated: Contract,
+    /// The gateway whose word on what it did not pass on is taken.
+    gateway: Option<TrustedGateway>,
     belief: Belief,
     primes: bool,
     connector: Connector,
@@ -69,6 +72,7 @@ impl<B: RequestBody> Host<B> {
         Self {
             name: key.host(),
             stated: options.contracts.get(&key.authority).copied().unwrap_or_default(),
+            gateway: options.gateways.get(&key.authority).cloned(),
             belief: options.contract.belief(&key.authority),
             primes: options.contract.primes(),
             key,
@@ -102,6 +106,12 @@ impl<B: RequestBody> Host<B> {
             _ if distrust::contains(&self.key.authority) => Belief::Broken,
             belief => belief,
         }
+    }
+
+    /// Returns whether a response says that the request was not passed on, and
+    /// is believed.
+    pub(super) fn has_not_forwarded<T>(&self, response: &Response<T>) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| gateway.not_forwarded(response).is_some())
     }
 
     /// Notes that the host broke a promise (C9).

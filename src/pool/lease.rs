@@ -52,7 +52,13 @@ impl<B: RequestBody> Returnable for Leased<B> {
         }
     }
 
-    fn abort(&self) {
+    fn cut(&self) {
+        self.connection.record().on_response_cut();
+        if self.connection.record().has_broken_promise()
+            && let Some(host) = self.host.upgrade()
+        {
+            host.distrust();
+        }
         self.connection.record().abort();
     }
 }

@@ -9,6 +9,7 @@ use http::uri::Authority;
 use super::contract::ContractOptions;
 use super::idle::Lifetimes;
 use crate::classify::{Contract, Source};
+use crate::contract::TrustedGateway;
 use crate::transport::{ConnectOptions, Keepalive};
 
 /// How a [`Pool`](super::Pool) makes and keeps connections.
@@ -25,6 +26,7 @@ pub struct PoolOptions {
     pub(super) wait_timeout: Duration,
     pub(super) contracts: HashMap<Authority, Contract>,
     pub(super) contract: ContractOptions,
+    pub(super) gateways: HashMap<Authority, TrustedGateway>,
 }
 
 impl PoolOptions {
@@ -39,6 +41,7 @@ impl PoolOptions {
             wait_timeout: Duration::from_secs(30),
             contracts: HashMap::new(),
             contract: ContractOptions::new(),
+            gateways: HashMap::new(),
         }
     }
 
@@ -143,6 +146,29 @@ impl PoolOptions {
     /// Sets whether servers are asked for a contract, and what is believed.
     pub fn contract(mut self, options: ContractOptions) -> Self {
         self.contract = options;
+        self
+    }
+
+    /// Trusts the gateway that answers for `origin` when it says in
+    /// `Proxy-Status` (RFC 9209) that it could not pass a request on: a 502,
+    /// 503 or 504 that [`TrustedGateway::not_forwarded`] takes then proves it
+    /// unapplied (G3). Such a response is not delivered; a request that is not
+    /// resent is an error whose fate is *not applied*. Not for CONNECT.
+    ///
+    /// Whoever sets it states of every way to `origin`, which must be the
+    /// gateway itself, that
+    ///
+    /// - nobody else, neither what lies behind the gateway nor the client's own
+    ///   network, can make a response with the gateway's name in that field: it
+    ///   removes the field from the responses that it passes on, or adds itself
+    ///   to it;
+    /// - it names an error as RFC 9209 defines it, of the request's only hop;
+    /// - it never passes a request on twice that is not idempotent (RFC 9110
+    ///   9.2.2), and sends no early data (TLS 0-RTT, TCP Fast Open).
+    ///
+    /// **A wrong statement doubles requests.**
+    pub fn trust_proxy_status(mut self, origin: Authority, gateway: TrustedGateway) -> Self {
+        self.gateways.insert(origin, gateway);
         self
     }
 

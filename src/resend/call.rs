@@ -176,7 +176,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         }
         if response.status() == StatusCode::MISDIRECTED_REQUEST
             && self.token.is_misdirected(self.start)
-            && let Ok(again) = self.judge(&self.token.attempts())
+            && let Ok(again) = self.judge(&self.attempts())
         {
             self.source = None;
             return Err(again);
@@ -211,7 +211,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         if self.token.len() == self.judged {
             return Verdict::Resend(ground);
         }
-        self.decide(&self.token.attempts(), Time::Left)
+        self.decide(&self.attempts(), Time::Left)
     }
 
     fn on_failure(&mut self) -> Result<Again, Error> {
@@ -224,7 +224,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         // From here on no connection can move the old body on, so that what
         // is said of it stays true.
         self.kept.revoke();
-        let attempts = self.token.attempts();
+        let attempts = self.attempts();
         let given_back = self.token.take_back::<B>();
         let hand_offs = attempts.get(self.start..).unwrap_or_default();
         let is_unsent = !hand_offs.iter().any(|attempt| counts_as_attempt(attempt.evidence()));
@@ -253,6 +253,12 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         Ok(Again { ground, at: next.at })
     }
 
+    /// Returns all attempts so far, as the policy sees them.
+    fn attempts(&self) -> Vec<Attempt> {
+        let attempts = self.token.attempts().into_iter();
+        attempts.map(|attempt| attempt.believed_by(&self.policy)).collect()
+    }
+
     fn decide(&self, attempts: &[Attempt], time: Time) -> Verdict {
         let body = match attempts.iter().any(Attempt::is_ended_by_body) {
             true => BodyState::Failed,
@@ -269,7 +275,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         if recorded <= 1 && self.resends == 0 {
             return None;
         }
-        let mut attempts = self.token.attempts();
+        let mut attempts = self.attempts();
         if recorded == self.start {
             attempts.push(Attempt::answered());
         }
@@ -287,7 +293,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         let missing = self.kept.missing(&self.policy);
         let request = self.kept.take();
         let line = (self.kept.method().clone(), self.kept.uri().clone());
-        Error::new(line, verdict, self.token.attempts(), missing)
+        Error::new(line, verdict, self.attempts(), missing)
             .with_source(self.source.take())
             .with_request(request)
     }

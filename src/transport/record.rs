@@ -44,6 +44,8 @@ pub(super) struct State {
     /// requests go out under none.
     pub(super) watch: Option<Box<Watch>>,
     has_broken_promise: bool,
+    /// The octets of the exchange's response are kept until its head's end.
+    keeps: bool,
     /// The response's first octet was read by the drain.
     is_drained: bool,
     parked: Option<TcpStream>,
@@ -73,6 +75,7 @@ impl Record {
                 belief: Belief::Nothing,
                 watch: None,
                 has_broken_promise: false,
+                keeps: false,
                 is_drained: false,
                 parked: None,
                 meter_is_gone: false,
@@ -119,6 +122,15 @@ impl Record {
         self.lock().has_broken_promise
     }
 
+    /// Notes that the response's body failed, its head being there: by a reset
+    /// the server may have broken its promise (C9).
+    pub(crate) fn on_response_cut(&self) {
+        let mut state = self.lock();
+        if state.is_reset_forbidden() {
+            state.on_broken_promise();
+        }
+    }
+
     /// Notes that the request's body has no further octet.
     pub(super) fn on_body_end(&self) {
         if let Some(watch) = &mut self.lock().watch {
@@ -140,6 +152,10 @@ impl Record {
         if state.meter_is_gone || state.fd.is_none() {
             return Err(Finding::Ended);
         }
+        // A first request has no promise and may be refused all the same.
+        let is_first = state.belief == Belief::Nothing;
+        let believes = !matches!(belief, Belief::Nothing | Belief::Broken);
+        state.keeps = watch.is_some() || (believes && is_first);
         state.arm_only();
         (state.belief, state.watch) = (belief, watch);
         Ok(())
@@ -261,7 +277,7 @@ impl State {
         };
         // Whole responses or nothing: what begins in the middle of one would
         // be misread.
-        if is_stray || self.watch.is_some() || is_first_drained || self.is_drained {
+        if is_stray || self.keeps || is_first_drained || self.is_drained {
             self.is_drained |= is_first_drained;
             self.early.on_bytes(octets);
         }
@@ -317,6 +333,22 @@ impl State {
     /// Notes that the server went on after it had refused (C9).
     pub(super) fn on_broken_promise(&mut self) {
         self.has_broken_promise = true;
+    }
+
+    /// Notes how an exchange ended whose response has no whole head. Once a
+    /// final one was begun, no reset under `rst` keeps that promise (C9): the
+    /// request was taken up, or S2 was broken. A 1xx says neither.
+    pub(super) fn on_cut(&mut self) {
+        if self.early.is_final_begun() && self.is_reset_forbidden() {
+            self.on_broken_promise();
+        }
+    }
+
+    /// Returns whether the connection was reset against the promise in force,
+    /// provided that a final response was under way.
+    fn is_reset_forbidden(&mut self) -> bool {
+        let is_forbidden = self.watch.as_ref().is_some_and(|watch| watch.forbids_reset());
+        is_forbidden && self.first_errno() == Some(Errno::ECONNRESET)
     }
 
     /// Notes an error of the stream.

@@ -205,6 +205,9 @@ impl<F: FnOnce()> Resolution<'_, F> {
             _ => state.limits(),
         };
         let answer = answer(&mut state, failure);
+        if answer == Answer::Begun {
+            state.on_cut();
+        }
         let ended_by = match failure {
             Failure::RequestBody => EndedBy::RequestBody,
             Failure::Broken | Failure::Malformed => EndedBy::Connection,

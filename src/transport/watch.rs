@@ -4,7 +4,7 @@
 //! costs nothing.
 
 use crate::classify::{Limits, Snapshot};
-use crate::contract::{Observed, OutOfLimits, Promise};
+use crate::contract::{Max, Observed, OutOfLimits, Promise};
 use crate::time::{self, Instant};
 
 /// The notes of one exchange.
@@ -89,6 +89,14 @@ impl Watch {
             Some(Err(OutOfLimits::NotKnown)) | None => Limits::Unchecked,
             Some(Err(_)) => Limits::Exceeded,
         }
+    }
+
+    /// Returns whether the promise in force forbids a reset while this request
+    /// is being answered: `rst`, and a request that is within `max`.
+    pub(super) fn forbids_reset(&self) -> bool {
+        let octets = self.whole.or_else(|| self.longest());
+        let within = |max: Max| octets.is_some_and(|octets| octets <= u64::from(max.octets()));
+        self.promise.announced().has_rst() && self.promise.max().is_some_and(within)
     }
 
     /// Returns which limit was not kept, of those that were judged.

@@ -62,6 +62,7 @@ pub fn answers() -> Vec<Answer> {
         Answer::Complete,
         Answer::Misdirected,
         Answer::Refused,
+        Answer::NotForwarded,
     ]);
     all
 }
@@ -155,6 +156,7 @@ pub fn proofs() -> Vec<Proof> {
         Proof::RefusedBeforeReceipt,
         Proof::Refused,
         Proof::Misdirected,
+        Proof::NotForwarded,
         Proof::ResetPromised,
         Proof::FinPromised,
         Proof::ClosePromised,
@@ -182,6 +184,7 @@ pub fn doubts() -> Vec<Doubt> {
         Doubt::RuntimeEnded,
         Doubt::NoEvidence,
         Doubt::NoRequestBoundary,
+        Doubt::Forgeable(Proof::ResetPromised),
     ]);
     all
 }

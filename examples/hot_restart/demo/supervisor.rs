@@ -161,9 +161,15 @@ fn favoured(program: impl AsRef<OsStr>) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program);
     }
-    // `nice` becomes the program, so that its process is the server's.
-    let mut command = Command::new("nice");
-    command.args(["-n", "-10"]).arg(program);
+    // Both become the program, so that its process is the server's.
+    let real_time =
+        Command::new("chrt").args(["--fifo", "1", "true"]).stderr(Stdio::null()).status();
+    let (favour, how): (_, &[_]) = match real_time {
+        Ok(status) if status.success() => ("chrt", &["--fifo", "1"]),
+        _ => ("nice", &["-n", "-10"]),
+    };
+    let mut command = Command::new(favour);
+    command.args(how).arg(program);
     command
 }
 

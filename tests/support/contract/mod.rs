@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
+mod proxy;
 mod relay;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use http_body_util::{BodyExt, StreamBody};
 use socket2::SockRef;
 use tower_resend::classify::{Doubt, Fate};
 use tower_resend::contract::Standing;
+use tower_resend::pool::ResponseBody;
 use tower_resend::{Attempt, Body, Client, Error, attempts};
 
 /// What a response announces.
@@ -100,7 +102,15 @@ struct Truth {
 impl Server {
     /// Gives the nth used connection, from 0, to `script`.
     pub fn start(script: impl Fn(usize, Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), script)
+    }
+
+    /// Does what [`start`](Self::start) does, at this address.
+    pub fn start_at(
+        address: SocketAddr,
+        script: impl Fn(usize, Peer) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let truth = Arc::new(Truth::default());
         let (seen, script) = (Arc::clone(&truth), Arc::new(script));
@@ -128,7 +138,23 @@ impl Server {
 
     /// Puts a relay of octets before it.
     pub fn behind_relay(self) -> Self {
-        Self { address: relay::start(self.address), ..self }
+        self.behind_relay_at(([127, 0, 0, 1], 0).into())
+    }
+
+    /// Puts a relay of octets before it, at this address.
+    pub fn behind_relay_at(self, address: SocketAddr) -> Self {
+        Self { address: relay::start(address, self.address), ..self }
+    }
+
+    /// Puts a blind proxy of HTTP before it, which resets its client's
+    /// connection when the first POST was answered.
+    pub fn behind_proxy(self) -> Self {
+        Self { address: proxy::start(self.address), ..self }
+    }
+
+    /// Says where clients reach it, which address translation may change.
+    pub fn reached_at(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
     }
 
     /// Returns the heads of all requests that were taken up.
@@ -280,6 +306,16 @@ pub struct Tried {
 }
 
 impl Tried {
+    pub fn of(outcome: Result<u16, Error>, attempts: Vec<Attempt>, heads: Vec<String>) -> Self {
+        Self {
+            outcome,
+            posts: heads.iter().filter(|head| head.starts_with("POST ")).count(),
+            heads,
+            fates: attempts.iter().map(Attempt::fate).collect(),
+            first: attempts.into_iter().next(),
+        }
+    }
+
     pub fn first_fate(&self) -> Fate {
         self.fates.first().copied().unwrap_or(Fate::Completed)
     }
@@ -309,7 +345,17 @@ pub async fn post(client: &Client, server: Server) -> Tried {
 }
 
 pub async fn post_with(client: &Client, server: Server, body: Body) -> Tried {
-    let (outcome, attempts) = match client.request(request(&server, body)).await {
+    let answered = client.request(request(&server, body)).await;
+    let (outcome, attempts) = read_attempts(answered).await;
+    Tried::of(outcome, attempts, server.heads())
+}
+
+/// Reads a response to its end. Returns its status, or the error, and the
+/// attempts behind it.
+pub async fn read_attempts(
+    answered: Result<http::Response<ResponseBody>, Error>,
+) -> (Result<u16, Error>, Vec<Attempt>) {
+    match answered {
         Ok(response) => {
             let attempts = attempts(&response).to_vec();
             let status = response.status().as_u16();
@@ -320,14 +366,6 @@ pub async fn post_with(client: &Client, server: Server, body: Body) -> Tried {
             let attempts = error.attempts().to_vec();
             (Err(error), attempts)
         }
-    };
-    let heads = server.heads();
-    Tried {
-        outcome,
-        posts: heads.iter().filter(|head| head.starts_with("POST ")).count(),
-        heads,
-        fates: attempts.iter().map(Attempt::fate).collect(),
-        first: attempts.into_iter().next(),
     }
 }
 

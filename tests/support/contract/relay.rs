@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// Relays connections to `server` and returns where. An end of one side is
+/// Relays connections to `at` on to `server` and returns where. An end of one side is
 /// passed on as it was: a FIN as a FIN, a reset as a reset.
-pub fn start(server: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+pub fn start(at: SocketAddr, server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(at).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {

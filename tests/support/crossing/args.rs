@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use lexopt::prelude::*;
 
+use super::peers::Peers;
 use super::server::Orders;
 
 /// What `--help` prints.
@@ -18,6 +19,9 @@ with what the server's application really took up.
                    it is 0); without it, half of the trials on a clean wire and half at 0.05
   --lanes N        trials at the same time, up to 64 (48)
   --replay SEED    the trial of this seed; with --trials N, N times
+  --server NAME    one kind of server only: hostile (without a contract, closing in every
+                   way); rst, fin, plain or mixed (the crate's own, by what its closes say);
+                   broken (announces a contract and breaks it)
   --premise-p1     a server that breaks the one premise that no client can check
   --help
 
@@ -41,19 +45,14 @@ pub struct Args {
     pub loss: Option<f64>,
     pub lanes: u16,
     pub replay: Option<u64>,
-    pub is_premise_p1: bool,
+    /// The one kind of server; none for all of them.
+    pub peers: Option<Peers>,
 }
 
 impl Command {
     pub fn parse() -> Result<Self, lexopt::Error> {
-        let mut args = Args {
-            trials: 2000,
-            seed: 1,
-            loss: None,
-            lanes: 48,
-            replay: None,
-            is_premise_p1: false,
-        };
+        let mut args =
+            Args { trials: 2000, seed: 1, loss: None, lanes: 48, replay: None, peers: None };
         let mut trials = None;
         let mut serves = None;
         let mut filters = Vec::<OsString>::new();
@@ -66,7 +65,8 @@ impl Command {
                 Long("loss") => args.loss = Some(parser.value()?.parse()?),
                 Long("lanes") => args.lanes = parser.value()?.parse()?,
                 Long("replay") => args.replay = Some(parser.value()?.parse()?),
-                Long("premise-p1") => args.is_premise_p1 = true,
+                Long("premise-p1") => args.peers = Some(Peers::PremiseP1),
+                Long("server") => args.peers = Some(parser.value()?.parse()?),
                 Long("serve") => serves = Some(parser.value()?.parse::<Ipv4Addr>()?),
                 Long("help") | Short('h') => return Ok(Self::Help),
                 // What test runners say to any test.
@@ -83,7 +83,8 @@ impl Command {
             }
         }
         if let Some(address) = serves {
-            return Ok(Self::Serve(Orders { address, is_premise_p1: args.is_premise_p1 }));
+            let peers = args.peers.unwrap_or(Peers::Hostile);
+            return Ok(Self::Serve(Orders { address, peers }));
         }
         if skipped || !(filters.is_empty() || filters.iter().any(matches)) {
             return Ok(Self::Nothing);

@@ -17,7 +17,8 @@ pub const DOORS: u16 = 256;
 /// How many connections of a trial are told apart; later ones count as the last.
 pub const CONNECTIONS: usize = 8;
 
-const DOOR: u64 = 16;
+/// Who stands there, whom a server waits for, and which server left last.
+const DOOR: u64 = 32;
 const CONNECTION: u64 = 8;
 const TRIAL: u64 = CONNECTION * CONNECTIONS as u64;
 
@@ -68,7 +69,7 @@ impl Board {
 
     /// Says who stands at a door from now on.
     pub fn visit(&self, door: u16, visit: Visit) -> io::Result<()> {
-        let mut bytes = [0; DOOR as usize];
+        let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(visit.trial + 1).to_le_bytes());
         bytes[8..].copy_from_slice(&visit.seed.to_le_bytes());
         self.0.write_all_at(&bytes, u64::from(door) * DOOR)
@@ -76,13 +77,40 @@ impl Board {
 
     /// Returns who stands at a door.
     pub fn visitor(&self, door: u16) -> io::Result<Option<Visit>> {
-        let mut bytes = [0; DOOR as usize];
+        let mut bytes = [0; 16];
         self.0.read_exact_at(&mut bytes, u64::from(door) * DOOR)?;
         let [[trial, seed]] = bytes.as_chunks::<8>().0.as_chunks::<2>().0 else {
             return Ok(None);
         };
         let trial = u64::from_le_bytes(*trial).checked_sub(1);
         Ok(trial.map(|trial| Visit { trial, seed: u64::from_le_bytes(*seed) }))
+    }
+
+    /// Says that a server waits for a visitor.
+    pub fn open(&self, door: u16, visit: Visit) -> io::Result<()> {
+        self.0.write_all_at(&(visit.trial + 1).to_le_bytes(), u64::from(door) * DOOR + 16)
+    }
+
+    /// Returns whether a server waits for the trial.
+    pub fn is_open(&self, door: u16, trial: u64) -> io::Result<bool> {
+        self.number(u64::from(door) * DOOR + 16).map(|waits| waits == trial + 1)
+    }
+
+    /// Says that a visitor's nth server accepts no more.
+    pub fn leave(&self, door: u16, visit: Visit, nth: u16) -> io::Result<()> {
+        let left = mark(visit, nth).to_le_bytes();
+        self.0.write_all_at(&left, u64::from(door) * DOOR + 24)
+    }
+
+    /// Returns whether a visitor's nth server accepts no more.
+    pub fn has_left(&self, door: u16, visit: Visit, nth: u16) -> io::Result<bool> {
+        self.number(u64::from(door) * DOOR + 24).map(|left| left == mark(visit, nth))
+    }
+
+    fn number(&self, at: u64) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        self.0.read_exact_at(&mut bytes, at)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 
     /// Records what was read of a trial's request on its nth connection.
@@ -110,4 +138,9 @@ impl Board {
         }
         Ok(truth)
     }
+}
+
+/// A number that is never zero.
+fn mark(visit: Visit, nth: u16) -> u64 {
+    ((visit.trial + 1) << 16) + u64::from(nth)
 }

@@ -21,6 +21,7 @@ use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
 use tower_resend::{Attempt, AttemptToken, Body, BoxError, Client};
 
 use super::board::{Board, DOORS, Visit};
+use super::peers::Peers;
 use super::plan::{DELAY, Mode, Plan, Through};
 use super::server::FIRST_PORT;
 use crate::wire::End;
@@ -32,7 +33,7 @@ pub struct Work<'a> {
     pub board: Board,
     pub seeds: Vec<u64>,
     pub lanes: u16,
-    pub is_premise_p1: bool,
+    pub peers: Peers,
 }
 
 /// What the client saw of one trial.
@@ -72,7 +73,7 @@ pub fn run(work: Work<'_>) -> io::Result<(Vec<Seen>, Arc<Board>)> {
         .enable_all()
         .on_thread_start(enter)
         .build()?;
-    let Work { server, board, seeds, lanes, is_premise_p1, .. } = work;
+    let Work { server, board, seeds, lanes, peers, .. } = work;
     let board = Arc::new(board);
     let shared = Arc::new((Arc::clone(&board), seeds, AtomicU64::new(0)));
     let seen = runtime.block_on(async {
@@ -89,7 +90,12 @@ pub fn run(work: Work<'_>) -> io::Result<(Vec<Seen>, Arc<Board>)> {
                     // not meet the next.
                     let door = lane * DOORS_PER_LANE + turn % DOORS_PER_LANE;
                     board.visit(door, Visit { trial, seed }).expect("the board can be written");
-                    let plan = Plan::of(seed, is_premise_p1);
+                    while matches!(peers, Peers::Own(_))
+                        && !board.is_open(door, trial).expect("the board can be read")
+                    {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                    let plan = Plan::of(seed, peers);
                     let origin = format!("{server}:{}", FIRST_PORT + door);
                     let (end, attempts) = Trial { origin, trial, plan }.run().await;
                     seen.push(Seen { trial, seed, plan, end, attempts });

@@ -14,6 +14,7 @@ use nix::unistd::{ForkResult, fork, getpid};
 use socket2::SockRef;
 
 use super::board::{Board, Visit};
+use super::broken::{Breach, refusal};
 use super::message::{answer, is_warm_up, is_whole};
 use super::plan::{DELAY, Mode, Plan, Reads};
 
@@ -95,7 +96,8 @@ impl Application<'_> {
         let moment = Instant::now() + idle + self.connection.plan.close_after;
         self.work_until(moment);
         if self.connection.plan.reads == Reads::AtTheLastMoment {
-            let limit = if self.mode() == Mode::CloseUnread { self.bite() } else { LARGE };
+            let bites = matches!(self.mode(), Mode::CloseUnread | Mode::Broken(Breach::Parts));
+            let limit = if bites { self.bite() } else { LARGE };
             self.read(limit, Reading::TakesUp);
         }
         self.end();
@@ -124,11 +126,11 @@ impl Application<'_> {
         let mode = self.mode();
         while !is_whole(&self.message) && self.wait(moment) {
             let limit = match mode {
-                Mode::CloseUnread => self.bite(),
+                Mode::CloseUnread | Mode::Broken(Breach::Parts) => self.bite(),
                 Mode::CloseMidBody => self.connection.plan.cut.max(self.bite()),
                 _ => LARGE,
             };
-            let is_cut = matches!(mode, Mode::CloseUnread | Mode::CloseMidBody);
+            let is_cut = limit < LARGE;
             match self.read(limit, Reading::TakesUp) {
                 Got::End => std::process::exit(0),
                 Got::Octets if is_cut && self.taken_up as usize >= limit => return,
@@ -137,8 +139,11 @@ impl Application<'_> {
         }
         if is_whole(&self.message) {
             let done = Instant::now() + self.connection.plan.service;
+            let arms = mode == Mode::Broken(Breach::Counters);
+            self.linger(arms.then_some(Duration::ZERO));
             sleep_until(moment.min(done));
             if done < moment {
+                self.linger(None);
                 self.respond();
             }
         }
@@ -148,13 +153,20 @@ impl Application<'_> {
     fn end(mut self) {
         match self.mode() {
             Mode::Close | Mode::CloseUnread | Mode::CloseMidBody | Mode::AcceptQueue => {}
+            Mode::Broken(Breach::ClosesBusy) | Mode::Own(..) => {}
             Mode::ShutdownClose => self.shutdown(Shutdown::Write),
             Mode::ShutdownPauseClose => {
                 self.shutdown(Shutdown::Write);
                 sleep(Duration::from_millis(30));
             }
             Mode::Exit => std::process::exit(0),
-            Mode::Kill => drop(kill(getpid(), Signal::SIGKILL)),
+            Mode::Kill | Mode::Broken(Breach::Counters | Breach::Parts) => {
+                let _ = kill(getpid(), Signal::SIGKILL);
+            }
+            Mode::Broken(Breach::Refuses) => {
+                self.write(&refusal(&self.connection.stream).unwrap_or_default());
+                self.read_on(LINGERS, Reading::TakesUp, false);
+            }
             Mode::Close599 | Mode::Close408 => self.write(&self.connection.plan.unasked()),
             Mode::ShutdownBoth => {
                 self.shutdown(Shutdown::Both);
@@ -162,14 +174,14 @@ impl Application<'_> {
                 self.read(LARGE, Reading::TakesUp);
             }
             Mode::CloseHeld => self.close_held(),
-            Mode::Reset => self.linger_zero(),
+            Mode::Reset => self.linger(Some(Duration::ZERO)),
             Mode::Reset599 => {
                 self.write(&self.connection.plan.unasked());
-                self.linger_zero();
+                self.linger(Some(Duration::ZERO));
             }
             Mode::ResetUrgent => {
                 let _ = SockRef::from(&self.connection.stream).send_out_of_band(b"u");
-                self.linger_zero();
+                self.linger(Some(Duration::ZERO));
             }
             Mode::Linger | Mode::LingerTrusted => {
                 self.shutdown(Shutdown::Write);
@@ -186,7 +198,7 @@ impl Application<'_> {
             Mode::PremiseP1 => {
                 self.shutdown(Shutdown::Write);
                 self.read_on(LINGERS, Reading::TakesUp, true);
-                self.linger_zero();
+                self.linger(Some(Duration::ZERO));
             }
         }
     }
@@ -248,7 +260,12 @@ impl Application<'_> {
     }
 
     fn respond(&self) {
-        self.write(&answer(self.connection.visit.trial));
+        let Connection { stream, visit, plan, .. } = &self.connection;
+        let lines = match plan.mode {
+            Mode::Broken(breach) => breach.announces(stream).unwrap_or_default(),
+            _ => String::new(),
+        };
+        self.write(&answer(visit.trial, &lines));
     }
 
     fn write(&self, text: &str) {
@@ -259,8 +276,8 @@ impl Application<'_> {
         let _ = self.connection.stream.shutdown(how);
     }
 
-    fn linger_zero(&self) {
-        let _ = SockRef::from(&self.connection.stream).set_linger(Some(Duration::ZERO));
+    fn linger(&self, time: Option<Duration>) {
+        let _ = SockRef::from(&self.connection.stream).set_linger(time);
     }
 
     fn mode(&self) -> Mode {

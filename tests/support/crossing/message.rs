@@ -17,8 +17,8 @@ pub fn is_warm_up(bytes: &[u8]) -> bool {
     bytes.starts_with(b"POST /warm")
 }
 
-/// Returns the answer to a trial's request.
-pub fn answer(trial: u64) -> String {
+/// Returns the answer to a trial's request, with further header lines.
+pub fn answer(trial: u64, lines: &str) -> String {
     let body = trial.to_string();
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!("HTTP/1.1 200 OK\r\n{lines}content-length: {}\r\n\r\n{body}", body.len())
 }

@@ -9,12 +9,16 @@
 
 pub mod args;
 mod board;
+mod broken;
 mod client;
 mod connection;
 mod judge;
 mod message;
+mod own;
+pub mod peers;
 mod plan;
-pub mod server;
+mod server;
+mod supervisor;
 mod table;
 
 use std::io::{self, Read};
@@ -26,8 +30,10 @@ use std::time::Duration;
 use args::Args;
 use board::Board;
 pub use judge::{Control, Trial};
+use peers::Peers;
 pub use plan::Mode;
 use plan::{DELAY, seed_of};
+use server::Orders;
 pub use table::{Row, Table};
 
 use crate::wire::{Config, Unavailable, Wire};
@@ -37,6 +43,7 @@ use crate::wire::{Config, Unavailable, Wire};
 pub struct Set {
     pub trials: u64,
     pub loss: f64,
+    pub peers: Peers,
     /// What tells sets of one run apart.
     pub number: u64,
 }
@@ -59,18 +66,26 @@ pub fn run(set: Set, args: &Args, wire: &Wire) -> io::Result<Vec<Trial>> {
     let seeds = (0..set.trials)
         .map(|nth| args.replay.unwrap_or_else(|| seed_of(args.seed, first + nth)))
         .collect();
-    let server = wire.server().run(|| Server::spawn(&board, wire, args))?;
+    let server = wire.server().run(|| Server::spawn(&board, wire, set.peers))?;
     let work = client::Work {
         end: wire.client(),
         server: wire.server().address(),
         board,
         seeds,
         lanes: args.lanes,
-        is_premise_p1: args.is_premise_p1,
+        peers: set.peers,
     };
     let (seen, board) = wire.client().run(|| client::run(work))?;
     server.finish()?;
     seen.into_iter().map(|seen| Ok(Trial { truth: board.truth(seen.trial)?, seen })).collect()
+}
+
+/// Is the server process, until it is told to end.
+pub fn serve(orders: Orders) -> io::Result<()> {
+    match orders.peers {
+        Peers::Own(_) => supervisor::serve(orders),
+        Peers::Hostile | Peers::PremiseP1 | Peers::Broken => server::serve(orders),
+    }
 }
 
 /// The server process; dropping it kills it.
@@ -81,13 +96,11 @@ struct Server {
 
 impl Server {
     /// Starts it and waits until it listens.
-    fn spawn(board: &Board, wire: &Wire, args: &Args) -> io::Result<Self> {
+    fn spawn(board: &Board, wire: &Wire, peers: Peers) -> io::Result<Self> {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(format!("--serve={}", wire.server().address()));
-        if args.is_premise_p1 {
-            command.arg("--premise-p1");
-        }
+        command.arg(format!("--server={peers}"));
         let process =
             command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(board.as_stdout()?).spawn()?;
         ours.set_read_timeout(Some(Duration::from_secs(10)))?;

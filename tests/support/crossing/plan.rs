@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::broken::Breach;
+use super::own::Ends;
+use super::peers::{Mapping, Peers};
+
 /// The time on the wire, one way.
 pub const DELAY: Duration = Duration::from_millis(5);
 
@@ -50,6 +54,10 @@ pub enum Mode {
     Late599,
     /// Half-closes, executes and resets at once: what premise P1 rules out.
     PremiseP1,
+    /// The crate's own server, in one of its ways.
+    Own(Mapping, Ends),
+    /// A server that announces a contract and breaks it.
+    Broken(Breach),
 }
 
 impl Mode {
@@ -82,8 +90,8 @@ impl Mode {
     }
 
     /// Returns what the table calls it.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> String {
+        let name = match self {
             Self::Close => "close",
             Self::ShutdownClose => "shutdown, close",
             Self::ShutdownPauseClose => "shutdown, 30 ms, close",
@@ -104,19 +112,38 @@ impl Mode {
             Self::HalfClose => "half-close, execute",
             Self::Late599 => "599/408, execute",
             Self::PremiseP1 => "half-close, execute, reset",
-        }
+            Self::Own(mapping, ends) => return format!("{}: {ends}", Peers::Own(mapping)),
+            Self::Broken(breach) => breach.name(),
+        };
+        name.into()
     }
 
-    fn draw(random: &mut Rng) -> Self {
-        let mut at = random.u32(0..Self::WEIGHTS.iter().map(|(_, weight)| weight).sum());
-        for (mode, weight) in Self::WEIGHTS {
-            if at < weight {
-                return mode;
+    fn draw(random: &mut Rng, peers: Peers) -> Self {
+        match peers {
+            Peers::Hostile => weighted(random, &Self::WEIGHTS),
+            Peers::PremiseP1 => {
+                weighted(random, &Self::WEIGHTS);
+                Self::PremiseP1
             }
-            at -= weight;
+            Peers::Own(Mapping::Mixed) => {
+                let mapping = *pick(random, &[Mapping::Rst, Mapping::Fin, Mapping::Plain]);
+                Self::Own(mapping, weighted(random, &Ends::WEIGHTS))
+            }
+            Peers::Own(mapping) => Self::Own(mapping, weighted(random, &Ends::WEIGHTS)),
+            Peers::Broken => Self::Broken(*pick(random, &Breach::ALL)),
         }
-        Self::Close
     }
+}
+
+fn weighted<T: Copy>(random: &mut Rng, among: &[(T, u32)]) -> T {
+    let mut at = random.u32(0..among.iter().map(|(_, weight)| weight).sum());
+    for &(one, weight) in among {
+        if at < weight {
+            return one;
+        }
+        at -= weight;
+    }
+    among[0].0
 }
 
 /// When the server's application reads.
@@ -162,14 +189,18 @@ pub struct Plan {
     pub says_close: bool,
     /// After how many bytes a message is cut.
     pub cut: usize,
+    /// Up to how many octets the crate's own server receives a request whole.
+    pub max: u32,
+    /// Whether the crate's own server ends while the response is on its way,
+    /// and not while the request is.
+    pub meets_response: bool,
 }
 
 impl Plan {
     /// Returns the plan that a seed stands for.
-    pub fn of(seed: u64, is_premise_p1: bool) -> Self {
+    pub fn of(seed: u64, peers: Peers) -> Self {
         let mut random = Rng::with_seed(seed);
-        let drawn = Mode::draw(&mut random);
-        let mode = if is_premise_p1 { Mode::PremiseP1 } else { drawn };
+        let mode = Mode::draw(&mut random, peers);
         let window = (DELAY * 12 / 5).max(Duration::from_millis(4));
         let reads = *pick(
             &mut random,
@@ -180,7 +211,7 @@ impl Plan {
         let body = *pick(&mut random, &[0, 20, 1200, 6000, 60_000]);
         let status = *pick(&mut random, &[599, 599, 408]);
         let service = *pick(&mut random, &[500, 3000, 30_000]);
-        Self {
+        let plan = Self {
             mode,
             reads,
             through,
@@ -198,6 +229,28 @@ impl Plan {
             },
             says_close: random.u8(0..4) > 0,
             cut: random.usize(1..6000),
+            max: *pick(&mut random, &[65_536, 65_536, 4096]),
+            meets_response: false,
+        };
+        match peers {
+            Peers::Broken => plan.broken(),
+            Peers::Own(_) => Self { meets_response: random.u8(0..4) == 0, ..plan },
+            Peers::Hostile | Peers::PremiseP1 => plan,
+        }
+    }
+
+    /// Returns the plan with what it takes for a broken promise to matter: one
+    /// that was made, and a request that is taken up when the end comes.
+    fn broken(self) -> Self {
+        Self {
+            warm_ups: self.warm_ups.max(1),
+            write_after: Duration::ZERO,
+            // Long after the request, on a busy machine too.
+            close_after: DELAY * 10 + self.close_after,
+            service: DELAY * 100,
+            reads: Reads::Eagerly,
+            body: self.body.max(1200),
+            ..self
         }
     }
 

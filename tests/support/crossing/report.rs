@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::crossing::args::{Args, Command, HELP};
-use super::crossing::{Control, Mode, Row, Set, Table, Trial, lay, run, server};
+use super::crossing::peers::{Mapping, Peers};
+use super::crossing::{Control, Mode, Row, Set, Table, Trial, lay, run, serve};
 
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
     let result = match Command::parse() {
         Ok(Command::Run(args)) => return trials(&args),
-        Ok(Command::Serve(orders)) => server::serve(orders).map_err(|error| error.to_string()),
+        Ok(Command::Serve(orders)) => serve(orders).map_err(|error| error.to_string()),
         Ok(Command::List) => {
             println!("crossing: test");
             Ok(())
@@ -35,15 +36,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn trials(args: &Args) -> ExitCode {
-    let half = args.trials / 2;
-    let sets = match args.loss {
-        Some(loss) => vec![Set { trials: args.trials, loss, number: 0 }],
-        None => vec![
-            Set { trials: args.trials - half, loss: 0.0, number: 0 },
-            Set { trials: half, loss: 0.05, number: 1 },
-        ],
-    };
-    let mut report = Report { checks: Vec::new(), controls: [(0, 0); 4] };
+    let sets = sets(args);
+    let mut report = Report { checks: Vec::new(), controls: [(0, 0); 4], has_controls: false };
     for set in sets.into_iter().filter(|set| set.trials > 0) {
         let wire = match lay(set, args) {
             Ok(wire) => wire,
@@ -65,12 +59,44 @@ fn trials(args: &Args) -> ExitCode {
     report.conclude(args)
 }
 
+/// Each kind of server, on a clean wire and on a lossy one.
+fn sets(args: &Args) -> Vec<Set> {
+    let own = args.trials / 5;
+    let of = |mapping, trials| (Peers::Own(mapping), trials);
+    let kinds = match args.peers {
+        Some(peers) => vec![(peers, args.trials)],
+        None if args.replay.is_some() => vec![(Peers::Hostile, args.trials)],
+        None => vec![
+            (Peers::Hostile, args.trials),
+            of(Mapping::Rst, own),
+            of(Mapping::Fin, own),
+            of(Mapping::Plain, own / 2),
+            (Peers::Broken, own),
+        ],
+    };
+    let mut sets = Vec::new();
+    for (peers, trials) in kinds {
+        let half = trials / 2;
+        let wires = match args.loss {
+            Some(loss) => vec![(trials, loss)],
+            // What is broken is seen on any wire.
+            None if peers == Peers::Broken => vec![(trials, 0.0)],
+            None => vec![(trials - half, 0.0), (half, 0.05)],
+        };
+        for (trials, loss) in wires {
+            sets.push(Set { trials, loss, peers, number: sets.len() as u64 });
+        }
+    }
+    sets
+}
+
 fn name(set: Set) -> String {
-    match set.loss {
-        0.0 => format!("{} trials, 5 ms each way", set.trials),
+    let Set { trials, loss, peers, .. } = set;
+    match loss {
+        0.0 => format!("{peers}: {trials} trials, 5 ms each way"),
         loss => {
             let loss = loss * 100.0;
-            format!("{} trials, 5 ms each way, jitter 0-10 ms, {loss} % lost", set.trials)
+            format!("{peers}: {trials} trials, 5 ms each way, jitter 0-10 ms, {loss} % lost")
         }
     }
 }
@@ -78,6 +104,8 @@ fn name(set: Set) -> String {
 struct Report {
     checks: Vec<bool>,
     controls: [(u32, u32); 4],
+    /// Whether there were trials that the controls are for.
+    has_controls: bool,
 }
 
 impl Report {
@@ -88,14 +116,16 @@ impl Report {
             trials.iter().for_each(|trial| println!("{trial:#?}"));
         }
         println!("{table}");
-        for (sum, (resent, doubled)) in self.controls.iter_mut().zip(table.controls()) {
-            *sum = (sum.0 + resent, sum.1 + doubled);
-        }
         let wire = if set.loss > 0.0 { "lossy wire" } else { "clean wire" };
+        let wire = format!("{}, {wire}", set.peers);
         let all = table.sum(|_| true);
-        if args.is_premise_p1 {
-            println!("premise P1 broken: {} of {} conclusions wrong", all.wrong, all.failed);
-            return;
+        match set.peers {
+            Peers::PremiseP1 => {
+                println!("premise P1 broken: {} of {} conclusions wrong", all.wrong, all.failed);
+                return;
+            }
+            Peers::Broken => return self.broken(&wire, set, &table),
+            Peers::Hostile | Peers::Own(_) => {}
         }
         for trial in trials.iter().filter(|trial| trial.wrong().is_some()) {
             show(set, trial);
@@ -106,8 +136,39 @@ impl Report {
         }
         let spoilt = format!("{wire}: {} of {} trials spoilt, at most 5 %", all.spoilt, all.trials);
         self.check(spoilt, all.spoilt * 20 <= all.trials);
-        self.lingering(wire, set, &table);
-        self.recall(wire, set, &table.sum(Mode::is_ordinary));
+        if let Peers::Own(mapping) = set.peers {
+            return self.promised(&wire, set, mapping, &table);
+        }
+        for (sum, (resent, doubled)) in self.controls.iter_mut().zip(table.controls()) {
+            *sum = (sum.0 + resent, sum.1 + doubled);
+        }
+        self.has_controls = true;
+        self.lingering(&wire, set, &table);
+        self.recall(&wire, set, &table.sum(Mode::is_ordinary));
+    }
+
+    /// A server that breaks its contract makes conclusions wrong.
+    fn broken(&mut self, wire: &str, set: Set, table: &Table) {
+        for (mode, row) in table.rows() {
+            let text =
+                format!("{wire}: caught: {}: {} of {} wrong", mode.name(), row.wrong, row.trials);
+            self.check(text, row.wrong > 0 || set.trials < ENOUGH / 2);
+        }
+    }
+
+    /// What the crate's own server says is made use of. The window for a FIN as
+    /// a proof of its own is the one between the last octet and the hand-over.
+    fn promised(&mut self, wire: &str, set: Set, mapping: Mapping, table: &Table) {
+        let (all, later) = (table.sum(|_| true), table.later_requests());
+        let recall = later.recall().unwrap_or_default();
+        let text = format!(
+            "{wire}: recall over later requests {:.1} % of {} (below 60 % fails); by G1 to G4 {:?}",
+            recall * 100.0,
+            later.unapplied,
+            all.claims
+        );
+        let is_used = mapping != Mapping::Rst || all.claims[3] > 0;
+        self.check(text, (is_used && recall >= 0.6) || set.trials < ENOUGH);
     }
 
     /// A server that lingers is unknown, unless the user vouches for it.
@@ -141,7 +202,7 @@ impl Report {
     }
 
     fn conclude(mut self, args: &Args) -> ExitCode {
-        if !args.is_premise_p1 && args.replay.is_none() {
+        if self.has_controls && args.replay.is_none() {
             for (control, (resent, doubled)) in Control::ALL.into_iter().zip(self.controls) {
                 let text = format!("caught: \"{control}\" resent {resent}, doubled {doubled}");
                 self.check(text, doubled > 0);
@@ -161,8 +222,10 @@ impl Report {
 /// Prints a trial whose conclusion is wrong.
 fn show(set: Set, trial: &Trial) {
     println!(
-        "WRONG: {}; again with: cargo test --test crossing -- --replay {} --loss {} --trials 100",
+        "WRONG: {}; again with: cargo test --test crossing -- --server {} --replay {} --loss {} \
+         --trials 100",
         trial.wrong().unwrap_or("nothing"),
+        set.peers,
         trial.seen.seed,
         set.loss
     );

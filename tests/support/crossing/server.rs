@@ -16,6 +16,7 @@ use nix::unistd::{ForkResult, fork};
 
 use super::board::{Board, DOORS, Visit};
 use super::connection::Connection;
+use super::peers::Peers;
 use super::plan::{Mode, Plan};
 
 /// The port of the first door.
@@ -25,7 +26,7 @@ pub const FIRST_PORT: u16 = 20_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Orders {
     pub address: Ipv4Addr,
-    pub is_premise_p1: bool,
+    pub peers: Peers,
 }
 
 /// One port.
@@ -106,7 +107,7 @@ impl Door {
         if visit != self.visit {
             (self.visit, self.connections) = (visit, 0);
         }
-        let plan = visit.map(|visit| Plan::of(visit.seed, orders.is_premise_p1));
+        let plan = visit.map(|visit| Plan::of(visit.seed, orders.peers));
         if let Some(Plan { mode: Mode::AcceptQueue, close_after, .. }) = plan
             && self.connections == 0
         {

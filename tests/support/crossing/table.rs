@@ -17,7 +17,7 @@ pub struct Row {
     pub answered: u32,
     pub failed: u32,
     pub unapplied: u32,
-    pub claims: [u32; 3],
+    pub claims: [u32; 4],
     pub recalled: u32,
     pub wrong: u32,
     pub spoilt: u32,
@@ -44,6 +44,7 @@ impl Row {
                 match proof.id() {
                     "G2" => self.claims[1] += 1,
                     "G3" => self.claims[2] += 1,
+                    "G4" => self.claims[3] += 1,
                     _ => self.claims[0] += 1,
                 }
             }
@@ -89,6 +90,7 @@ impl Row {
 pub struct Table {
     rows: BTreeMap<Mode, Row>,
     first_requests: Row,
+    later_requests: Row,
     large_bodies: Row,
     calls: Calls,
     controls: [(u32, u32); 4],
@@ -98,8 +100,9 @@ impl Table {
     pub fn add(&mut self, trial: &Trial) {
         let plan = &trial.seen.plan;
         self.rows.entry(plan.mode).or_default().add(trial);
-        if plan.warm_ups == 0 {
-            self.first_requests.add(trial);
+        match plan.warm_ups {
+            0 => self.first_requests.add(trial),
+            _ => self.later_requests.add(trial),
         }
         if plan.body >= LARGE {
             self.large_bodies.add(trial);
@@ -115,6 +118,10 @@ impl Table {
         }
     }
 
+    pub fn rows(&self) -> impl Iterator<Item = (Mode, &Row)> {
+        self.rows.iter().map(|(mode, row)| (*mode, row))
+    }
+
     pub fn row(&self, mode: Mode) -> Row {
         self.rows.get(&mode).cloned().unwrap_or_default()
     }
@@ -123,6 +130,11 @@ impl Table {
         let mut sum = Row::default();
         self.rows.iter().filter(|(mode, _)| which(**mode)).for_each(|(_, row)| sum.merge(row));
         sum
+    }
+
+    /// Returns the row of requests that were not the first on their connection.
+    pub fn later_requests(&self) -> &Row {
+        &self.later_requests
     }
 
     /// Returns how often each control would have resent, and how often doubled.
@@ -169,7 +181,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:>6} {:>5} {:>5} {:>6} {:>6} {:>5} {:>5} {:>5} {:>5} {:>6}  doubts",
+            "{:<24} {:>6} {:>5} {:>5} {:>6} {:>6} {:>5} {:>5} {:>5} {:>5} {:>5} {:>6}  doubts",
             "the server's close",
             "trials",
             "look",
@@ -179,27 +191,29 @@ impl fmt::Display for Table {
             "G1",
             "G2",
             "G3",
+            "G4",
             "wrong",
             "recall"
         )?;
         for (mode, row) in &self.rows {
-            write_row(f, mode.name(), row)?;
+            write_row(f, &mode.name(), row)?;
         }
         write_row(f, "ordinary closers", &self.sum(Mode::is_ordinary))?;
         write_row(f, "all", &self.sum(|_| true))?;
         write_row(f, "of them first requests", &self.first_requests)?;
+        write_row(f, "of them later requests", &self.later_requests)?;
         write_row(f, "of them 60 kB", &self.large_bodies)?;
         write!(f, "{}", self.calls)
     }
 }
 
 fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
-    let [never_sent, never_received, refused] = row.claims;
+    let [never_sent, never_received, refused, promised] = row.claims;
     let recall =
         row.recall().map_or_else(|| "-".into(), |recall| format!("{:.1}%", recall * 100.0));
     write!(
         f,
-        "{name:<24} {:>6} {:>5} {:>5} {:>6} {:>6} {never_sent:>5} {never_received:>5} {refused:>5} {:>5} {recall:>6} ",
+        "{name:<24} {:>6} {:>5} {:>5} {:>6} {:>6} {never_sent:>5} {never_received:>5} {refused:>5} {promised:>5} {:>5} {recall:>6} ",
         row.trials, row.looked, row.answered, row.failed, row.unapplied, row.wrong
     )?;
     for (doubt, times) in &row.doubts {

@@ -233,6 +233,14 @@ impl Client {
         }
     }
 
+    pub(crate) fn is_written(&self) -> bool {
+        self.ledger.is_written()
+    }
+
+    pub(crate) fn response_octets(&self) -> u64 {
+        self.ledger.exchange_read()
+    }
+
     /// The first errno seen, the pending one if there was none.
     fn first_errno(&mut self) -> Option<Errno> {
         if self.ledger.errno().is_none() {

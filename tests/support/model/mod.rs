@@ -7,6 +7,7 @@
 //! carried an exchange before.
 
 pub(crate) mod client;
+pub(crate) mod contract;
 pub(crate) mod premises;
 pub(crate) mod rule;
 pub(crate) mod server;

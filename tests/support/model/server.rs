@@ -54,7 +54,7 @@ enum App {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sent {
     /// Which acknowledgements it sent: bit `n` for `n` octets.
-    acks: u8,
+    pub(super) acks: u8,
     /// Its FIN, and what that acknowledged when it first left.
     pub(crate) fin: Option<u8>,
     /// Its response of one octet, likewise.

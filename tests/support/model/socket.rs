@@ -46,6 +46,10 @@ impl Socket {
         !self.is_over && self.received == 0
     }
 
+    pub(crate) fn has_response(&self) -> bool {
+        self.received > 0
+    }
+
     pub(crate) fn wants_fin(&self) -> bool {
         !self.is_over && !self.has_fin && !self.is_fin_early
     }

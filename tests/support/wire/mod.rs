@@ -22,11 +22,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each user of this library needs another part of it")]
 
 mod device;
+mod nat;
 mod relay;
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
+pub use nat::Nat;
 pub use relay::{Counts, Way};
 
 /// How the wire treats each packet, the same in both directions.
@@ -45,6 +47,7 @@ pub struct Config {
     reorder: f64,
     seed: u64,
     queue: usize,
+    nat: Option<Nat>,
 }
 
 impl Config {
@@ -80,6 +83,11 @@ impl Config {
     pub fn queue(self, queue: usize) -> Self {
         Self { queue, ..self }
     }
+
+    /// Translates addresses on the way; see [`Nat`]. There is none by default.
+    pub fn nat(self, nat: impl Into<Option<Nat>>) -> Self {
+        Self { nat: nat.into(), ..self }
+    }
 }
 
 impl Default for Config {
@@ -91,9 +99,15 @@ impl Default for Config {
             reorder: 0.0,
             seed: 0,
             queue: 16_384,
+            nat: None,
         }
     }
 }
+
+/// The address of the clients' end, in its own namespace.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The address of the servers' end, in its own namespace.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
 /// Two network namespaces and the packets between them; ends when dropped.
 #[derive(Debug)]
@@ -101,6 +115,7 @@ pub struct Wire {
     client: End,
     server: End,
     relay: relay::Relay,
+    nat: Nat,
 }
 
 impl Wire {
@@ -111,13 +126,12 @@ impl Wire {
     /// [`Unavailable`] where this process may not make namespaces (it is not
     /// root) or the system has no TUN devices.
     pub fn new(config: Config) -> Result<Self, Unavailable> {
-        const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-        const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-        let (client, from_client) = End::new(CLIENT, SERVER)?;
-        let (server, from_server) = End::new(SERVER, CLIENT)?;
+        let nat = config.nat.unwrap_or_default();
+        let (client, from_client) = End::new(CLIENT, nat.server_for_clients())?;
+        let (server, from_server) = End::new(SERVER, nat.client_for_servers())?;
         let relay = relay::Relay::start(config, from_client, from_server)
             .map_err(Unavailable::at("start the relay"))?;
-        Ok(Self { client, server, relay })
+        Ok(Self { client, server, relay, nat })
     }
 
     /// Returns the end where clients belong.
@@ -128,6 +142,11 @@ impl Wire {
     /// Returns the end where servers belong.
     pub fn server(&self) -> &End {
         &self.server
+    }
+
+    /// Returns where clients reach a server that listens on `port` of its end.
+    pub fn server_for_clients(&self, port: u16) -> SocketAddr {
+        (self.nat.server_for_clients(), self.nat.port_for_clients(port)).into()
     }
 
     /// Returns what has happened so far to the packets that went one way.

@@ -12,8 +12,8 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl::set_timerslack;
 use nix::sys::time::TimeSpec;
 
-use super::Config;
 use super::device::Tun;
+use super::{Config, Nat};
 
 /// A running relay; dropping it ends the thread.
 #[derive(Debug)]
@@ -69,7 +69,8 @@ pub enum Way {
 pub struct Counts {
     /// Packets that an end sent.
     pub sent: u64,
-    /// Packets that vanished because [`Config::loss`] says so.
+    /// Packets that vanished because [`Config::loss`] says so, or because they
+    /// do not pass a [`Nat`].
     pub lost: u64,
     /// Packets that vanished because the queue was full.
     pub overflowed: u64,
@@ -116,6 +117,8 @@ fn wait(lanes: &[Lane; 2], stopped: &PipeReader) -> bool {
 /// One direction: where packets come from, and those that are on their way.
 struct Lane {
     source: Tun,
+    way: Way,
+    nat: Option<Nat>,
     dice: Dice,
     limit: usize,
     waiting: BinaryHeap<Packet>,
@@ -126,6 +129,8 @@ impl Lane {
     fn new(config: Config, way: Way, source: Tun) -> Self {
         Self {
             source,
+            way,
+            nat: config.nat,
             dice: Dice::new(config, way),
             limit: config.queue,
             waiting: BinaryHeap::new(),
@@ -145,15 +150,23 @@ impl Lane {
                 continue; // the kernel's own IPv6 chatter
             }
             add_one(&counters.sent);
+            let Some(bytes) = self.translated(packet) else {
+                add_one(&counters.lost);
+                continue;
+            };
             match self.dice.throw(Instant::now()) {
                 None => add_one(&counters.lost),
                 Some(_) if self.waiting.len() >= self.limit => add_one(&counters.overflowed),
                 Some(due) => {
                     self.number += 1;
-                    self.waiting.push(Packet { due, number: self.number, bytes: packet.into() });
+                    self.waiting.push(Packet { due, number: self.number, bytes });
                 }
             }
         }
+    }
+
+    fn translated(&self, packet: &[u8]) -> Option<Box<[u8]>> {
+        self.nat.map_or_else(|| Some(packet.into()), |nat| nat.translate(self.way, packet))
     }
 
     fn deliver(&mut self, to: &Tun, counters: &Counters) {
