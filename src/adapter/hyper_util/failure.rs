@@ -15,11 +15,11 @@ pub struct Failure(Box<Inner>);
 #[derive(Debug)]
 struct Inner {
     attempt: Attempt,
-    source: legacy::Error,
+    source: Option<legacy::Error>,
 }
 
 impl Failure {
-    pub(super) fn new(attempt: Attempt, source: legacy::Error) -> Self {
+    pub(super) fn new(attempt: Attempt, source: Option<legacy::Error>) -> Self {
         Self(Box::new(Inner { attempt, source }))
     }
 
@@ -28,8 +28,9 @@ impl Failure {
         &self.0.attempt
     }
 
-    /// Returns the legacy client's own error.
-    pub fn into_error(self) -> legacy::Error {
+    /// Returns the legacy client's own error; nothing where it would never have
+    /// ended (see the [module](super)'s limits).
+    pub fn into_error(self) -> Option<legacy::Error> {
         self.0.source
     }
 }
@@ -42,6 +43,6 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0.source)
+        self.0.source.as_ref().map(|source| source as _)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ::hyper_util::client::legacy;
 use http::{Response, StatusCode};
@@ -18,6 +19,7 @@ use crate::attempt::{Attempt, AttemptToken};
 use crate::classify::{
     Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
+use crate::time::{Sleep, now, sleep_until};
 use crate::transport::{self, Exchange, Record};
 
 type Answered = Result<Response<Incoming>, Failure>;
@@ -68,14 +70,46 @@ struct Call {
 
 impl Call {
     async fn drive(mut self) -> Answered {
-        let answered = match &mut self.inner {
-            Some(inner) => inner.await,
-            None => std::future::pending().await,
-        };
-        match answered {
-            Ok(response) => Ok(self.answered(response)),
-            Err(error) => Err(self.failed(error).await),
+        let mut grace = pin!(None);
+        match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
+            Some(Ok(response)) => Ok(self.answered(response)),
+            Some(Err(error)) => Err(self.failed(error).await),
+            None => Err(self.abandon()),
         }
+    }
+
+    /// Polls the client's future. Nothing if it cannot be expected to end.
+    fn poll_inner(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut grace: Pin<&mut Option<Sleep>>,
+    ) -> Poll<Option<Result<Response<Incoming>, legacy::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        if let Poll::Ready(answered) = Pin::new(inner).poll(cx) {
+            return Poll::Ready(Some(answered));
+        }
+        if !self.mark.is_left(cx.waker()) {
+            grace.set(None);
+            return Poll::Pending;
+        }
+        if grace.is_none() {
+            grace.set(Some(sleep_until(now() + GRACE)));
+        }
+        match grace.as_pin_mut() {
+            Some(grace) => grace.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends a call whose request hyper left behind with its connection.
+    fn abandon(&mut self) -> Failure {
+        // The client holds the other end of the channel that the request is in.
+        self.inner = None;
+        let evidence = Evidence::new(match self.mark.revoke() {
+            Place::Dropped => HandOff::HandedBack(Finding::Ended),
+            _ => HandOff::Unrecorded,
+        });
+        Failure::new(self.record(evidence), None)
     }
 
     fn answered(mut self, mut response: Response<Incoming>) -> Response<Incoming> {
@@ -116,7 +150,7 @@ impl Call {
             }
         };
         self.inner = None;
-        Failure::new(self.record(evidence), error)
+        Failure::new(self.record(evidence), Some(error))
     }
 
     /// The evidence of a request that was dropped before a connection took it.
@@ -189,6 +223,10 @@ impl Drop for Call {
         }
     }
 }
+
+/// How long the client may look for another connection after the one that it
+/// had chosen ended.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The evidence of a request that the caller gave up.
 fn given_up(record: &Record, exchange: Exchange) -> Evidence {

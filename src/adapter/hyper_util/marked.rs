@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use ::hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use http::Request;
@@ -116,6 +116,16 @@ impl Mark {
     /// Returns whether the client chose a connection for the request.
     pub(super) fn has_connection(&self) -> bool {
         self.capture.connection_metadata().is_some()
+    }
+
+    /// Returns whether the connection that was chosen ended before it took the
+    /// request; if not, `waker` is woken then.
+    pub(super) fn is_left(&self, waker: &Waker) -> bool {
+        if self.is_taken.load(Ordering::Acquire) {
+            return false;
+        }
+        let record = self.capture.connection_metadata().as_ref().and_then(Handle::of);
+        record.is_some_and(|record| record.poll_gone(waker))
     }
 
     /// Keeps the client from using the request's connection again.

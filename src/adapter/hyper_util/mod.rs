@@ -87,8 +87,8 @@
 //!   again after it was handed back, since the legacy client's error does not
 //!   return it.
 //! - hyper can leave a request in a connection's channel for ever if that ends
-//!   at the moment of sending. Our own client finds that out; here only a time
-//!   limit ends it (the request is then *not applied*).
+//!   at the moment of sending. A wrapped client takes it for handed back after
+//!   a second; the legacy client alone waits for ever, with any connector.
 //! - The extension of `capture_connection` is used here: one that the caller
 //!   put in the request is replaced.
 //! - The response's body is hyper's. If it fails the response is lost.
