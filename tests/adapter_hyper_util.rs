@@ -315,6 +315,41 @@ idle! {
     a_stray_200: says_200_and_stays => Finding::Stray;
 }
 
+/// Closes while a request is on its way, or is not yet: each call ends, also
+/// where hyper leaves its request behind, and what it says is true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_at_the_moment_of_sending_is_told_truly() {
+    for _ in 0..ROUNDS {
+        let (go, may_go) = turnstile();
+        let origin = Origin::start(2, move |nth, mut peer| {
+            peer.serve(1);
+            if nth == 0 {
+                may_go.recv().unwrap();
+            }
+        });
+        let client = layered(false).0;
+        let before = client.clone().oneshot(post(&origin.url("/before"))).await.unwrap();
+        before.into_body().collect().await.unwrap();
+        until_idle().await;
+        let service = ServiceBuilder::new().layer(ResendLayer::default()).service(client);
+        go.send(()).unwrap();
+        let expected = match service.oneshot(post(&origin.url("/after"))).await {
+            Ok(response) => {
+                let hand_offs = attempts(&response).iter().rev().skip(1);
+                assert!(hand_offs.map(Attempt::fate).all(|fate| fate.is_not_applied()));
+                "/after"
+            }
+            Err(error) => {
+                // A close with the request unread is a reset, which proves nothing.
+                assert!(matches!(error.fate(), Fate::Unknown(Doubt::Reset(_))), "{error}");
+                unmodified().call(&origin.url("/other")).await.unwrap();
+                "/other"
+            }
+        };
+        assert_eq!(origin.finish(), ["/before", expected]);
+    }
+}
+
 // ===== failures after the request was written =====
 
 /// Serves `before` requests, then lets `act` treat the next one. Returns the
