@@ -24,17 +24,7 @@ pub(crate) struct Connector {
 
 impl Connector {
     pub(crate) fn new(options: &ConnectOptions) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_local_address(options.local_address);
-        http.set_happy_eyeballs_timeout(Some(Duration::from_millis(250)));
-        http.set_keepalive(options.keepalive.map(|keepalive| keepalive.idle));
-        http.set_keepalive_interval(options.keepalive.map(|keepalive| keepalive.interval));
-        http.set_keepalive_retries(options.keepalive.map(|keepalive| keepalive.count));
-        #[cfg(target_os = "linux")]
-        http.set_tcp_user_timeout(options.user_timeout);
-        Self { http, timeout: options.timeout }
+        Self { http: http_connector(options), timeout: options.timeout }
     }
 
     /// Connects to the host and port of `target`.
@@ -46,6 +36,21 @@ impl Connector {
             Err(_) => Err(ConnectError { failure: ConnectFailure::TimedOut, source: None }),
         }
     }
+}
+
+/// Returns what makes the connections, without its timeout.
+pub(crate) fn http_connector(options: &ConnectOptions) -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_local_address(options.local_address);
+    http.set_happy_eyeballs_timeout(Some(Duration::from_millis(250)));
+    http.set_keepalive(options.keepalive.map(|keepalive| keepalive.idle));
+    http.set_keepalive_interval(options.keepalive.map(|keepalive| keepalive.interval));
+    http.set_keepalive_retries(options.keepalive.map(|keepalive| keepalive.count));
+    #[cfg(target_os = "linux")]
+    http.set_tcp_user_timeout(options.user_timeout);
+    http
 }
 
 /// How connections are made.
@@ -91,7 +96,7 @@ pub(crate) struct ConnectError {
 
 impl ConnectError {
     fn new(source: BoxError) -> Self {
-        Self { failure: failure(&*source), source: Some(source) }
+        Self { failure: connect_failure(&*source), source: Some(source) }
     }
 
     pub(crate) fn of(failure: ConnectFailure) -> Self {
@@ -109,7 +114,7 @@ impl ConnectError {
 
 /// Tells a failed connect by the errno in its chain; without one it was the
 /// name that did not resolve.
-fn failure(error: &(dyn StdError + 'static)) -> ConnectFailure {
+pub(crate) fn connect_failure(error: &(dyn StdError + 'static)) -> ConnectFailure {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<io::Error>() {

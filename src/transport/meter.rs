@@ -50,6 +50,19 @@ impl Meter {
         (meter, record)
     }
 
+    /// Wraps a stream for a pool that announces no requests: the Meter then
+    /// looks whenever no request is known to be on the connection.
+    pub(crate) fn unannounced(stream: TcpStream) -> (Self, Arc<Record>) {
+        let (meter, record) = Self::new(stream);
+        record.expect_no_announcements();
+        (meter, record)
+    }
+
+    /// Returns the stream.
+    pub(crate) fn stream(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
+    }
+
     /// Writes by `write`, unless the connection was taken over.
     ///
     /// The record is locked across the system call: whoever takes the
@@ -98,7 +111,7 @@ impl Meter {
 /// Notes a read that filled `buf` from `start` on.
 fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
     if buf.filled().len() == start {
-        state.ledger.on_end();
+        state.on_end();
     } else if state.on_read(&buf.filled()[start..]) {
         buf.set_filled(start);
         return Err(withheld());
@@ -108,7 +121,7 @@ fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result
 
 /// The look: asks the kernel, since tokio knows of nothing to read.
 fn look(state: &mut State, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    if state.ledger.phase() != Phase::Armed {
+    if !state.looks() {
         return Poll::Pending;
     }
     let socket = SockRef::from(stream);
@@ -130,9 +143,11 @@ fn read_unheard(state: &mut State, socket: &SockRef<'_>, buf: &mut ReadBuf<'_>) 
     let mut fresh = [0; 4096];
     let room = fresh.len().min(buf.remaining());
     match (&**socket).read(&mut fresh[..room]) {
-        Ok(0) => state.ledger.on_end(),
+        Ok(0) => state.on_end(),
         Ok(octets) => {
-            state.on_read(&fresh[..octets]);
+            if state.on_read(&fresh[..octets]) {
+                return Err(withheld());
+            }
             buf.put_slice(&fresh[..octets]);
         }
         Err(error) => {
@@ -208,9 +223,14 @@ impl AsyncWrite for Meter {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let meter = self.get_mut();
-        let state = meter.record.lock();
+        let mut state = meter.record.lock();
         match (state.ledger.phase(), &mut meter.stream) {
-            (Phase::Idle | Phase::Released, Some(stream)) => Pin::new(stream).poll_shutdown(cx),
+            (Phase::Idle | Phase::Released, Some(stream)) => {
+                if let Some(unannounced) = &mut state.unannounced {
+                    unannounced.is_shut = true;
+                }
+                Pin::new(stream).poll_shutdown(cx)
+            }
             (Phase::Armed | Phase::Sent | Phase::TakenOver, _) | (_, None) => Poll::Ready(Ok(())),
         }
     }

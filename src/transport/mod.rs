@@ -8,9 +8,15 @@ mod offer;
 mod probe;
 mod record;
 mod settle;
+mod unannounced;
 mod watch;
 
-pub(crate) use connect::{ConnectError, ConnectOptions, Connector, Keepalive};
+pub(crate) use connect::{
+    ConnectError, ConnectOptions, Connector, Keepalive, connect_failure, http_connector,
+};
 pub(crate) use http1::{Answered, Broken, Connection};
+pub(crate) use meter::Meter;
 pub(crate) use offer::Belief;
+pub(crate) use record::Record;
 pub(crate) use settle::{Failure, give_up, handed_back, resolve};
+pub(crate) use unannounced::Exchange;

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::offer::Belief;
 use super::probe::{Fd, Received};
+use super::unannounced::Unannounced;
 use super::watch::Watch;
 use crate::classify::{
     Counts, Errno, Finding, HandOff, Ledger, Limits, Phase, Recogniser, Reply, Snapshot,
@@ -50,6 +51,8 @@ pub(super) struct State {
     parked: Option<TcpStream>,
     meter_is_gone: bool,
     waiting: Option<Waker>,
+    /// There where somebody else's pool drives the connection.
+    pub(super) unannounced: Option<Box<Unannounced>>,
 }
 
 impl Record {
@@ -77,6 +80,7 @@ impl Record {
                 parked: None,
                 meter_is_gone: false,
                 waiting: None,
+                unannounced: None,
             }),
         }
     }
@@ -152,8 +156,7 @@ impl Record {
         let is_first = state.belief == Belief::Nothing;
         let believes = !matches!(belief, Belief::Nothing | Belief::Broken);
         state.keeps = watch.is_some() || (believes && is_first);
-        state.ledger.arm();
-        state.early.clear();
+        state.arm_only();
         (state.belief, state.watch) = (belief, watch);
         Ok(())
     }
@@ -213,6 +216,26 @@ impl Record {
 }
 
 impl State {
+    /// Starts an exchange.
+    pub(super) fn arm_only(&mut self) {
+        self.ledger.arm();
+        self.early.clear();
+    }
+
+    /// Takes the stream of a Meter that is gone, to close it.
+    pub(super) fn close_parked(&mut self) -> Option<TcpStream> {
+        if self.parked.is_some() {
+            self.fd = None;
+        }
+        self.parked.take()
+    }
+
+    /// Notes the end of the stream.
+    pub(super) fn on_end(&mut self) {
+        self.ledger.on_end();
+        self.on_unannounced(Finding::Fin);
+    }
+
     /// Reads the counters, unless the socket is gone.
     pub(super) fn snapshot(&self) -> Result<Snapshot, Unavailable> {
         self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
@@ -242,6 +265,7 @@ impl State {
     /// Notes octets that were read. Returns whether they must be withheld,
     /// since they cannot answer the request.
     pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
+        let is_too_early = !octets.is_empty() && self.on_unannounced(Finding::Stray);
         let is_first_drained =
             self.ledger.phase() == Phase::TakenOver && self.ledger.exchange_read() == 0;
         let was_stray = self.ledger.reply() == Reply::Stray;
@@ -257,11 +281,12 @@ impl State {
             self.is_drained |= is_first_drained;
             self.early.on_bytes(octets);
         }
-        is_stray
+        is_stray || is_too_early
     }
 
     /// Notes octets that the kernel accepted of those that were offered.
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
+        self.on_unannounced_write();
         self.ledger.on_written(accepted);
         if let Some(watch) = &mut self.watch {
             watch.on_write(offered);
@@ -329,6 +354,7 @@ impl State {
     /// Notes an error of the stream.
     pub(super) fn on_error(&mut self, error: &io::Error) {
         self.ledger.on_error(error.raw_os_error().map(Errno));
+        self.on_unannounced(Finding::Reset);
     }
 
     /// Returns the first errno seen on the socket, taking the pending one if

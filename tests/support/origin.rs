@@ -148,6 +148,11 @@ impl Peer {
         SockRef::from(&self.stream).send_out_of_band(&[byte]).unwrap();
     }
 
+    /// Returns the socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Closes: a FIN, or a reset where something is unread.
     pub fn close(self) {}
 

@@ -1,0 +1,269 @@
+//! One request's way through the legacy client, and its evidence.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::hyper_util::client::legacy;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::connector::{ConnectError, Handle};
+use super::failure::Failure;
+use super::marked::{Mark, Place};
+use crate::attempt::{Attempt, AttemptToken};
+use crate::classify::{
+    Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
+};
+use crate::time::{Sleep, now, sleep_until};
+use crate::transport::{self, Exchange, Record};
+
+type Answered = Result<Response<Incoming>, Failure>;
+
+/// The response future of a [`Wrapped`](super::Wrapped) client.
+///
+/// # Cancel safety
+///
+/// Dropping it ends the attempt: nothing of the request is sent from then on
+/// where its connection is ours alone, and what is known is recorded.
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Answered> + Send>>);
+
+impl ResponseFuture {
+    pub(super) fn new(
+        inner: legacy::ResponseFuture,
+        mark: Arc<Mark>,
+        token: Option<AttemptToken>,
+        is_connect: bool,
+    ) -> Self {
+        let call = Call { inner: Some(inner), mark, token, is_connect };
+        Self(Box::pin(call.drive()))
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// One call. Dropped before its end, it is given up.
+struct Call {
+    /// Gone once the call is over.
+    inner: Option<legacy::ResponseFuture>,
+    mark: Arc<Mark>,
+    token: Option<AttemptToken>,
+    is_connect: bool,
+}
+
+impl Call {
+    async fn drive(mut self) -> Answered {
+        let mut grace = pin!(None);
+        match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
+            Some(Ok(response)) => Ok(self.answered(response)),
+            Some(Err(error)) => Err(self.failed(error).await),
+            None => Err(self.abandon()),
+        }
+    }
+
+    /// Polls the client's future. Nothing if it cannot be expected to end.
+    fn poll_inner(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut grace: Pin<&mut Option<Sleep>>,
+    ) -> Poll<Option<Result<Response<Incoming>, legacy::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        if let Poll::Ready(answered) = Pin::new(inner).poll(cx) {
+            return Poll::Ready(Some(answered));
+        }
+        if !self.mark.is_left(cx.waker()) {
+            grace.set(None);
+            return Poll::Pending;
+        }
+        if grace.is_none() {
+            grace.set(Some(sleep_until(now() + GRACE)));
+        }
+        match grace.as_pin_mut() {
+            Some(grace) => grace.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends a call whose request hyper left behind with its connection.
+    fn abandon(&mut self) -> Failure {
+        // The client holds the other end of the channel that the request is in.
+        self.inner = None;
+        let evidence = Evidence::new(match self.mark.revoke() {
+            Place::Dropped => HandOff::HandedBack(Finding::Ended),
+            _ => HandOff::Unrecorded,
+        });
+        Failure::new(self.record(evidence), None)
+    }
+
+    fn answered(mut self, mut response: Response<Incoming>) -> Response<Incoming> {
+        self.inner = None;
+        let status = response.status();
+        Handle::remove(response.extensions_mut());
+        if let Place::On(record, exchange) = self.mark.place() {
+            let is_tunnel = self.is_connect && status.is_success();
+            let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS || is_tunnel;
+            record.answered(exchange, is_upgrade);
+        }
+        let answer = match status {
+            StatusCode::MISDIRECTED_REQUEST => {
+                self.mark.poison();
+                Answer::Misdirected
+            }
+            _ => Answer::Complete,
+        };
+        self.record(Evidence::new(HandOff::Written).with_answer(answer));
+        response
+    }
+
+    /// Finds out what became of the request. Dropped meanwhile, it is given up.
+    async fn failed(mut self, error: legacy::Error) -> Failure {
+        let place = self.mark.place();
+        let evidence = match &place {
+            Place::On(record, exchange) if is_of(&error, record) => {
+                let failure = self.failure(&error);
+                match record.take_over_if(*exchange) {
+                    true => transport::resolve(record, &Contract::none(), failure, || ()).await,
+                    false => no_boundary(failure),
+                }
+            }
+            Place::Somewhere(_) => no_boundary(self.failure(&error)),
+            Place::Dropped => self.not_taken(&error),
+            // An error of another connection than the one that took the request.
+            Place::On(..) | Place::Waiting | Place::Revoked | Place::Elsewhere => {
+                Evidence::new(HandOff::Unrecorded)
+            }
+        };
+        self.inner = None;
+        Failure::new(self.record(evidence), Some(error))
+    }
+
+    /// The evidence of a request that was dropped before a connection took it.
+    /// The client's own error has to say so too.
+    fn not_taken(&self, error: &legacy::Error) -> Evidence {
+        Evidence::new(if error.is_connect() {
+            let connect = in_chain::<ConnectError>(error);
+            let failure = connect.map_or(ConnectFailure::Connect(None), ConnectError::failure);
+            HandOff::NotConnected(failure)
+        } else if !self.mark.has_connection() && in_chain::<hyper::Error>(error).is_none() {
+            HandOff::NotConnected(ConnectFailure::BadTarget)
+        } else if error.connect_info().is_none() {
+            HandOff::NotConnected(ConnectFailure::Connect(None))
+        } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
+            let record = error.connect_info().and_then(Handle::of);
+            let found = record.and_then(|record| record.last_read());
+            HandOff::HandedBack(found.unwrap_or(Finding::Ended))
+        } else {
+            HandOff::Unrecorded
+        })
+    }
+
+    fn failure(&self, error: &legacy::Error) -> transport::Failure {
+        let error = in_chain::<hyper::Error>(error);
+        if self.mark.is_failed() || error.is_some_and(hyper::Error::is_body_write_aborted) {
+            transport::Failure::RequestBody
+        } else if error.is_some_and(hyper::Error::is_parse) {
+            transport::Failure::Malformed
+        } else {
+            transport::Failure::Broken
+        }
+    }
+
+    fn give_up(&mut self) {
+        // From here on the client chooses no connection any more.
+        self.inner = None;
+        let evidence = match self.mark.revoke() {
+            Place::On(record, exchange) => given_up(&record, exchange),
+            // The request is gone, and no connection had taken it.
+            Place::Dropped => Evidence::new(match self.mark.has_connection() {
+                true => HandOff::NothingWritten,
+                false => HandOff::NotConnected(ConnectFailure::PoolWait),
+            }),
+            Place::Waiting | Place::Revoked | Place::Somewhere(_) => {
+                Evidence::new(HandOff::Written)
+            }
+            Place::Elsewhere => Evidence::new(HandOff::Unrecorded),
+        };
+        self.record(evidence.with_ended_by(EndedBy::Caller));
+    }
+
+    fn record(&self, evidence: Evidence) -> Attempt {
+        let record = match self.mark.place() {
+            Place::On(record, _) | Place::Somewhere(record) => Some(record),
+            Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere => None,
+        };
+        let peer = record.and_then(|record| record.peer());
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer);
+        if let Some(token) = &self.token {
+            token.record(attempt.clone());
+        }
+        attempt
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.inner.is_some() {
+            self.give_up();
+        }
+    }
+}
+
+/// Returns whether an error is of the connection that keeps this record.
+fn is_of(error: &legacy::Error, record: &Arc<Record>) -> bool {
+    let connected = error.connect_info().and_then(Handle::of);
+    connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))
+}
+
+/// How long the client may look for another connection after the one that it
+/// had chosen ended.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The evidence of a request that the caller gave up.
+fn given_up(record: &Record, exchange: Exchange) -> Evidence {
+    if !record.take_over_if(exchange) {
+        return Evidence::new(HandOff::Written);
+    }
+    let mut evidence = transport::give_up(record, EndedBy::Caller);
+    // What was found on the connection was found before it was taken.
+    if let HandOff::HandedBack(_) = evidence.hand_off {
+        evidence.hand_off = HandOff::NothingWritten;
+    }
+    evidence
+}
+
+/// The evidence of a request of which it is not known where it began.
+fn no_boundary(failure: transport::Failure) -> Evidence {
+    Evidence::new(HandOff::Written).with_kernel(Kernel::NoBoundary).with_ended_by(match failure {
+        transport::Failure::RequestBody => EndedBy::RequestBody,
+        transport::Failure::Broken | transport::Failure::Malformed => EndedBy::Connection,
+    })
+}
+
+/// Finds the first error of this type in a chain.
+fn in_chain<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,190 @@
+//! A request's body that tells when hyper takes the request.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use ::hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+
+use super::connector::Handle;
+use crate::transport::{Exchange, Record};
+
+/// A request's body on its way through a [wrapped](super::wrap) client.
+///
+/// It is the inner body, and it tells when hyper takes the request: hyper asks
+/// it whether it is empty before it writes any of the request, on the thread
+/// that drives the connection. Made by the wrapped client only, so that its
+/// type can be inferred: `Client<_, Marked<Full<Bytes>>>` where it must be
+/// written out.
+pub struct Marked<B> {
+    inner: B,
+    mark: Arc<Mark>,
+}
+
+impl<B: Body> Marked<B> {
+    /// Marks a request.
+    pub(super) fn request(mut request: Request<B>) -> (Request<Self>, Arc<Mark>) {
+        let mark = Arc::new(Mark {
+            capture: capture_connection(&mut request),
+            is_taken: AtomicBool::new(false),
+            is_failed: AtomicBool::new(false),
+            place: Mutex::new(Place::Waiting),
+        });
+        (request.map(|inner| Self { inner, mark: Arc::clone(&mark) }), mark)
+    }
+}
+
+impl<B: Body + Unpin> Body for Marked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.mark.on_taken();
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Err(_))) = &frame {
+            self.mark.is_failed.store(true, Ordering::Release);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.mark.on_taken();
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.mark.on_taken();
+        self.inner.size_hint()
+    }
+}
+
+impl<B> Drop for Marked<B> {
+    fn drop(&mut self) {
+        self.mark.on_drop();
+    }
+}
+
+impl<B> fmt::Debug for Marked<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Marked").finish_non_exhaustive()
+    }
+}
+
+/// Where one request is, shared by its body and its call.
+pub(super) struct Mark {
+    capture: CaptureConnection,
+    is_taken: AtomicBool,
+    is_failed: AtomicBool,
+    place: Mutex<Place>,
+}
+
+/// Where a request is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// No connection has taken it.
+    Waiting,
+    /// It was dropped before a connection took it.
+    Dropped,
+    /// Its call was given up before a connection took it.
+    Revoked,
+    /// On a connection where it is known where the request begins.
+    On(Arc<Record>, Exchange),
+    /// On a connection of ours where that is not known.
+    Somewhere(Arc<Record>),
+    /// On a connection that has no record.
+    Elsewhere,
+}
+
+impl Mark {
+    /// Returns where the request is.
+    pub(super) fn place(&self) -> Place {
+        self.lock().clone()
+    }
+
+    /// Returns whether the request's own body failed.
+    pub(super) fn is_failed(&self) -> bool {
+        self.is_failed.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the client chose a connection for the request.
+    pub(super) fn has_connection(&self) -> bool {
+        self.capture.connection_metadata().is_some()
+    }
+
+    /// Returns whether the connection that was chosen ended before it took the
+    /// request; if not, `waker` is woken then.
+    pub(super) fn is_left(&self, waker: &Waker) -> bool {
+        if self.is_taken.load(Ordering::Acquire) {
+            return false;
+        }
+        let record = self.capture.connection_metadata().as_ref().and_then(Handle::of);
+        record.is_some_and(|record| record.poll_gone(waker))
+    }
+
+    /// Keeps the client from using the request's connection again.
+    pub(super) fn poison(&self) {
+        if let Some(connected) = &*self.capture.connection_metadata() {
+            connected.poison();
+        }
+    }
+
+    /// Keeps connections of ours from sending the request from here on.
+    /// Returns where it was until now.
+    pub(super) fn revoke(&self) -> Place {
+        let mut place = self.lock();
+        let before = place.clone();
+        if matches!(before, Place::Waiting) {
+            *place = Place::Revoked;
+        }
+        before
+    }
+
+    /// A connection takes the request, of which nothing is written yet.
+    fn on_taken(&self) {
+        if !self.is_taken.swap(true, Ordering::AcqRel) {
+            self.take();
+        }
+    }
+
+    fn take(&self) {
+        let mut place = self.lock();
+        let is_revoked = matches!(*place, Place::Revoked);
+        let connected = self.capture.connection_metadata();
+        let has_frames = connected.as_ref().is_some_and(|it| it.is_negotiated_h2());
+        let record = connected.as_ref().and_then(Handle::of);
+        drop(connected);
+        *place = match record {
+            None => Place::Elsewhere,
+            Some(record) if has_frames => Place::Somewhere(record),
+            Some(record) => match record.arm_taken() {
+                // Nobody waits for it any more.
+                Some(exchange) if is_revoked => {
+                    if record.take_over_if(exchange) {
+                        record.abort();
+                    }
+                    Place::On(record, exchange)
+                }
+                Some(exchange) => Place::On(record, exchange),
+                None => Place::Somewhere(record),
+            },
+        };
+    }
+
+    fn on_drop(&self) {
+        let mut place = self.lock();
+        if matches!(*place, Place::Waiting) {
+            *place = Place::Dropped;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

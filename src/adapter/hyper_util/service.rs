@@ -1,0 +1,80 @@
+//! The legacy client as a service that leaves evidence.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::task::{Context, Poll};
+
+use ::hyper_util::client::legacy;
+use ::hyper_util::client::legacy::connect::Connect;
+use http::{Method, Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tower::Service;
+
+use super::failure::Failure;
+use super::future::ResponseFuture;
+use super::marked::Marked;
+use crate::attempt::AttemptToken;
+
+/// Makes a legacy client leave evidence of what became of its requests.
+///
+/// Its connector should be a [`Connector`](super::Connector), or have one
+/// under it; without it little is proven (see the [module](super)). The
+/// client's own settings stay as they are.
+///
+/// The client sends [`Marked`] bodies, which is inferred where it is built for
+/// this; requests with any [`Body`] can be sent then.
+pub fn wrap<C, B>(client: legacy::Client<C, Marked<B>>) -> Wrapped<C, B> {
+    Wrapped(client)
+}
+
+/// A legacy client that leaves evidence; made by [`wrap`].
+///
+/// Records each request in the [`AttemptToken`] among its extensions, which a
+/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`].
+/// Clones share their connections.
+///
+/// # Errors
+///
+/// [`Failure`], for every failure before the response's head.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the attempt: its connection is reset where no
+/// other request can be on it, and what is known is recorded.
+pub struct Wrapped<C, B>(legacy::Client<C, Marked<B>>);
+
+impl<C, B> Service<Request<B>> for Wrapped<C, B>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Response = Response<Incoming>;
+    type Error = Failure;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
+        let token = request.extensions_mut().remove::<AttemptToken>();
+        let is_connect = request.method() == Method::CONNECT;
+        let (request, mark) = Marked::request(request);
+        ResponseFuture::new(self.0.request(request), mark, token, is_connect)
+    }
+}
+
+impl<C: Clone, B> Clone for Wrapped<C, B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C, B> fmt::Debug for Wrapped<C, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wrapped").field(&self.0).finish()
+    }
+}
