@@ -170,6 +170,9 @@ pub enum Answer {
     Misdirected,
     /// A closing response that carries the contract's `refused`, checked.
     Refused,
+    /// HTTP/2's refusal of the request's stream: the peer reset it with
+    /// `REFUSED_STREAM`, or sent a GOAWAY that leaves it out.
+    RefusedStream,
 }
 
 /// What an early response turned out to be.

@@ -30,7 +30,8 @@ fn what_a_connection_saw_is_listed() {
         ConnectFailure::Tls, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
     assert_listed!(findings: Finding::Fin, Finding::Reset, Finding::Stray, Finding::Ended);
     assert_listed!(answers: Answer::Nothing, Answer::Stray(_), Answer::Begun, Answer::Malformed,
-        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused);
+        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused,
+        Answer::RefusedStream);
     assert_listed!(earlies: Early::Refusal, Early::Other);
     assert_listed!(ends: EndedBy::Connection, EndedBy::Caller, EndedBy::Deadline,
         EndedBy::RequestBody, EndedBy::Runtime);
@@ -57,7 +58,7 @@ fn what_is_concluded_is_listed() {
         Fate::NotApplied(_));
     assert_listed!(proofs: Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
         Proof::NeverReceived, Proof::NeverReceivedClosed, Proof::NeverComplete,
-        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::Misdirected, Proof::ResetPromised,
+        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::RefusedStream, Proof::Misdirected, Proof::ResetPromised,
         Proof::FinPromised, Proof::ClosePromised);
     assert_listed!(doubts: Doubt::Acknowledged, Doubt::PartlyAcknowledged,
         Doubt::AcknowledgedAfterFin, Doubt::Unsettled, Doubt::Reset(_), Doubt::NoFin(..),

@@ -68,6 +68,7 @@ fn written(evidence: &Evidence, contract: &Contract) -> Fate {
         Answer::Complete => Fate::Completed,
         Answer::Misdirected => Fate::NotApplied(Proof::Misdirected),
         Answer::Refused => Fate::NotApplied(Proof::Refused),
+        Answer::RefusedStream => Fate::NotApplied(Proof::RefusedStream),
         Answer::FinalHead => Fate::ResponseLost,
         Answer::Begun => Fate::Unknown(Doubt::ResponseBegun),
         Answer::Malformed => Fate::Unknown(Doubt::MalformedResponse),

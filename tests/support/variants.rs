@@ -62,6 +62,7 @@ pub fn answers() -> Vec<Answer> {
         Answer::Complete,
         Answer::Misdirected,
         Answer::Refused,
+        Answer::RefusedStream,
     ]);
     all
 }
@@ -154,6 +155,7 @@ pub fn proofs() -> Vec<Proof> {
         Proof::NeverComplete,
         Proof::RefusedBeforeReceipt,
         Proof::Refused,
+        Proof::RefusedStream,
         Proof::Misdirected,
         Proof::ResetPromised,
         Proof::FinPromised,

@@ -68,7 +68,9 @@ fn weaker_kernels(kernel: Kernel) -> Vec<Kernel> {
 fn weaker_answers(answer: Answer) -> Vec<Answer> {
     let begun = [Answer::Begun, Answer::Malformed];
     let less = match answer {
-        Answer::Refused | Answer::Misdirected | Answer::Complete => vec![Answer::FinalHead],
+        Answer::Refused | Answer::RefusedStream | Answer::Misdirected | Answer::Complete => {
+            vec![Answer::FinalHead]
+        }
         Answer::Stray(Early::Refusal) => vec![Answer::Stray(Early::Other)],
         _ => Vec::new(),
     };
