@@ -48,10 +48,12 @@
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
 //! | [`server`] | a server that says by how it closes whether it took a request up |
+//! | [`adapter`] | evidence for the HTTP stacks that people have |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
 //! [`Ground`]: classify::Ground
 
+pub mod adapter;
 mod attempt;
 pub mod body;
 pub mod classify;
