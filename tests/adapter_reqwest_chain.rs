@@ -101,8 +101,10 @@ async fn a_target_that_is_no_url_is_never_sent() {
 
 // ===== HTTP/1.1: taken up, and then no answer =====
 
+type Named = (&'static str, fn(Peer));
+
 /// What an origin does after it took a request up.
-const AFTER_TAKE_UP: [(&str, fn(Peer)); 4] = [
+const AFTER_TAKE_UP: [Named; 4] = [
     ("FIN", Peer::close),
     ("RST", Peer::reset),
     ("garbage", |mut peer| peer.write("garbage\r\n\r\n")),

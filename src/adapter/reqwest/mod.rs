@@ -1,4 +1,4 @@
-//! [reqwest](::reqwest), in two ways.
+//! The HTTP client reqwest, in two ways.
 //!
 //! # Through this crate's stack: full evidence
 //!
