@@ -253,16 +253,32 @@ async fn control_trusting_is_connect_after_a_redirect_doubles_the_post() {
     assert_eq!(origin.finish(), ["/orders", "/orders"]);
 }
 
+/// A client that sends again whatever failed.
+fn retrying() -> reqwest::ClientBuilder {
+    let retry = reqwest::retry::for_host("127.0.0.1").no_budget();
+    let retry = retry.classify_fn(|attempt| attempt.retryable());
+    builder().http2_prior_knowledge().retry(retry)
+}
+
+/// Its second request would find a closed port, and fail for that.
+const REFUSES_ONCE: Act = Act { executes: false, frame: Frame::Reset(REFUSED_STREAM) };
+
+/// Two things keep them off: the setting, and that reqwest cannot clone a body
+/// which was wrapped.
 #[tokio::test]
 async fn reqwests_own_retries_are_off_whatever_the_builder_says() {
-    let act = Act { executes: false, frame: Frame::Reset(REFUSED_STREAM) };
-    let (url, executed) = h2_origin::start(act);
-    let retry = reqwest::retry::for_host("127.0.0.1").classify_fn(|attempt| attempt.retryable());
-    let builder = builder().http2_prior_knowledge().retry(retry);
-    // A retry would find a closed port, and be told from this by its error.
-    assert_eq!(failure_of(builder, &url, "pay").await.attempt().fate(), REFUSED);
+    let (url, executed) = h2_origin::start(REFUSES_ONCE);
+    assert_eq!(failure_of(retrying(), &url, "pay").await.attempt().fate(), REFUSED);
     let executed = tokio::task::spawn_blocking(|| executed.join().unwrap()).await.unwrap();
     assert_eq!(executed, 0);
+}
+
+#[tokio::test]
+async fn control_with_its_own_retries_reqwest_tells_the_last_failure_only() {
+    let (url, _executed) = h2_origin::start(REFUSES_ONCE);
+    let client = retrying().build().unwrap();
+    let error = client.post(url).body("pay").send().await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
 }
 
 // ===== errors that speak of another request =====
