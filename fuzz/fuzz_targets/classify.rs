@@ -160,6 +160,7 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
         Proof::Misdirected => answer == Answer::Misdirected,
         Proof::Refused => answer == Answer::Refused,
         Proof::NotForwarded => answer == Answer::NotForwarded,
+        Proof::RefusedStream => answer == Answer::RefusedStream,
         _ => false,
     };
     assert!(is_argued, "{proof:?} from {evidence:?} under {contract:?}");

@@ -7,3 +7,5 @@
 //! [`Doubt`](crate::classify::Doubt) names what is missing.
 
 pub mod hyper_util;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;

@@ -173,6 +173,9 @@ pub enum Answer {
     /// The response of a gateway that the user trusts to say so: no connection
     /// to its next hop was made (RFC 9209 2.3), checked.
     NotForwarded,
+    /// HTTP/2's refusal of the request's stream: the peer reset it with
+    /// `REFUSED_STREAM`, or sent a GOAWAY that leaves it out.
+    RefusedStream,
 }
 
 /// What an early response turned out to be.

@@ -30,7 +30,8 @@ fn what_a_connection_saw_is_listed() {
         ConnectFailure::Tls, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
     assert_listed!(findings: Finding::Fin, Finding::Reset, Finding::Stray, Finding::Ended);
     assert_listed!(answers: Answer::Nothing, Answer::Stray(_), Answer::Begun, Answer::Malformed,
-        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused, Answer::NotForwarded);
+        Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused, Answer::NotForwarded,
+        Answer::RefusedStream);
     assert_listed!(earlies: Early::Refusal, Early::Other);
     assert_listed!(ends: EndedBy::Connection, EndedBy::Caller, EndedBy::Deadline,
         EndedBy::RequestBody, EndedBy::Runtime);
@@ -57,7 +58,7 @@ fn what_is_concluded_is_listed() {
         Fate::NotApplied(_));
     assert_listed!(proofs: Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
         Proof::NeverReceived, Proof::NeverReceivedClosed, Proof::NeverComplete,
-        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::Misdirected, Proof::NotForwarded,
+        Proof::RefusedBeforeReceipt, Proof::Refused, Proof::RefusedStream, Proof::Misdirected, Proof::NotForwarded,
         Proof::ResetPromised,
         Proof::FinPromised, Proof::ClosePromised);
     assert_listed!(doubts: Doubt::Acknowledged, Doubt::PartlyAcknowledged,

@@ -104,6 +104,9 @@ pub enum Proof {
     RefusedBeforeReceipt,
     /// G3: the server refused the request under its contract.
     Refused,
+    /// G3: the peer refused the request's HTTP/2 stream, which by RFC 9113 8.7
+    /// guarantees that it was not processed.
+    RefusedStream,
     /// G3: 421, which by RFC 9110 15.5.20 permits a resend on another
     /// connection whatever the method.
     Misdirected,
@@ -126,9 +129,11 @@ impl Proof {
         match self {
             Self::NotConnected(_) | Self::HandedBack(_) | Self::NothingWritten => "G1",
             Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => "G2",
-            Self::RefusedBeforeReceipt | Self::Refused | Self::Misdirected | Self::NotForwarded => {
-                "G3"
-            }
+            Self::RefusedBeforeReceipt
+            | Self::Refused
+            | Self::RefusedStream
+            | Self::Misdirected
+            | Self::NotForwarded => "G3",
             Self::ResetPromised | Self::FinPromised | Self::ClosePromised => "G4",
         }
     }
@@ -157,6 +162,9 @@ impl Proof {
             }
             Self::Refused => {
                 "The server said under its contract that it did not take the request up (G3, refused)."
+            }
+            Self::RefusedStream => {
+                "The peer refused the request's HTTP/2 stream before it processed any of it (G3; RFC 9113 8.7)."
             }
             Self::Misdirected => {
                 "The server answered 421, which permits a resend on another connection (G3; RFC 9110 15.5.20)."
@@ -198,6 +206,7 @@ impl fmt::Display for Proof {
                 f.write_str("refused before it was received (599 or 408 with close)")
             }
             Self::Refused => f.write_str("refused under the server's contract"),
+            Self::RefusedStream => f.write_str("refused before it was processed (HTTP/2)"),
             Self::Misdirected => f.write_str("refused as misdirected (421)"),
             Self::NotForwarded => {
                 f.write_str("not passed on by the gateway, which is trusted to say so")

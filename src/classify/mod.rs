@@ -69,6 +69,7 @@ fn written(evidence: &Evidence, contract: &Contract) -> Fate {
         Answer::Misdirected => Fate::NotApplied(Proof::Misdirected),
         Answer::Refused => Fate::NotApplied(Proof::Refused),
         Answer::NotForwarded => Fate::NotApplied(Proof::NotForwarded),
+        Answer::RefusedStream => Fate::NotApplied(Proof::RefusedStream),
         Answer::FinalHead => Fate::ResponseLost,
         Answer::Begun => Fate::Unknown(Doubt::ResponseBegun),
         Answer::Malformed => Fate::Unknown(Doubt::MalformedResponse),

@@ -63,6 +63,7 @@ pub fn answers() -> Vec<Answer> {
         Answer::Misdirected,
         Answer::Refused,
         Answer::NotForwarded,
+        Answer::RefusedStream,
     ]);
     all
 }
@@ -155,6 +156,7 @@ pub fn proofs() -> Vec<Proof> {
         Proof::NeverComplete,
         Proof::RefusedBeforeReceipt,
         Proof::Refused,
+        Proof::RefusedStream,
         Proof::Misdirected,
         Proof::NotForwarded,
         Proof::ResetPromised,

@@ -68,7 +68,11 @@ fn weaker_kernels(kernel: Kernel) -> Vec<Kernel> {
 fn weaker_answers(answer: Answer) -> Vec<Answer> {
     let begun = [Answer::Begun, Answer::Malformed];
     let less = match answer {
-        Answer::Refused | Answer::Misdirected | Answer::NotForwarded | Answer::Complete => {
+        Answer::Refused
+        | Answer::RefusedStream
+        | Answer::Misdirected
+        | Answer::NotForwarded
+        | Answer::Complete => {
             vec![Answer::FinalHead]
         }
         Answer::Stray(Early::Refusal) => vec![Answer::Stray(Early::Other)],

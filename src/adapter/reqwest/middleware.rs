@@ -1,0 +1,225 @@
+//! reqwest's requests and responses over a service of this crate.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Extensions;
+use http_body::Body as HttpBody;
+use reqwest_middleware::{Error, Middleware, Next};
+use tower::{Service, ServiceExt};
+
+use ::reqwest::{Request, Response, ResponseBuilderExt, Url};
+
+use super::deadline::Deadlined;
+use crate::attempt::{Attempt, Attempts};
+use crate::body::Body;
+use crate::error::BoxError;
+use crate::time::{Instant, now, timeout_at};
+
+/// A middleware that sends reqwest's requests through a service, such as a
+/// [`Client`](crate::Client), instead of through reqwest.
+///
+/// It keeps what callers see: reqwest's `Request` with its own timeout,
+/// reqwest's `Response` with its URL. The extensions that a request is given
+/// (`with_extension`) reach the service, an
+/// [`Idempotent`](crate::resend::Idempotent) mark for example. See the
+/// [module](super) for what reqwest's own client would have done besides.
+///
+/// **It has to be the last middleware:** those after it are not called.
+///
+/// # Errors
+///
+/// All are of the kind `reqwest_middleware::Error::Middleware`, with a type
+/// that it can be downcast to:
+///
+/// - the service's own error; for this crate's [`Error`](crate::Error) use
+///   [`error`];
+/// - [`NotHttp`] if the URL's scheme is not `http`;
+/// - [`TimedOut`] if the request's own timeout passed.
+///
+/// If the response's body fails, the sources of reqwest's error tell why, a
+/// [`ResponseBodyError`](crate::pool::ResponseBodyError) or [`TimedOut`].
+///
+/// # Cancel safety
+///
+/// That of the service's future. A request's timeout drops it.
+#[derive(Clone, Debug)]
+pub struct SendThrough<S> {
+    service: S,
+}
+
+impl<S> SendThrough<S> {
+    /// Sends through a service whose clones share their connections.
+    pub fn new(service: S) -> Self {
+        Self { service }
+    }
+}
+
+#[async_trait]
+impl<S, RB> Middleware for SendThrough<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<RB>>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    RB: HttpBody<Data = Bytes> + Send + Sync + 'static,
+    RB::Error: Into<BoxError>,
+{
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        _: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let url = request.url().clone();
+        if url.scheme() != "http" {
+            return Err(Error::middleware(NotHttp { scheme: url.scheme().to_owned() }));
+        }
+        let limit = request.timeout().copied().and_then(Limit::from_now);
+        let mut request = http::Request::<::reqwest::Body>::try_from(request)?.map(replayable);
+        request.extensions_mut().extend(extensions.clone());
+
+        let answered = self.service.clone().oneshot(request);
+        let answered = match limit {
+            None => answered.await,
+            Some(limit) => timeout_at(limit.at, answered)
+                .await
+                .map_err(|_| Error::middleware(TimedOut { timeout: limit.timeout }))?,
+        };
+        match answered {
+            Ok(response) => into_reqwest(response, url, limit),
+            Err(error) => Err(into_middleware(error.into())),
+        }
+    }
+}
+
+/// When a request has to be over, its response's body included.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) at: Instant,
+    pub(super) timeout: Duration,
+}
+
+impl Limit {
+    /// Returns none where the timeout is too far away to be told.
+    fn from_now(timeout: Duration) -> Option<Self> {
+        now().checked_add(timeout).map(|at| Self { at, timeout })
+    }
+}
+
+/// Octets in memory can be sent again, streams only where they are recorded.
+fn replayable(body: ::reqwest::Body) -> Body {
+    match body.as_bytes().map(Bytes::copy_from_slice) {
+        Some(octets) => Body::from(octets),
+        None => Body::new(body),
+    }
+}
+
+fn into_reqwest<RB>(
+    response: http::Response<RB>,
+    url: Url,
+    limit: Option<Limit>,
+) -> reqwest_middleware::Result<Response>
+where
+    RB: HttpBody<Data = Bytes> + Send + Sync + 'static,
+    RB::Error: Into<BoxError>,
+{
+    let (parts, body) = response.into_parts();
+    let body = ::reqwest::Body::wrap(Deadlined::new(body, limit));
+    // Only a builder takes the URL.
+    let builder = http::Response::builder().status(parts.status).version(parts.version).url(url);
+    let mut response = builder.body(body).map_err(Error::middleware)?;
+    *response.headers_mut() = parts.headers;
+    response.extensions_mut().extend(parts.extensions);
+    Ok(response.into())
+}
+
+/// Keeps the error's own type within reach of a downcast.
+fn into_middleware(error: BoxError) -> Error {
+    match error.downcast::<crate::Error>() {
+        Ok(ours) => Error::middleware(*ours),
+        Err(other) => Error::middleware(Other(other)),
+    }
+}
+
+/// Returns this crate's error behind an error of reqwest-middleware, if it is
+/// one: it has the request's fate.
+pub fn error(error: &Error) -> Option<&crate::Error> {
+    match error {
+        Error::Middleware(error) => error.downcast_ref(),
+        Error::Reqwest(_) => None,
+    }
+}
+
+/// Returns the attempts behind a response, oldest first, as
+/// [`attempts`](crate::attempts) does: empty where the first was answered.
+pub fn attempts(response: &Response) -> &[Attempt] {
+    response.extensions().get::<Attempts>().map_or(&[], |attempts| &attempts.0)
+}
+
+/// The URL's scheme is not `http`, the only one that [`SendThrough`] sends.
+/// Nothing was sent, by reqwest neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotHttp {
+    scheme: String,
+}
+
+impl NotHttp {
+    /// Returns the URL's scheme.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+}
+
+impl fmt::Display for NotHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing was sent: {} is not supported here, only http is", self.scheme)
+    }
+}
+
+impl StdError for NotHttp {}
+
+/// The request's own timeout passed. What became of it at the server is not
+/// known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    timeout: Duration,
+}
+
+impl TimedOut {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+
+    /// Returns the timeout that the request had.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "outcome unknown: the request's timeout of {:?} passed", self.timeout)
+    }
+}
+
+impl StdError for TimedOut {}
+
+/// An error of a service that is not this crate's, which is its source.
+#[derive(Debug)]
+struct Other(BoxError);
+
+impl fmt::Display for Other {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the service that requests are sent through failed")
+    }
+}
+
+impl StdError for Other {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}

@@ -1,0 +1,115 @@
+//! The HTTP client reqwest, in two ways.
+//!
+//! # Through this crate's stack: full evidence
+//!
+//! [`SendThrough`] is a middleware of reqwest-middleware. Requests and
+//! responses stay reqwest's, and are sent by a [`Client`](crate::Client):
+//!
+//! ```diff
+//! -let client = reqwest::Client::new();
+//! +let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+//! +    .with(SendThrough::new(tower_resend::Client::new()))
+//! +    .build();
+//! ```
+//!
+//! ```no_run
+//! use reqwest_middleware::ClientBuilder;
+//! use tower_resend::adapter::reqwest::{self as adapter, SendThrough};
+//!
+//! # async fn example() {
+//! let client = ClientBuilder::new(reqwest::Client::new())
+//!     .with(SendThrough::new(tower_resend::Client::new()))
+//!     .build();
+//! match client.post("http://127.0.0.1:8080/orders").body("pay").send().await {
+//!     Ok(response) => println!("{} from {}", response.status(), response.url()),
+//!     Err(error) => match adapter::error(&error) {
+//!         Some(error) => println!("{error}"), // it has a fate, a verdict, the request
+//!         None => println!("{error}"),
+//!     },
+//! }
+//! # }
+//! ```
+//!
+//! reqwest's own client, which is still there to build requests, does none of
+//! what it does on sending any more:
+//!
+//! | lost | given back by |
+//! |---|---|
+//! | redirects | tower-http's `FollowRedirectLayer`, **under** the [`ResendLayer`] |
+//! | decompression | tower-http's `DecompressionLayer` |
+//! | default header fields, `User-Agent` | tower-http's `SetRequestHeaderLayer`; or on each request |
+//! | the client's own timeout | the request's own timeout, which is kept; the [`Policy`](crate::Policy) |
+//! | cookies, proxies, DNS and TLS settings, HTTP/2 | nothing yet |
+//! | retries of reqwest | the [`Policy`](crate::Policy) |
+//!
+//! Only `http` URLs are sent. Another one is an error, [`NotHttp`], and not
+//! sent by reqwest either.
+//!
+//! A layer that sends several requests for one, such as one that follows
+//! redirects, belongs between the [`ResendLayer`] and the
+//! [`Pool`](crate::pool::Pool). The error of a `POST` that was answered and
+//! whose next request failed is then about the `POST` too; above the resending
+//! layer it would be about the last request alone.
+//!
+//! ```
+//! # use tower::ServiceBuilder;
+//! # use tower_http::follow_redirect::FollowRedirectLayer;
+//! # use tower_resend::adapter::reqwest::SendThrough;
+//! # use tower_resend::pool::{Pool, PoolOptions};
+//! # use tower_resend::{Body, ResendLayer};
+//! let stack = ServiceBuilder::new()
+//!     .layer(ResendLayer::default())
+//!     .layer(FollowRedirectLayer::new())
+//!     .service(Pool::<Body>::new(PoolOptions::new()));
+//! let send_through = SendThrough::new(stack);
+//! # let _: reqwest_middleware::ClientWithMiddleware =
+//! #     reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(send_through).build();
+//! ```
+//!
+//! A response's `url()` is then still that of the request that was made;
+//! tower-http's `RequestUri`, among the response's extensions, has the last.
+//!
+//! # reqwest's own client, with what its errors prove
+//!
+//! [`wrap`] takes a `reqwest::ClientBuilder` and gives a service whose failures
+//! carry evidence, for a [`ResendLayer`] to decide on. TLS, proxies, DNS,
+//! HTTP/2 and decompression stay reqwest's:
+//!
+//! ```diff
+//! -let client = reqwest::Client::builder().build()?;
+//! -let response = client.execute(request).await?;
+//! +let client = ResendLayer::default().layer(wrap(reqwest::Client::builder())?);
+//! +let response = client.oneshot(request).await?;
+//! ```
+//!
+//! | reqwest's error | fate |
+//! |---|---|
+//! | there was no connection: refused, no such name, TLS handshake | not applied (G1) |
+//! | hyper handed the request back | not applied (G1) |
+//! | the peer reset its HTTP/2 stream with `REFUSED_STREAM` | not applied (G3) |
+//! | the peer's GOAWAY leaves its HTTP/2 stream out, and its body was asked for | not applied (G3) |
+//! | anything else: FIN, reset, timeout, garbage, another GOAWAY | unknown: [`NoEvidence`] |
+//!
+//! Redirects and reqwest's retries are off. A redirect would make a later
+//! request fail in the name of the first: a `POST` that was answered
+//! 303, and whose next request was refused a connection, was executed. A layer
+//! that follows redirects belongs under the [`ResendLayer`] here too.
+//!
+//! - What reqwest's pool sends again by itself was handed back to it, so it
+//!   was never sent; those hand-offs are not listed among the
+//!   [`attempts`](crate::attempts()).
+//! - A resend cannot ask reqwest's pool for a fresh connection. So a 421 is
+//!   delivered and not sent again.
+//! - A streamed body cannot be sent again after it was handed back, unless it
+//!   is [recorded](crate::ResendLayer::replay_streams).
+//!
+//! [`ResendLayer`]: crate::ResendLayer
+//! [`NoEvidence`]: crate::classify::Doubt::NoEvidence
+
+mod chain;
+mod deadline;
+mod middleware;
+mod wrapped;
+
+pub use middleware::{NotHttp, SendThrough, TimedOut, attempts, error};
+pub use wrapped::{Failure, ResponseFuture, Wrapped, wrap};

@@ -1,0 +1,201 @@
+//! reqwest's requests and responses over this crate's client.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+#[path = "support/origin.rs"]
+mod origin;
+
+use std::error::Error as StdError;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
+use tower::ServiceBuilder;
+use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
+use tower_resend::adapter::reqwest::{self as adapter, NotHttp, SendThrough, TimedOut};
+use tower_resend::classify::{Ground, Refusal, Verdict};
+use tower_resend::pool::{Pool, PoolOptions};
+use tower_resend::resend::Idempotent;
+use tower_resend::{Body, Client, ResendLayer};
+
+use self::origin::{Origin, turnstile};
+
+fn client() -> ClientWithMiddleware {
+    let send_through = SendThrough::new(Client::new());
+    ClientBuilder::new(reqwest::Client::new()).with(send_through).build()
+}
+
+/// The type of a middleware's error.
+fn downcast<E: StdError + Send + Sync + 'static>(error: &Error) -> Option<&E> {
+    match error {
+        Error::Middleware(error) => error.downcast_ref(),
+        Error::Reqwest(_) => None,
+    }
+}
+
+/// Whether an error of this type is among an error's sources.
+fn has_source<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<E>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[tokio::test]
+async fn requests_and_responses_stay_those_of_reqwest() {
+    let origin = Origin::start(1, |_, mut peer| peer.serve(1));
+    let client = client();
+    let url = origin.url("/orders?id=1");
+    let response = client.post(&url).body("pay").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.url().as_str()), (200, url.as_str()));
+    assert!(adapter::attempts(&response).is_empty());
+    assert_eq!(response.text().await.unwrap(), "ok");
+    assert_eq!(origin.finish(), ["/orders?id=1"]);
+}
+
+#[tokio::test]
+async fn a_post_on_a_connection_that_the_server_closed_is_recovered_and_runs_once() {
+    let origin = Origin::start(2, |_, mut peer| peer.serve(1));
+    let client = client();
+    for path in ["/1", "/2"] {
+        let response = client.post(origin.url(path)).body("pay").send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "ok");
+    }
+    assert_eq!(origin.finish(), ["/1", "/2"]);
+}
+
+#[tokio::test]
+async fn a_post_that_the_server_took_up_is_unknown_and_sent_once() {
+    let origin = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+    });
+    let error = client().post(origin.url("/orders")).body("pay").send().await.unwrap_err();
+    let mut failure = downcast::<tower_resend::Error>(&error);
+    assert!(failure.take().unwrap().fate().is_unknown());
+    assert!(adapter::error(&error).unwrap().fate().is_unknown());
+    assert_eq!(origin.finish(), ["/orders"]);
+}
+
+#[tokio::test]
+async fn a_mark_on_reqwests_request_reaches_the_resending_layer() {
+    let origin = Origin::start(2, |nth, mut peer| match nth {
+        0 => drop(peer.read_request()),
+        _ => peer.serve(1),
+    });
+    let client = client();
+    let request = client.post(origin.url("/reindex")).body("all").with_extension(Idempotent);
+    let response = request.send().await.unwrap();
+    let attempts = adapter::attempts(&response);
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(attempts[0].ground(), Some(Ground::Idempotent));
+    assert_eq!(response.text().await.unwrap(), "ok");
+    assert_eq!(origin.finish(), ["/reindex", "/reindex"]);
+}
+
+#[tokio::test]
+async fn a_streamed_body_is_sent_once_and_its_octets_arrive() {
+    let origin = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+    });
+    let stream = reqwest::Body::wrap(http_body_util::Full::new(bytes::Bytes::from("pay")));
+    let request = client().post(origin.url("/orders")).body(stream);
+    let error = request.with_extension(Idempotent).send().await.unwrap_err();
+    let error = adapter::error(&error).unwrap();
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::BodyNotReplayable));
+    assert_eq!(origin.finish(), ["/orders"]);
+}
+
+#[tokio::test]
+async fn an_https_url_is_an_error_of_its_own_and_reaches_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let error = client().post(url).body("pay").send().await.unwrap_err();
+    assert_eq!(downcast::<NotHttp>(&error).unwrap().scheme(), "https");
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn the_timeout_of_reqwests_request_ends_the_wait_for_its_response() {
+    let (end, ended) = turnstile();
+    let origin = Origin::start(1, move |_, mut peer| {
+        peer.read_request();
+        let _ = ended.recv();
+    });
+    let timeout = Duration::from_secs(1);
+    let request = client().post(origin.url("/slow")).body("pay").timeout(timeout);
+    let error = request.send().await.unwrap_err();
+    assert_eq!(downcast::<TimedOut>(&error).unwrap().timeout(), timeout);
+    drop(end);
+}
+
+#[tokio::test]
+async fn the_timeout_of_reqwests_request_covers_its_responses_body() {
+    let (end, ended) = turnstile();
+    let origin = Origin::start(1, move |_, mut peer| {
+        peer.read_request();
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok");
+        let _ = ended.recv();
+    });
+    let request = client().get(origin.url("/slow")).timeout(Duration::from_secs(1));
+    let error = match request.send().await {
+        Ok(response) => response.bytes().await.unwrap_err(),
+        Err(error) => panic!("the head was late: {error}"),
+    };
+    assert!(has_source::<TimedOut>(&error), "{error:?}");
+    drop(end);
+}
+
+/// Redirects are followed between the resending layer and the pool.
+fn redirecting() -> ClientWithMiddleware {
+    let stack = ServiceBuilder::new()
+        .layer(ResendLayer::default())
+        .layer(FollowRedirectLayer::new())
+        .service(Pool::<Body>::new(PoolOptions::new()));
+    ClientBuilder::new(reqwest::Client::new()).with(SendThrough::new(stack)).build()
+}
+
+#[tokio::test]
+async fn redirects_are_given_back_by_a_layer() {
+    let origin = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+        peer.write("HTTP/1.1 303 See Other\r\nlocation: /done\r\ncontent-length: 0\r\n\r\n");
+        peer.serve(1);
+    });
+    let client = redirecting();
+    let response = client.post(origin.url("/orders")).body("pay").send().await.unwrap();
+    assert_eq!(response.extensions().get::<RequestUri>().unwrap().0.path(), "/done");
+    assert_eq!(response.text().await.unwrap(), "ok");
+    assert_eq!(origin.finish(), ["/orders", "/done"]);
+}
+
+#[tokio::test]
+async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unapplied() {
+    for target in [closed_port(), "/gone".into()] {
+        let origin = Origin::start(1, move |_, mut peer| {
+            peer.read_request();
+            peer.write(&format!(
+                "HTTP/1.1 303 See Other\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n"
+            ));
+            // What is redirected to this origin is taken up and lost.
+            if target.starts_with('/') {
+                peer.read_request();
+            }
+        });
+        let error = redirecting().post(origin.url("/orders")).body("pay").send().await.unwrap_err();
+        let error = adapter::error(&error).unwrap();
+        assert!(!error.fate().is_not_applied(), "{error}");
+        let orders = origin.finish().into_iter().filter(|target| target == "/orders").count();
+        assert_eq!(orders, 1);
+    }
+}
+
+/// A URL to which every connect is refused.
+fn closed_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/", listener.local_addr().unwrap())
+}

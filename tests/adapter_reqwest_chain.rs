@@ -1,0 +1,331 @@
+//! What the errors of reqwest's own client prove: one test for each row.
+//!
+//! A new version of reqwest, hyper-util, hyper or h2 that changes a row fails
+//! here.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+#[path = "support/h2_origin.rs"]
+mod h2_origin;
+#[path = "support/origin.rs"]
+mod origin;
+
+use std::error::Error as StdError;
+use std::io;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body::{Body as HttpBody, Frame as BodyFrame};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy;
+use reqwest::dns::{Name, Resolve, Resolving};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_http::follow_redirect::FollowRedirectLayer;
+use tower_resend::adapter::reqwest::{Failure, wrap};
+use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
+use tower_resend::{Body, Client, ResendLayer};
+
+use self::h2_origin::{Act, CANCEL, Frame, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
+use self::origin::{Origin, Peer};
+
+/// reqwest with nothing of the machine's own settings.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy()
+}
+
+fn post<B>(url: &str, body: B) -> Request<B> {
+    Request::post(url).body(body).unwrap()
+}
+
+/// The failure of one POST, without anything that resends.
+async fn failure_of(builder: reqwest::ClientBuilder, url: &str, body: &'static str) -> Failure {
+    let body = Full::<Bytes>::from(body);
+    wrap(builder).unwrap().oneshot(post(url, body)).await.unwrap_err()
+}
+
+async fn fate_of(builder: reqwest::ClientBuilder, url: &str) -> Fate {
+    failure_of(builder, url, "pay").await.attempt().fate()
+}
+
+/// A URL to which every connect is refused.
+fn closed_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/", listener.local_addr().unwrap())
+}
+
+const UNKNOWN: Fate = Fate::Unknown(Doubt::NoEvidence);
+
+// ===== no connection =====
+
+fn not_connected(why: ConnectFailure) -> Fate {
+    Fate::NotApplied(Proof::NotConnected(why))
+}
+
+#[tokio::test]
+async fn a_refused_connect_is_never_sent() {
+    let refused = ConnectFailure::Connect(Some(Errno(libc::ECONNREFUSED)));
+    assert_eq!(fate_of(builder(), &closed_port()).await, not_connected(refused));
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_never_sent() {
+    struct Nowhere;
+    impl Resolve for Nowhere {
+        fn resolve(&self, _: Name) -> Resolving {
+            Box::pin(async { Err(io::Error::other("no such name").into()) })
+        }
+    }
+    let builder = builder().dns_resolver(Arc::new(Nowhere));
+    let fate = fate_of(builder, "http://nowhere.invalid/").await;
+    assert_eq!(fate, not_connected(ConnectFailure::Resolve));
+}
+
+#[tokio::test]
+async fn a_scheme_that_reqwest_was_not_built_for_is_never_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    assert!(fate_of(builder(), &url).await.is_not_applied());
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn a_target_that_is_no_url_is_never_sent() {
+    let fate = fate_of(builder(), "/orders").await;
+    assert_eq!(fate, not_connected(ConnectFailure::BadTarget));
+}
+
+// ===== HTTP/1.1: taken up, and then no answer =====
+
+type Named = (&'static str, fn(Peer));
+
+/// What an origin does after it took a request up.
+const AFTER_TAKE_UP: [Named; 4] = [
+    ("FIN", Peer::close),
+    ("RST", Peer::reset),
+    ("garbage", |mut peer| peer.write("garbage\r\n\r\n")),
+    ("a part of a head", |mut peer| peer.write("HTTP/1.1 200 OK\r\ncontent-le")),
+];
+
+#[tokio::test]
+async fn what_was_taken_up_is_unknown_here_as_with_our_own_client() {
+    for (name, act) in AFTER_TAKE_UP {
+        let origin = Origin::start(2, move |_, mut peer| {
+            peer.read_request();
+            act(peer);
+        });
+        let url = origin.url("/orders");
+        assert_eq!(fate_of(builder(), &url).await, UNKNOWN, "{name}");
+        let ours = Client::new().request(post(&url, Body::from("pay"))).await.unwrap_err();
+        assert!(ours.fate().is_unknown(), "{name}: {ours}");
+        assert_eq!(origin.finish(), ["/orders", "/orders"], "{name}: once each");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_was_taken_up_is_sent_again() {
+    for (name, act) in AFTER_TAKE_UP {
+        let origin = Origin::start(1, move |_, mut peer| {
+            peer.read_request();
+            act(peer);
+        });
+        let service =
+            ServiceBuilder::new().layer(ResendLayer::default()).service(wrap(builder()).unwrap());
+        let request = post(&origin.url("/orders"), Body::from("pay"));
+        let error = service.oneshot(request).await.unwrap_err();
+        assert_eq!((error.fate(), error.attempts().len()), (UNKNOWN, 1), "{name}");
+        assert_eq!(origin.finish(), ["/orders"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_is_an_error_of_the_body() {
+    let origin = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok");
+    });
+    let request = post(&origin.url("/orders"), Body::from("pay"));
+    let response = wrap(builder()).unwrap().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.into_body().collect().await.is_err());
+}
+
+// ===== HTTP/2 =====
+
+/// The fate of a POST, and how often it was executed.
+async fn over_http2(act: Act, body: &'static str) -> (Fate, usize) {
+    let (url, executed) = h2_origin::start(act);
+    let failure = failure_of(builder().http2_prior_knowledge(), &url, body).await;
+    let fate = failure.attempt().fate();
+    let executed = tokio::task::spawn_blocking(|| executed.join().unwrap()).await.unwrap();
+    (fate, executed)
+}
+
+const REFUSED: Fate = Fate::NotApplied(Proof::RefusedStream);
+
+#[tokio::test]
+async fn a_refused_stream_is_not_applied() {
+    let act = Act { executes: false, frame: Frame::Reset(REFUSED_STREAM) };
+    assert_eq!(over_http2(act, "pay").await, (REFUSED, 0));
+    assert_eq!(over_http2(act, "").await, (REFUSED, 0));
+}
+
+#[tokio::test]
+async fn a_stream_reset_for_another_reason_is_unknown() {
+    for code in [NO_ERROR, INTERNAL_ERROR, CANCEL] {
+        let act = Act { executes: true, frame: Frame::Reset(code) };
+        assert_eq!(over_http2(act, "pay").await, (UNKNOWN, 1), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_goaway_that_leaves_the_stream_out_is_not_applied() {
+    for code in [NO_ERROR, INTERNAL_ERROR] {
+        let act = Act { executes: false, frame: Frame::GoAway(0, code) };
+        assert_eq!(over_http2(act, "pay").await, (REFUSED, 0), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_goaway_that_names_the_stream_is_unknown() {
+    for code in [NO_ERROR, INTERNAL_ERROR] {
+        let act = Act { executes: true, frame: Frame::GoAway(1, code) };
+        assert_eq!(over_http2(act, "pay").await, (UNKNOWN, 1), "{code}");
+    }
+}
+
+/// hyper has a way to the same error for a stream that the GOAWAY names; only
+/// a body that was polled tells them apart.
+#[tokio::test]
+async fn a_goaway_proves_nothing_for_a_request_without_a_body() {
+    let act = Act { executes: false, frame: Frame::GoAway(0, NO_ERROR) };
+    assert_eq!(over_http2(act, "").await, (UNKNOWN, 0));
+}
+
+// ===== more than one request =====
+
+/// A POST that is answered 303 to where nobody listens, and executed.
+fn redirecting(connections: usize) -> Origin {
+    let target = closed_port();
+    Origin::start(connections, move |_, mut peer| {
+        peer.read_request();
+        peer.write(&format!(
+            "HTTP/1.1 303 See Other\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n"
+        ));
+    })
+}
+
+#[tokio::test]
+async fn redirects_are_off_whatever_the_builder_says() {
+    let origin = redirecting(1);
+    let builder = builder().redirect(reqwest::redirect::Policy::limited(10));
+    let request = post(&origin.url("/orders"), Body::from("pay"));
+    let response = wrap(builder).unwrap().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(origin.finish(), ["/orders"]);
+}
+
+#[tokio::test]
+async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_sent_once() {
+    let origin = redirecting(1);
+    let service = ServiceBuilder::new()
+        .layer(ResendLayer::default())
+        .layer(FollowRedirectLayer::new())
+        .service(wrap(builder()).unwrap());
+    let request = post(&origin.url("/orders"), Body::from("pay"));
+    let error = service.oneshot(request).await.unwrap_err();
+    assert!(!error.fate().is_not_applied(), "{error}");
+    assert_eq!(origin.finish(), ["/orders"]);
+}
+
+#[tokio::test]
+async fn control_trusting_is_connect_after_a_redirect_doubles_the_post() {
+    let origin = redirecting(2);
+    let client = builder().redirect(reqwest::redirect::Policy::limited(10)).build().unwrap();
+    for _ in 0..2 {
+        let error = client.post(origin.url("/orders")).body("pay").send().await.unwrap_err();
+        assert!(error.is_connect(), "it would be called never sent, and be sent again");
+    }
+    assert_eq!(origin.finish(), ["/orders", "/orders"]);
+}
+
+/// A client that sends again whatever failed.
+fn retrying() -> reqwest::ClientBuilder {
+    let retry = reqwest::retry::for_host("127.0.0.1").no_budget();
+    let retry = retry.classify_fn(|attempt| attempt.retryable());
+    builder().http2_prior_knowledge().retry(retry)
+}
+
+/// Its second request would find a closed port, and fail for that.
+const REFUSES_ONCE: Act = Act { executes: false, frame: Frame::Reset(REFUSED_STREAM) };
+
+/// Two things keep them off: the setting, and that reqwest cannot clone a body
+/// which was wrapped.
+#[tokio::test]
+async fn reqwests_own_retries_are_off_whatever_the_builder_says() {
+    let (url, executed) = h2_origin::start(REFUSES_ONCE);
+    assert_eq!(failure_of(retrying(), &url, "pay").await.attempt().fate(), REFUSED);
+    let executed = tokio::task::spawn_blocking(|| executed.join().unwrap()).await.unwrap();
+    assert_eq!(executed, 0);
+}
+
+#[tokio::test]
+async fn control_with_its_own_retries_reqwest_tells_the_last_failure_only() {
+    let (url, _executed) = h2_origin::start(REFUSES_ONCE);
+    let client = retrying().build().unwrap();
+    let error = client.post(url).body("pay").send().await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
+}
+
+// ===== errors that speak of another request =====
+
+/// Some octets, and then the error of another client's refused connection.
+struct Relayed {
+    octets: Option<Bytes>,
+    error: Option<reqwest::Error>,
+}
+
+impl HttpBody for Relayed {
+    type Data = Bytes;
+    type Error = reqwest::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, reqwest::Error>>> {
+        if let Some(octets) = self.octets.take() {
+            return Poll::Ready(Some(Ok(BodyFrame::data(octets))));
+        }
+        Poll::Ready(self.error.take().map(Err))
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_requests_body_says_nothing_of_the_request() {
+    let origin = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+    });
+    let error = builder().build().unwrap().get(closed_port()).send().await.unwrap_err();
+    let body = Relayed { octets: Some(Bytes::from("pay")), error: Some(error) };
+    let request = post(&origin.url("/orders"), body);
+    let failure = wrap(builder()).unwrap().oneshot(request).await.unwrap_err();
+    assert_eq!(failure.attempt().fate(), UNKNOWN);
+    let error = failure.into_error();
+    assert!(is_connect_anywhere(&error), "control: a search of the chain says never sent");
+    assert!(error.is_connect(), "control: and so does reqwest's own predicate");
+}
+
+fn is_connect_anywhere(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref().is_some_and(legacy::Error::is_connect) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
