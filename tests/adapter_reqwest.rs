@@ -6,7 +6,7 @@
 mod origin;
 
 use std::error::Error as StdError;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
@@ -59,11 +59,18 @@ async fn requests_and_responses_stay_those_of_reqwest() {
 
 #[tokio::test]
 async fn a_post_on_a_connection_that_the_server_closed_is_recovered_and_runs_once() {
-    let origin = Origin::start(2, |_, mut peer| peer.serve(1));
+    let (closed, is_closed) = turnstile();
+    let origin = Origin::start(2, move |_, mut peer| {
+        peer.serve(1);
+        peer.half_close();
+        let _ = closed.send(());
+    });
     let client = client();
     for path in ["/1", "/2"] {
         let response = client.post(origin.url(path)).body("pay").send().await.unwrap();
         assert_eq!(response.text().await.unwrap(), "ok");
+        // The kernel has the FIN from here on; the runtime has not seen it.
+        is_closed.recv().unwrap();
     }
     assert_eq!(origin.finish(), ["/1", "/2"]);
 }
@@ -175,7 +182,8 @@ async fn redirects_are_given_back_by_a_layer() {
 
 #[tokio::test]
 async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unapplied() {
-    for target in [closed_port(), "/gone".into()] {
+    let closed = ClosedPort::new();
+    for target in [closed.url(), "/gone".into()] {
         let origin = Origin::start(1, move |_, mut peer| {
             peer.read_request();
             peer.write(&format!(
@@ -194,8 +202,18 @@ async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unap
     }
 }
 
-/// A URL to which every connect is refused.
-fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/", listener.local_addr().unwrap())
+/// A port at which every connect is refused, and that nobody else is given.
+struct ClosedPort(socket2::Socket);
+
+impl ClosedPort {
+    fn new() -> Self {
+        let kind = (socket2::Domain::IPV4, socket2::Type::STREAM);
+        let socket = socket2::Socket::new(kind.0, kind.1, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        Self(socket)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/", self.0.local_addr().unwrap().as_socket().unwrap())
+    }
 }
