@@ -1,8 +1,43 @@
-//! Systems that do not say what the peer has acknowledged.
+//! Systems whose kernel offers no evidence: everything is *unavailable*.
 
 use std::io;
 
 use tokio::net::TcpStream;
+
+use super::Received;
+use crate::classify::{Errno, Snapshot, Unavailable};
+
+/// Stands for a descriptor; knows nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fd;
+
+impl Fd {
+    pub(crate) fn of(_: &TcpStream) -> Self {
+        Self
+    }
+
+    pub(crate) fn prepare(self) -> Result<(), Unavailable> {
+        Err(Unavailable::Platform)
+    }
+
+    pub(crate) fn snapshot(self) -> Result<Snapshot, Unavailable> {
+        Err(Unavailable::Platform)
+    }
+
+    pub(crate) fn receive(self, _: &mut [u8]) -> Received {
+        Received::Nothing
+    }
+
+    pub(crate) fn has_data(self) -> bool {
+        false
+    }
+
+    pub(crate) fn take_error(self) -> Option<Errno> {
+        None
+    }
+
+    pub(crate) fn abort(self) {}
+}
 
 pub(crate) fn unacked(_: &TcpStream) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())

@@ -1,12 +1,158 @@
-//! The Linux system calls of the server half.
+//! The Linux system calls. The only unsafe code of this crate.
 
-#![allow(unsafe_code, reason = "ioctl has no safe form")]
+#![allow(
+    unsafe_code,
+    reason = "getsockopt, setsockopt, recv, connect and ioctl have no safe form here"
+)]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::mem::{MaybeUninit, offset_of, size_of};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
-use libc::c_int;
+use libc::{c_int, c_void, socklen_t, tcp_info};
 use tokio::net::TcpStream;
+
+use super::Received;
+use crate::classify::{Errno, Snapshot, TcpState, Unavailable};
+
+/// The descriptor of a socket that somebody else keeps open.
+///
+/// Whoever holds an `Fd` must use it only while the socket's owner is known to
+/// be alive (`Record` does so under its lock). A stale number could name
+/// another socket, whose counters would then be taken for this one's; memory
+/// safety does not depend on it, since every call passes the kernel a buffer
+/// of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fd(RawFd);
+
+/// `TCP_INFO` must reach to the end of `tcpi_bytes_retrans` (Linux 4.19).
+const NEEDED: usize = offset_of!(tcp_info, tcpi_bytes_retrans) + size_of::<u64>();
+
+/// Linux's number of the `ulp` option, which names kTLS and the like.
+const TCP_ULP: c_int = 31;
+
+impl Fd {
+    /// Returns the descriptor of a stream.
+    pub(crate) fn of(stream: &TcpStream) -> Self {
+        Self(stream.as_raw_fd())
+    }
+
+    /// Checks and sets what the evidence needs of a socket (step A): plain TCP
+    /// over IP, no upper layer protocol, urgent data kept in line.
+    pub(crate) fn prepare(self) -> Result<(), Unavailable> {
+        let domain = self.option(libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+        let protocol = self.option(libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
+        let is_ip = domain == libc::AF_INET || domain == libc::AF_INET6;
+        if !is_ip || protocol != libc::IPPROTO_TCP || self.has_upper_layer() {
+            return Err(Unavailable::NotPlainTcp);
+        }
+        self.set_option(libc::SOL_SOCKET, libc::SO_OOBINLINE, &1_i32)
+            .map_err(|_| Unavailable::UrgentData)
+    }
+
+    /// Reads the socket's counters.
+    pub(crate) fn snapshot(self) -> Result<Snapshot, Unavailable> {
+        let mut info = MaybeUninit::<tcp_info>::zeroed();
+        let len = self
+            .get(libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), size_of::<tcp_info>())
+            .map_err(Unavailable::SystemCall)?;
+        if len < NEEDED {
+            return Err(Unavailable::ShortInfo(u32::try_from(len).unwrap_or(u32::MAX)));
+        }
+        // SAFETY: the value was zeroed, the kernel wrote a prefix of it, and
+        // every field of `tcp_info` is an integer.
+        let info = unsafe { info.assume_init() };
+        let mut snapshot = Snapshot::new(TcpState::from_linux(info.tcpi_state));
+        snapshot.bytes_acked = info.tcpi_bytes_acked;
+        snapshot.bytes_received = info.tcpi_bytes_received;
+        snapshot.bytes_sent = info.tcpi_bytes_sent;
+        snapshot.bytes_retrans = info.tcpi_bytes_retrans;
+        snapshot.notsent = info.tcpi_notsent_bytes.into();
+        snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
+        snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
+        snapshot.total_retrans = Some(info.tcpi_total_retrans);
+        snapshot.probes = Some(info.tcpi_probes);
+        Ok(snapshot)
+    }
+
+    /// Reads without waiting and without asking tokio, whose readiness may lag
+    /// behind the kernel.
+    pub(crate) fn receive(self, buffer: &mut [u8]) -> Received {
+        self.receive_with(buffer, 0)
+    }
+
+    /// Returns whether octets are waiting to be read.
+    pub(crate) fn has_data(self) -> bool {
+        matches!(self.receive_with(&mut [0], libc::MSG_PEEK), Received::Octets(_))
+    }
+
+    /// Takes the socket's pending error.
+    pub(crate) fn take_error(self) -> Option<Errno> {
+        self.option(libc::SOL_SOCKET, libc::SO_ERROR).ok().filter(|&n| n != 0).map(Errno)
+    }
+
+    /// Resets the connection at once, whoever else holds the descriptor.
+    /// Zeroes the counters.
+    pub(crate) fn abort(self) {
+        // SAFETY: a sockaddr is plain integers, for which zero is valid.
+        let mut nowhere: libc::sockaddr = unsafe { MaybeUninit::zeroed().assume_init() };
+        nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+        // SAFETY: the address lives across the call and its length is its own.
+        unsafe {
+            libc::connect(self.0, &raw const nowhere, size_of::<libc::sockaddr>() as socklen_t);
+        }
+    }
+
+    fn receive_with(self, buffer: &mut [u8], flags: c_int) -> Received {
+        // SAFETY: the buffer lives across the call and its length is its own.
+        let got = unsafe {
+            libc::recv(
+                self.0,
+                buffer.as_mut_ptr().cast::<c_void>(),
+                buffer.len(),
+                flags | libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(got) {
+            Ok(0) => Received::End,
+            Ok(octets) => Received::Octets(octets),
+            Err(_) => match last_errno() {
+                Errno(libc::EAGAIN | libc::EINTR) => Received::Nothing,
+                errno => Received::Failed(errno),
+            },
+        }
+    }
+
+    fn has_upper_layer(self) -> bool {
+        let mut name = [0_u8; 16];
+        let len = self.get(libc::IPPROTO_TCP, TCP_ULP, name.as_mut_ptr().cast(), name.len());
+        matches!(len, Ok(len) if len > 0) && name[0] != 0
+    }
+
+    fn option(self, level: c_int, name: c_int) -> Result<c_int, Unavailable> {
+        let mut value: c_int = 0;
+        self.get(level, name, (&raw mut value).cast(), size_of::<c_int>())
+            .map_err(Unavailable::SystemCall)?;
+        Ok(value)
+    }
+
+    /// `getsockopt` into a buffer of `len` octets, which the caller owns.
+    fn get(self, level: c_int, name: c_int, to: *mut c_void, len: usize) -> Result<usize, Errno> {
+        let mut len = len as socklen_t;
+        // SAFETY: the callers above pass a buffer that they own and its length.
+        let failed = unsafe { libc::getsockopt(self.0, level, name, to, &raw mut len) };
+        if failed == 0 { Ok(len as usize) } else { Err(last_errno()) }
+    }
+
+    fn set_option<T>(self, level: c_int, name: c_int, value: &T) -> Result<(), Errno> {
+        let len = size_of::<T>() as socklen_t;
+        // SAFETY: the value lives across the call and the length is its own.
+        let failed =
+            unsafe { libc::setsockopt(self.0, level, name, std::ptr::from_ref(value).cast(), len) };
+        if failed == 0 { Ok(()) } else { Err(last_errno()) }
+    }
+}
 
 /// Returns how many octets that were written to `stream` its peer has not
 /// acknowledged (`SIOCOUTQ`), a FIN not counted.
@@ -21,6 +167,10 @@ pub(crate) fn unacked(stream: &TcpStream) -> io::Result<u32> {
     u32::try_from(octets).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
+fn last_errno() -> Errno {
+    Errno(io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -29,6 +179,33 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn the_core_has_linux_numbers() {
+        assert_eq!(Errno::EPIPE, Errno(libc::EPIPE));
+        assert_eq!(Errno::ECONNRESET, Errno(libc::ECONNRESET));
+        assert_eq!(Errno::ETIMEDOUT, Errno(libc::ETIMEDOUT));
+        assert_eq!(Errno::ECONNREFUSED, Errno(libc::ECONNREFUSED));
+    }
+
+    #[tokio::test]
+    async fn a_fresh_connection_is_calibrated_and_an_abort_zeroes_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let fd = Fd::of(&stream);
+        assert_eq!(fd.prepare(), Ok(()));
+        assert_eq!(crate::classify::kernel::calibrate(&fd.snapshot().unwrap()), Ok(()));
+        assert_eq!(fd.receive(&mut [0; 8]), Received::Nothing);
+        fd.abort();
+        let after = fd.snapshot().unwrap();
+        assert_eq!((after.state, after.bytes_acked), (TcpState::Close, 0));
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_has_no_evidence() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(Fd(one.as_raw_fd()).prepare(), Err(Unavailable::NotPlainTcp));
+    }
 
     #[tokio::test]
     async fn what_the_peer_has_no_room_for_is_not_acknowledged() {

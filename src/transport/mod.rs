@@ -5,7 +5,6 @@ mod connect;
 mod http1;
 mod meter;
 mod offer;
-mod probe;
 mod record;
 mod settle;
 mod unannounced;

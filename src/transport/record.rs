@@ -8,7 +8,6 @@ use std::task::Waker;
 use tokio::net::TcpStream;
 
 use super::offer::Belief;
-use super::probe::{Fd, Received};
 use super::unannounced::Unannounced;
 use super::watch::Watch;
 use crate::classify::{
@@ -16,6 +15,7 @@ use crate::classify::{
     Unavailable, kernel,
 };
 use crate::contract::{Closing, Hop, OutOfLimits, closing};
+use crate::sys::{Fd, Received};
 
 /// The record of one connection: its ledger, its socket, its early bytes.
 ///

@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::probe::Received;
 use super::record::{Record, State};
 use crate::classify::kernel::{self, Fin, LastRead, Step};
 use crate::classify::{
     Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Limits, Reply, Settled,
     Unavailable,
 };
+use crate::sys::Received;
 use crate::time;
 
 /// How an exchange failed, as far as whoever drove it can tell.
