@@ -65,6 +65,8 @@ pub mod resend;
 pub mod server;
 mod sys;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod trace;
 mod transport;
 

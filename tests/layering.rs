@@ -33,7 +33,7 @@ const IMPURE_STD: [&str; 6] = ["env", "fs", "net", "os", "process", "thread"];
 const UNSAFE: [&str; 1] = ["src/sys/linux.rs"];
 
 /// The modules of the crate. Each may use those before it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "classify",
     "contract",
     "sys",
@@ -44,6 +44,7 @@ const LAYERS: [&str; 16] = [
     "trace",
     "body",
     "liveness",
+    "tls",
     "transport",
     "pool",
     "resend",

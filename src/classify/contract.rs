@@ -43,6 +43,16 @@ impl Contract {
         }
     }
 
+    /// Returns what of this contract can be told of a connection under TLS.
+    ///
+    /// What its peer acknowledged is then counted in octets of TLS, among
+    /// which alerts and key updates may follow the request: that some octets
+    /// are not acknowledged does not say that the request is incomplete.
+    #[must_use]
+    pub fn under_tls(self) -> Self {
+        Self { complete_messages_only: None, ..self }
+    }
+
     /// Returns a contract that promises nothing.
     pub fn none() -> Self {
         Self::default()

@@ -134,6 +134,8 @@ pub enum Finding {
     Reset,
     /// Bytes that answer no request; an early 599 or 408 among them.
     Stray,
+    /// The end of a TLS session, or an error of it.
+    EndOfTls,
     /// The connection had ended without a finding of its own.
     Ended,
 }
@@ -144,6 +146,7 @@ impl fmt::Display for Finding {
             Self::Fin => "FIN",
             Self::Reset => "reset",
             Self::Stray => "an unsolicited response",
+            Self::EndOfTls => "the end of the TLS session",
             Self::Ended => "the connection had ended",
         })
     }

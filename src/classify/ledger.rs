@@ -135,7 +135,20 @@ impl Ledger {
     /// [`on_reply`]: Self::on_reply
     #[must_use]
     pub fn on_read(&mut self, octets: usize) -> bool {
+        self.on_received(octets);
+        self.on_http(octets)
+    }
+
+    /// Notes that `octets` were read whose meaning is not known here: those of
+    /// a TLS record, or of a proxy's greeting.
+    pub fn on_received(&mut self, octets: usize) {
         self.read += octets as u64;
+    }
+
+    /// Notes that `octets` of HTTP came out of what was read. Returns the same
+    /// as [`on_read`](Self::on_read).
+    #[must_use]
+    pub fn on_http(&mut self, octets: usize) -> bool {
         match self.phase {
             Phase::Idle | Phase::Armed if octets > 0 => {
                 self.found.get_or_insert(Finding::Stray);
@@ -152,22 +165,39 @@ impl Ledger {
     ///
     /// The first judgement stands: what follows stray octets is no answer.
     pub fn on_reply(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Reply {
-        if self.reply != Reply::Nothing {
-            return self.reply;
-        }
-        let stray = match (self.check, snapshot) {
+        let is_stray = self.is_too_early(snapshot);
+        self.on_judged_reply(is_stray)
+    }
+
+    /// Returns whether what arrives now cannot answer the request, since none
+    /// of it is acknowledged.
+    pub fn is_too_early(&self, snapshot: Result<Snapshot, Unavailable>) -> bool {
+        match (self.check, snapshot) {
             (Ok(()), Ok(snapshot)) => kernel::is_stray(&self.exchange(), &snapshot),
             _ => false,
-        };
-        self.reply = if stray { Reply::Stray } else { Reply::Answer };
+        }
+    }
+
+    /// Notes what the first octets read after the request was written are, by
+    /// an [earlier judgement](Self::is_too_early).
+    pub fn on_judged_reply(&mut self, is_stray: bool) -> Reply {
+        if self.reply == Reply::Nothing {
+            self.reply = if is_stray { Reply::Stray } else { Reply::Answer };
+        }
         self.reply
+    }
+
+    /// Notes what was found above the socket while no request was on the
+    /// connection. What was found first stands.
+    pub fn on_found(&mut self, finding: Finding) {
+        if matches!(self.phase, Phase::Idle | Phase::Armed) {
+            self.found.get_or_insert(finding);
+        }
     }
 
     /// Notes an end of the stream.
     pub fn on_end(&mut self) {
-        if matches!(self.phase, Phase::Idle | Phase::Armed) {
-            self.found.get_or_insert(Finding::Fin);
-        }
+        self.on_found(Finding::Fin);
     }
 
     /// Notes an error; the first number is kept.
@@ -175,9 +205,7 @@ impl Ledger {
         if self.errno.is_none() {
             self.errno = errno;
         }
-        if matches!(self.phase, Phase::Idle | Phase::Armed) {
-            self.found.get_or_insert(Finding::Reset);
-        }
+        self.on_found(Finding::Reset);
     }
 
     /// Returns where the exchange stands.

@@ -107,7 +107,8 @@ impl<B: RequestBody> Call<B> {
             want = want.after_hand_back();
         }
         let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
-        let failure = Failure::new(Attempt::new(evidence, &self.host.stated), None);
+        let failure =
+            Failure::new(Attempt::new(evidence, &self.host.contract(Contract::none())), None);
         Err(self.not_sent(failure, request))
     }
 
@@ -158,7 +159,7 @@ impl<B: RequestBody> Call<B> {
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &self.host.stated).with_peer(peer)
+        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -173,7 +174,7 @@ impl<B: RequestBody> Call<B> {
 
     /// Returns what the user states and what the server announced.
     fn contract(&self, lease: &Lease<B>) -> Contract {
-        self.host.stated.with_announced(lease.connection.announced())
+        self.host.contract(lease.connection.announced())
     }
 }
 

@@ -7,10 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::Uri;
-use tokio::net::TcpStream;
 
 use crate::time;
-use crate::transport::{ConnectError, Connector};
+use crate::transport::{ConnectError, Connected, Connector};
 
 /// Knows how long a connect to one host usually takes.
 #[derive(Debug)]
@@ -30,12 +29,12 @@ impl Hedge {
         &self,
         connector: &Connector,
         target: &Uri,
-    ) -> Result<TcpStream, ConnectError> {
+    ) -> Result<Connected, ConnectError> {
         let start = time::now();
         let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed));
         let patience = usual.clamp(SHORTEST, LONGEST) * 3;
         let mut first = pin!(connector.clone().connect(target.clone()));
-        let stream = match time::timeout_at(start + patience, first.as_mut()).await {
+        let connected = match time::timeout_at(start + patience, first.as_mut()).await {
             Ok(connected) => connected?,
             Err(_) => {
                 let second = pin!(connector.clone().connect(target.clone()));
@@ -43,7 +42,7 @@ impl Hedge {
             }
         };
         self.note(start.elapsed());
-        Ok(stream)
+        Ok(connected)
     }
 
     /// Quick to sink, slow to rise.

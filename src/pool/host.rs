@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderValue, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -25,9 +26,11 @@ use crate::transport::{Belief, ConnectError, Connection, Connector};
 #[derive(Debug)]
 pub(super) struct Host<B> {
     key: Key,
+    /// Of whom things are stated.
+    origin: Authority,
     pub(super) name: Option<HeaderValue>,
     /// What the user states of the origin.
-    pub(super) stated: Contract,
+    stated: Contract,
     /// The gateway whose word on what it did not pass on is taken.
     gateway: Option<TrustedGateway>,
     belief: Belief,
@@ -69,11 +72,13 @@ impl<B: RequestBody> Host<B> {
         places_of_all: Arc<Semaphore>,
         runtime: Handle,
     ) -> Self {
+        let origin = key.origin();
         Self {
             name: key.host(),
-            stated: options.contracts.get(&key.authority).copied().unwrap_or_default(),
-            gateway: options.gateways.get(&key.authority).cloned(),
-            belief: options.contract.belief(&key.authority),
+            stated: options.contracts.get(&origin).copied().unwrap_or_default(),
+            gateway: options.gateways.get(&origin).cloned(),
+            belief: options.contract.belief(&origin),
+            origin,
             primes: options.contract.primes(),
             key,
             connector,
@@ -99,11 +104,18 @@ impl<B: RequestBody> Host<B> {
         &self.key
     }
 
+    /// Returns what the user states of the origin and what its server announced
+    /// on a connection.
+    pub(super) fn contract(&self, announced: Contract) -> Contract {
+        let contract = self.stated.with_announced(announced);
+        if self.key.is_https() { contract.under_tls() } else { contract }
+    }
+
     /// Returns what is believed of the host's promises now (C9).
     pub(super) fn belief(&self) -> Belief {
         match self.belief {
             Belief::Nothing => Belief::Nothing,
-            _ if distrust::contains(&self.key.authority) => Belief::Broken,
+            _ if distrust::contains(&self.origin) => Belief::Broken,
             belief => belief,
         }
     }
@@ -116,7 +128,7 @@ impl<B: RequestBody> Host<B> {
 
     /// Notes that the host broke a promise (C9).
     pub(super) fn distrust(&self) {
-        distrust::note(&self.key.authority);
+        distrust::note(&self.origin);
     }
 
     /// Primes a connection that was never used (C6).
@@ -277,8 +289,8 @@ impl<B: RequestBody> Host<B> {
     }
 
     async fn connect(self: &Arc<Self>, places: Places) -> Result<Lease<B>, ConnectError> {
-        let stream = self.hedge.connect(&self.connector, &self.key.target()).await?;
-        let connection = Connection::start(stream).await.map_err(ConnectError::handshake)?;
+        let connected = self.hedge.connect(&self.connector, &self.key.target()).await?;
+        let connection = Connection::start(connected).await.map_err(ConnectError::handshake)?;
         Ok(Box::new(Leased { connection, host: Arc::downgrade(self), _places: places }))
     }
 }

@@ -7,7 +7,7 @@ use tokio::runtime;
 use crate::classify::ConnectFailure;
 
 /// Requests of one key may share connections: same scheme, host and port,
-/// same runtime. A pool has one proxy, local address and TLS identity only.
+/// same runtime. A pool has one local address and TLS identity only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) scheme: Scheme,
@@ -27,6 +27,7 @@ impl Key {
         let authority = uri.authority().ok_or(ConnectFailure::BadTarget)?.clone();
         let scheme = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => Scheme::HTTP,
+            Some(scheme) if *scheme == Scheme::HTTPS && cfg!(feature = "tls") => Scheme::HTTPS,
             None if request.method() == Method::CONNECT => Scheme::HTTP,
             Some(_) | None => return Err(ConnectFailure::BadTarget),
         };
@@ -45,6 +46,22 @@ impl Key {
             && self.scheme == other.scheme
     }
 
+    /// Returns whether requests go over TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    /// Returns what users and servers state things of: the authority as it is
+    /// written, or with its port if it is that of an https origin. One that has
+    /// none written is that of an http origin.
+    pub(super) fn origin(&self) -> Authority {
+        if !self.is_https() || self.authority.port_u16().is_some() {
+            return self.authority.clone();
+        }
+        let origin = format!("{}:443", self.authority);
+        Authority::try_from(origin).unwrap_or_else(|_| self.authority.clone())
+    }
+
     /// Returns where to connect to.
     pub(super) fn target(&self) -> Uri {
         Uri::builder()
@@ -59,8 +76,9 @@ impl Key {
     /// port where it is the scheme's default.
     pub(super) fn host(&self) -> Option<HeaderValue> {
         let host = self.authority.host();
+        let default = if self.is_https() { 443 } else { 80 };
         match self.authority.port_u16() {
-            Some(port) if port != 80 => HeaderValue::try_from(format!("{host}:{port}")).ok(),
+            Some(port) if port != default => HeaderValue::try_from(format!("{host}:{port}")).ok(),
             _ => HeaderValue::from_str(host).ok(),
         }
     }

@@ -44,7 +44,7 @@ use crate::classify::ConnectFailure;
 use crate::transport::Connector;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
-/// `http` target to responses.
+/// `http` target, or `https` with the feature `tls`, to responses.
 ///
 /// Connections are shared by scheme, host, port and runtime. A clone shares
 /// the pool. After a fork, the child starts without connections.

@@ -10,11 +10,15 @@ use super::contract::ContractOptions;
 use super::idle::Lifetimes;
 use crate::classify::{Contract, Source};
 use crate::contract::TrustedGateway;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::transport::{ConnectOptions, Keepalive};
 
 /// How a [`Pool`](super::Pool) makes and keeps connections.
 ///
-/// The defaults are safe to use as they are.
+/// The defaults are safe to use as they are. Whatever is stated of an origin
+/// is stated of its authority as requests name it; of an https origin always
+/// with its port (`api.example:443`), so that it is not the http origin's.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PoolOptions {
@@ -75,6 +79,15 @@ impl PoolOptions {
     /// (`TCP_USER_TIMEOUT`, Linux only). The system decides by default.
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect.user_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how TLS connections are made, for targets whose scheme is `https`.
+    /// By default that is [`Tls::builder`]'s default, made when it is first
+    /// needed.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.connect.tls = Some(tls);
         self
     }
 

@@ -1,40 +1,108 @@
-//! Makes TCP connections: name resolution, happy eyeballs, socket options.
+//! Makes connections: name resolution, happy eyeballs, socket options, TLS.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::net::TcpStream;
 use tower::Service;
+
+use super::meter::Meter;
+use super::record::Record;
+#[cfg(feature = "tls")]
+use super::tap::Tap;
 
 use crate::classify::{ConnectFailure, Errno};
 use crate::error::BoxError;
 use crate::time;
+#[cfg(feature = "tls")]
+use crate::tls::{Lazy, Tls};
 
-/// Makes TCP connections.
+/// Makes connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     http: HttpConnector,
     timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: Lazy,
+}
+
+/// A connection on which no request was sent yet.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(super) io: Io,
+    pub(super) record: Arc<Record>,
+}
+
+/// What hyper reads and writes.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(Meter),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tap>),
+}
+
+#[cfg(test)]
+impl Connected {
+    pub(super) fn plain(stream: tokio::net::TcpStream) -> Self {
+        let (meter, record) = Meter::new(stream);
+        Self { io: Io::Plain(meter), record }
+    }
 }
 
 impl Connector {
     pub(crate) fn new(options: &ConnectOptions) -> Self {
-        Self { http: http_connector(options), timeout: options.timeout }
+        Self {
+            http: http_connector(options),
+            timeout: options.timeout,
+            #[cfg(feature = "tls")]
+            tls: options.tls.clone().into(),
+        }
     }
 
-    /// Connects to the host and port of `target`.
-    pub(crate) async fn connect(mut self, target: Uri) -> Result<TcpStream, ConnectError> {
+    /// Connects to the host and port of `target`, with TLS if its scheme is
+    /// https.
+    pub(crate) async fn connect(self, target: Uri) -> Result<Connected, ConnectError> {
         let deadline = time::now() + self.timeout;
-        match time::timeout_at(deadline, self.http.call(target)).await {
-            Ok(Ok(stream)) => Ok(stream.into_inner()),
-            Ok(Err(error)) => Err(ConnectError::new(error.into())),
-            Err(_) => Err(ConnectError { failure: ConnectFailure::TimedOut, source: None }),
+        match time::timeout_at(deadline, self.establish(target)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::of(ConnectFailure::TimedOut)),
         }
+    }
+
+    async fn establish(mut self, target: Uri) -> Result<Connected, ConnectError> {
+        let stream = self.http.call(target.clone()).await;
+        let stream = stream.map_err(|error| ConnectError::new(error.into()))?.into_inner();
+        let (meter, record) = Meter::new(stream);
+        if target.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(Connected { io: Io::Plain(meter), record });
+        }
+        self.secure(meter, record, &target).await
+    }
+
+    #[cfg(feature = "tls")]
+    async fn secure(
+        self,
+        meter: Meter,
+        record: Arc<Record>,
+        target: &Uri,
+    ) -> Result<Connected, ConnectError> {
+        let tls = self.tls.get().map_err(ConnectError::tls)?;
+        let host = target.host().unwrap_or_default();
+        record.expect_tls();
+        let stream = tls.connect(host, meter).await.map_err(ConnectError::tls)?;
+        let io = Io::Tls(Box::new(Tap::new(stream, Arc::clone(&record))));
+        Ok(Connected { io, record })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn secure(self, _: Meter, _: Arc<Record>, _: &Uri) -> Result<Connected, ConnectError> {
+        Err(ConnectError::of(ConnectFailure::BadTarget))
     }
 }
 
@@ -60,6 +128,9 @@ pub(crate) struct ConnectOptions {
     pub(crate) local_address: Option<IpAddr>,
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) user_timeout: Option<Duration>,
+    /// None for the default, which is made when it is needed.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Default for ConnectOptions {
@@ -69,6 +140,8 @@ impl Default for ConnectOptions {
             local_address: None,
             keepalive: Some(Keepalive::default()),
             user_timeout: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -105,6 +178,11 @@ impl ConnectError {
 
     pub(crate) fn handshake(error: hyper::Error) -> Self {
         Self { failure: ConnectFailure::Connect(None), source: Some(error.into()) }
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(error: impl Into<BoxError>) -> Self {
+        Self { failure: ConnectFailure::Tls, source: Some(error.into()) }
     }
 
     pub(crate) fn failure(&self) -> ConnectFailure {

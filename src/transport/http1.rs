@@ -15,10 +15,10 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::meter::Meter;
+use super::connect::{Connected, Io};
 use super::offer::{self, Added, Belief};
 use super::record::Record;
 use super::settle::Failure;
@@ -69,14 +69,14 @@ pub(crate) enum Broken<B> {
 }
 
 impl<B: RequestBody> Connection<B> {
-    /// Starts HTTP/1.1 on a stream that was just connected.
-    pub(crate) async fn start(stream: TcpStream) -> hyper::Result<Self> {
-        let (meter, record) = Meter::new(stream);
-        let (sender, connection) = http1::handshake(TokioIo::new(meter)).await?;
-        tokio::spawn(async move {
-            // Its error reaches the exchange; an idle end is in the record.
-            let _ = connection.with_upgrades().await;
-        });
+    /// Starts HTTP/1.1 on a connection that was just made.
+    pub(crate) async fn start(connected: Connected) -> hyper::Result<Self> {
+        let Connected { io, record } = connected;
+        let sender = match io {
+            Io::Plain(meter) => drive(meter).await,
+            #[cfg(feature = "tls")]
+            Io::Tls(tap) => drive(tap).await,
+        }?;
         Ok(Self {
             sender: Some(sender),
             record,
@@ -294,6 +294,18 @@ impl<B> fmt::Debug for Connection<B> {
     }
 }
 
+/// Starts a task in which hyper drives the connection.
+async fn drive<B: RequestBody>(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<SendRequest<Outgoing<B>>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+    tokio::spawn(async move {
+        // Its error reaches the exchange; an idle end is in the record.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}
+
 fn broken<B>(
     mut error: TrySendError<Request<Outgoing<B>>>,
     record: &Record,
@@ -415,7 +427,7 @@ const LONGEST_PRIMER: usize = 64 * 1024;
 mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -423,7 +435,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        (Connection::start(client).await.unwrap(), server)
+        (Connection::start(Connected::plain(client)).await.unwrap(), server)
     }
 
     /// Hyper can leave a request in its channel when the connection ends at

@@ -253,12 +253,12 @@ impl fmt::Debug for Meter {
 }
 
 #[cold]
-fn taken_over() -> io::Error {
+pub(super) fn taken_over() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the connection was taken over")
 }
 
 #[cold]
-fn withheld() -> io::Error {
+pub(super) fn withheld() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "an unsolicited response was withheld")
 }
 

@@ -1,17 +1,20 @@
 //! What touches sockets: the Meter, its record, the evidence of an exchange.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+mod above;
 mod connect;
 mod http1;
 mod meter;
 mod offer;
 mod record;
 mod settle;
+#[cfg(feature = "tls")]
+mod tap;
 mod unannounced;
 mod watch;
 
 pub(crate) use connect::{
-    ConnectError, ConnectOptions, Connector, Keepalive, connect_failure, http_connector,
+    ConnectError, ConnectOptions, Connected, Connector, Keepalive, connect_failure, http_connector,
 };
 pub(crate) use http1::{Answered, Broken, Connection};
 pub(crate) use meter::Meter;

@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use tokio::net::TcpStream;
 
+use super::above::Above;
 use super::offer::Belief;
 use super::unannounced::Unannounced;
 use super::watch::Watch;
@@ -36,6 +37,7 @@ pub(super) struct State {
     fd: Option<Fd>,
     pub(super) ledger: Ledger,
     early: Recogniser,
+    pub(super) above: Above,
     /// Both ends, as our socket sees them (C2).
     hop: Option<Hop>,
     /// What is believed of the connection's promises.
@@ -71,6 +73,7 @@ impl Record {
                 fd: Some(fd),
                 ledger: Ledger::new(calibration),
                 early: Recogniser::new(),
+                above: Above::Http,
                 hop,
                 belief: Belief::Nothing,
                 watch: None,
@@ -108,7 +111,9 @@ impl Record {
         state.ledger.take_over();
         let read = state.ledger.exchange_read();
         super::settle::drain(&mut state);
-        let went_on = is_whole && state.ledger.exchange_read() > read;
+        // Under TLS an alert follows, and nobody can read any more what does.
+        let is_readable = matches!(state.above, Above::Http);
+        let went_on = is_whole && is_readable && state.ledger.exchange_read() > read;
         // If the exchange's octets were kept, they tell whether more came with
         // the response.
         let _ = state.is_refused();
@@ -220,6 +225,7 @@ impl State {
     pub(super) fn arm_only(&mut self) {
         self.ledger.arm();
         self.early.clear();
+        self.clear_above();
     }
 
     /// Takes the stream of a Meter that is gone, to close it.
@@ -243,6 +249,10 @@ impl State {
 
     /// The look before a request is written (step B).
     pub(super) fn look(&mut self) -> kernel::Look {
+        if self.is_within_record() {
+            self.ledger.on_found(Finding::Stray);
+            return kernel::Look::Stale;
+        }
         let snapshot = self.snapshot();
         if let (Some(watch), Ok(snapshot), false) =
             (&mut self.watch, &snapshot, self.ledger.is_written())
@@ -262,18 +272,15 @@ impl State {
         self.fd.is_some_and(Fd::has_data)
     }
 
-    /// Notes octets that were read. Returns whether they must be withheld,
-    /// since they cannot answer the request.
-    pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
+    /// Notes octets of HTTP that were read. Returns whether they must be
+    /// withheld, since they cannot answer the request. `is_first_drained` says
+    /// that they are the exchange's first, and read by the drain.
+    pub(super) fn on_http(&mut self, octets: &[u8], is_first_drained: bool) -> bool {
         let is_too_early = !octets.is_empty() && self.on_unannounced(Finding::Stray);
-        let is_first_drained =
-            self.ledger.phase() == Phase::TakenOver && self.ledger.exchange_read() == 0;
         let was_stray = self.ledger.reply() == Reply::Stray;
-        let is_stray = if self.ledger.on_read(octets.len()) {
-            let snapshot = self.snapshot();
-            self.ledger.on_reply(snapshot) == Reply::Stray
-        } else {
-            was_stray && self.ledger.phase() != Phase::Idle
+        let is_stray = match self.ledger.on_http(octets.len()) {
+            true => self.judge_reply(),
+            false => was_stray && self.ledger.phase() != Phase::Idle,
         };
         // Whole responses or nothing: what begins in the middle of one would
         // be misread.
@@ -288,7 +295,7 @@ impl State {
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
         self.on_unannounced_write();
         self.ledger.on_written(accepted);
-        if let Some(watch) = &mut self.watch {
+        if let (Above::Http, Some(watch)) = (&self.above, &mut self.watch) {
             watch.on_write(offered);
         }
     }
@@ -296,7 +303,7 @@ impl State {
     /// Notes that all that was offered so far was accepted.
     pub(super) fn on_flush(&mut self) {
         let written = self.ledger.exchange().length();
-        if let Some(watch) = &mut self.watch {
+        if let (Above::Http, Some(watch)) = (&self.above, &mut self.watch) {
             watch.on_flush(written);
         }
     }

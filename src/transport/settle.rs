@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::record::{Record, State};
 use crate::classify::kernel::{self, Fin, LastRead, Step};
 use crate::classify::{
-    Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Limits, Reply, Settled,
+    Acked, Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Limits, Reply, Settled,
     Unavailable,
 };
 use crate::sys::Received;
@@ -136,8 +136,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
         }
         let limit = state.snapshot().map(|snapshot| kernel::settle_limit(&snapshot));
         match (step, limit) {
-            // After a withheld response the close is still to come.
-            (Step::Done(Kernel::StillOpen), Ok(limit)) if state.ledger.reply() == Reply::Stray => {
+            (Step::Done(Kernel::StillOpen), Ok(limit)) if self.is_close_awaited(&state) => {
                 Drained::Wait(None, limit)
             }
             (Step::Done(kernel), _) => Drained::Done(kernel),
@@ -147,6 +146,17 @@ impl<F: FnOnce()> Resolution<'_, F> {
             (Step::Settle(fin), _) => Drained::Done(Kernel::Fin(fin.acked(), Settled::NotAwaited)),
             (Step::Wait | Step::Closed(..), _) => Drained::Done(Kernel::StillOpen),
         }
+    }
+
+    /// Returns whether the close is still to come, and can decide the fate:
+    /// after a withheld response, and after the end of a TLS session.
+    fn is_close_awaited(&self, state: &State) -> bool {
+        let is_undecided = || {
+            let exchange = state.ledger.exchange();
+            let acked = state.snapshot().map(|snapshot| exchange.acked(&snapshot));
+            acked == Ok(Acked::None) || self.contract.fin_before_take_up.is_some()
+        };
+        state.ledger.reply() == Reply::Stray || (state.is_close_announced() && is_undecided())
     }
 
     fn is_worth_settling(&self, fin: &Fin) -> bool {

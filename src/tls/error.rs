@@ -1,0 +1,88 @@
+//! Why there is no TLS.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::{InvalidDnsNameError, pem};
+
+/// There is no TLS: a setting cannot be used, or a handshake failed. Nothing
+/// of a request was sent.
+#[derive(Clone, Debug)]
+pub struct TlsError(Arc<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    NoProvider,
+    NoRoots,
+    Pem(pem::Error),
+    Setting(rustls::Error),
+    Name(InvalidDnsNameError),
+    Handshake(io::Error),
+}
+
+impl TlsError {
+    pub(super) fn no_provider() -> Self {
+        Self(Arc::new(Kind::NoProvider))
+    }
+
+    pub(super) fn no_roots() -> Self {
+        Self(Arc::new(Kind::NoRoots))
+    }
+
+    pub(super) fn pem(error: pem::Error) -> Self {
+        Self(Arc::new(Kind::Pem(error)))
+    }
+
+    pub(super) fn setting(error: rustls::Error) -> Self {
+        Self(Arc::new(Kind::Setting(error)))
+    }
+
+    pub(super) fn name(error: InvalidDnsNameError) -> Self {
+        Self(Arc::new(Kind::Name(error)))
+    }
+
+    pub(super) fn handshake(error: io::Error) -> Self {
+        Self(Arc::new(Kind::Handshake(error)))
+    }
+
+    /// Returns what rustls found wrong, in a setting or in the handshake.
+    pub fn rustls(&self) -> Option<&rustls::Error> {
+        match &*self.0 {
+            Kind::Setting(error) => Some(error),
+            Kind::Handshake(error) => error.get_ref()?.downcast_ref(),
+            Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Name(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::NoProvider => f.write_str(
+                "no cryptography: turn on the feature `ring` or `aws-lc`, \
+                 or install a default CryptoProvider",
+            ),
+            Kind::NoRoots => f.write_str(
+                "no roots: turn on the feature `platform-verifier` or `webpki-roots`, or add one",
+            ),
+            Kind::Pem(error) => write!(f, "not a usable PEM: {error}"),
+            Kind::Setting(error) => write!(f, "not a usable TLS setting: {error}"),
+            Kind::Name(_) => f.write_str("the host is no name that a certificate can have"),
+            Kind::Handshake(error) => write!(f, "TLS handshake failed: {error}"),
+        }
+    }
+}
+
+impl StdError for TlsError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.0 {
+            Kind::NoProvider | Kind::NoRoots => None,
+            Kind::Pem(error) => Some(error),
+            Kind::Setting(error) => Some(error),
+            Kind::Name(error) => Some(error),
+            Kind::Handshake(error) => Some(error),
+        }
+    }
+}

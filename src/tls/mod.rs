@@ -1,0 +1,120 @@
+//! TLS by rustls, for targets whose scheme is `https` (feature `tls`).
+//!
+//! With the feature `https` nothing needs to be said: a
+//! [`Client`](crate::Client) speaks TLS with *ring* and verifies servers as the
+//! system does. Everything else is by choice:
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `https` | `ring` and `platform-verifier` |
+//! | `ring`, `aws-lc` | the cryptography; with both it is *aws-lc* |
+//! | `platform-verifier` | verifies as the operating system does |
+//! | `webpki-roots` | trusts Mozilla's roots; unused where `platform-verifier` is on |
+//! | `tls` | none of these: a [configuration](Tls::from_config) of your own, or a [`CryptoProvider`] installed for the process |
+//!
+//! ```no_run
+//! # fn example(root: &[u8], chain: &[u8], key: &[u8]) -> Result<(), tower_resend::tls::TlsError> {
+//! use tower_resend::Client;
+//! use tower_resend::pool::PoolOptions;
+//! use tower_resend::tls::Tls;
+//!
+//! let tls = Tls::builder()
+//!     .add_root_pem(root)?            // beside the default roots
+//!     .identity_pem(chain, key)?      // a client certificate
+//!     .build()?;
+//! let client = Client::builder().pool(PoolOptions::new().tls(tls)).build();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is different under TLS
+//!
+//! - The evidence is the same: what the kernel counts are the octets of TLS, in
+//!   which the request is. The byte counts in an error are those.
+//! - What arrives is judged by its text. A session ticket or a key update is no
+//!   response, and neither hands a request back; a close_notify does.
+//! - No data is sent before the handshake ends (no 0-RTT), whatever a
+//!   configuration says: a replayed request would be executed twice.
+//! - That an origin acts on complete messages only
+//!   ([`complete_messages_only`]) is not used: octets that follow a request,
+//!   such as an alert, would count as its missing end.
+//! - A part of a record that arrived before a request may be half of an
+//!   unsolicited response. The request then goes to another connection.
+//!
+//! [`CryptoProvider`]: rustls::crypto::CryptoProvider
+//! [`complete_messages_only`]: crate::pool::PoolOptions::complete_messages_only
+#![forbid(unsafe_code)]
+
+mod builder;
+mod error;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+pub use ::rustls;
+
+pub use builder::TlsBuilder;
+pub use error::TlsError;
+
+use self::rustls::ClientConfig;
+use self::rustls::pki_types::ServerName;
+
+/// How TLS connections are made. A clone shares the session cache.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// Returns a builder: roots and a client certificate beside the defaults.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder::new()
+    }
+
+    /// Uses a configuration of rustls as it is, but for two things: no data is
+    /// sent before the handshake ends, and the only protocol offered is
+    /// `http/1.1`.
+    pub fn from_config(mut config: ClientConfig) -> Self {
+        config.enable_early_data = false;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { config: Arc::new(config) }
+    }
+
+    /// Makes a TLS connection on `io` to the host of a URI.
+    pub(crate) async fn connect<T>(&self, host: &str, io: T) -> Result<TlsStream<T>, TlsError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(host.to_owned()).map_err(TlsError::name)?;
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(name, io).await.map_err(TlsError::handshake)
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// What was chosen, or the default once it is needed: to make it takes the
+/// system's roots, which may not be there.
+#[derive(Clone, Debug)]
+pub(crate) struct Lazy(Arc<OnceLock<Result<Tls, TlsError>>>);
+
+impl Lazy {
+    pub(crate) fn get(&self) -> Result<&Tls, TlsError> {
+        self.0.get_or_init(|| Tls::builder().build()).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl From<Option<Tls>> for Lazy {
+    fn from(chosen: Option<Tls>) -> Self {
+        Self(Arc::new(chosen.map_or_else(OnceLock::new, |tls| OnceLock::from(Ok(tls)))))
+    }
+}

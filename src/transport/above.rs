@@ -1,0 +1,233 @@
+//! What stands between the Meter and HTTP: nothing, a proxy's greeting, TLS.
+
+use std::sync::MutexGuard;
+
+use super::record::{Record, State};
+use crate::classify::{Phase, Reply};
+
+/// What the octets are that pass the Meter.
+#[derive(Debug)]
+pub(super) enum Above {
+    /// HTTP.
+    Http,
+    /// A proxy's greeting, which is nobody's request or response.
+    Greeting,
+    /// Records of TLS. What is in them the [`Tap`](super::tap::Tap) tells.
+    Tls(Box<Tls>),
+}
+
+/// What is kept of a connection under TLS.
+#[derive(Debug, Default)]
+pub(super) struct Tls {
+    records: Records,
+    /// Whether none of the request was acknowledged when the latest record
+    /// began to arrive: what is in it then answers nothing. None if no record
+    /// began since the request.
+    is_too_early: Option<bool>,
+    /// How many octets of the request's text were written.
+    written: u64,
+    /// The peer ended the session during the exchange.
+    has_ended: bool,
+}
+
+impl Record {
+    /// Says that the octets are not HTTP until one of the two below is called.
+    pub(super) fn expect_greeting(&self) {
+        self.lock().above = Above::Greeting;
+    }
+
+    /// Says that the octets are HTTP from here on.
+    pub(super) fn expect_http(&self) {
+        self.lock().above = Above::Http;
+    }
+
+    /// Says that the octets are records of TLS from here on.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS"))]
+    pub(super) fn expect_tls(&self) {
+        self.lock().above = Above::Tls(Box::default());
+    }
+
+    /// Returns whether the octets are records of TLS.
+    pub(crate) fn is_under_tls(&self) -> bool {
+        matches!(self.lock().above, Above::Tls(_))
+    }
+}
+
+/// What the Tap reports.
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS"))]
+impl Record {
+    /// Returns the state, unless the connection was taken over.
+    pub(super) fn untaken(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.lock();
+        (state.ledger.phase() != Phase::TakenOver).then_some(state)
+    }
+
+    /// Notes text that came out of TLS. Returns whether it must be withheld,
+    /// since it cannot answer the request.
+    pub(super) fn on_text(&self, octets: &[u8]) -> bool {
+        self.untaken().is_none_or(|mut state| state.on_http(octets, false))
+    }
+
+    /// Notes that TLS took text of a request, `taken` octets of those that
+    /// were offered. Returns whether the request is watched.
+    pub(super) fn on_text_written(&self, offered: usize, taken: usize) -> bool {
+        let state = &mut *self.lock();
+        if let Above::Tls(tls) = &mut state.above {
+            tls.written += taken as u64;
+        }
+        // By now the last octet is at most younger than noted, which only
+        // makes the time since then longer.
+        state.watch.as_mut().map(|watch| watch.on_write(offered)).is_some()
+    }
+
+    /// Notes that all of the text so far was accepted by the kernel.
+    pub(super) fn on_text_flushed(&self) {
+        let state = &mut *self.lock();
+        if let (Above::Tls(tls), Some(watch)) = (&state.above, &mut state.watch) {
+            watch.on_flush(tls.written);
+        }
+    }
+
+    /// Notes that the session ended or failed.
+    pub(super) fn on_tls_end(&self) {
+        let state = &mut *self.lock();
+        state.ledger.on_found(crate::classify::Finding::EndOfTls);
+        if let Above::Tls(tls) = &mut state.above {
+            tls.has_ended = true;
+        }
+    }
+}
+
+impl State {
+    /// Notes octets that were read. Returns whether they must be withheld,
+    /// since they cannot answer the request.
+    pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
+        let is_drain = self.ledger.phase() == Phase::TakenOver;
+        let is_first_drained = is_drain && self.ledger.exchange_read() == 0;
+        self.ledger.on_received(octets.len());
+        match &mut self.above {
+            Above::Http => self.on_http(octets, is_first_drained),
+            Above::Greeting => false,
+            Above::Tls(tls) => {
+                if tls.records.on_octets(octets) {
+                    self.on_record();
+                }
+                false
+            }
+        }
+    }
+
+    /// Judges a record that began to arrive, before anybody can know what is
+    /// in it: when that is known more may be acknowledged.
+    fn on_record(&mut self) {
+        let is_awaited =
+            self.ledger.phase() == Phase::Sent && self.ledger.reply() == Reply::Nothing;
+        let is_too_early = is_awaited.then(|| self.ledger.is_too_early(self.snapshot()));
+        if let Above::Tls(tls) = &mut self.above {
+            tls.is_too_early = is_too_early;
+        }
+    }
+
+    /// Returns whether the first octets of an answer came too early to be one.
+    pub(super) fn judge_reply(&mut self) -> bool {
+        let judged = match &self.above {
+            Above::Tls(tls) => tls.is_too_early,
+            Above::Http | Above::Greeting => None,
+        };
+        let is_too_early = match judged {
+            Some(is_too_early) => is_too_early,
+            None => self.ledger.is_too_early(self.snapshot()),
+        };
+        self.ledger.on_judged_reply(is_too_early) == Reply::Stray
+    }
+
+    /// Forgets what was noted of the exchange before.
+    pub(super) fn clear_above(&mut self) {
+        if let Above::Tls(tls) = &mut self.above {
+            (tls.is_too_early, tls.written, tls.has_ended) = (None, 0, false);
+        }
+    }
+
+    /// Returns whether a part of a record was read, which nobody can know yet:
+    /// an unsolicited response may be in it.
+    pub(super) fn is_within_record(&self) -> bool {
+        matches!(&self.above, Above::Tls(tls) if !tls.records.is_between())
+    }
+
+    /// Returns whether the peer said that it will close.
+    pub(super) fn is_close_announced(&self) -> bool {
+        matches!(&self.above, Above::Tls(tls) if tls.has_ended)
+    }
+}
+
+/// Where the records of TLS begin and end (RFC 8446 5.1): a type, a version
+/// and a length of two octets each but the first, and the content.
+#[derive(Debug, Default)]
+struct Records {
+    /// How much of a header was seen, if not all.
+    header: usize,
+    length: u16,
+    /// What is left of the content.
+    content: usize,
+}
+
+impl Records {
+    const HEADER: usize = 5;
+
+    /// Takes the next octets; returns whether a record began in them.
+    fn on_octets(&mut self, mut octets: &[u8]) -> bool {
+        let mut begins = false;
+        while let Some((&octet, rest)) = octets.split_first() {
+            if self.content > 0 {
+                let taken = self.content.min(octets.len());
+                self.content -= taken;
+                octets = &octets[taken..];
+                continue;
+            }
+            begins |= self.header == 0;
+            if self.header >= 3 {
+                self.length = self.length << 8 | u16::from(octet);
+            }
+            self.header += 1;
+            if self.header == Self::HEADER {
+                (self.header, self.content) = (0, usize::from(self.length));
+                self.length = 0;
+            }
+            octets = rest;
+        }
+        begins
+    }
+
+    /// Returns whether no record is under way.
+    fn is_between(&self) -> bool {
+        self.header == 0 && self.content == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(content: usize) -> Vec<u8> {
+        let [high, low] = u16::try_from(content).unwrap().to_be_bytes();
+        let mut record = vec![23, 3, 3, high, low];
+        record.resize(5 + content, 0);
+        record
+    }
+
+    #[test]
+    fn records_are_told_apart_wherever_they_are_split() {
+        let stream = [record(300), record(0), record(7)].concat();
+        let ends = [0, 305, 310, 322];
+        for step in 1..stream.len() {
+            let mut records = Records::default();
+            let mut at = 0;
+            for octets in stream.chunks(step) {
+                let begins = ends.iter().any(|end| (at..at + octets.len()).contains(end));
+                assert_eq!(records.on_octets(octets), begins, "{at} by {step}");
+                at += octets.len();
+                assert_eq!(records.is_between(), ends.contains(&at), "{at} by {step}");
+            }
+        }
+    }
+}
