@@ -1,5 +1,5 @@
 //! A scripted origin on loopback: raw sockets, one thread, and the truth of
-//! what was taken up.
+//! what was taken up. With a [`tls::Server`] it speaks TLS.
 //!
 //! *Taken up* means here what it means everywhere: the application's read
 //! returned at least one byte of the request.
@@ -16,8 +16,13 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+#[cfg(feature = "tls")]
+#[path = "tls.rs"]
+pub mod tls;
+
 /// An origin whose connections follow a script.
 pub struct Origin {
+    scheme: &'static str,
     address: SocketAddr,
     truth: Arc<Truth>,
     thread: Option<JoinHandle<()>>,
@@ -46,6 +51,33 @@ impl Origin {
     /// Starts an origin that gives its nth used connection (from 0) to `script`,
     /// one after another, until `connections` have been served.
     pub fn start(connections: usize, mut script: impl FnMut(usize, Peer) + Send + 'static) -> Self {
+        Self::accepting("http", connections, move |nth, stream, truth| {
+            script(nth, Peer::new(stream, truth));
+        })
+    }
+
+    /// Starts an origin that shakes hands before its script goes on. What TLS
+    /// has to say after the handshake, such as its tickets, is held back until
+    /// the script first writes.
+    #[cfg(feature = "tls")]
+    pub fn start_tls(
+        connections: usize,
+        server: &tls::Server,
+        mut script: impl FnMut(usize, Peer) + Send + 'static,
+    ) -> Self {
+        let server = server.clone();
+        Self::accepting("https", connections, move |nth, mut stream, truth| {
+            if let Some(session) = server.accept(&mut stream) {
+                script(nth, Peer { tls: Some(session), ..Peer::new(stream, truth) });
+            }
+        })
+    }
+
+    fn accepting(
+        scheme: &'static str,
+        connections: usize,
+        mut serve: impl FnMut(usize, TcpStream, Arc<Truth>) + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let truth = Arc::new(Truth::default());
@@ -54,15 +86,15 @@ impl Origin {
             for nth in 0..connections {
                 let stream = accept_used(&listener);
                 *seen.accepted.lock().unwrap() += 1;
-                script(nth, Peer { stream, truth: Arc::clone(&seen) });
+                serve(nth, stream, Arc::clone(&seen));
             }
         });
-        Self { address, truth, thread: Some(thread) }
+        Self { scheme, address, truth, thread: Some(thread) }
     }
 
-    /// Returns `http://address/path`.
+    /// Returns `http://address/path`, or the same with https.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Returns where the origin listens.
@@ -85,10 +117,35 @@ impl Origin {
 /// The origin's end of one connection.
 pub struct Peer {
     stream: TcpStream,
+    #[cfg(feature = "tls")]
+    tls: Option<tls::Session>,
     truth: Arc<Truth>,
 }
 
 impl Peer {
+    fn new(stream: TcpStream, truth: Arc<Truth>) -> Self {
+        Self {
+            stream,
+            #[cfg(feature = "tls")]
+            tls: None,
+            truth,
+        }
+    }
+
+    fn read(&mut self, chunk: &mut [u8]) -> std::io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.tls {
+            return session.read(&mut self.stream, chunk);
+        }
+        self.stream.read(chunk)
+    }
+
+    /// Returns the TLS session, and what it is on.
+    #[cfg(feature = "tls")]
+    pub fn tls(&mut self) -> (&mut tls::Session, &mut TcpStream) {
+        (self.tls.as_mut().unwrap(), &mut self.stream)
+    }
+
     /// Takes a request up: reads its head and its body. Returns its target, or
     /// none at the end of the stream.
     pub fn read_request(&mut self) -> Option<String> {
@@ -96,7 +153,7 @@ impl Peer {
         let mut taken = None;
         loop {
             let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk) {
+            match self.read(&mut chunk) {
                 Ok(0) | Err(_) => return taken,
                 Ok(octets) => bytes.extend_from_slice(&chunk[..octets]),
             }
@@ -140,6 +197,10 @@ impl Peer {
 
     /// Writes bytes.
     pub fn write(&mut self, bytes: &str) {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.tls {
+            return session.write(&mut self.stream, bytes);
+        }
         let _ = self.stream.write_all(bytes.as_bytes());
     }
 
@@ -153,8 +214,13 @@ impl Peer {
         &self.stream
     }
 
-    /// Closes: a FIN, or a reset where something is unread.
+    /// Closes: a FIN, or a reset where something is unread. TLS is cut off.
     pub fn close(self) {}
+
+    /// Leaves the connection open, for ever.
+    pub fn leave_open(self) {
+        std::mem::forget(self);
+    }
 
     /// Closes the sending side only.
     pub fn half_close(&self) {

@@ -37,7 +37,7 @@ pub fn connect_failures() -> Vec<ConnectFailure> {
 }
 
 pub fn findings() -> Vec<Finding> {
-    vec![Finding::Fin, Finding::Reset, Finding::Stray, Finding::Ended]
+    vec![Finding::Fin, Finding::Reset, Finding::Stray, Finding::EndOfTls, Finding::Ended]
 }
 
 pub fn hand_offs() -> Vec<HandOff> {

@@ -1,0 +1,175 @@
+//! TLS for a scripted origin: an authority, certificates, and a session of
+//! which every record is sent when the script says so.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use tower_resend::tls::{Tls, TlsBuilder, rustls};
+
+/// A certificate authority of a test's own.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key.
+pub struct Identity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Returns its own certificate.
+    pub fn root(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    /// Issues a certificate.
+    pub fn issue(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Identity {
+            chain: vec![certificate.der().clone()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+
+    /// Returns a client's settings that trust this authority only.
+    pub fn client(&self) -> TlsBuilder {
+        Tls::builder().no_default_roots().add_root(self.root())
+    }
+
+    /// Returns an origin at 127.0.0.1.
+    pub fn server(&self) -> Server {
+        Server::of(self.issue("127.0.0.1"), None)
+    }
+
+    /// Returns an origin at 127.0.0.1 that demands a certificate of this
+    /// authority from its clients.
+    pub fn demanding_server(&self) -> Server {
+        Server::of(self.issue("127.0.0.1"), Some(self))
+    }
+}
+
+/// What an origin needs to speak TLS.
+#[derive(Clone)]
+pub struct Server(Arc<ServerConfig>);
+
+impl Server {
+    fn of(Identity { chain, key }: Identity, demands: Option<&Authority>) -> Self {
+        let provider = provider();
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match demands {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.root()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+                builder.with_client_cert_verifier(verifier.unwrap())
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.max_early_data_size = u32::MAX;
+        Self(Arc::new(config))
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0)
+    }
+
+    /// Shakes hands; none if that fails.
+    pub fn accept(&self, stream: &mut TcpStream) -> Option<Session> {
+        let mut session = Session(ServerConnection::new(Arc::clone(&self.0)).unwrap());
+        while session.0.is_handshaking() {
+            session.flush(stream);
+            match session.receive(stream) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(_) => {
+                    // The alert.
+                    session.flush(stream);
+                    return None;
+                }
+            }
+        }
+        Some(session)
+    }
+}
+
+#[cfg(feature = "aws-lc")]
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(not(feature = "aws-lc"))]
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The origin's end of a session.
+pub struct Session(pub ServerConnection);
+
+impl Session {
+    /// Reads some text; 0 at a close_notify.
+    pub fn read(&mut self, stream: &mut TcpStream, chunk: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.reader().read(chunk) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            self.receive(stream)?;
+        }
+    }
+
+    /// Sends text, and before it all that was held back.
+    pub fn write(&mut self, stream: &mut TcpStream, text: &str) {
+        self.0.writer().write_all(text.as_bytes()).unwrap();
+        self.flush(stream);
+    }
+
+    /// Returns the records of a text, to send them as one likes.
+    pub fn records(&mut self, text: &str) -> Vec<u8> {
+        self.0.writer().write_all(text.as_bytes()).unwrap();
+        self.held_back()
+    }
+
+    /// Returns what was not sent yet.
+    pub fn held_back(&mut self) -> Vec<u8> {
+        let mut records = Vec::new();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut records).unwrap();
+        }
+        records
+    }
+
+    /// Sends what was held back.
+    pub fn flush(&mut self, stream: &mut TcpStream) {
+        let _ = stream.write_all(&self.held_back());
+    }
+
+    /// Sends a close_notify.
+    pub fn close(&mut self, stream: &mut TcpStream) {
+        self.0.send_close_notify();
+        self.flush(stream);
+    }
+
+    fn receive(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
+        let octets = self.0.read_tls(stream)?;
+        self.0.process_new_packets().map_err(io::Error::other)?;
+        Ok(octets)
+    }
+}
