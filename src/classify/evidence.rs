@@ -104,6 +104,10 @@ pub enum ConnectFailure {
     TimedOut,
     /// The TLS handshake failed.
     Tls,
+    /// TLS cannot be had: the server's certificate is not trusted, the peer
+    /// speaks no TLS, or there is nothing to make TLS with. Another attempt
+    /// would end the same way.
+    Untrusted,
     /// The wait for a place in the pool ended first.
     PoolWait,
     /// The request cannot be sent at all: no host, unknown scheme.
@@ -118,6 +122,7 @@ impl fmt::Display for ConnectFailure {
             Self::Resolve => f.write_str("the name did not resolve"),
             Self::TimedOut => f.write_str("connect timed out"),
             Self::Tls => f.write_str("TLS handshake failed"),
+            Self::Untrusted => f.write_str("no trusted TLS connection is possible"),
             Self::PoolWait => f.write_str("no connection became free in time"),
             Self::BadTarget => f.write_str("the request names no reachable target"),
         }

@@ -303,5 +303,8 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
 /// Returns whether the request can never be sent anywhere.
 fn is_hopeless(attempt: &Attempt) -> bool {
-    attempt.evidence().hand_off == HandOff::NotConnected(ConnectFailure::BadTarget)
+    matches!(
+        attempt.evidence().hand_off,
+        HandOff::NotConnected(ConnectFailure::BadTarget | ConnectFailure::Untrusted)
+    )
 }

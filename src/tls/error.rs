@@ -47,6 +47,25 @@ impl TlsError {
         Self(Arc::new(Kind::Handshake(error)))
     }
 
+    /// Returns whether another handshake would end the same way: the server's
+    /// certificate is not trusted, the peer speaks no TLS or none that suits,
+    /// or a setting cannot be used.
+    pub fn is_final(&self) -> bool {
+        match &*self.0 {
+            Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Setting(_) | Kind::Name(_) => {
+                true
+            }
+            Kind::Handshake(_) => matches!(
+                self.rustls(),
+                Some(
+                    rustls::Error::InvalidCertificate(_)
+                        | rustls::Error::InvalidMessage(_)
+                        | rustls::Error::PeerIncompatible(_)
+                )
+            ),
+        }
+    }
+
     /// Returns what rustls found wrong, in a setting or in the handshake.
     pub fn rustls(&self) -> Option<&rustls::Error> {
         match &*self.0 {

@@ -21,7 +21,7 @@ use crate::classify::{ConnectFailure, Errno};
 use crate::error::BoxError;
 use crate::time;
 #[cfg(feature = "tls")]
-use crate::tls::{Lazy, Tls};
+use crate::tls::{Lazy, Tls, TlsError};
 
 /// Makes connections.
 #[derive(Clone, Debug)]
@@ -181,8 +181,10 @@ impl ConnectError {
     }
 
     #[cfg(feature = "tls")]
-    fn tls(error: impl Into<BoxError>) -> Self {
-        Self { failure: ConnectFailure::Tls, source: Some(error.into()) }
+    fn tls(error: TlsError) -> Self {
+        let is_final = error.is_final();
+        let failure = if is_final { ConnectFailure::Untrusted } else { ConnectFailure::Tls };
+        Self { failure, source: Some(error.into()) }
     }
 
     pub(crate) fn failure(&self) -> ConnectFailure {

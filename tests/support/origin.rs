@@ -169,6 +169,26 @@ impl Peer {
         }
     }
 
+    /// Takes up what is there of a request, whose head must be.
+    pub fn read_some(&mut self) {
+        let mut chunk = [0; 4096];
+        let octets = self.read(&mut chunk).unwrap();
+        let text = String::from_utf8_lossy(&chunk[..octets]);
+        let target = text.split(' ').nth(1).unwrap_or("?").to_owned();
+        self.truth.taken_up.lock().unwrap().push(target);
+    }
+
+    /// Reads until `end` is the end of what was read.
+    pub fn read_until(&mut self, end: &str) {
+        let mut octets = Vec::new();
+        while !octets.ends_with(end.as_bytes()) {
+            let mut chunk = [0; 4096];
+            let read = self.read(&mut chunk).unwrap();
+            assert_ne!(read, 0, "{:?}", String::from_utf8_lossy(&octets));
+            octets.extend_from_slice(&chunk[..read]);
+        }
+    }
+
     /// Waits until the kernel holds a request, without taking it up.
     pub fn wait_for_bytes(&self) {
         let mut byte = [std::mem::MaybeUninit::uninit()];

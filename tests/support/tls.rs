@@ -48,6 +48,15 @@ impl Authority {
         Tls::builder().no_default_roots().add_root(self.root())
     }
 
+    /// Returns a client's configuration of rustls with these roots.
+    pub fn client_config(&self, roots: RootCertStore) -> rustls::ClientConfig {
+        rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
     /// Returns an origin at 127.0.0.1.
     pub fn server(&self) -> Server {
         Server::of(self.issue("127.0.0.1"), None)
