@@ -77,6 +77,9 @@ pub use client::Client;
 pub use error::{BoxError, Error};
 pub use resend::{Resend, ResendLayer};
 
+#[cfg(test)]
+extern crate self as tower_resend;
+
 /// The README's examples are tested with the others.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -8,6 +8,7 @@ mod origin;
 
 use std::error::Error as _;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -18,13 +19,13 @@ use tower_resend::classify::{ConnectFailure, Doubt, Fate, Proof};
 use tower_resend::pool::{PoolOptions, ResponseBody};
 use tower_resend::tls::rustls::{HandshakeKind, ProtocolVersion, RootCertStore};
 use tower_resend::tls::{Tls, TlsError};
-use tower_resend::{Body, Client, Error, attempts};
+use tower_resend::{Body, Client, Error, Policy, attempts};
 
 use self::origin::tls::{Authority, Server};
 use self::origin::{Origin, Peer, turnstile};
 
 fn client(tls: Tls) -> Client {
-    Client::builder().pool(PoolOptions::new().tls(tls)).build()
+    Client::builder().pool(PoolOptions::new().hedged_connects(false).tls(tls)).build()
 }
 
 fn trusting(authority: &Authority) -> Client {
@@ -54,7 +55,8 @@ async fn a_server_with_a_root_of_ones_own_is_trusted() {
     let (saw, seen) = channel();
     let origin = Origin::start_tls(1, &authority.server(), move |_, mut peer| {
         let session = &peer.tls().0.0;
-        saw.send((session.alpn_protocol().map(<[u8]>::to_vec), session.protocol_version())).unwrap();
+        saw.send((session.alpn_protocol().map(<[u8]>::to_vec), session.protocol_version()))
+            .unwrap();
         peer.serve_all();
     });
     let client = trusting(&authority);
@@ -105,7 +107,8 @@ fn assert_not_connected(mut error: Error) {
         source = this.source();
         Some(this)
     });
-    let rustls = found.filter_map(|error| error.downcast_ref::<TlsError>()).find_map(TlsError::rustls);
+    let rustls =
+        found.filter_map(|error| error.downcast_ref::<TlsError>()).find_map(TlsError::rustls);
     assert!(rustls.is_some(), "{error:?}");
     let request = error.take_request::<Body>().unwrap();
     assert_eq!(request.method(), "POST");
@@ -151,7 +154,11 @@ async fn a_client_without_the_certificate_that_is_demanded_is_not_served() {
     let authority = Authority::new();
     let server = authority.demanding_server();
     let origin = Origin::start_tls(1, &server, |_, _| panic!("it showed no certificate"));
-    let error = trusting(&authority).request(post(&origin.url("/pay"))).await.unwrap_err();
+    let client = Client::builder()
+        .pool(PoolOptions::new().hedged_connects(false).tls(authority.client().build().unwrap()))
+        .policy(Policy::new().deadline(Duration::from_millis(200)))
+        .build();
+    let error = client.request(post(&origin.url("/pay"))).await.unwrap_err();
     assert!(matches!(error.fate(), Fate::NotApplied(_) | Fate::Unknown(_)), "{error}");
     assert_eq!(finish(origin).await, [""; 0]);
 }
@@ -280,7 +287,10 @@ async fn a_close_notify_after_the_request_was_taken_up_is_unknown() {
         let (session, stream) = peer.tls();
         session.close(stream);
     };
-    assert_eq!(fate_after(act).await, (Fate::Unknown(Doubt::Acknowledged), 1));
+    let (fate, taken_up) = fate_after(act).await;
+    // The FIN may be some microseconds behind, and would not change anything.
+    let Fate::Unknown(Doubt::Acknowledged | Doubt::StillOpen) = fate else { panic!("{fate:?}") };
+    assert_eq!(taken_up, 1);
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn round(act: Act, before: usize, stays: bool) -> Vec<Fate> {
 
 fn client(authority: &Authority) -> Client {
     let tls = authority.client().build().unwrap();
-    Client::builder().pool(PoolOptions::new().tls(tls)).build()
+    Client::builder().pool(PoolOptions::new().hedged_connects(false).tls(tls)).build()
 }
 
 /// Returns the fates of the attempts behind the answer; none if there was one

@@ -16,11 +16,12 @@ use crate::transport::{ConnectError, Connected, Connector};
 pub(super) struct Hedge {
     /// In microseconds.
     usual: AtomicU64,
+    is_on: bool,
 }
 
 impl Hedge {
-    pub(super) fn new() -> Self {
-        Self { usual: AtomicU64::new(100_000) }
+    pub(super) fn new(is_on: bool) -> Self {
+        Self { usual: AtomicU64::new(100_000), is_on }
     }
 
     /// Connects, with a second connect beside a slow first one: a lost SYN
@@ -30,6 +31,9 @@ impl Hedge {
         connector: &Connector,
         target: &Uri,
     ) -> Result<Connected, ConnectError> {
+        if !self.is_on {
+            return connector.clone().connect(target.clone()).await;
+        }
         let start = time::now();
         let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed));
         let patience = usual.clamp(SHORTEST, LONGEST) * 3;

@@ -94,7 +94,7 @@ impl<B: RequestBody> Host<B> {
                 next_waiter: 0,
                 is_reaped: false,
             }),
-            hedge: Hedge::new(),
+            hedge: Hedge::new(options.hedges),
             runtime,
         }
     }

@@ -23,6 +23,7 @@ use crate::transport::{ConnectOptions, Keepalive};
 #[must_use]
 pub struct PoolOptions {
     pub(super) connect: ConnectOptions,
+    pub(super) hedges: bool,
     pub(super) lifetimes: Lifetimes,
     pub(super) max_per_origin: usize,
     pub(super) max_total: usize,
@@ -38,6 +39,7 @@ impl PoolOptions {
     pub fn new() -> Self {
         Self {
             connect: ConnectOptions::default(),
+            hedges: true,
             lifetimes: Lifetimes { idle: Duration::from_secs(60), age: None, most: 256 },
             max_per_origin: 1024,
             max_total: 8192,
@@ -52,6 +54,14 @@ impl PoolOptions {
     /// Sets how long one connect may take. The default is 10 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect.timeout = timeout;
+        self
+    }
+
+    /// Sets whether a connect that takes three times as long as usual gets a
+    /// second one beside it, of which the first to succeed is used. It does by
+    /// default: a lost SYN costs a second.
+    pub fn hedged_connects(mut self, hedged: bool) -> Self {
+        self.hedges = hedged;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::sync::MutexGuard;
 
 use super::record::{Record, State};
-use crate::classify::{Phase, Reply};
+use crate::classify::{Finding, Phase, Reply};
 
 /// What the octets are that pass the Meter.
 #[derive(Debug)]
@@ -68,6 +68,11 @@ impl Record {
         self.untaken().is_none_or(|mut state| state.on_http(octets, false))
     }
 
+    /// Notes that there is text that nobody asked for.
+    pub(super) fn on_unasked_text(&self) {
+        self.lock().ledger.on_found(Finding::Stray);
+    }
+
     /// Notes that TLS took text of a request, `taken` octets of those that
     /// were offered. Returns whether the request is watched.
     pub(super) fn on_text_written(&self, offered: usize, taken: usize) -> bool {
@@ -91,7 +96,7 @@ impl Record {
     /// Notes that the session ended or failed.
     pub(super) fn on_tls_end(&self) {
         let state = &mut *self.lock();
-        state.ledger.on_found(crate::classify::Finding::EndOfTls);
+        state.ledger.on_found(Finding::EndOfTls);
         if let Above::Tls(tls) = &mut state.above {
             tls.has_ended = true;
         }

@@ -263,7 +263,7 @@ pub(super) fn withheld() -> io::Error {
 }
 
 #[cold]
-fn not_writable() -> io::Error {
+pub(super) fn not_writable() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the connection is not open for writing")
 }
 

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::meter::{Meter, taken_over, withheld};
+use super::meter::{Meter, not_writable, taken_over, withheld};
 use super::record::Record;
 use crate::classify::Phase;
 
@@ -34,15 +34,29 @@ impl Tap {
         Self { tls, record, is_watched: false }
     }
 
+    /// Looks before a request's first octet is written where no read did, as
+    /// the Meter does; but what waits to be read may be none of HTTP.
+    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match Pin::new(&mut self.tls).poll_fill_buf(cx) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(text)) if !text.is_empty() => self.record.on_unasked_text(),
+            Poll::Ready(Ok(_) | Err(_)) => self.record.on_tls_end(),
+        }
+        Err(not_writable())
+    }
+
     fn poll_write_with(
         &mut self,
+        cx: &mut Context<'_>,
         offered: usize,
-        write: impl FnOnce(Pin<&mut TlsStream<Meter>>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut TlsStream<Meter>>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if self.record.untaken().is_none() {
-            return Poll::Ready(Err(taken_over()));
+        match self.record.untaken().map(|state| state.ledger.needs_look()) {
+            None => return Poll::Ready(Err(taken_over())),
+            Some(true) => self.look(cx)?,
+            Some(false) => {}
         }
-        let taken = ready!(write(Pin::new(&mut self.tls)))?;
+        let taken = ready!(write(Pin::new(&mut self.tls), cx))?;
         self.is_watched = self.record.on_text_written(offered, taken);
         Poll::Ready(Ok(taken))
     }
@@ -78,7 +92,7 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_with(bytes.len(), |tls| tls.poll_write(cx, bytes))
+        self.get_mut().poll_write_with(cx, bytes.len(), |tls, cx| tls.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -87,7 +101,7 @@ impl AsyncWrite for Tap {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let offered = bytes.iter().map(|slice| slice.len()).sum();
-        self.get_mut().poll_write_with(offered, |tls| tls.poll_write_vectored(cx, bytes))
+        self.get_mut().poll_write_with(cx, offered, |tls, cx| tls.poll_write_vectored(cx, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -116,5 +130,95 @@ impl AsyncWrite for Tap {
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tap").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../tests/support/tls.rs"]
+#[allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "a test's helper")]
+mod support;
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
+mod tests {
+    use std::future::poll_fn;
+    use std::net;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::support::{Authority, Session};
+    use super::*;
+    use crate::classify::Finding;
+    use crate::transport::Belief;
+
+
+    /// A Tap whose exchange was armed and which has not looked yet.
+    async fn armed() -> (Tap, Arc<Record>, Session, net::TcpStream) {
+        let authority = Authority::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        let mut peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        let server = authority.server();
+        let accepted = tokio::task::spawn_blocking(move || (server.accept(&mut peer), peer));
+        let (meter, record) = Meter::new(stream);
+        record.expect_tls();
+        let tls = authority.client().build().unwrap().connect("127.0.0.1", meter).await.unwrap();
+        let (session, peer) = accepted.await.unwrap();
+        record.arm(Belief::Nothing, None).unwrap();
+        (Tap::new(tls, Arc::clone(&record)), record, session.unwrap(), peer)
+    }
+
+    async fn write(tap: &mut Tap) -> io::Result<usize> {
+        poll_fn(|cx| Pin::new(&mut *tap).poll_write(cx, b"POST")).await
+    }
+
+    #[tokio::test]
+    async fn a_write_without_a_look_takes_in_what_is_no_text() {
+        let (mut tap, record, mut session, mut peer) = armed().await;
+        session.0.refresh_traffic_keys().unwrap();
+        session.flush(&mut peer);
+        assert_eq!(write(&mut tap).await.unwrap(), 4);
+        assert_eq!(record.found(), None);
+        assert_eq!(record.lock().ledger.check(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_write_without_a_look_stops_at_a_close_notify_and_at_text() {
+        let acts: [(fn(&mut Session, &mut net::TcpStream), Finding); 2] = [
+            (|session, peer| session.close(peer), Finding::EndOfTls),
+            (|session, peer| session.write(peer, "HTTP/1.1 599 No\r\n\r\n"), Finding::Stray),
+        ];
+        for (act, found) in acts {
+            let (mut tap, record, mut session, mut peer) = armed().await;
+            act(&mut session, &mut peer);
+            write(&mut tap).await.unwrap_err();
+            assert_eq!(record.found(), Some(found));
+            assert!(!record.is_written());
+        }
+    }
+
+    #[tokio::test]
+    async fn no_close_notify_is_sent_while_a_request_is_unresolved() {
+        let (mut tap, record, _session, _peer) = armed().await;
+        tap.shutdown().await.unwrap();
+        assert!(!record.is_written());
+        record.resolve();
+        tap.shutdown().await.unwrap();
+        assert!(record.is_written(), "the control: now there is one");
+    }
+
+    #[tokio::test]
+    async fn text_is_withheld_from_whom_the_connection_was_taken() {
+        let (mut tap, record, mut session, mut peer) = armed().await;
+        write(&mut tap).await.unwrap();
+        session.write(&mut peer, "HTTP/1.1 200 OK\r\n\r\n");
+        record.lock().ledger.take_over();
+        let mut octets = [0; 64];
+        let mut buf = ReadBuf::new(&mut octets);
+        poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
+        assert!(buf.filled().is_empty());
     }
 }
