@@ -6,7 +6,7 @@
 mod origin;
 
 use std::error::Error as StdError;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
@@ -117,12 +117,35 @@ async fn a_streamed_body_is_sent_once_and_its_octets_arrive() {
 }
 
 #[tokio::test]
-async fn an_https_url_is_an_error_of_its_own_and_reaches_nobody() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+async fn a_url_of_another_scheme_is_an_error_of_its_own() {
+    let error = client().post("ftp://127.0.0.1/").body("pay").send().await.unwrap_err();
+    assert_eq!(downcast::<NotHttp>(&error).unwrap().scheme(), "ftp");
+}
+
+#[cfg(feature = "https")]
+#[tokio::test]
+async fn an_https_url_is_sent_over_tls() {
+    let authority = origin::tls::Authority::new();
+    let origin = Origin::start_tls(1, &authority.server(), |_, mut peer| peer.serve(1));
+    let tls = authority.client().build().unwrap();
+    let pool = PoolOptions::new().tls(tls);
+    let through = SendThrough::new(Client::builder().pool(pool).build());
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let response = client.post(origin.url("/orders")).body("pay").send().await.unwrap();
+    assert_eq!(response.url().scheme(), "https");
+    assert_eq!(response.text().await.unwrap(), "ok");
+    assert_eq!(origin.finish(), ["/orders"]);
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn an_https_url_without_the_feature_reaches_nobody() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
     let error = client().post(url).body("pay").send().await.unwrap_err();
-    assert_eq!(downcast::<NotHttp>(&error).unwrap().scheme(), "https");
+    let error = adapter::error(&error).unwrap();
+    assert!(error.fate().is_not_applied());
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 

@@ -118,10 +118,10 @@ impl Policy {
     /// Takes no proof that somebody on the way could have forged: a FIN, a
     /// reset, and whatever came in plain text. For hostile paths.
     ///
-    /// Of the proofs G1 is left, that a request was never sent, and a refusal
-    /// (G3) inside TLS, which the connections of this version do not have. The
-    /// grounds that allow a repeat (G5 to G7) are untouched. Without one the
-    /// fate is *unknown*, by [`Doubt::Forgeable`], so that nobody who relies on
+    /// Of the proofs G1 is left, that a request was never sent. A refusal (G3)
+    /// inside TLS cannot be forged, but is not told apart from one in plain
+    /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
+    /// one the fate is *unknown*, by [`Doubt::Forgeable`], so that nobody who relies on
     /// it sends the request again by hand either; the verdict is
     /// [`Refusal::Forgeable`](super::Refusal::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {

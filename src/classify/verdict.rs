@@ -168,7 +168,9 @@ impl Refusal {
             }
             Self::Deadline => "The deadline over all attempts leaves no time for another.",
             Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
-            Self::NoTarget => "The request names no target that it could be sent to.",
+            Self::NoTarget => {
+                "There is no target that it could be sent to, and there would be none the next time."
+            }
             Self::StandsDown => {
                 "A resending layer above this one decides, so this one stands down."
             }
@@ -192,7 +194,7 @@ impl fmt::Display for Refusal {
             Self::Budget => f.write_str("the resend budget is empty"),
             Self::Deadline => f.write_str("the deadline leaves no time"),
             Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
-            Self::NoTarget => f.write_str("it names no reachable target"),
+            Self::NoTarget => f.write_str("that would end the same way"),
             Self::StandsDown => f.write_str("a layer above decides"),
         }
     }

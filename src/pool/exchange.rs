@@ -14,7 +14,7 @@ use super::host::Host;
 use super::key::Form;
 use crate::attempt::AttemptToken;
 use crate::body::RequestBody;
-use crate::classify::{ConnectFailure, Semantics};
+use crate::classify::Semantics;
 use crate::transport::ConnectError;
 
 /// The response future of a [`Pool`](super::Pool).
@@ -68,9 +68,9 @@ impl<B: RequestBody> ResponseFuture<B> {
     pub(super) fn fail(
         request: Request<B>,
         token: Option<AttemptToken>,
-        why: ConnectFailure,
+        why: ConnectError,
     ) -> Self {
-        let failure = Failure::not_connected(ConnectError::of(why));
+        let failure = Failure::not_connected(why);
         if let Some(token) = token {
             token.record(failure.attempt().clone());
             token.give_back(request);

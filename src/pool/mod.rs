@@ -41,7 +41,7 @@ use self::key::Key;
 use crate::attempt::AttemptToken;
 use crate::body::RequestBody;
 use crate::classify::ConnectFailure;
-use crate::transport::Connector;
+use crate::transport::{ConnectError, Connector};
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
 /// `http` target, or `https` with the feature `tls`, to responses.
@@ -167,14 +167,29 @@ impl<B: RequestBody> Pool<B> {
     ) -> ResponseFuture<B> {
         let host = match Key::of(&request) {
             Ok(key) => self.host(key),
-            Err(why) => return ResponseFuture::fail(request, token, why),
+            Err(why) => {
+                let why = not_sent(&request, why);
+                return ResponseFuture::fail(request, token, why);
+            }
         };
         if host.name.is_none() {
-            return ResponseFuture::fail(request, token, ConnectFailure::BadTarget);
+            let why = ConnectError::of(ConnectFailure::BadTarget);
+            return ResponseFuture::fail(request, token, why);
         }
         let form = key::to_wire(&mut request, host.name.as_ref());
         ResponseFuture::start(host, request, form, token, || self.relieve())
     }
+}
+
+/// Says why a request without a key is not sent.
+#[cold]
+fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> ConnectError {
+    #[cfg(not(feature = "tls"))]
+    if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+        return ConnectError::no_tls();
+    }
+    let _ = request;
+    ConnectError::of(why)
 }
 
 impl<B> Clone for Pool<B> {

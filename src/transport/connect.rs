@@ -102,7 +102,7 @@ impl Connector {
 
     #[cfg(not(feature = "tls"))]
     async fn secure(self, _: Meter, _: Arc<Record>, _: &Uri) -> Result<Connected, ConnectError> {
-        Err(ConnectError::of(ConnectFailure::BadTarget))
+        Err(ConnectError::no_tls())
     }
 }
 
@@ -174,6 +174,13 @@ impl ConnectError {
 
     pub(crate) fn of(failure: ConnectFailure) -> Self {
         Self { failure, source: None }
+    }
+
+    /// There is no TLS in this build.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn no_tls() -> Self {
+        let source = "https needs the feature `https`, or `tls`, of tower-resend";
+        Self { failure: ConnectFailure::BadTarget, source: Some(source.into()) }
     }
 
     pub(crate) fn handshake(error: hyper::Error) -> Self {

@@ -152,7 +152,6 @@ mod tests {
     use crate::classify::Finding;
     use crate::transport::Belief;
 
-
     /// A Tap whose exchange was armed and which has not looked yet.
     async fn armed() -> (Tap, Arc<Record>, Session, net::TcpStream) {
         let authority = Authority::new();

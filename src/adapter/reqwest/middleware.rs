@@ -37,7 +37,7 @@ use crate::time::{Instant, now, timeout_at};
 ///
 /// - the service's own error; for this crate's [`Error`](crate::Error) use
 ///   [`error`];
-/// - [`NotHttp`] if the URL's scheme is not `http`;
+/// - [`NotHttp`] if the URL's scheme is neither `http` nor `https`;
 /// - [`TimedOut`] if the request's own timeout passed.
 ///
 /// If the response's body fails, the sources of reqwest's error tell why, a
@@ -75,7 +75,7 @@ where
         _: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let url = request.url().clone();
-        if url.scheme() != "http" {
+        if !matches!(url.scheme(), "http" | "https") {
             return Err(Error::middleware(NotHttp { scheme: url.scheme().to_owned() }));
         }
         let limit = request.timeout().copied().and_then(Limit::from_now);
@@ -160,8 +160,8 @@ pub fn attempts(response: &Response) -> &[Attempt] {
     response.extensions().get::<Attempts>().map_or(&[], |attempts| &attempts.0)
 }
 
-/// The URL's scheme is not `http`, the only one that [`SendThrough`] sends.
-/// Nothing was sent, by reqwest neither.
+/// The URL's scheme is neither `http` nor `https`. Nothing was sent, by reqwest
+/// neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHttp {
     scheme: String,
@@ -176,7 +176,11 @@ impl NotHttp {
 
 impl fmt::Display for NotHttp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing was sent: {} is not supported here, only http is", self.scheme)
+        write!(
+            f,
+            "nothing was sent: {} is not supported here, only http and https are",
+            self.scheme
+        )
     }
 }
 

@@ -42,7 +42,9 @@
 //! | cookies, proxies, DNS and TLS settings, HTTP/2 | nothing yet |
 //! | retries of reqwest | the [`Policy`](crate::Policy) |
 //!
-//! Only `http` URLs are sent. Another one is an error, [`NotHttp`], and not
+//! `https` URLs are sent too where the service can; a [`Client`](crate::Client)
+//! can with the feature `https`, by its own TLS settings and not reqwest's. Any
+//! other scheme is an error, [`NotHttp`], and not
 //! sent by reqwest either.
 //!
 //! A layer that sends several requests for one, such as one that follows
