@@ -56,7 +56,8 @@ const LAYERS: [&str; 17] = [
 const SERVER_USES: [&str; 7] = ["sys", "classify", "contract", "time", "header", "error", "trace"];
 /// What an adapter may use besides itself: it turns what its stack did into
 /// evidence, and decides nothing.
-const ADAPTER_USES: [&str; 6] = ["classify", "time", "attempt", "body", "error", "transport"];
+const ADAPTER_USES: [&str; 7] =
+    ["classify", "time", "attempt", "body", "error", "tls", "transport"];
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 60;
 

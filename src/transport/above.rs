@@ -68,6 +68,15 @@ impl Record {
         self.untaken().is_none_or(|mut state| state.on_http(octets, false))
     }
 
+    /// Notes that text is about to be written. Returns whether a look is due
+    /// before it, and none if the connection was taken over.
+    pub(super) fn on_text_offered(&self) -> Option<bool> {
+        self.untaken().map(|mut state| {
+            state.on_unannounced_write();
+            state.ledger.needs_look()
+        })
+    }
+
     /// Notes that there is text that nobody asked for.
     pub(super) fn on_unasked_text(&self) {
         self.lock().ledger.on_found(Finding::Stray);
@@ -153,10 +162,20 @@ impl State {
         }
     }
 
-    /// Returns whether a part of a record was read, which nobody can know yet:
-    /// an unsolicited response may be in it.
+    /// Returns whether a part of a record was read when a request is about to
+    /// be written: an unsolicited response may be in it.
     pub(super) fn is_within_record(&self) -> bool {
-        matches!(&self.above, Above::Tls(tls) if !tls.records.is_between())
+        let is_within = matches!(&self.above, Above::Tls(tls) if !tls.records.is_between());
+        is_within && self.ledger.phase() == Phase::Armed
+    }
+
+    /// Returns whether any HTTP was read before the first request.
+    pub(super) fn was_spoken_to(&self, last: Option<Finding>) -> bool {
+        match &self.above {
+            Above::Http | Above::Greeting => self.ledger.exchange().read > 0,
+            // All that could be read so far was noted last.
+            Above::Tls(_) => last.is_some(),
+        }
     }
 
     /// Returns whether the peer said that it will close.

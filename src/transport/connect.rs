@@ -41,10 +41,26 @@ pub(crate) struct Connected {
 
 /// What hyper reads and writes.
 #[derive(Debug)]
-pub(super) enum Io {
+pub(crate) enum Io {
     Plain(Meter),
     #[cfg(feature = "tls")]
     Tls(Box<Tap>),
+}
+
+#[cfg(feature = "tls")]
+impl Connected {
+    /// Makes TLS on a stream on which its record's octets are not HTTP.
+    pub(super) async fn secure(
+        meter: Meter,
+        record: Arc<Record>,
+        tls: &Tls,
+        host: &str,
+    ) -> Result<Self, TlsError> {
+        record.expect_tls();
+        let stream = tls.connect(host, meter).await?;
+        let io = Io::Tls(Box::new(Tap::new(stream, Arc::clone(&record))));
+        Ok(Self { io, record })
+    }
 }
 
 #[cfg(test)]
@@ -94,10 +110,7 @@ impl Connector {
     ) -> Result<Connected, ConnectError> {
         let tls = self.tls.get().map_err(ConnectError::tls)?;
         let host = target.host().unwrap_or_default();
-        record.expect_tls();
-        let stream = tls.connect(host, meter).await.map_err(ConnectError::tls)?;
-        let io = Io::Tls(Box::new(Tap::new(stream, Arc::clone(&record))));
-        Ok(Connected { io, record })
+        Connected::secure(meter, record, tls, host).await.map_err(ConnectError::tls)
     }
 
     #[cfg(not(feature = "tls"))]

@@ -4,6 +4,7 @@
 mod above;
 mod connect;
 mod http1;
+mod io;
 mod meter;
 mod offer;
 mod record;
@@ -14,10 +15,10 @@ mod unannounced;
 mod watch;
 
 pub(crate) use connect::{
-    ConnectError, ConnectOptions, Connected, Connector, Keepalive, connect_failure, http_connector,
+    ConnectError, ConnectOptions, Connected, Connector, Io, Keepalive, connect_failure,
+    http_connector,
 };
 pub(crate) use http1::{Answered, Broken, Connection};
-pub(crate) use meter::Meter;
 pub(crate) use offer::Belief;
 pub(crate) use record::Record;
 pub(crate) use settle::{Failure, give_up, handed_back, resolve};

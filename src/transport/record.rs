@@ -293,7 +293,9 @@ impl State {
 
     /// Notes octets that the kernel accepted of those that were offered.
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
-        self.on_unannounced_write();
+        if let Above::Http = self.above {
+            self.on_unannounced_write();
+        }
         self.ledger.on_written(accepted);
         if let (Above::Http, Some(watch)) = (&self.above, &mut self.watch) {
             watch.on_write(offered);

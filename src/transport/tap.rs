@@ -21,7 +21,7 @@ use crate::classify::Phase;
 ///
 /// While a request is unresolved it sends no close_notify of its own, as the
 /// Meter sends no FIN: what is written then is the request's.
-pub(super) struct Tap {
+pub(crate) struct Tap {
     tls: TlsStream<Meter>,
     record: Arc<Record>,
     /// Whether the last write was of a request under a promise.
@@ -32,6 +32,11 @@ impl Tap {
     /// Reports what passes through `tls` to the record of its Meter.
     pub(super) fn new(tls: TlsStream<Meter>, record: Arc<Record>) -> Self {
         Self { tls, record, is_watched: false }
+    }
+
+    /// Returns what is below TLS.
+    pub(super) fn meter(&self) -> &Meter {
+        self.tls.get_ref().0
     }
 
     /// Looks before a request's first octet is written where no read did, as
@@ -51,7 +56,7 @@ impl Tap {
         offered: usize,
         write: impl FnOnce(Pin<&mut TlsStream<Meter>>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        match self.record.untaken().map(|state| state.ledger.needs_look()) {
+        match self.record.on_text_offered() {
             None => return Poll::Ready(Err(taken_over())),
             Some(true) => self.look(cx)?,
             Some(false) => {}

@@ -9,9 +9,9 @@
 //! hyper would take it for the answer.
 //!
 //! Where an exchange begins is known only if nothing but requests is written
-//! above the Meter. A TLS or tunnel layer and HTTP/2 all write before their
-//! first request is taken; so would a hyper that asks a request's body only
-//! after it wrote the head. An octet that is written while no request is known
+//! above the Meter, or above the Tap where TLS is ours. Another TLS, a tunnel
+//! and HTTP/2 all write before their first request is taken; so would a hyper
+//! that asks a request's body only after it wrote the head. An octet that is written while no request is known
 //! to be on the connection therefore tells: such a connection has no
 //! boundaries, for good. What is left of an upload that was answered early is
 //! such an octet too, which costs the evidence of later requests there, and no
@@ -50,7 +50,8 @@ impl Record {
     pub(crate) fn arm_taken(&self) -> Option<Exchange> {
         let mut state = self.lock();
         let is_over = matches!(state.ledger.phase(), Phase::TakenOver | Phase::Released);
-        let was_spoken_to = state.ledger.exchange().read > 0;
+        let last = state.unannounced.as_ref().and_then(|unannounced| unannounced.last);
+        let was_spoken_to = state.was_spoken_to(last);
         let unannounced = state.unannounced.as_mut()?;
         unannounced.has_no_boundaries |= unannounced.exchanges == 0 && was_spoken_to;
         if is_over || unannounced.has_no_boundaries {
@@ -149,7 +150,7 @@ mod tests {
 
     use super::*;
     use crate::classify::HandOff;
-    use crate::transport::Meter;
+    use crate::transport::meter::Meter;
 
     async fn connection() -> (Meter, Arc<Record>, net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use ::hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use ::hyper_util::rt::TokioIo;
+#[cfg(feature = "tls")]
+use http::uri::Scheme;
 use http::{Extensions, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
@@ -18,13 +20,18 @@ use tower::Service;
 
 use crate::classify::ConnectFailure;
 use crate::error::BoxError;
-use crate::transport::{ConnectOptions, Meter, Record, connect_failure, http_connector};
+#[cfg(feature = "tls")]
+use crate::time;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use crate::transport::{self, ConnectOptions, Io, Record, connect_failure, http_connector};
 
 /// Makes connections that leave evidence, for any legacy `Client`.
 ///
-/// Goes where `HttpConnector` went. TLS, proxies and other connectors go above
-/// it (`HttpsConnector::from((Connector::new(), config))`), and the connector
-/// that makes the TCP connections under it ([`around`](Self::around)).
+/// Goes where `HttpConnector` went. With [`tls`](Self::tls) it makes TLS
+/// connections too, with full evidence. Proxies, other TLS and other connectors
+/// go above it (`HttpsConnector::from((Connector::new(), config))`), and the
+/// connector that makes the TCP connections under it ([`around`](Self::around)).
 ///
 /// Each connection looks into the kernel whenever hyper finds nothing to read
 /// while no request is known to be on it: one system call per such read, about
@@ -35,6 +42,8 @@ use crate::transport::{ConnectOptions, Meter, Record, connect_failure, http_conn
 #[derive(Clone, Debug)]
 pub struct Connector<C = HttpConnector> {
     inner: C,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 impl Connector {
@@ -44,7 +53,7 @@ impl Connector {
         let options = ConnectOptions::default();
         let mut http = http_connector(&options);
         http.set_connect_timeout(Some(options.timeout));
-        Self { inner: http }
+        Self::around(http)
     }
 }
 
@@ -58,7 +67,34 @@ impl<C> Connector<C> {
     /// Makes its connections with `inner`, which yields TCP streams on which
     /// nothing was sent yet.
     pub fn around(inner: C) -> Self {
-        Self { inner }
+        Self {
+            inner,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Makes the connections of `https` targets TLS connections. Without it
+    /// their TCP connections are left to whoever is above.
+    ///
+    /// One handshake may take 10 s. Only HTTP/1.1 is offered.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Returns what a connection to a target needs besides TCP.
+    fn above_tcp(&self, target: &Uri) -> Above {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls
+            && target.scheme() == Some(&Scheme::HTTPS)
+        {
+            let host = target.host().unwrap_or_default().to_owned();
+            return Above::Tls(tls.clone(), host);
+        }
+        let _ = target;
+        Above::Nothing
     }
 }
 
@@ -77,7 +113,8 @@ where
     }
 
     fn call(&mut self, target: Uri) -> Connecting<C::Future> {
-        Connecting { inner: self.inner.call(target) }
+        let above = self.above_tcp(&target);
+        Connecting { inner: self.inner.call(target), above }
     }
 }
 
@@ -108,12 +145,21 @@ pin_project! {
     /// # Cancel safety
     ///
     /// That of the inner connector's future.
-    #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Connecting<F> {
         #[pin]
         inner: F,
+        above: Above,
     }
+}
+
+/// What follows the TCP connection.
+enum Above {
+    Nothing,
+    #[cfg(feature = "tls")]
+    Tls(Tls, String),
+    #[cfg(feature = "tls")]
+    Handshake(Pin<Box<dyn Future<Output = Result<transport::Connected, ConnectError>> + Send>>),
 }
 
 impl<F, T, E> Future for Connecting<F>
@@ -125,23 +171,63 @@ where
     type Output = Result<Metered, ConnectError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.project().inner.poll(cx)) {
-            Ok(io) => Ok(Metered::new(io.into_tcp_stream())),
-            Err(error) => Err(ConnectError::new(error)),
-        })
+        let this = self.project();
+        #[cfg(feature = "tls")]
+        if let Above::Handshake(handshake) = this.above {
+            return handshake.as_mut().poll(cx).map_ok(Metered::new);
+        }
+        let connected = ready!(this.inner.poll(cx)).map_err(ConnectError::new)?;
+        let connected = transport::Connected::unannounced(connected.into_tcp_stream());
+        match std::mem::replace(this.above, Above::Nothing) {
+            Above::Nothing => Poll::Ready(Ok(Metered::new(connected))),
+            #[cfg(feature = "tls")]
+            Above::Tls(tls, host) => {
+                let mut handshake = Box::pin(secure(connected, tls, host));
+                let polled = handshake.as_mut().poll(cx).map_ok(Metered::new);
+                *this.above = Above::Handshake(handshake);
+                polled
+            }
+            #[cfg(feature = "tls")]
+            Above::Handshake(_) => Poll::Pending,
+        }
     }
 }
 
-/// A TCP connection that keeps a record of what is sent and received on it.
+#[cfg(feature = "tls")]
+async fn secure(
+    connected: transport::Connected,
+    tls: Tls,
+    host: String,
+) -> Result<transport::Connected, ConnectError> {
+    let limit = time::now() + ConnectOptions::default().timeout;
+    match time::timeout_at(limit, connected.with_tls(&tls, &host)).await {
+        Ok(connected) => connected.map_err(|error| ConnectError {
+            failure: if error.is_final() { ConnectFailure::Untrusted } else { ConnectFailure::Tls },
+            source: error.into(),
+        }),
+        Err(_) => Err(ConnectError {
+            failure: ConnectFailure::TimedOut,
+            source: io::Error::from(io::ErrorKind::TimedOut).into(),
+        }),
+    }
+}
+
+impl<F> fmt::Debug for Connecting<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").finish_non_exhaustive()
+    }
+}
+
+/// A connection that keeps a record of what is sent and received on it.
 pub struct Metered {
-    io: TokioIo<Meter>,
+    io: TokioIo<Io>,
     record: Arc<Record>,
 }
 
 impl Metered {
-    fn new(stream: TcpStream) -> Self {
-        let (meter, record) = Meter::unannounced(stream);
-        Self { io: TokioIo::new(meter), record }
+    fn new(connected: transport::Connected) -> Self {
+        let (io, record) = connected.into_parts();
+        Self { io: TokioIo::new(io), record }
     }
 }
 

@@ -1,0 +1,114 @@
+//! A connection as one type, whether it is under TLS or not.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connect::{Connected, Io};
+use super::meter::Meter;
+use super::record::Record;
+#[cfg(feature = "tls")]
+use crate::tls::{Tls, TlsError};
+
+impl Connected {
+    /// Wraps a stream that was just connected for a pool that announces no
+    /// requests.
+    pub(crate) fn unannounced(stream: TcpStream) -> Self {
+        let (meter, record) = Meter::unannounced(stream);
+        Self { io: Io::Plain(meter), record }
+    }
+
+    /// Makes TLS on a connection on which nothing was sent yet.
+    ///
+    /// # Errors
+    ///
+    /// Why the handshake failed.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn with_tls(self, tls: &Tls, host: &str) -> Result<Self, TlsError> {
+        match self.io {
+            Io::Plain(meter) => Self::secure(meter, self.record, tls, host).await,
+            Io::Tls(_) => Ok(self),
+        }
+    }
+
+    /// Returns what is read and written, and the record of it.
+    pub(crate) fn into_parts(self) -> (Io, Arc<Record>) {
+        (self.io, self.record)
+    }
+}
+
+impl Io {
+    /// Returns the TCP stream.
+    pub(crate) fn stream(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(meter) => meter.stream(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tap) => tap.meter().stream(),
+        }
+    }
+}
+
+/// Calls the same on what is there.
+macro_rules! either {
+    ($self:ident, $io:ident => $call:expr) => {
+        match $self.get_mut() {
+            Io::Plain(meter) => {
+                let $io = Pin::new(meter);
+                $call
+            }
+            #[cfg(feature = "tls")]
+            Io::Tls(tap) => {
+                let $io = Pin::new(tap);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, io => io.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, io => io.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, io => io.poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(meter) => meter.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tap) => tap.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, io => io.poll_shutdown(cx))
+    }
+}
