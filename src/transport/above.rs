@@ -20,10 +20,12 @@ pub(super) enum Above {
 #[derive(Debug, Default)]
 pub(super) struct Tls {
     records: Records,
-    /// Whether none of the request was acknowledged when the latest record
-    /// began to arrive: what is in it then answers nothing. None if no record
-    /// began since the request.
+    /// Whether none of the request was acknowledged when the first of the
+    /// records began to arrive that the latest read ended: what is in it then
+    /// answers nothing. None if that was before the request.
     is_too_early: Option<bool>,
+    /// The same of the record that is under way.
+    is_next_too_early: Option<bool>,
     /// How many octets of the request's text were written.
     written: u64,
     /// The peer ended the session during the exchange.
@@ -122,23 +124,25 @@ impl State {
         match &mut self.above {
             Above::Http => self.on_http(octets, is_first_drained),
             Above::Greeting => false,
-            Above::Tls(tls) => {
-                if tls.records.on_octets(octets) {
-                    self.on_record();
-                }
+            Above::Tls(_) => {
+                self.on_records(octets);
                 false
             }
         }
     }
 
-    /// Judges a record that began to arrive, before anybody can know what is
-    /// in it: when that is known more may be acknowledged.
-    fn on_record(&mut self) {
+    /// Judges records when they begin to arrive, before anybody can know what
+    /// is in them: when that is known more may be acknowledged.
+    fn on_records(&mut self, octets: &[u8]) {
         let is_awaited =
             self.ledger.phase() == Phase::Sent && self.ledger.reply() == Reply::Nothing;
-        let is_too_early = is_awaited.then(|| self.ledger.is_too_early(self.snapshot()));
+        let now = is_awaited.then(|| self.ledger.is_too_early(self.snapshot()));
         if let Above::Tls(tls) = &mut self.above {
-            tls.is_too_early = is_too_early;
+            let was_between = tls.records.is_between();
+            tls.is_too_early = if was_between { now } else { tls.is_next_too_early };
+            if tls.records.on_octets(octets) {
+                tls.is_next_too_early = now;
+            }
         }
     }
 
@@ -158,7 +162,8 @@ impl State {
     /// Forgets what was noted of the exchange before.
     pub(super) fn clear_above(&mut self) {
         if let Above::Tls(tls) = &mut self.above {
-            (tls.is_too_early, tls.written, tls.has_ended) = (None, 0, false);
+            (tls.is_too_early, tls.is_next_too_early) = (None, None);
+            (tls.written, tls.has_ended) = (0, false);
         }
     }
 

@@ -78,16 +78,21 @@ impl AsyncRead for Tap {
         if tap.record.untaken().is_none() {
             return Poll::Ready(Err(taken_over()));
         }
-        let start = buf.filled().len();
-        let read = ready!(Pin::new(&mut tap.tls).poll_read(cx, buf));
-        let is_end = buf.filled().len() == start;
-        if read.is_err() || is_end {
-            tap.record.on_tls_end();
-        } else if tap.record.on_text(&buf.filled()[start..]) {
-            buf.set_filled(start);
-            return Poll::Ready(Err(withheld()));
+        // One piece at a time: what arrives after it is judged by itself.
+        let text = match ready!(Pin::new(&mut tap.tls).poll_fill_buf(cx)) {
+            Ok(text) if !text.is_empty() => &text[..text.len().min(buf.remaining())],
+            end => {
+                tap.record.on_tls_end();
+                return Poll::Ready(end.map(drop));
+            }
+        };
+        let is_withheld = tap.record.on_text(text);
+        if !is_withheld {
+            buf.put_slice(text);
         }
-        Poll::Ready(read)
+        let octets = text.len();
+        Pin::new(&mut tap.tls).consume(octets);
+        Poll::Ready(if is_withheld { Err(withheld()) } else { Ok(()) })
     }
 }
 
