@@ -41,7 +41,8 @@ pub type ResponseFuture = crate::resend::ResponseFuture<Pool<Body>, Body>;
 ///
 /// [`Error`] for every failure before the response's head. A body that fails
 /// after it yields a [`ResponseBodyError`](crate::pool::ResponseBodyError).
-/// A request whose target is not an absolute `http` URI is *not applied*.
+/// A request whose target is no absolute `http` URI, or `https` with the feature
+/// `tls`, is *not applied*.
 ///
 /// # Cancel safety
 ///
@@ -66,7 +67,8 @@ impl Client {
         ClientBuilder { policy: Policy::new(), pool: PoolOptions::new(), recorded: None }
     }
 
-    /// Sends a request with an absolute `http` target.
+    /// Sends a request with an absolute `http` target, or `https` with the
+    /// feature `tls`.
     ///
     /// # Errors
     ///

@@ -45,6 +45,7 @@
 //! | [`ResendLayer`] | resending above any service |
 //! | [`pool::Pool`] | pooled HTTP/1.1 connections that leave evidence |
 //! | [`classify`] | the pure core: evidence in, fate and verdict out |
+//! | `tls` | https targets, with the feature of that name or `https` |
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
 //! | [`server`] | a server that says by how it closes whether it took a request up |

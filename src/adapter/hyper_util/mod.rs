@@ -53,7 +53,7 @@
 //!
 //! # What is proven, and what is not
 //!
-//! | what happens | plain HTTP/1.1 | TLS, a tunnel or HTTP/2 above the [`Connector`] | no [`Connector`] |
+//! | what happens | HTTP/1.1, plain or over the [`Connector`]'s TLS | other TLS, a tunnel or HTTP/2 above the [`Connector`] | no [`Connector`] |
 //! |---|---|---|---|
 //! | no connection | not applied (G1) | not applied (G1) | not applied (G1) |
 //! | hyper hands the request back | not applied (G1) | not applied (G1) | not applied (G1) |
