@@ -21,6 +21,7 @@ pub(super) fn render(
         "wire": road.is_wire(),
         "server": args.server.name(),
         "hostile": args.hostile,
+        "wrapped": args.wrapped,
         "seconds": args.duration.as_secs_f64(),
         "workers": args.workers,
         "delay_ms": args.delay.as_secs_f64() * 1e3,

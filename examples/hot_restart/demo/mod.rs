@@ -24,7 +24,6 @@ use std::time::Instant;
 
 use args::{Args, Command};
 use cell::Cell;
-use clients::Kind;
 use progress::Progress;
 use road::Road;
 use tally::Tally;
@@ -51,6 +50,9 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
     let started = Instant::now();
     let road = Road::build(args)?;
     eprintln!("{road}");
+    if args.wrapped && cfg!(not(feature = "reqwest")) {
+        eprintln!("the rows of reqwest need `--features reqwest`");
+    }
     let tallies = measure(args, &road)?;
     let stories = named::tell(&road)?;
     let verdict = checks::check(args, &road, &tallies, &stories);
@@ -73,10 +75,10 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
 /// Takes every client through every mode, one after the other.
 fn measure(args: &Args, road: &Road) -> io::Result<Vec<Tally>> {
     let ledger = Ledger::new()?;
-    let progress = Progress::new(args, Kind::ALL.len() * args.modes.len());
+    let progress = Progress::new(args, args.clients().len() * args.modes.len());
     let mut tallies = Vec::new();
     for &mode in &args.modes {
-        for kind in Kind::ALL {
+        for &kind in args.clients() {
             tallies.push(Cell { args, road, ledger: &ledger, mode, kind }.run(&progress)?);
         }
     }
