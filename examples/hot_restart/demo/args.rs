@@ -31,10 +31,15 @@ and for clients without evidence.
   --loopback       do without the wire
   --help
 
+While a server is being killed, the host of a virtual machine may not run its
+processor, so that requests reach it which nobody will read. Restarts during which a
+processor stood still for more than 1 ms are counted apart for every client alike, and
+no claim about needless failures is made of them; claims about safety are made of all.
+
 Exit code: 0; 1 if a client with this crate executed a request twice or reported a
 false success (with --hostile: executed twice, or tower-resend delivered more than 3 % of
 the stray answers that hyper-util's client delivers); 2 if the wire did not stress
-hyper-util's client enough for the figures to mean
+hyper-util's client enough, or the host disturbed too much, for the figures to mean
 anything.
 ";
 

@@ -79,7 +79,7 @@ pub(super) fn check(args: &Args, road: &Road, tallies: &[Tally], stories: &[Stor
             check_blind(&mut verdict, ours, blind);
         }
         if let Some(wrapped) = of(Kind::HyperUtilResend)
-            && peer.needless >= STRESS
+            && peer.undisturbed().failures >= STRESS
         {
             // Nobody tells the adapter where a request begins, so it may prove less.
             check_part(&mut verdict, wrapped, peer, 5);
@@ -155,15 +155,20 @@ fn check_harm(verdict: &mut Verdict, peer: &Tally) {
     }
 }
 
+/// Compares the needless failures in which the host had no part.
 fn check_restarts(verdict: &mut Verdict, ours: &Tally, peer: &Tally) {
-    let (mode, theirs) = (ours.mode.name(), peer.needless);
-    if theirs < STRESS {
+    let mode = ours.mode.name();
+    let (needless, theirs) = (ours.undisturbed(), peer.undisturbed());
+    if theirs.failures < STRESS {
         verdict
             .not_stressed
             .push(format!("{mode}: hyper-util's client had only {theirs} needless failures"));
     }
+    if !needless.are_many || !theirs.are_many {
+        verdict.not_stressed.push(format!("{mode}: the host disturbed most of the restarts"));
+    }
     let part = match ours.mode {
-        _ if theirs < STRESS => 1,
+        _ if theirs.failures < STRESS => 1,
         Mode::Idle => 10,
         _ => 20,
     };
@@ -172,19 +177,22 @@ fn check_restarts(verdict: &mut Verdict, ours: &Tally, peer: &Tally) {
 
 /// A client has at most so small a part of hyper-util's needless failures.
 fn check_part(verdict: &mut Verdict, tally: &Tally, peer: &Tally, part: u64) {
+    let (needless, theirs) = (tally.undisturbed(), peer.undisturbed());
     let allowed = match part {
         1 => String::new(),
         part => format!(", of which a {part}th are allowed"),
     };
+    let all = match tally.disturbed_restarts + peer.disturbed_restarts {
+        0 => String::new(),
+        _ => format!(" (with the disturbed restarts: {} and {})", tally.needless, peer.needless),
+    };
     verdict.claim(
-        tally.needless * part <= peer.needless,
+        needless.are_at_most_a(part, theirs),
         format!(
-            "{}: needless failures of {}: {}; {} {}{allowed}",
+            "{}: needless failures of {}: {needless}; {} {theirs}{allowed}{all}",
             tally.mode.name(),
             tally.kind.name(),
-            tally.needless,
-            peer.kind.name(),
-            peer.needless
+            peer.kind.name()
         ),
     );
 }
@@ -207,11 +215,11 @@ fn check_blind(verdict: &mut Verdict, ours: &Tally, blind: &Tally) {
 /// The middleware sends through this crate's client, and must do as well.
 #[cfg(feature = "reqwest")]
 fn check_reqwest(verdict: &mut Verdict, through: &Tally, ours: &Tally) {
-    let (needless, own) = (through.needless, ours.needless);
+    let (needless, own) = (through.undisturbed(), ours.undisturbed());
     // The same client draws so many more by chance at times: two standard deviations.
-    let limit = own as f64 * 1.2 + 5.0 + (own as f64).sqrt() * 2.0;
+    let limit = own.failures as f64 * 1.2 + 5.0 + (own.failures as f64).sqrt() * 2.0;
     verdict.claim(
-        needless as f64 <= limit,
+        needless.failures as f64 <= limit,
         format!(
             "{}: needless failures of {}: {needless}; tower-resend {own}, \
              with which at most {limit:.0} are allowed",
