@@ -6,7 +6,8 @@
 //! it. The server records every request its handler takes up in memory that
 //! outlives it, so that for each request that failed, or that seems to have
 //! succeeded, the truth is known. Each client goes through the same:
-//! tower-resend's, hyper-util's, and hyper-util's with "retry on any error".
+//! tower-resend's, hyper-util's, and hyper-util's with "retry on any error"; or,
+//! with `--wrapped`, those that people have, as they are and with this crate.
 //!
 //! Where it may (as root), it puts a wire with a delay between client and
 //! server, so that closes and requests cross on the way as they do in a network.

@@ -8,8 +8,10 @@ use tokio::runtime::Builder;
 
 use super::args::{Args, Mode, Orders};
 use super::clients::Kind;
+use super::host::Host;
 use super::load::{self, Call, Gauge};
 use super::progress::Progress;
+use super::restarts::Restarts;
 use super::road::Road;
 use super::supervisor::Supervisor;
 use super::tally::Tally;
@@ -20,6 +22,7 @@ pub(super) struct Cell<'a> {
     pub(super) args: &'a Args,
     pub(super) road: &'a Road,
     pub(super) ledger: &'a Ledger,
+    pub(super) host: &'a Host,
     pub(super) mode: Mode,
     pub(super) kind: Kind,
 }
@@ -27,6 +30,7 @@ pub(super) struct Cell<'a> {
 impl Cell<'_> {
     /// Starts a server, lets the client call it, ends the server and counts.
     pub(super) fn run(&self, progress: &Progress) -> io::Result<Tally> {
+        self.host.take_gaps(); // those of before
         let (restarts, calls) = thread::scope(|scope| {
             let supervisor = Supervisor::start(scope, self.road, self.ledger, self.orders())?;
             let gauge: &'static Gauge = Box::leak(Box::default());
@@ -40,7 +44,12 @@ impl Cell<'_> {
             thread::sleep(self.road.quiet_after()); // a late copy of a request would be recorded now
             io::Result::Ok((supervisor.stop()?, calls))
         })?;
-        Ok(Tally::new(self.kind, self.mode, restarts, &calls, &self.ledger.read()?))
+        // Only a server that is killed leaves what it did not read to fate.
+        let mut gaps = self.host.take_gaps();
+        gaps.retain(|_| self.mode == Mode::Sigkill);
+        let record = self.ledger.read()?;
+        let restarts = Restarts::new(restarts, &gaps, self.road.delay());
+        Ok(Tally::new(self.kind, self.mode, &restarts, &calls, &record))
     }
 
     fn orders(&self) -> Orders {

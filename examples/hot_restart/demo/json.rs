@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::Args;
 use super::checks::Verdict;
+use super::host::Host;
 use super::named::Story;
 use super::road::Road;
 use super::tally::{Reasons, Tally};
@@ -12,6 +13,7 @@ use super::tally::{Reasons, Tally};
 pub(super) fn render(
     args: &Args,
     road: &Road,
+    host: &Host,
     tallies: &[Tally],
     stories: &[Story],
     verdict: &Verdict,
@@ -19,8 +21,10 @@ pub(super) fn render(
     json!({
         "road": road.to_string(),
         "wire": road.is_wire(),
+        "host_watched": matches!(host, Host::Watched(_)),
         "server": args.server.name(),
         "hostile": args.hostile,
+        "wrapped": args.wrapped,
         "seconds": args.duration.as_secs_f64(),
         "workers": args.workers,
         "delay_ms": args.delay.as_secs_f64() * 1e3,
@@ -39,9 +43,11 @@ fn cell(tally: &Tally) -> Value {
         "client": tally.kind.name(),
         "mode": tally.mode.name(),
         "restarts": tally.restarts,
+        "restarts_disturbed_by_host": tally.disturbed_restarts,
         "sent": tally.sent,
         "ok": tally.ok,
         "failed_never_taken_up": tally.needless,
+        "failed_never_taken_up_disturbed_by_host": tally.disturbed,
         "failed_never_taken_up_first": tally.first,
         "connect_refused": tally.refused,
         "failed_and_taken_up": tally.taken_up,

@@ -10,13 +10,14 @@ use tokio::time::timeout;
 
 use super::args::Args;
 use super::clients::{Client, End, Outcome};
+use super::host::Span;
 
 /// What became of one call, as its caller sees it.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: u64,
     pub(super) outcome: Outcome,
-    pub(super) took: Duration,
+    pub(super) span: Span,
 }
 
 /// Counts that may be watched while the load runs.
@@ -58,7 +59,7 @@ async fn work(
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let uri: Uri =
             format!("{base}/orders/{id}").parse().expect("an address and a number make a URI");
-        let start = Instant::now();
+        let from = Instant::now();
         let outcome = timeout(PATIENCE, client.post(uri, format!("order {id}"))).await;
         let outcome =
             outcome.unwrap_or_else(|_| End::from(format!("no end within {PATIENCE:?}")).into());
@@ -66,7 +67,7 @@ async fn work(
         gauge
             .failed
             .fetch_add(!matches!(outcome.end, End::Answer { .. }) as u64, Ordering::Relaxed);
-        calls.push(Call { id, outcome, took: start.elapsed() });
+        calls.push(Call { id, outcome, span: Span { from, to: Instant::now() } });
     }
 }
 

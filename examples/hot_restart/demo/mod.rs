@@ -4,10 +4,12 @@ mod args;
 mod cell;
 mod checks;
 mod clients;
+mod host;
 mod json;
 mod load;
 mod named;
 mod progress;
+mod restarts;
 mod road;
 mod server;
 mod supervisor;
@@ -24,7 +26,7 @@ use std::time::Instant;
 
 use args::{Args, Command};
 use cell::Cell;
-use clients::Kind;
+use host::Host;
 use progress::Progress;
 use road::Road;
 use tally::Tally;
@@ -51,13 +53,17 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
     let started = Instant::now();
     let road = Road::build(args)?;
     eprintln!("{road}");
-    let tallies = measure(args, &road)?;
+    if args.wrapped && cfg!(not(feature = "reqwest")) {
+        eprintln!("the rows of reqwest need `--features reqwest`");
+    }
+    let host = Host::watch();
+    let tallies = measure(args, &road, &host)?;
     let stories = named::tell(&road)?;
     let verdict = checks::check(args, &road, &tallies, &stories);
     if args.json {
-        println!("{:#}", json::render(args, &road, &tallies, &stories, &verdict));
+        println!("{:#}", json::render(args, &road, &host, &tallies, &stories, &verdict));
     } else {
-        print!("{}", table::render(args, &tallies));
+        print!("{}", table::render(args, &host, &tallies));
         stories.iter().for_each(|story| print!("\n{story}"));
         print!("\n{verdict}");
         println!(
@@ -71,13 +77,13 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
 }
 
 /// Takes every client through every mode, one after the other.
-fn measure(args: &Args, road: &Road) -> io::Result<Vec<Tally>> {
+fn measure(args: &Args, road: &Road, host: &Host) -> io::Result<Vec<Tally>> {
     let ledger = Ledger::new()?;
-    let progress = Progress::new(args, Kind::ALL.len() * args.modes.len());
+    let progress = Progress::new(args, args.clients().len() * args.modes.len());
     let mut tallies = Vec::new();
     for &mode in &args.modes {
-        for kind in Kind::ALL {
-            tallies.push(Cell { args, road, ledger: &ledger, mode, kind }.run(&progress)?);
+        for &kind in args.clients() {
+            tallies.push(Cell { args, road, ledger: &ledger, host, mode, kind }.run(&progress)?);
         }
     }
     progress.finish();

@@ -57,11 +57,15 @@ impl Road {
 
     /// Returns after how long nothing sent before can still be on its way.
     pub(super) fn quiet_after(&self) -> Duration {
-        let delay = match self {
+        self.delay() * 6 + Duration::from_millis(50)
+    }
+
+    /// Returns the time that everything is on its way.
+    pub(super) fn delay(&self) -> Duration {
+        match self {
             Self::Wire { delay, .. } => *delay,
             Self::Loopback { .. } => Duration::ZERO,
-        };
-        delay * 6 + Duration::from_millis(50)
+        }
     }
 
     fn client_end(&self) -> Option<&End> {

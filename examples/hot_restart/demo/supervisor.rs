@@ -10,6 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::args::{Mode, Orders};
+use super::host::Span;
 use super::road::Road;
 use super::server::{Order, Reply};
 use super::truth::Ledger;
@@ -17,7 +18,7 @@ use super::truth::Ledger;
 /// A thread that keeps a server running, or restarts it again and again.
 pub(super) struct Supervisor<'scope> {
     stop: Sender<()>,
-    thread: ScopedJoinHandle<'scope, io::Result<u64>>,
+    thread: ScopedJoinHandle<'scope, io::Result<Vec<Span>>>,
 }
 
 impl<'scope> Supervisor<'scope> {
@@ -34,10 +35,9 @@ impl<'scope> Supervisor<'scope> {
             road.enter_server()?;
             let mut crew = Crew::new(ledger, orders)?;
             let _ = ready.send(());
-            let mut restarts = 0;
+            let mut restarts = Vec::new();
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(crew.until_restart()) {
-                crew.restart()?;
-                restarts += 1;
+                restarts.push(crew.restart()?);
             }
             Ok(restarts)
         });
@@ -47,8 +47,8 @@ impl<'scope> Supervisor<'scope> {
         }
     }
 
-    /// Kills every server, waits for their ends and returns how often they were restarted.
-    pub(super) fn stop(self) -> io::Result<u64> {
+    /// Kills every server, waits for their ends and returns when they were restarted.
+    pub(super) fn stop(self) -> io::Result<Vec<Span>> {
         let _ = self.stop.send(());
         join(self.thread)
     }
@@ -87,18 +87,22 @@ impl<'a> Crew<'a> {
 
     /// Replaces the server by the one that stands by, and starts the next only
     /// then: its start would disturb the end of this one.
-    fn restart(&mut self) -> io::Result<()> {
+    ///
+    /// Returns the time from just before the signal until the next one listens.
+    fn restart(&mut self) -> io::Result<Span> {
+        let from = Instant::now();
         match self.orders.mode {
             Mode::Graceful => self.serving.obey(Order::Drain)?,
             _ => self.serving.kill()?,
         }
         self.next.obey(Order::Listen)?;
+        let to = Instant::now();
         self.orders.seed += 1;
         let after = Server::spawn(self.ledger, &self.orders)?;
         let next = std::mem::replace(&mut self.next, after);
         self.leaving.push(std::mem::replace(&mut self.serving, next));
         self.leaving.retain_mut(Server::is_leaving);
-        Ok(())
+        Ok(Span { from, to })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::args::Args;
+use super::args::{Args, Mode};
+use super::host::Host;
 use super::tally::{Reasons, Tally};
 
 /// A column: the lines of its heading, and what it says of a cell.
@@ -18,12 +19,13 @@ enum Side {
     Right,
 }
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     left(["", "", "client"], |tally| tally.kind.name().into()),
     left(["", "", "mode"], |tally| tally.mode.name().into()),
     right(["", "", "sent"], |tally| tally.sent.to_string()),
     right(["", "", "ok"], |tally| tally.ok.to_string()),
     right(["failed although", "never", "taken up"], |tally| tally.needless.to_string()),
+    right(["of them", "the host", "disturbed"], |tally| tally.disturbed.to_string()),
     right(["", "connect", "refused"], |tally| tally.refused.to_string()),
     right(["failed", "and", "taken up"], |tally| tally.taken_up.to_string()),
     right(["", "executed", "twice"], |tally| tally.twice.to_string()),
@@ -45,8 +47,8 @@ const fn right(heading: [&'static str; 3], text: fn(&Tally) -> String) -> Column
     Column { heading, side: Side::Right, text }
 }
 
-/// Writes the tallies as a table, and below it why calls failed.
-pub(super) fn render(args: &Args, tallies: &[Tally]) -> String {
+/// Writes the tallies as a table, and below it what the host did and why calls failed.
+pub(super) fn render(args: &Args, host: &Host, tallies: &[Tally]) -> String {
     let columns = &COLUMNS[..COLUMNS.len() - usize::from(!args.hostile)];
     let cells: Vec<Vec<String>> = columns.iter().map(|column| column.cells(tallies)).collect();
     let mut text = String::new();
@@ -62,6 +64,7 @@ pub(super) fn render(args: &Args, tallies: &[Tally]) -> String {
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
+    push_host(&mut text, host, tallies);
     for tally in tallies {
         push_reasons(&mut text, tally, "failed although never taken up", &tally.needless_reasons);
         push_reasons(&mut text, tally, "failed and taken up", &tally.taken_up_reasons);
@@ -81,6 +84,32 @@ fn grounds(tally: &Tally) -> String {
     let grounds: Vec<_> =
         tally.grounds.iter().map(|(ground, count)| format!("{ground} {count}")).collect();
     if grounds.is_empty() { "-".into() } else { grounds.join(", ") }
+}
+
+fn push_host(text: &mut String, host: &Host, tallies: &[Tally]) {
+    let killed = tallies.iter().any(|tally| tally.mode == Mode::Sigkill);
+    if let (true, Host::Unwatched(why)) = (killed, host) {
+        let _ = writeln!(text, "\nwhether the host ran the processors is not known: {why}");
+    }
+    let disturbed: Vec<_> = tallies.iter().filter(|tally| tally.disturbed_restarts > 0).collect();
+    if !disturbed.is_empty() {
+        let _ = writeln!(
+            text,
+            "\ndisturbed by the host, which did not run a processor while the server was killed:"
+        );
+    }
+    for tally in disturbed {
+        let _ = writeln!(
+            text,
+            "  {}, {}: {} of {} restarts, {} of {} needless failures",
+            tally.kind.name(),
+            tally.mode.name(),
+            tally.disturbed_restarts,
+            tally.restarts,
+            tally.disturbed,
+            tally.needless
+        );
+    }
 }
 
 fn push_reasons(text: &mut String, tally: &Tally, heading: &str, reasons: &Reasons) {

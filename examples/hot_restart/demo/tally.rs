@@ -1,11 +1,13 @@
 //! What the callers saw, held against the truth.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::args::Mode;
 use super::clients::{End, Failure, Kind};
 use super::load::Call;
+use super::restarts::Restarts;
 use super::truth::Record;
 
 /// The figures of one client in one mode.
@@ -16,12 +18,16 @@ pub(super) struct Tally {
     pub(super) kind: Kind,
     pub(super) mode: Mode,
     pub(super) restarts: u64,
+    /// Those of them that the host disturbed.
+    pub(super) disturbed_restarts: u64,
     pub(super) sent: u64,
     /// Calls that were answered with 200.
     pub(super) ok: u64,
     /// Calls that failed though the server never took the request up, but for `refused`.
     pub(super) needless: u64,
-    /// Those of them whose request was the first on its connection, where no
+    /// Those of them that met no restart but such as the host disturbed.
+    pub(super) disturbed: u64,
+    /// Those of `needless` whose request was the first on its connection, where no
     /// server can have promised anything; known of our client only.
     pub(super) first: u64,
     /// Calls that failed because no connection could be made, and were never taken up.
@@ -45,6 +51,33 @@ pub(super) struct Tally {
     times: Vec<Duration>,
 }
 
+/// Needless failures in which the host had no part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Undisturbed {
+    pub(super) failures: u64,
+    /// The restarts that are left.
+    pub(super) restarts: u64,
+    /// Whether these are half of all, or more.
+    pub(super) are_many: bool,
+}
+
+impl Undisturbed {
+    /// Returns whether these are at most a `part`th of the others, restart for restart.
+    pub(super) fn are_at_most_a(self, part: u64, of: Self) -> bool {
+        let exposure = |restarts: u64| restarts.max(1); // none where nothing is restarted
+        self.failures * part * exposure(of.restarts) <= of.failures * exposure(self.restarts)
+    }
+}
+
+impl fmt::Display for Undisturbed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.restarts {
+            0 => write!(f, "{}", self.failures),
+            restarts => write!(f, "{} in {restarts} restarts", self.failures),
+        }
+    }
+}
+
 /// Why calls failed: each reason with its count, and all that was said the first time.
 pub(super) type Reasons = BTreeMap<String, (u64, String)>;
 
@@ -52,26 +85,34 @@ impl Tally {
     pub(super) fn new(
         kind: Kind,
         mode: Mode,
-        restarts: u64,
+        restarts: &Restarts,
         calls: &[Call],
         record: &Record,
     ) -> Self {
-        let mut tally = Self::empty(kind, mode, restarts);
+        let mut tally = Self::empty(kind, mode);
+        tally.restarts = restarts.count();
+        tally.disturbed_restarts = restarts.disturbed();
         for call in calls {
+            let needless = tally.needless;
             tally.count(call, record.times(call.id));
+            if restarts.all_disturbed(call.span) {
+                tally.disturbed += tally.needless - needless;
+            }
         }
         tally.times.sort_unstable();
         tally
     }
 
-    fn empty(kind: Kind, mode: Mode, restarts: u64) -> Self {
+    fn empty(kind: Kind, mode: Mode) -> Self {
         Self {
             kind,
             mode,
-            restarts,
+            restarts: 0,
+            disturbed_restarts: 0,
             sent: 0,
             ok: 0,
             needless: 0,
+            disturbed: 0,
             first: 0,
             refused: 0,
             taken_up: 0,
@@ -99,7 +140,7 @@ impl Tally {
                 self.ok += 1;
                 self.strays += u64::from(stray);
                 self.falsely_ok += u64::from(stray || times == 0);
-                self.times.push(call.took);
+                self.times.push(call.span.to - call.span.from);
             }
             End::Answer { status, .. } => self.fail(times, &format!("answered {status}").into()),
             End::ConnectRefused if times == 0 => self.refused += 1,
@@ -115,6 +156,16 @@ impl Tally {
         };
         *count += 1;
         reasons.entry(reason.clone()).or_insert_with(|| (0, text.clone())).0 += 1;
+    }
+
+    /// Returns the needless failures in which the host had no part.
+    pub(super) fn undisturbed(&self) -> Undisturbed {
+        let restarts = self.restarts - self.disturbed_restarts;
+        Undisturbed {
+            failures: self.needless - self.disturbed,
+            restarts,
+            are_many: restarts * 2 >= self.restarts,
+        }
     }
 
     /// Returns the time within which this share of the successes ended, in milliseconds.

@@ -1,25 +1,32 @@
-//! hyper-util's legacy client, as it comes, and with "retry on any error".
-
-use std::error::Error;
-use std::sync::Arc;
+//! hyper-util's legacy client, as it comes or over another connector, and with
+//! "retry on any error".
 
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use tower_resend::adapter::hyper_util::Connector;
 
-use super::{End, Outcome};
+use super::{End, Outcome, chain};
 
 #[derive(Clone)]
-pub(in super::super) struct Client(Arc<legacy::Client<HttpConnector, Full<Bytes>>>);
+pub(in super::super) struct Client<C = HttpConnector>(legacy::Client<C, Full<Bytes>>);
 
 impl Client {
     pub(super) fn new() -> Self {
-        Self(Arc::new(legacy::Client::builder(TokioExecutor::new()).build_http()))
+        Self(legacy::Client::builder(TokioExecutor::new()).build_http())
     }
+}
 
+impl Client<Connector> {
+    pub(super) fn over_our_connector() -> Self {
+        Self(legacy::Client::builder(TokioExecutor::new()).build(Connector::new()))
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
     /// Posts until it works, `tries` times at most.
     pub(super) async fn post(&self, uri: Uri, body: String, tries: u32) -> Outcome {
         let body = Bytes::from(body);
@@ -48,14 +55,4 @@ impl Client {
             Err(error) => chain(&error).into(),
         }
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -2,9 +2,15 @@
 
 mod hyper_util;
 pub(super) mod ours;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+mod wrapped;
+
+use std::error::Error;
 
 use bytes::Bytes;
 use http::Uri;
+use tower_resend::adapter::hyper_util::Connector;
 
 /// Which client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,16 +21,55 @@ pub(super) enum Kind {
     HyperUtil,
     /// The same, and every call that fails is made again up to three times.
     RetryOnError,
+    /// hyper-util's legacy client over this crate's connector, else unchanged.
+    HyperUtilConnector,
+    /// The same with evidence, under this crate's layer with its defaults.
+    HyperUtilResend,
+    /// reqwest with its defaults.
+    #[cfg(feature = "reqwest")]
+    Reqwest,
+    /// reqwest with this crate's client as its middleware.
+    #[cfg(feature = "reqwest")]
+    ReqwestResend,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::TowerResend, Self::HyperUtil, Self::RetryOnError];
+    /// This crate's client and those that people have.
+    pub(super) const USUAL: &[Self] = &[Self::TowerResend, Self::HyperUtil, Self::RetryOnError];
+
+    /// What people have, as it is and with this crate.
+    pub(super) const WRAPPED: &[Self] = &[
+        Self::TowerResend,
+        Self::HyperUtil,
+        Self::HyperUtilConnector,
+        Self::HyperUtilResend,
+        #[cfg(feature = "reqwest")]
+        Self::Reqwest,
+        #[cfg(feature = "reqwest")]
+        Self::ReqwestResend,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::TowerResend => "tower-resend",
             Self::HyperUtil => "hyper-util",
             Self::RetryOnError => "retry-on-error",
+            Self::HyperUtilConnector => "hyper-util, our connector",
+            Self::HyperUtilResend => "hyper-util + resend",
+            #[cfg(feature = "reqwest")]
+            Self::Reqwest => "reqwest",
+            #[cfg(feature = "reqwest")]
+            Self::ReqwestResend => "reqwest + resend",
+        }
+    }
+
+    /// Whether this crate decides what is sent again.
+    pub(super) fn is_ours(self) -> bool {
+        match self {
+            Self::TowerResend | Self::HyperUtilResend => true,
+            #[cfg(feature = "reqwest")]
+            Self::ReqwestResend => true,
+            _ => false,
         }
     }
 
@@ -34,6 +79,14 @@ impl Kind {
             Self::TowerResend => Client::Ours(ours::Client::new()),
             Self::HyperUtil => Client::HyperUtil { client: hyper_util::Client::new(), tries: 1 },
             Self::RetryOnError => Client::HyperUtil { client: hyper_util::Client::new(), tries: 4 },
+            Self::HyperUtilConnector => {
+                Client::HyperUtilConnector(hyper_util::Client::over_our_connector())
+            }
+            Self::HyperUtilResend => Client::HyperUtilResend(wrapped::Client::new()),
+            #[cfg(feature = "reqwest")]
+            Self::Reqwest => Client::Reqwest(reqwest::Plain::new()),
+            #[cfg(feature = "reqwest")]
+            Self::ReqwestResend => Client::ReqwestResend(reqwest::Through::new()),
         }
     }
 }
@@ -42,7 +95,16 @@ impl Kind {
 #[derive(Clone)]
 pub(super) enum Client {
     Ours(ours::Client),
-    HyperUtil { client: hyper_util::Client, tries: u32 },
+    HyperUtil {
+        client: hyper_util::Client,
+        tries: u32,
+    },
+    HyperUtilConnector(hyper_util::Client<Connector>),
+    HyperUtilResend(wrapped::Client),
+    #[cfg(feature = "reqwest")]
+    Reqwest(reqwest::Plain),
+    #[cfg(feature = "reqwest")]
+    ReqwestResend(reqwest::Through),
 }
 
 impl Client {
@@ -51,8 +113,25 @@ impl Client {
         match self {
             Self::Ours(client) => client.post(uri, body).await,
             Self::HyperUtil { client, tries } => client.post(uri, body, *tries).await,
+            Self::HyperUtilConnector(client) => client.post(uri, body, 1).await,
+            Self::HyperUtilResend(client) => client.post(uri, body).await,
+            #[cfg(feature = "reqwest")]
+            Self::Reqwest(client) => client.post(uri, body).await,
+            #[cfg(feature = "reqwest")]
+            Self::ReqwestResend(client) => client.post(uri, body).await,
         }
     }
+}
+
+/// Writes an error with all its sources.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// What a client said about one call.

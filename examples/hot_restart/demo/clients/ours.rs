@@ -18,9 +18,7 @@ impl Client {
 
     pub(in super::super) async fn post(&self, uri: Uri, body: String) -> Outcome {
         let (end, attempts) = self.try_post(uri, body).await;
-        let grounds =
-            attempts.iter().filter_map(Attempt::ground).map(|ground| ground.id()).collect();
-        Outcome { end, grounds, is_first: is_first(&attempts) }
+        outcome(end, &attempts)
     }
 
     /// Posts, and returns every attempt too; none is one clean attempt.
@@ -42,13 +40,19 @@ impl Client {
     }
 }
 
+/// Makes an outcome of how a call ended and of its attempts.
+pub(super) fn outcome(end: End, attempts: &[Attempt]) -> Outcome {
+    let grounds = attempts.iter().filter_map(Attempt::ground).map(|ground| ground.id()).collect();
+    Outcome { end, grounds, is_first: is_first(attempts) }
+}
+
 /// Returns whether the last attempt was the first on its connection.
 fn is_first(attempts: &[Attempt]) -> bool {
     attempts.last().and_then(Attempt::standing) == Some(&Standing::FirstRequest)
 }
 
 /// A call whose last attempt found no connection ended as "connect refused".
-fn end_of(error: &Error) -> End {
+pub(super) fn end_of(error: &Error) -> End {
     match error.attempts().last().map(Attempt::fate) {
         Some(Fate::NotApplied(Proof::NotConnected(_))) => End::ConnectRefused,
         _ => End::Failed(Failure {
