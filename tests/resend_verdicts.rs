@@ -327,10 +327,20 @@ async fn a_resend_carries_all_of_the_request() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_cannot_be_reached_is_not_tried_again() {
     use tower_resend::classify::ConnectFailure;
-    let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::BadTarget));
+    for why in [ConnectFailure::BadTarget, ConnectFailure::ProxyDenied] {
+        let evidence = Evidence::new(HandOff::NotConnected(why));
+        let played = play(Policy::new(), get(), script(vec![fail(evidence)])).await;
+        assert_eq!(played.calls.len(), 1);
+        assert!(played.error().fate().is_not_applied());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_a_proxy_that_made_no_connection_is_tried_again() {
+    use tower_resend::classify::ConnectFailure;
+    let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::Proxy));
     let played = play(Policy::new(), get(), script(vec![fail(evidence)])).await;
-    assert_eq!(played.calls.len(), 1);
-    assert!(played.error().fate().is_not_applied());
+    assert_eq!(played.calls.len(), 2);
 }
 
 /// The layer works on requests of any replayable body, and any response body.

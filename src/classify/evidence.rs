@@ -108,6 +108,12 @@ pub enum ConnectFailure {
     /// speaks no TLS, or there is nothing to make TLS with. Another attempt
     /// would end the same way.
     Untrusted,
+    /// The proxy made no connection to the target, or is none.
+    Proxy,
+    /// The proxy denies the request, and would again: it wants other
+    /// credentials or forbids the target; or it is of a kind that cannot be
+    /// used.
+    ProxyDenied,
     /// The wait for a place in the pool ended first.
     PoolWait,
     /// The request cannot be sent at all: no host, unknown scheme.
@@ -123,6 +129,8 @@ impl fmt::Display for ConnectFailure {
             Self::TimedOut => f.write_str("connect timed out"),
             Self::Tls => f.write_str("TLS handshake failed"),
             Self::Untrusted => f.write_str("no trusted TLS connection is possible"),
+            Self::Proxy => f.write_str("the proxy made no connection"),
+            Self::ProxyDenied => f.write_str("the proxy denies it"),
             Self::PoolWait => f.write_str("no connection became free in time"),
             Self::BadTarget => f.write_str("the request names no reachable target"),
         }

@@ -27,7 +27,8 @@ fn what_a_connection_saw_is_listed() {
         HandOff::HandedBack(_), HandOff::NothingWritten, HandOff::Written);
     assert_listed!(connect_failures: ConnectFailure::Connect(None),
         ConnectFailure::Connect(Some(_)), ConnectFailure::Resolve, ConnectFailure::TimedOut,
-        ConnectFailure::Tls, ConnectFailure::Untrusted, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
+        ConnectFailure::Tls, ConnectFailure::Untrusted, ConnectFailure::Proxy,
+        ConnectFailure::ProxyDenied, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
     assert_listed!(findings: Finding::Fin, Finding::Reset, Finding::Stray, Finding::EndOfTls, Finding::Ended);
     assert_listed!(answers: Answer::Nothing, Answer::Stray(_), Answer::Begun, Answer::Malformed,
         Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused, Answer::NotForwarded,

@@ -305,6 +305,8 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 fn is_hopeless(attempt: &Attempt) -> bool {
     matches!(
         attempt.evidence().hand_off,
-        HandOff::NotConnected(ConnectFailure::BadTarget | ConnectFailure::Untrusted)
+        HandOff::NotConnected(
+            ConnectFailure::BadTarget | ConnectFailure::Untrusted | ConnectFailure::ProxyDenied
+        )
     )
 }

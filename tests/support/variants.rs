@@ -33,10 +33,8 @@ pub fn optional_errnos() -> Vec<Option<Errno>> {
 pub fn connect_failures() -> Vec<ConnectFailure> {
     use ConnectFailure as C;
     let failed = [None, Some(Errno::ECONNREFUSED)].map(C::Connect);
-    failed
-        .into_iter()
-        .chain([C::Resolve, C::TimedOut, C::Tls, C::Untrusted, C::PoolWait, C::BadTarget])
-        .collect()
+    let others = [C::Resolve, C::TimedOut, C::Tls, C::Untrusted, C::Proxy, C::ProxyDenied];
+    failed.into_iter().chain(others).chain([C::PoolWait, C::BadTarget]).collect()
 }
 
 pub fn findings() -> Vec<Finding> {
