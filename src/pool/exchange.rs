@@ -64,7 +64,7 @@ impl<B: RequestBody> ResponseFuture<B> {
         })
     }
 
-    /// Fails a request that names no reachable target.
+    /// Fails a request that there is no way to send.
     pub(super) fn fail(
         request: Request<B>,
         token: Option<AttemptToken>,

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Uri;
-
 use crate::time;
-use crate::transport::{ConnectError, Connected, Connector};
+use crate::transport::{ConnectError, Connected, Connector, Route};
 
 /// Knows how long a connect to one host usually takes.
 #[derive(Debug)]
@@ -29,19 +27,19 @@ impl Hedge {
     pub(super) async fn connect(
         &self,
         connector: &Connector,
-        target: &Uri,
+        route: &Route,
     ) -> Result<Connected, ConnectError> {
         if !self.is_on {
-            return connector.clone().connect(target.clone()).await;
+            return connector.clone().connect(route.clone()).await;
         }
         let start = time::now();
         let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed));
         let patience = usual.clamp(SHORTEST, LONGEST) * 3;
-        let mut first = pin!(connector.clone().connect(target.clone()));
+        let mut first = pin!(connector.clone().connect(route.clone()));
         let connected = match time::timeout_at(start + patience, first.as_mut()).await {
             Ok(connected) => connected?,
             Err(_) => {
-                let second = pin!(connector.clone().connect(target.clone()));
+                let second = pin!(connector.clone().connect(route.clone()));
                 either(first, second).await?
             }
         };

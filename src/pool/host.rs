@@ -73,13 +73,18 @@ impl<B: RequestBody> Host<B> {
         runtime: Handle,
     ) -> Self {
         let origin = key.origin();
+        // Behind a proxy, what ends here is not the origin's connection:
+        // nothing that is stated or announced of that one holds for this one.
+        let is_direct = !key.is_relayed();
+        let (stated, gateway) = (options.contracts.get(&origin), options.gateways.get(&origin));
+        let belief = options.contract.belief(&origin);
         Self {
             name: key.host(),
-            stated: options.contracts.get(&origin).copied().unwrap_or_default(),
-            gateway: options.gateways.get(&origin).cloned(),
-            belief: options.contract.belief(&origin),
+            stated: stated.copied().filter(|_| is_direct).unwrap_or_default(),
+            gateway: gateway.cloned().filter(|_| is_direct),
+            belief: if is_direct { belief } else { Belief::Nothing },
             origin,
-            primes: options.contract.primes(),
+            primes: is_direct && options.contract.primes(),
             key,
             connector,
             lifetimes: options.lifetimes,
@@ -289,7 +294,7 @@ impl<B: RequestBody> Host<B> {
     }
 
     async fn connect(self: &Arc<Self>, places: Places) -> Result<Lease<B>, ConnectError> {
-        let connected = self.hedge.connect(&self.connector, &self.key.target()).await?;
+        let connected = self.hedge.connect(&self.connector, &self.key.route()).await?;
         let connection = Connection::start(connected).await.map_err(ConnectError::handshake)?;
         Ok(Box::new(Leased { connection, host: Arc::downgrade(self), _places: places }))
     }
@@ -393,7 +398,7 @@ mod tests {
         let options = PoolOptions::new().max_per_origin(1);
         let connector = Connector::new(&options.connect);
         let places = Arc::new(Semaphore::new(2));
-        let key = Key::of(&request).unwrap();
+        let key = Key::of(&request, None).unwrap();
         let host =
             Arc::new(Host::<Full<Bytes>>::new(key, connector, &options, places, Handle::current()));
 

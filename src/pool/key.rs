@@ -1,28 +1,37 @@
-//! What connections are shared by.
+//! What connections are shared by, and the form of the requests on them.
 
-use http::uri::{Authority, Scheme};
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
 use crate::classify::ConnectFailure;
+use crate::transport::{Proxy, Route};
 
-/// Requests of one key may share connections: same scheme, host and port,
-/// same runtime. A pool has one local address and TLS identity only.
+/// Requests of one key may share connections: same scheme, host and port, same
+/// proxy with the same credentials, same runtime. A pool has one local address
+/// and TLS identity only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
+    proxy: Option<Arc<Proxy>>,
     runtime: runtime::Id,
 }
 
 impl Key {
-    /// Returns the key of a request.
+    /// Returns the key of a request that goes by a proxy, or directly.
     ///
     /// # Errors
     ///
     /// If the target has no host, its scheme is not known here, or there is no
     /// runtime.
-    pub(super) fn of<B>(request: &Request<B>) -> Result<Self, ConnectFailure> {
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        proxy: Option<Arc<Proxy>>,
+    ) -> Result<Self, ConnectFailure> {
         let uri = request.uri();
         let authority = uri.authority().ok_or(ConnectFailure::BadTarget)?.clone();
         let scheme = match uri.scheme() {
@@ -35,7 +44,7 @@ impl Key {
             return Err(ConnectFailure::BadTarget);
         }
         let runtime = runtime::Handle::try_current().map_err(|_| ConnectFailure::BadTarget)?.id();
-        Ok(Self { scheme, authority, runtime })
+        Ok(Self { scheme, authority, proxy, runtime })
     }
 
     /// Returns whether the other key is written the very same way, which is
@@ -44,6 +53,17 @@ impl Key {
         self.runtime == other.runtime
             && self.authority.as_str() == other.authority.as_str()
             && self.scheme == other.scheme
+            && self.proxy == other.proxy
+    }
+
+    /// Returns whether a proxy is on the way.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// Returns the proxy that requests are sent to as such, without a tunnel.
+    fn forwarder(&self) -> Option<&Proxy> {
+        self.proxy.as_deref().filter(|proxy| proxy.forwards(&self.scheme))
     }
 
     /// Returns whether requests go over TLS.
@@ -62,8 +82,12 @@ impl Key {
         Authority::try_from(origin).unwrap_or_else(|_| self.authority.clone())
     }
 
-    /// Returns where to connect to.
-    pub(super) fn target(&self) -> Uri {
+    /// Returns where to connect to, and by what way.
+    pub(super) fn route(&self) -> Route {
+        Route { target: self.target(), proxy: self.proxy.clone() }
+    }
+
+    fn target(&self) -> Uri {
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
@@ -85,47 +109,66 @@ impl Key {
 }
 
 /// What [`to_wire`] changed, so that [`from_wire`] can undo it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Nothing: an authority-form CONNECT with a Host field.
-    AsGiven,
-    /// The target is in origin form.
-    Origin,
-    /// The target is in origin form, and there is a Host field of ours.
-    OriginWithHost,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Form {
+    /// The target is not as it was given.
+    has_other_target: bool,
     /// There is a Host field of ours.
-    WithHost,
+    has_host: bool,
+    /// There is a Proxy-Authorization field of ours.
+    has_credentials: bool,
 }
 
-/// Puts a request into the form that goes over a direct connection: origin
-/// form and a Host field (RFC 9112 3.2).
-pub(super) fn to_wire<B>(request: &mut Request<B>, host: Option<&HeaderValue>) -> Form {
-    let is_connect = request.method() == Method::CONNECT;
-    if !is_connect {
+/// Puts a request into the form that goes over its connection (RFC 9112 3.2):
+/// with a Host field, and its target in origin form; but in absolute form, with
+/// the proxy's credentials, where it is the proxy that reads it.
+///
+/// The target of a CONNECT stays in authority form.
+pub(super) fn to_wire<B>(request: &mut Request<B>, key: &Key, host: Option<&HeaderValue>) -> Form {
+    let mut form = Form::default();
+    if request.method() != Method::CONNECT {
         let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let forwarder = key.forwarder();
+        *request.uri_mut() = match (forwarder, host) {
+            (Some(_), Some(host)) => absolute(host, path),
+            (Some(_), None) | (None, _) => Uri::from(path),
+        };
+        form.has_other_target = true;
+        let credentials = forwarder.and_then(Proxy::authorization);
+        form.has_credentials = insert(request, header::PROXY_AUTHORIZATION, credentials);
     }
-    let vacant = match (host, request.headers_mut().entry(header::HOST)) {
-        (Some(host), header::Entry::Vacant(entry)) => {
-            entry.insert(host.clone());
+    form.has_host = insert(request, header::HOST, host);
+    form
+}
+
+/// Returns the target as a proxy wants it: without userinfo (RFC 9110 4.2.4),
+/// and its authority as the Host field has it (RFC 9112 3.2).
+fn absolute(host: &HeaderValue, path: PathAndQuery) -> Uri {
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(host.as_bytes());
+    uri.path_and_query(path.clone()).build().unwrap_or_else(|_| Uri::from(path))
+}
+
+/// Inserts a field that is not there yet. Returns whether it was inserted.
+fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderValue>) -> bool {
+    match (value, request.headers_mut().entry(name)) {
+        (Some(value), header::Entry::Vacant(entry)) => {
+            entry.insert(value.clone());
             true
         }
         _ => false,
-    };
-    match (is_connect, vacant) {
-        (true, false) => Form::AsGiven,
-        (true, true) => Form::WithHost,
-        (false, false) => Form::Origin,
-        (false, true) => Form::OriginWithHost,
     }
 }
 
 /// Puts a request that was not sent back into the form it came in.
 pub(super) fn from_wire<B>(request: &mut Request<B>, form: Form, key: &Key) {
-    if matches!(form, Form::OriginWithHost | Form::WithHost) {
+    if form.has_host {
         request.headers_mut().remove(header::HOST);
     }
-    if matches!(form, Form::Origin | Form::OriginWithHost) {
+    if form.has_credentials {
+        request.headers_mut().remove(header::PROXY_AUTHORIZATION);
+    }
+    if form.has_other_target {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(key.scheme.clone());
         parts.authority = Some(key.authority.clone());
@@ -138,7 +181,7 @@ mod tests {
     use super::*;
 
     fn key(uri: &str) -> Result<Key, ConnectFailure> {
-        Key::of(&Request::builder().uri(uri).body(()).unwrap())
+        Key::of(&Request::builder().uri(uri).body(()).unwrap(), None)
     }
 
     #[tokio::test]
@@ -166,9 +209,9 @@ mod tests {
         for (uri, path) in [("http://h/a?b=c", "/a?b=c"), ("http://h", "/"), ("http://h?q", "/?q")]
         {
             let mut request = Request::builder().uri(uri).body(()).unwrap();
-            let key = Key::of(&request).unwrap();
+            let key = Key::of(&request, None).unwrap();
             let host = key.host();
-            let form = to_wire(&mut request, host.as_ref());
+            let form = to_wire(&mut request, &key, host.as_ref());
             assert_eq!(request.uri(), path);
             assert_eq!(request.headers()["host"], "h");
             from_wire(&mut request, form, &key);

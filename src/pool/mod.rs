@@ -19,6 +19,7 @@ mod idle;
 mod key;
 mod lease;
 mod options;
+mod proxies;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,6 +36,9 @@ pub use contract::ContractOptions;
 pub use exchange::ResponseFuture;
 pub use failure::Failure;
 pub use options::PoolOptions;
+pub use proxies::{Proxies, ProxiesBuilder};
+
+pub use crate::transport::ProxyError;
 
 use self::host::Host;
 use self::key::Key;
@@ -46,8 +50,8 @@ use crate::transport::{ConnectError, Connector};
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
 /// `http` target, or `https` with the feature `tls`, to responses.
 ///
-/// Connections are shared by scheme, host, port and runtime. A clone shares
-/// the pool. After a fork, the child starts without connections.
+/// Connections are shared by scheme, host, port, proxy and runtime. A clone
+/// shares the pool. After a fork, the child starts without connections.
 ///
 /// # Errors
 ///
@@ -158,6 +162,17 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
 }
 
 impl<B: RequestBody> Pool<B> {
+    #[inline]
+    fn host_of(&self, request: &Request<B>) -> Result<Arc<Host<B>>, ConnectError> {
+        let proxy = self.0.options.proxies.of(request).map_err(ConnectError::proxy)?;
+        let key = Key::of(request, proxy).map_err(|why| not_sent(request, why))?;
+        let host = self.host(key);
+        match host.name {
+            Some(_) => Ok(host),
+            None => Err(ConnectError::of(ConnectFailure::BadTarget)),
+        }
+    }
+
     /// Sends a request whose hand-offs are recorded with `token`.
     #[inline]
     pub(crate) fn send(
@@ -165,18 +180,11 @@ impl<B: RequestBody> Pool<B> {
         mut request: Request<B>,
         token: Option<AttemptToken>,
     ) -> ResponseFuture<B> {
-        let host = match Key::of(&request) {
-            Ok(key) => self.host(key),
-            Err(why) => {
-                let why = not_sent(&request, why);
-                return ResponseFuture::fail(request, token, why);
-            }
+        let host = match self.host_of(&request) {
+            Ok(host) => host,
+            Err(error) => return ResponseFuture::fail(request, token, error),
         };
-        if host.name.is_none() {
-            let why = ConnectError::of(ConnectFailure::BadTarget);
-            return ResponseFuture::fail(request, token, why);
-        }
-        let form = key::to_wire(&mut request, host.name.as_ref());
+        let form = key::to_wire(&mut request, host.key(), host.name.as_ref());
         ResponseFuture::start(host, request, form, token, || self.relieve())
     }
 }

@@ -8,6 +8,7 @@ use http::uri::Authority;
 
 use super::contract::ContractOptions;
 use super::idle::Lifetimes;
+use super::proxies::Proxies;
 use crate::classify::{Contract, Source};
 use crate::contract::TrustedGateway;
 #[cfg(feature = "tls")]
@@ -24,6 +25,7 @@ use crate::transport::{ConnectOptions, Keepalive};
 pub struct PoolOptions {
     pub(super) connect: ConnectOptions,
     pub(super) hedges: bool,
+    pub(super) proxies: Proxies,
     pub(super) lifetimes: Lifetimes,
     pub(super) max_per_origin: usize,
     pub(super) max_total: usize,
@@ -40,6 +42,7 @@ impl PoolOptions {
         Self {
             connect: ConnectOptions::default(),
             hedges: true,
+            proxies: Proxies::none(),
             lifetimes: Lifetimes { idle: Duration::from_secs(60), age: None, most: 256 },
             max_per_origin: 1024,
             max_total: 8192,
@@ -62,6 +65,13 @@ impl PoolOptions {
     /// default: a lost SYN costs a second.
     pub fn hedged_connects(mut self, hedged: bool) -> Self {
         self.hedges = hedged;
+        self
+    }
+
+    /// Sets which requests go through proxies. None do by default; see
+    /// [`Proxies`] for what is different then.
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
         self
     }
 

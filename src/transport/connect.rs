@@ -1,4 +1,5 @@
-//! Makes connections: name resolution, happy eyeballs, socket options, TLS.
+//! Makes connections: name resolution, happy eyeballs, socket options, proxies,
+//! TLS.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,6 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
 use super::meter::Meter;
+use super::proxy::Proxy;
+use super::proxy_error::ProxyError;
 use super::record::Record;
 #[cfg(feature = "tls")]
 use super::tap::Tap;
@@ -30,6 +33,21 @@ pub(crate) struct Connector {
     timeout: Duration,
     #[cfg(feature = "tls")]
     tls: Lazy,
+}
+
+/// Where to, and by what way.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) target: Uri,
+    pub(crate) proxy: Option<Arc<Proxy>>,
+}
+
+impl Route {
+    /// Returns the proxy that has to open a tunnel first.
+    fn tunnel(&self) -> Option<&Proxy> {
+        let scheme = self.target.scheme()?;
+        self.proxy.as_deref().filter(|proxy| !proxy.forwards(scheme))
+    }
 }
 
 /// A connection on which no request was sent yet.
@@ -81,24 +99,43 @@ impl Connector {
         }
     }
 
-    /// Connects to the host and port of `target`, with TLS if its scheme is
-    /// https.
-    pub(crate) async fn connect(self, target: Uri) -> Result<Connected, ConnectError> {
+    /// Connects to the host and port of the target, or of the proxy on the way
+    /// to it, with TLS to the target if its scheme is https. All of that must be
+    /// done within the connect timeout.
+    pub(crate) async fn connect(self, route: Route) -> Result<Connected, ConnectError> {
         let deadline = time::now() + self.timeout;
-        match time::timeout_at(deadline, self.establish(target)).await {
+        match time::timeout_at(deadline, self.establish(route)).await {
             Ok(connected) => connected,
             Err(_) => Err(ConnectError::of(ConnectFailure::TimedOut)),
         }
     }
 
-    async fn establish(mut self, target: Uri) -> Result<Connected, ConnectError> {
-        let stream = self.http.call(target.clone()).await;
-        let stream = stream.map_err(|error| ConnectError::new(error.into()))?.into_inner();
-        let (meter, record) = Meter::new(stream);
-        if target.scheme() != Some(&Scheme::HTTPS) {
-            return Ok(Connected { io: Io::Plain(meter), record });
+    async fn establish(mut self, route: Route) -> Result<Connected, ConnectError> {
+        let (meter, record) = self.dial(&route).await?;
+        let meter = match route.tunnel() {
+            Some(proxy) => {
+                record.expect_greeting();
+                proxy.open(meter, &route.target).await.map_err(ConnectError::proxy)?
+            }
+            None => meter,
+        };
+        if route.target.scheme() == Some(&Scheme::HTTPS) {
+            return self.secure(meter, record, &route.target).await;
         }
-        self.secure(meter, record, &target).await
+        record.expect_http();
+        Ok(Connected { io: Io::Plain(meter), record })
+    }
+
+    async fn dial(&mut self, route: &Route) -> Result<(Meter, Arc<Record>), ConnectError> {
+        let stream = match &route.proxy {
+            None => self.http.call(route.target.clone()).await,
+            Some(proxy) => match self.http.call(proxy.at().clone()).await {
+                Err(error) => return Err(ConnectError::to_proxy(proxy, error.into())),
+                stream => stream,
+            },
+        };
+        let stream = stream.map_err(|error| ConnectError::new(error.into()))?;
+        Ok(Meter::new(stream.into_inner()))
     }
 
     #[cfg(feature = "tls")]
@@ -198,6 +235,15 @@ impl ConnectError {
 
     pub(crate) fn handshake(error: hyper::Error) -> Self {
         Self { failure: ConnectFailure::Connect(None), source: Some(error.into()) }
+    }
+
+    pub(crate) fn proxy(error: ProxyError) -> Self {
+        Self { failure: error.failure(), source: Some(error.into()) }
+    }
+
+    fn to_proxy(proxy: &Proxy, error: BoxError) -> Self {
+        let failure = connect_failure(&*error);
+        Self { failure, source: Some(ProxyError::connect(proxy.at(), error).into()) }
     }
 
     #[cfg(feature = "tls")]

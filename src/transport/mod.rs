@@ -7,6 +7,8 @@ mod http1;
 mod io;
 mod meter;
 mod offer;
+mod proxy;
+mod proxy_error;
 mod record;
 mod settle;
 #[cfg(feature = "tls")]
@@ -15,11 +17,13 @@ mod unannounced;
 mod watch;
 
 pub(crate) use connect::{
-    ConnectError, ConnectOptions, Connected, Connector, Io, Keepalive, connect_failure,
+    ConnectError, ConnectOptions, Connected, Connector, Io, Keepalive, Route, connect_failure,
     http_connector,
 };
 pub(crate) use http1::{Answered, Broken, Connection};
 pub(crate) use offer::Belief;
+pub(crate) use proxy::Proxy;
+pub use proxy_error::ProxyError;
 pub(crate) use record::Record;
 pub(crate) use settle::{Failure, give_up, handed_back, resolve};
 pub(crate) use unannounced::Exchange;
