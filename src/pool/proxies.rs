@@ -155,8 +155,8 @@ impl ProxiesBuilder {
     }
 
     /// Sets which hosts are reached directly: names, which stand for their
-    /// subdomains too, addresses, networks (`10.0.0.0/8`) or `*`, separated by
-    /// commas. Ports are not compared.
+    /// subdomains too, `*` for all names, addresses and networks (`10.0.0.0/8`),
+    /// separated by commas. Ports are not compared.
     pub fn no(mut self, hosts: impl Into<String>) -> Self {
         self.no = hosts.into();
         self
