@@ -83,9 +83,7 @@ impl Proxy {
     /// Answers all that it is sent, as the target too.
     pub fn and_target() -> Self {
         Self::start(|_, mut guest| {
-            if guest.is_greeting() {
-                guest.open();
-            }
+            guest.begin();
             guest.serve();
         })
     }
@@ -149,20 +147,20 @@ impl Guest {
         outward.join().unwrap();
     }
 
-    /// Passes on what was asked for, reads all of the answer, and then resets
-    /// instead of passing it back.
-    pub fn relay_and_reset_after_the_first_post(self, origin: SocketAddr) {
+    /// Passes whole messages on as they are, until a POST was passed on whose
+    /// answer is there. That answer is not passed back.
+    pub fn pass_on_until_a_post(self, origin: SocketAddr) -> Self {
+        let Self { mut stream, seen } = self;
         let mut upstream = TcpStream::connect(origin).unwrap();
-        let mut stream = self.stream;
         while let Some(request) = message(&mut stream) {
             upstream.write_all(&request).unwrap();
             let answer = message(&mut upstream).unwrap();
             if request.starts_with(b"POST ") {
-                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-                return;
+                break;
             }
             stream.write_all(&answer).unwrap();
         }
+        Self { stream, seen }
     }
 
     /// Forwards requests as RFC 9112 3.2.2 has it, without the fields that are
@@ -187,11 +185,41 @@ impl Guest {
 
     /// Answers requests itself, until the client closes.
     pub fn serve(&mut self) {
-        while let Some(request) = message(&mut self.stream) {
-            let text = String::from_utf8(request).unwrap();
-            let head = text.split_once("\r\n\r\n").unwrap().0;
-            self.seen.lock().unwrap().heads.push(format!("{head}\r\n"));
-            self.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        while self.serve_one() {}
+    }
+
+    /// Answers one request itself; false if the client closed.
+    pub fn serve_one(&mut self) -> bool {
+        let Some(request) = message(&mut self.stream) else { return false };
+        let text = String::from_utf8(request).unwrap();
+        let head = text.split_once("\r\n\r\n").unwrap().0;
+        self.seen.lock().unwrap().heads.push(format!("{head}\r\n"));
+        self.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        true
+    }
+
+    /// Closes: a FIN, since all was read.
+    pub fn close(self) {}
+
+    /// Resets.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Leaves the connection open, for ever.
+    pub fn leave_open(self) {
+        std::mem::forget(self);
+    }
+
+    /// Returns the socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Opens the tunnel that is asked for, if one is.
+    pub fn begin(&mut self) {
+        if self.is_greeting() {
+            self.open();
         }
     }
 

@@ -167,6 +167,11 @@ impl Server {
         *self.truth.accepted.lock().unwrap()
     }
 
+    /// Returns where clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns what clients call it.
     pub fn authority(&self) -> Authority {
         self.address.to_string().parse().unwrap()
