@@ -20,4 +20,5 @@ mod cut;
 mod early;
 mod idle;
 mod origin;
+mod proxies;
 mod timers;

@@ -5,10 +5,10 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 use tower_resend::classify::{Doubt, Fate, Ground, Proof, Refusal, Verdict};
-use tower_resend::pool::{PoolOptions, ResponseBody};
+use tower_resend::pool::{PoolOptions, Proxies, ResponseBody};
 use tower_resend::{Attempt, Body, Client, Error, Policy};
 
-use crate::tun::{self, Covers, Net, PEER, Peer};
+use crate::tun::{self, Covers, Net, PEER, PORT, Peer};
 
 pub(crate) type Outcome = Result<Response<ResponseBody>, Error>;
 
@@ -31,6 +31,8 @@ pub(crate) struct Setting {
     is_used: bool,
     /// The window that the peer offers from the connect, or the last exchange, on.
     window: u16,
+    /// Whether the peer is a SOCKS5 proxy.
+    is_tunnel: bool,
     sysctls: &'static [(&'static str, u32)],
 }
 
@@ -43,6 +45,7 @@ impl Setting {
             octets: 3,
             is_used: false,
             window: u16::MAX,
+            is_tunnel: false,
             sysctls: &[],
         }
     }
@@ -73,6 +76,13 @@ impl Setting {
         Self { window, ..self }
     }
 
+    /// Through the peer as a proxy of this scheme.
+    pub(crate) fn through(mut self, scheme: &str) -> Self {
+        self.is_tunnel = scheme.starts_with("socks5");
+        let proxies = Proxies::builder().http(format!("{scheme}://{PEER}:{PORT}")).build();
+        self.options(|options| options.proxies(proxies.expect("a proxy")))
+    }
+
     pub(crate) fn sysctls(self, sysctls: &'static [(&'static str, u32)]) -> Self {
         Self { sysctls, ..self }
     }
@@ -101,6 +111,9 @@ impl Call {
     pub(crate) async fn start(net: &Net, setting: &Setting) -> Self {
         for &(name, value) in setting.sysctls {
             net.sysctl(name, value);
+        }
+        if setting.is_tunnel {
+            net.open_tunnels();
         }
         let client = setting.client();
         let (mut peer, outcome) = if setting.is_used {
@@ -190,6 +203,16 @@ impl Ended {
         assert_eq!(error.attempts().len(), 1, "{error:?}");
         assert!(error.attempts()[0].evidence().counts.written > 0, "{error}");
         assert_eq!(self.elsewhere, 0, "connections that carried it again");
+        self.peer.expect_gone().await;
+    }
+
+    /// The request failed for this doubt, and was not read again. Another
+    /// connection may have greeted its proxy meanwhile.
+    pub(crate) async fn assert_unknown_through(mut self, doubt: Doubt) {
+        let error = self.outcome.expect_err("no answer");
+        assert_eq!(error.fate(), Fate::Unknown(doubt), "{error}");
+        assert_eq!(error.attempts().len(), 1, "{error:?}");
+        assert_eq!(self.served, Vec::<Vec<u8>>::new(), "requests that were read again");
         self.peer.expect_gone().await;
     }
 

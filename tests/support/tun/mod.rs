@@ -89,6 +89,8 @@ struct Inner {
     /// The client's ports that a peer answers.
     ports: RefCell<HashSet<u16>>,
     echoes: Cell<u16>,
+    /// Whether peers are SOCKS5 proxies.
+    opens_tunnels: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -129,6 +131,7 @@ impl Net {
             log: RefCell::default(),
             ports: RefCell::default(),
             echoes: Cell::new(0),
+            opens_tunnels: Cell::new(false),
         }))
     }
 
@@ -139,6 +142,12 @@ impl Net {
         let syn = self.segment(|s| s.syn && !ports.borrow().contains(&s.port)).await;
         ports.borrow_mut().insert(syn.port);
         Peer::new(self.clone(), &syn)
+    }
+
+    /// Makes every peer open a tunnel once its connect is complete, as a SOCKS5
+    /// proxy. What it opens with is no request.
+    pub fn open_tunnels(&self) {
+        self.0.opens_tunnels.set(true);
     }
 
     /// Waits for a connect and completes it.
@@ -437,6 +446,20 @@ impl Peer {
     pub async fn syn_ack(&mut self) {
         self.segment(Covers::Nothing).syn().send();
         self.expect_ack().await;
+        if self.net.0.opens_tunnels.get() {
+            self.open_tunnel().await;
+        }
+    }
+
+    /// Grants a tunnel to an IPv4 address (RFC 1928).
+    async fn open_tunnel(&mut self) {
+        for (octets, answer) in [(3, &[5, 0][..]), (10, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])] {
+            self.begin_request();
+            self.expect_data(octets).await;
+            assert_eq!((self.request()[0], self.request().len()), (5, octets), "a greeting");
+            self.data(answer, Covers::All);
+        }
+        self.begin_request();
     }
 
     /// Sends an acknowledgement.

@@ -1,0 +1,77 @@
+//! Through a proxy the first hop says the same, and what is stated of the
+//! origin says nothing.
+
+use tower_resend::classify::{Acked, Doubt, Proof};
+
+use crate::play::*;
+use crate::tun::Covers;
+
+// ===== a tunnel =====
+
+cases! {
+    in_a_tunnel_fin_none_acked_then_rst: post().through("socks5h"), async |call| {
+        call.peer.fin(Covers::Nothing);
+        call.peer.rst();
+    } => assert_resent(Proof::NeverReceived);
+
+    in_a_tunnel_a_599_before_the_request_is_received:
+        post().through("socks5h"), async |call| {
+            call.peer.segment(Covers::Nothing).data(CLOSING_599).fin().send();
+            call.peer.rst();
+        } => assert_resent(Proof::RefusedBeforeReceipt);
+
+    in_a_tunnel_fin_none_acked_then_ack_of_all: post().through("socks5h"), async |call| {
+        call.peer.fin(Covers::Nothing);
+        call.net.connecting().await;
+        call.peer.ack(Covers::All);
+    } => assert_unknown_through(Doubt::AcknowledgedAfterFin);
+
+    in_a_tunnel_fin_acks_all: post().through("socks5h"), async |call| {
+        call.peer.fin(Covers::All);
+    } => assert_unknown_through(Doubt::Acknowledged);
+
+    in_a_tunnel_rst_alone: post().through("socks5h"), async |call| {
+        call.peer.rst();
+    } => assert_unknown_through(Doubt::Reset(Acked::None));
+}
+
+// ===== a proxy that forwards =====
+
+cases! {
+    forwarded_fin_none_acked_then_rst: post().through("http"), async |call| {
+        call.peer.fin(Covers::Nothing);
+        call.peer.rst();
+    } => assert_resent(Proof::NeverReceived);
+
+    forwarded_fin_acks_all: post().through("http"), async |call| {
+        call.peer.fin(Covers::All);
+    } => assert_unknown(Doubt::Acknowledged);
+}
+
+// ===== what is stated of the origin; `origin.rs` has it without a proxy =====
+
+cases! {
+    in_a_tunnel_an_origin_that_closes_fully_is_behind_one_that_may_not:
+        post().through("socks5h").options(|options| options.closed_after_fin(origin())),
+        async |call| call.peer.fin(Covers::Nothing)
+        => assert_unknown_through(Doubt::Unsettled);
+
+    in_a_tunnel_an_origin_of_whole_messages_is_behind_one_of_octets:
+        post().through("socks5h").options(|options| options.complete_messages_only(origin())),
+        async |call| {
+            call.peer.fin(Covers::Octets(30));
+            call.peer.rst();
+        } => assert_unknown_through(Doubt::PartlyAcknowledged);
+
+    forwarded_an_origin_that_closes_fully_is_behind_one_that_may_not:
+        post().through("http").options(|options| options.closed_after_fin(origin())),
+        async |call| call.peer.fin(Covers::Nothing)
+        => assert_unknown(Doubt::Unsettled);
+
+    forwarded_an_origin_of_whole_messages_is_behind_one_that_may_act_on_less:
+        post().through("http").options(|options| options.complete_messages_only(origin())),
+        async |call| {
+            call.peer.fin(Covers::Octets(30));
+            call.peer.rst();
+        } => assert_unknown(Doubt::PartlyAcknowledged);
+}
