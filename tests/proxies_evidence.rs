@@ -23,12 +23,17 @@ use self::proxy::{Guest, Proxy};
 const ROUNDS: usize = 20;
 const TARGET: &str = "http://shop.example/orders";
 
+/// One connect at a time: a proxy would count the connects that were too slow.
+fn options() -> PoolOptions {
+    PoolOptions::new().hedged_connects(false)
+}
+
 fn proxies(proxy: &Proxy, scheme: &str) -> Proxies {
     Proxies::builder().all(proxy.uri(scheme)).build().unwrap()
 }
 
 fn client(proxy: &Proxy, scheme: &str) -> Client {
-    Client::builder().pool(PoolOptions::new().proxies(proxies(proxy, scheme))).build()
+    Client::builder().pool(options().proxies(proxies(proxy, scheme))).build()
 }
 
 async fn post(client: &Client, target: &str) -> (Result<u16, tower_resend::Error>, Vec<Attempt>) {
@@ -132,7 +137,7 @@ async fn taken_up_and_then(scheme: &str, end: fn(Guest), policy: Policy) -> Trie
     let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
     let target = format!("http://{}/pay", server.authority());
     let proxy = cutting(&server, end);
-    let options = PoolOptions::new().proxies(proxies(&proxy, scheme));
+    let options = options().proxies(proxies(&proxy, scheme));
     let client = Client::builder().policy(policy).pool(options).build();
     let (outcome, attempts) = post(&client, &target).await;
     Tried::of(outcome, attempts, server.heads())
@@ -191,7 +196,7 @@ async fn believing(scheme: Option<&str>) -> Tried {
         None => (server.reached_at(proxy.address()), Proxies::none()),
     };
     let trusts = ContractOptions::new().trust_nat(server.authority());
-    let options = PoolOptions::new().contract(trusts).proxies(proxies);
+    let options = options().contract(trusts).proxies(proxies);
     let client = Client::builder().pool(options).build();
     get(&client, &server).await;
     contract::post(&client, server).await
@@ -223,7 +228,7 @@ async fn control_the_same_contract_is_believed_where_no_proxy_is_known_of() {
 async fn primes(scheme: Option<&str>) -> bool {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::of(RST)));
     let proxy = Proxy::to(server.address());
-    let options = PoolOptions::new().contract(ContractOptions::new().prime());
+    let options = options().contract(ContractOptions::new().prime());
     let options = options.proxies(scheme.map_or_else(Proxies::none, |s| proxies(&proxy, s)));
     let tried = contract::post(&Client::builder().pool(options).build(), server).await;
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
@@ -250,7 +255,7 @@ async fn trusting_a_gateway(scheme: Option<&str>) -> Tried {
     });
     let proxy = Proxy::to(server.address());
     let edge = TrustedGateway::new("edge");
-    let options = PoolOptions::new().trust_proxy_status(server.authority(), edge);
+    let options = options().trust_proxy_status(server.authority(), edge);
     let options = options.proxies(scheme.map_or_else(Proxies::none, |s| proxies(&proxy, s)));
     contract::post(&Client::builder().pool(options).build(), server).await
 }
