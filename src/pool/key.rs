@@ -219,4 +219,66 @@ mod tests {
             assert!(request.headers().is_empty());
         }
     }
+
+    fn proxy(at: &'static str, credentials: Option<&'static str>) -> Option<Arc<Proxy>> {
+        let credentials = credentials.map(HeaderValue::from_static);
+        let proxy = Proxy::new(&Uri::from_static(at), credentials.as_ref(), None);
+        Some(Arc::new(proxy.unwrap()))
+    }
+
+    #[tokio::test]
+    async fn connections_by_different_ways_are_never_shared() {
+        let ways = [
+            None,
+            proxy("http://p/", None),
+            proxy("http://p/", Some("Basic bWU6cHc=")),
+            proxy("http://p:81/", None),
+            proxy("socks5h://p/", None),
+            proxy("socks5://p/", None),
+        ];
+        let request = Request::get("http://a.example/").body(()).unwrap();
+        let keys = ways.map(|way| Key::of(&request, way).unwrap());
+        for (at, key) in keys.iter().enumerate() {
+            for (other_at, other) in keys.iter().enumerate() {
+                assert_eq!(key.is_same(other), at == other_at);
+                assert_eq!(key == other, at == other_at);
+            }
+        }
+        let again = Key::of(&request, proxy("http://p:80/", None)).unwrap();
+        assert!(again == keys[1] && again.is_same(&keys[1]));
+    }
+
+    #[tokio::test]
+    async fn what_a_proxy_forwards_is_in_absolute_form_and_comes_back_as_it_was() {
+        for (given, sent, back) in [
+            ("http://h:81/a?b=c", "http://h:81/a?b=c", "http://h:81/a?b=c"),
+            ("http://h", "http://h/", "http://h/"),
+            ("http://me:pw@h:80/", "http://h/", "http://me:pw@h:80/"),
+        ] {
+            let way = proxy("http://p/", Some("Basic bWU6cHc="));
+            let mut request = Request::post(given).body(()).unwrap();
+            let key = Key::of(&request, way).unwrap();
+            let form = to_wire(&mut request, &key, key.host().as_ref());
+            assert_eq!(request.uri(), sent);
+            assert_eq!(request.headers()["proxy-authorization"], "Basic bWU6cHc=");
+            assert_eq!(request.headers()["host"], request.uri().authority().unwrap().as_str());
+            from_wire(&mut request, form, &key);
+            assert_eq!(request.uri().to_string(), back);
+            assert!(request.headers().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn no_credentials_are_on_a_request_that_goes_through_a_tunnel() {
+        for (at, target) in [("http://p/", "https://h/"), ("socks5h://p/", "http://h/")] {
+            if !cfg!(feature = "tls") && target.starts_with("https") {
+                continue;
+            }
+            let mut request = Request::post(target).body(()).unwrap();
+            let key = Key::of(&request, proxy(at, Some("Basic bWU6cHc="))).unwrap();
+            to_wire(&mut request, &key, key.host().as_ref());
+            assert_eq!(request.uri(), "/");
+            assert_eq!(request.headers().len(), 1, "Host only");
+        }
+    }
 }

@@ -190,11 +190,19 @@ impl Guest {
 
     /// Answers one request itself; false if the client closed.
     pub fn serve_one(&mut self) -> bool {
+        let is_there = self.take_up();
+        if is_there {
+            self.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+        is_there
+    }
+
+    /// Reads a request; false if the client closed.
+    pub fn take_up(&mut self) -> bool {
         let Some(request) = message(&mut self.stream) else { return false };
         let text = String::from_utf8(request).unwrap();
         let head = text.split_once("\r\n\r\n").unwrap().0;
         self.seen.lock().unwrap().heads.push(format!("{head}\r\n"));
-        self.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         true
     }
 
