@@ -19,7 +19,8 @@ use crate::transport::{ConnectOptions, Keepalive};
 ///
 /// The defaults are safe to use as they are. Whatever is stated of an origin
 /// is stated of its authority as requests name it; of an https origin always
-/// with its port (`api.example:443`), so that it is not the http origin's.
+/// with its port (`api.example:443`), so that it is not the http origin's. It
+/// is used on direct connections only, not through [proxies](Proxies).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PoolOptions {
