@@ -101,7 +101,9 @@ where
                 }
                 peer.serve(1);
                 may_go.recv().unwrap();
-                act(peer).map(Peer::leave_open);
+                if let Some(peer) = act(peer) {
+                    peer.leave_open();
+                }
                 acted.send(()).unwrap();
             });
             let client: Client<C, Body> = client(connector(&authority));

@@ -165,7 +165,7 @@ async fn a_connect_that_is_refused_is_not_applied_and_gives_the_request_back() {
 
 #[tokio::test]
 async fn a_target_that_cannot_be_reached_is_not_applied() {
-    for target in ["/no-host", "https://a.example/", "ftp://a.example/"] {
+    for target in ["/no-host", "wss://a.example/", "ftp://a.example/"] {
         let failure = send(&Client::new(PoolOptions::new()), target).await.unwrap_err();
         let fate = Fate::NotApplied(Proof::NotConnected(ConnectFailure::BadTarget));
         assert_eq!(failure.attempt().fate(), fate, "{target}");

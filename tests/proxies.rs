@@ -322,7 +322,10 @@ async fn what_a_proxy_denies_is_not_applied_and_not_tried_again() {
 }
 
 /// What a proxy may say instead of opening a SOCKS tunnel.
-const NO_TUNNELS: [(&str, fn(Guest)); 5] = [
+/// The scheme of a proxy, and what it does instead of opening a tunnel.
+type NoTunnel = (&'static str, fn(Guest));
+
+const NO_TUNNELS: [NoTunnel; 5] = [
     ("refused", |mut guest| {
         guest.answer(&[5, 0]);
         guest.answer(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]);

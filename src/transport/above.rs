@@ -48,11 +48,6 @@ impl Record {
     pub(super) fn expect_tls(&self) {
         self.lock().above = Above::Tls(Box::default());
     }
-
-    /// Returns whether the octets are records of TLS.
-    pub(crate) fn is_under_tls(&self) -> bool {
-        matches!(self.lock().above, Above::Tls(_))
-    }
 }
 
 /// What the Tap reports.

@@ -196,13 +196,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_without_a_look_stops_at_a_close_notify_and_at_text() {
-        let acts: [(fn(&mut Session, &mut net::TcpStream), Finding); 2] = [
-            (|session, peer| session.close(peer), Finding::EndOfTls),
-            (|session, peer| session.write(peer, "HTTP/1.1 599 No\r\n\r\n"), Finding::Stray),
-        ];
-        for (act, found) in acts {
+        for found in [Finding::EndOfTls, Finding::Stray] {
             let (mut tap, record, mut session, mut peer) = armed().await;
-            act(&mut session, &mut peer);
+            match found {
+                Finding::Stray => session.write(&mut peer, "HTTP/1.1 599 No\r\n\r\n"),
+                _ => session.close(&mut peer),
+            }
             write(&mut tap).await.unwrap_err();
             assert_eq!(record.found(), Some(found));
             assert!(!record.is_written());
