@@ -321,8 +321,7 @@ async fn what_a_proxy_denies_is_not_applied_and_not_tried_again() {
     }
 }
 
-/// What a proxy may say instead of opening a SOCKS tunnel.
-/// The scheme of a proxy, and what it does instead of opening a tunnel.
+/// What a proxy may say instead of opening a SOCKS tunnel, and its name here.
 type NoTunnel = (&'static str, fn(Guest));
 
 const NO_TUNNELS: [NoTunnel; 5] = [
