@@ -1,0 +1,72 @@
+//! Where requests go: an origin with two connections, and the truth.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::{JoinHandle, spawn};
+
+use http::Request;
+
+use super::origin::{Origin, Peer};
+use super::payload::Payload;
+use super::{Scheme, Stack};
+
+/// An origin that gives its first connection to a script, and serves one
+/// request on a second.
+///
+/// A connection that the script leaves open is read on: a request that comes
+/// there all the same is taken up, and then the connection is closed.
+pub struct Site {
+    origin: Origin,
+    scheme: Scheme,
+}
+
+impl Site {
+    /// Starts it for a stack. The script returns the connection if it leaves
+    /// that open.
+    pub fn of<S: Stack>(script: impl FnOnce(Peer) -> Option<Peer> + Send + 'static) -> Self {
+        let (mut script, mut left_open) = (Some(script), None);
+        let origin = Origin::start(2, move |_, mut peer| match script.take() {
+            Some(script) => {
+                let peer = script(peer);
+                left_open = peer.map(|mut peer| spawn(move || drop(peer.read_request())));
+            }
+            None => {
+                peer.serve(1);
+                left_open.take().map(JoinHandle::join);
+            }
+        });
+        Self { origin, scheme: S::SCHEME }
+    }
+
+    /// Returns a POST to a target of this site.
+    pub fn post(&self, target: &str, payload: Payload) -> Request<Payload> {
+        let url = match self.scheme {
+            Scheme::Http => self.origin.url(target),
+        };
+        Request::post(url).body(payload).unwrap()
+    }
+
+    /// Returns how often a target was taken up. All clients must be gone: the
+    /// origin waits for the end of connections that were never used.
+    pub async fn times(self, target: &str) -> usize {
+        let taken_up = tokio::task::spawn_blocking(move || {
+            if self.origin.truth().accepted() < 2 {
+                self.poke();
+            }
+            self.origin.finish()
+        });
+        taken_up.await.unwrap().iter().filter(|taken_up| *taken_up == target).count()
+    }
+
+    /// Uses the second connection, which the script still waits for. Whoever
+    /// was faster used it.
+    fn poke(&self) {
+        let Ok(mut stream) = TcpStream::connect(self.origin.address()) else { return };
+        let request = match self.scheme {
+            Scheme::Http => "POST /poke HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+        };
+        if stream.write_all(request.as_bytes()).is_ok() {
+            let _ = stream.read(&mut [0; 64]);
+        }
+    }
+}
