@@ -35,7 +35,7 @@ impl Row {
                 self.claims[0] += 1;
             }
             Crossing::Answered => self.answered += 1,
-            Crossing::Refused => self.failed(trial, "answered with it"),
+            Crossing::Refused => self.failed(trial, ANSWERED),
             Crossing::Failed(Fate::NotApplied(proof)) => {
                 let is_right = !trial.is_taken_up();
                 self.failed += 1;
@@ -93,7 +93,7 @@ pub struct Table {
     later_requests: Row,
     large_bodies: Row,
     calls: Calls,
-    controls: [(u32, u32); 4],
+    controls: [(u32, u32); 5],
 }
 
 impl Table {
@@ -138,7 +138,7 @@ impl Table {
     }
 
     /// Returns how often each control would have resent, and how often doubled.
-    pub fn controls(&self) -> [(u32, u32); 4] {
+    pub fn controls(&self) -> [(u32, u32); 5] {
         self.controls
     }
 }
@@ -225,5 +225,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
     }
 }
 
+/// In place of a doubt: what nobody asked for was taken for the answer.
+pub const ANSWERED: &str = "answered with it";
 /// From so many octets on, a body is a large one.
 const LARGE: usize = 60_000;

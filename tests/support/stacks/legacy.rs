@@ -102,6 +102,7 @@ impl Late {
                 http.set_nodelay(true);
                 http.set_keepalive(settings.keepalive);
                 http.set_keepalive_interval(settings.keepalive);
+                http.set_keepalive_retries(Some(5));
                 Connector::around(http)
             }
         };

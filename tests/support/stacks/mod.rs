@@ -6,7 +6,13 @@
 //! To add a stack: implement [`Stack`], and name it in [`for_each_stack`]. One
 //! over TLS does that as well, with [`Scheme`] for what its origin speaks.
 
-#![allow(dead_code, unused_macros, unreachable_pub, reason = "each test uses some of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    unreachable_pub,
+    reason = "each test uses some of it"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -46,6 +52,10 @@ pub trait Stack: Clone + Send + Sync + 'static {
     const CLASS: Class;
     /// What it speaks below HTTP.
     const SCHEME: Scheme = Scheme::Http;
+
+    /// Whether a request that is dropped while it waits for its connection
+    /// leaves that behind.
+    const CONNECTS_AHEAD: bool = false;
 
     /// Makes one.
     fn new(settings: &Settings) -> Self;

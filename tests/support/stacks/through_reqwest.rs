@@ -19,6 +19,7 @@ pub enum Through {
 
 impl Stack for Through {
     const CLASS: Class = Class::FULL;
+    const CONNECTS_AHEAD: bool = true;
 
     fn new(settings: &Settings) -> Self {
         let pool = settings.pool.clone();
@@ -83,7 +84,11 @@ impl Stack for Wrapped {
     const CLASS: Class = Class::WEAK;
 
     fn new(settings: &Settings) -> Self {
-        let builder = reqwest::Client::builder().no_proxy().tcp_keepalive(settings.keepalive);
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_keepalive(settings.keepalive)
+            .tcp_keepalive_interval(settings.keepalive)
+            .tcp_keepalive_retries(5);
         Self { client: adapter::wrap(builder).unwrap(), level: settings.level }
     }
 
