@@ -39,7 +39,7 @@ async fn written<S: Stack>(
         act(peer);
         None
     });
-    let stack = S::new(&Settings::new(level));
+    let stack = S::new(&site.settings(level));
     for _ in 0..before {
         let called = stack.call(site.post("/before", Payload::small())).await;
         assert!(judge::is_own_answer(&called), "{called:?}");

@@ -20,7 +20,7 @@ use self::stacks::origin::Peer;
 use self::stacks::payload::Payload;
 use self::stacks::site::Site;
 use self::stacks::still::{hold_workers, until_idle};
-use self::stacks::{Level, Settings, Stack, for_each_stack};
+use self::stacks::{Level, Stack, for_each_stack};
 
 const ROUNDS: usize = 20;
 
@@ -80,7 +80,7 @@ async fn round<S: Stack>(
         acted.send(()).unwrap();
         kept
     });
-    let stack = S::new(&Settings::new(Level::Whole));
+    let stack = S::new(&site.settings(Level::Whole));
     for _ in 0..before {
         let called = stack.call(site.post("/before", Payload::small())).await;
         assert!(judge::is_own_answer(&called), "{called:?}");

@@ -18,6 +18,7 @@ mod own;
 pub mod peers;
 mod plan;
 mod server;
+mod sets;
 pub mod stack;
 mod supervisor;
 mod table;
@@ -36,6 +37,7 @@ use peers::Peers;
 pub use plan::Mode;
 use plan::{DELAY, seed_of};
 use server::Orders;
+pub use sets::Set;
 use stack::Kind;
 pub use table::{ANSWERED, Row, Table};
 
@@ -45,17 +47,6 @@ use crate::stacks::own::{Ours, Pooled};
 #[cfg(feature = "reqwest")]
 use crate::stacks::through_reqwest;
 use crate::wire::{Config, Unavailable, Wire};
-
-/// A set of trials, and how the wire is for all of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Set {
-    pub trials: u64,
-    pub loss: f64,
-    pub peers: Peers,
-    pub stack: Kind,
-    /// What tells sets of one run apart.
-    pub number: u64,
-}
 
 /// Lays the wire of a set.
 pub fn lay(set: Set, args: &Args) -> Result<Wire, Unavailable> {

@@ -40,7 +40,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn trials(args: &Args) -> ExitCode {
-    let sets = sets(args);
+    let sets = Set::all(args);
     let mut report = Report { checks: Vec::new(), controls: [(0, 0); 5], asked: [false; 5] };
     for set in sets.into_iter().filter(|set| set.trials > 0) {
         let wire = match lay(set, args) {
@@ -54,72 +54,13 @@ fn trials(args: &Args) -> ExitCode {
         let started = Instant::now();
         match run(set, args, &wire) {
             Ok(trials) => {
-                println!("\n{} in {:.1} s", name(set), started.elapsed().as_secs_f64());
+                println!("\n{} in {:.1} s", set.name(), started.elapsed().as_secs_f64());
                 report.add(set, args, &trials);
             }
-            Err(error) => report.check(format!("{}: {error}", name(set)), false),
+            Err(error) => report.check(format!("{}: {error}", set.name()), false),
         }
     }
     report.conclude(args)
-}
-
-/// Each kind of server, on a clean wire and on a lossy one; and then each stack
-/// that wraps what people have.
-fn sets(args: &Args) -> Vec<Set> {
-    let stack = args.stack.unwrap_or(Kind::Ours);
-    let own = args.trials / 5;
-    let of = |mapping, trials| (Peers::Own(mapping), trials);
-    let kinds = match args.peers {
-        Some(peers) => vec![(peers, args.trials)],
-        None if args.replay.is_some() => vec![(Peers::Hostile, args.trials)],
-        None => vec![
-            (Peers::Hostile, args.trials),
-            of(Mapping::Rst, own),
-            of(Mapping::Fin, own),
-            of(Mapping::Plain, own / 2),
-            (Peers::Broken, own),
-        ],
-    };
-    let mut all: Vec<_> = kinds.into_iter().map(|(peers, trials)| (stack, peers, trials)).collect();
-    if args.peers.is_none() && args.stack.is_none() && args.replay.is_none() {
-        let wrapped = Kind::WRAPPED.iter().map(|stack| (*stack, Peers::Hostile, args.trials / 2));
-        all.extend(wrapped);
-        all.push((Kind::Careless, Peers::Hostile, args.trials / 20));
-    }
-    let mut sets = Vec::new();
-    for (stack, peers, trials) in all {
-        let half = trials / 2;
-        let wires = match args.loss {
-            Some(loss) => vec![(trials, loss)],
-            // What is broken is seen on any wire.
-            None if peers == Peers::Broken || stack == Kind::Careless => vec![(trials, 0.0)],
-            None => vec![(trials - half, 0.0), (half, 0.05)],
-        };
-        for (trials, loss) in wires {
-            sets.push(Set { trials, loss, peers, stack, number: sets.len() as u64 });
-        }
-    }
-    sets
-}
-
-fn name(set: Set) -> String {
-    let Set { trials, loss, .. } = set;
-    let pair = pair(set);
-    match loss {
-        0.0 => format!("{pair}: {trials} trials, 5 ms each way"),
-        loss => {
-            let loss = loss * 100.0;
-            format!("{pair}: {trials} trials, 5 ms each way, jitter 0-10 ms, {loss} % lost")
-        }
-    }
-}
-
-/// Who meets whom; our own client need not be named.
-fn pair(set: Set) -> String {
-    match set.stack {
-        Kind::Ours => set.peers.to_string(),
-        stack => format!("{stack}, {}", set.peers),
-    }
 }
 
 struct Report {
@@ -138,7 +79,7 @@ impl Report {
         }
         println!("{table}");
         let wire = if set.loss > 0.0 { "lossy wire" } else { "clean wire" };
-        let wire = format!("{}, {wire}", pair(set));
+        let wire = format!("{}, {wire}", set.pair());
         let all = table.sum(|_| true);
         if set.stack == Kind::Careless {
             let text = format!("{wire}: caught: {} of {} wrong", all.wrong, all.trials);
@@ -241,10 +182,15 @@ impl Report {
     }
 
     /// The share that is recovered. A busy machine reads late and lowers it, so a small run
-    /// fails only if it is far off.
+    /// fails only if it is far off, beyond what chance makes of so few.
     fn recall(&mut self, wire: &str, set: Set, ordinary: &Row) {
         let wanted = if set.loss > 0.0 { 0.55 } else { 0.78 };
-        let least = if set.trials < MANY { wanted - 0.25 } else { wanted };
+        let least = if set.trials < MANY {
+            let share: f64 = wanted - 0.15;
+            share - 3.0 * (share * (1.0 - share) / f64::from(ordinary.unapplied.max(1))).sqrt()
+        } else {
+            wanted
+        };
         let recall = ordinary.recall().unwrap_or_default();
         let text = format!(
             "{wire}: recall over ordinary closers {:.1} % of {} (wanted {:.0} %; below {:.0} % fails)",

@@ -8,7 +8,7 @@ use http::Request;
 
 use super::origin::{Origin, Peer};
 use super::payload::Payload;
-use super::{Scheme, Stack};
+use super::{Level, Scheme, Settings, Stack};
 
 /// An origin that gives its first connection to a script, and serves one
 /// request on a second.
@@ -17,7 +17,6 @@ use super::{Scheme, Stack};
 /// there all the same is taken up, and then the connection is closed.
 pub struct Site {
     origin: Origin,
-    scheme: Scheme,
 }
 
 impl Site {
@@ -25,7 +24,7 @@ impl Site {
     /// that open.
     pub fn of<S: Stack>(script: impl FnOnce(Peer) -> Option<Peer> + Send + 'static) -> Self {
         let (mut script, mut left_open) = (Some(script), None);
-        let origin = Origin::start(2, move |_, mut peer| match script.take() {
+        let serve = move |_: usize, mut peer: Peer| match script.take() {
             Some(script) => {
                 let peer = script(peer);
                 left_open = peer.map(|mut peer| spawn(move || drop(peer.read_request())));
@@ -34,16 +33,22 @@ impl Site {
                 peer.serve(1);
                 left_open.take().map(JoinHandle::join);
             }
-        });
-        Self { origin, scheme: S::SCHEME }
+        };
+        Self {
+            origin: match S::SCHEME {
+                Scheme::Http => Origin::start(2, serve),
+            },
+        }
+    }
+
+    /// Returns what a stack needs to know to send requests here.
+    pub fn settings(&self, level: Level) -> Settings {
+        Settings::new(level)
     }
 
     /// Returns a POST to a target of this site.
     pub fn post(&self, target: &str, payload: Payload) -> Request<Payload> {
-        let url = match self.scheme {
-            Scheme::Http => self.origin.url(target),
-        };
-        Request::post(url).body(payload).unwrap()
+        Request::post(self.origin.url(target)).body(payload).unwrap()
     }
 
     /// Returns how often a target was taken up. All clients must be gone: the
@@ -62,10 +67,9 @@ impl Site {
     /// was faster used it.
     fn poke(&self) {
         let Ok(mut stream) = TcpStream::connect(self.origin.address()) else { return };
-        let request = match self.scheme {
-            Scheme::Http => "POST /poke HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
-        };
-        if stream.write_all(request.as_bytes()).is_ok() {
+        // An origin that speaks something else gives such a connection up.
+        let request = b"POST /poke HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
+        if stream.write_all(request).is_ok() {
             let _ = stream.read(&mut [0; 64]);
         }
     }
