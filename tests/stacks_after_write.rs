@@ -80,21 +80,11 @@ macro_rules! acts {
                     use super::*;
                     $(#[tokio::test]
                     async fn $name() { rounds::<$stack>($act, $treats, $taken_up).await; })*
-
-                    #[tokio::test]
-                    async fn a_connection_that_nobody_accepted_is_unknown() {
-                        not_accepted::<$stack>().await;
-                    }
                 }
                 mod multi_thread {
                     use super::*;
                     $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                     async fn $name() { rounds::<$stack>($act, $treats, $taken_up).await; })*
-
-                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                    async fn a_connection_that_nobody_accepted_is_unknown() {
-                        not_accepted::<$stack>().await;
-                    }
                 }
             };
         }
@@ -164,6 +154,27 @@ fn answers(mut peer: Peer, status: u16) {
 }
 
 for_each_stack!(after_write);
+
+/// Without a handshake above TCP, which nobody would answer.
+mod a_connection_that_nobody_accepted_is_unknown {
+    use super::*;
+
+    macro_rules! not_accepted {
+        ($stack:ty) => {
+            #[tokio::test]
+            async fn current_thread() {
+                not_accepted::<$stack>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn multi_thread() {
+                not_accepted::<$stack>().await;
+            }
+        };
+    }
+
+    for_each_stack!(not_accepted);
+}
 
 /// The listener's queue takes the request, and is reset with its listener.
 async fn not_accepted<S: Stack>() {

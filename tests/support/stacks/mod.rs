@@ -3,8 +3,10 @@
 //! A stack says by its [`Class`] what it promises. What a row of a suite
 //! expects follows from that ([`judge`]), never from the stack itself.
 //!
-//! To add a stack: implement [`Stack`], and name it in [`for_each_stack`]. One
-//! over TLS does that as well, with [`Scheme`] for what its origin speaks.
+//! To add a stack: implement [`Stack`], and name it in [`for_each_stack`]. Those
+//! over TLS have a [`Scheme`] of their own, which `Site::of` starts an origin
+//! for, and a list of their own: some servers of these tests speak plain HTTP
+//! only.
 
 #![allow(
     dead_code,
