@@ -26,6 +26,8 @@ pub enum Crossing {
     Refused,
     /// It failed after it was written.
     Failed(Fate),
+    /// The call did not end.
+    Unended,
     /// There was no such request.
     Spoilt,
 }
@@ -34,6 +36,9 @@ impl Trial {
     pub fn crossing(&self) -> Crossing {
         if let Outcome::Spoilt(_) | Outcome::Impossible(_) = self.seen.end {
             return Crossing::Spoilt;
+        }
+        if let Outcome::Unended = self.seen.end {
+            return Crossing::Unended;
         }
         let is_refusal = matches!(self.seen.end, Outcome::Refused(_));
         let Some(first) = self.seen.attempts.first() else {

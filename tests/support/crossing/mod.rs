@@ -39,7 +39,7 @@ use plan::{DELAY, seed_of};
 use server::Orders;
 pub use sets::Set;
 use stack::Kind;
-pub use table::{ANSWERED, Row, Table};
+pub use table::{ANSWERED, Row, Table, UNENDED};
 
 use crate::stacks::careless::Careless;
 use crate::stacks::legacy::{HyperUtil, Unmodified};

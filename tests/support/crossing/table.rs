@@ -36,6 +36,7 @@ impl Row {
             }
             Crossing::Answered => self.answered += 1,
             Crossing::Refused => self.failed(trial, ANSWERED),
+            Crossing::Unended => self.failed(trial, UNENDED),
             Crossing::Failed(Fate::NotApplied(proof)) => {
                 let is_right = !trial.is_taken_up();
                 self.failed += 1;
@@ -227,5 +228,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
 
 /// In place of a doubt: what nobody asked for was taken for the answer.
 pub const ANSWERED: &str = "answered with it";
+/// The same: the call did not end.
+pub const UNENDED: &str = "did not end";
 /// From so many octets on, a body is a large one.
 const LARGE: usize = 60_000;
