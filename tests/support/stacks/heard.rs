@@ -61,14 +61,15 @@ mod kernel {
     /// Linux's FIN_WAIT1 and FIN_WAIT2: it has sent a FIN, and heard of none.
     const FIN_WAIT: [TcpState; 2] = [TcpState::Other(4), TcpState::Other(5)];
 
-    /// The client's end of a connection; none if it has closed it.
-    pub struct Client(Option<OwnedFd>);
+    /// The client's end of a connection.
+    pub struct Client(OwnedFd);
 
     impl Client {
         pub fn of(peer: &Peer) -> Self {
             let stream = peer.stream();
             let (client, server) = (stream.peer_addr().unwrap(), stream.local_addr().unwrap());
-            Self(connected_to(server).find(|socket| local(socket) == Some(client)))
+            let mut sockets = connected_to(server).filter(|socket| local(socket) == Some(client));
+            Self(sockets.next().expect("the client's end is open, and of this process"))
         }
 
         pub fn until_fin(&self) {
@@ -80,7 +81,7 @@ mod kernel {
         }
 
         pub fn received(&self) -> u64 {
-            self.0.as_ref().map_or(0, |socket| snapshot(socket).bytes_received)
+            snapshot(&self.0).bytes_received
         }
 
         pub fn until_received(&self, octets: u64) {
@@ -88,7 +89,7 @@ mod kernel {
         }
 
         fn until(&self, is_so: impl Fn(&Snapshot) -> bool) {
-            while self.0.as_ref().is_some_and(|socket| !is_so(&snapshot(socket))) {
+            while !is_so(&snapshot(&self.0)) {
                 yield_now();
             }
         }
