@@ -177,8 +177,8 @@ impl Report {
         );
         // What is lost until the lingering is over can be refused after all.
         let is_unknown = plain.recalled <= 2 + plain.unapplied / 20;
-        let is_enough = set.trials < ENOUGH || trusted.recalled > 0 || !set.stack.believes();
-        self.check(text, is_unknown && is_enough);
+        let is_few = trusted.unapplied < FEW || !set.stack.believes();
+        self.check(text, is_unknown && (is_few || trusted.recalled > 0));
     }
 
     /// The share that is recovered. A busy machine reads late and lowers it, so a small run
@@ -238,7 +238,9 @@ fn show(set: Set, trial: &Trial) {
 
 /// From so many trials on, shares mean something.
 const ENOUGH: u64 = 500;
-/// A share of so few means nothing.
+/// Of fewer, none may be recovered.
+const FEW: u32 = 15;
+/// A share of fewer means nothing.
 const FEWEST: u32 = 60;
 /// From so many trials on, what is wanted must be reached.
 const MANY: u64 = 5000;
