@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
 #[path = "support/origin.rs"]
 mod origin;
 
 use std::error::Error as StdError;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
@@ -18,6 +19,7 @@ use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::Idempotent;
 use tower_resend::{Body, Client, ResendLayer};
 
+use self::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};
 
 fn client() -> ClientWithMiddleware {
@@ -55,24 +57,6 @@ async fn requests_and_responses_stay_those_of_reqwest() {
     assert!(adapter::attempts(&response).is_empty());
     assert_eq!(response.text().await.unwrap(), "ok");
     assert_eq!(origin.finish(), ["/orders?id=1"]);
-}
-
-#[tokio::test]
-async fn a_post_on_a_connection_that_the_server_closed_is_recovered_and_runs_once() {
-    let (closed, is_closed) = turnstile();
-    let origin = Origin::start(2, move |_, mut peer| {
-        peer.serve(1);
-        peer.half_close();
-        let _ = closed.send(());
-    });
-    let client = client();
-    for path in ["/1", "/2"] {
-        let response = client.post(origin.url(path)).body("pay").send().await.unwrap();
-        assert_eq!(response.text().await.unwrap(), "ok");
-        // The kernel has the FIN from here on; the runtime has not seen it.
-        is_closed.recv().unwrap();
-    }
-    assert_eq!(origin.finish(), ["/1", "/2"]);
 }
 
 #[tokio::test]
@@ -222,21 +206,5 @@ async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unap
         assert!(!error.fate().is_not_applied(), "{error}");
         let orders = origin.finish().into_iter().filter(|target| target == "/orders").count();
         assert_eq!(orders, 1);
-    }
-}
-
-/// A port at which every connect is refused, and that nobody else is given.
-struct ClosedPort(socket2::Socket);
-
-impl ClosedPort {
-    fn new() -> Self {
-        let kind = (socket2::Domain::IPV4, socket2::Type::STREAM);
-        let socket = socket2::Socket::new(kind.0, kind.1, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        Self(socket)
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/", self.0.local_addr().unwrap().as_socket().unwrap())
     }
 }

@@ -1,10 +1,13 @@
 //! What the errors of reqwest's own client prove: one test for each row.
 //!
 //! A new version of reqwest, hyper-util, hyper or h2 that changes a row fails
-//! here.
+//! here. What a connection does after a request was written to it over HTTP/1.1
+//! is in the suite over all stacks.
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
 #[path = "support/h2_origin.rs"]
 mod h2_origin;
 #[path = "support/origin.rs"]
@@ -12,7 +15,7 @@ mod origin;
 
 use std::error::Error as StdError;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,10 +30,11 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_resend::adapter::reqwest::{Failure, wrap};
 use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
-use tower_resend::{Body, Client, ResendLayer};
+use tower_resend::{Body, ResendLayer};
 
+use self::closed_port::ClosedPort;
 use self::h2_origin::{Act, CANCEL, Frame, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
-use self::origin::{Origin, Peer};
+use self::origin::Origin;
 
 /// reqwest with nothing of the machine's own settings.
 fn builder() -> reqwest::ClientBuilder {
@@ -49,22 +53,6 @@ async fn failure_of(builder: reqwest::ClientBuilder, url: &str, body: &'static s
 
 async fn fate_of(builder: reqwest::ClientBuilder, url: &str) -> Fate {
     failure_of(builder, url, "pay").await.attempt().fate()
-}
-
-/// A port at which every connect is refused, and that nobody else is given.
-struct ClosedPort(socket2::Socket);
-
-impl ClosedPort {
-    fn new() -> Self {
-        let kind = (socket2::Domain::IPV4, socket2::Type::STREAM);
-        let socket = socket2::Socket::new(kind.0, kind.1, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        Self(socket)
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/", self.0.local_addr().unwrap().as_socket().unwrap())
-    }
 }
 
 const UNKNOWN: Fate = Fate::Unknown(Doubt::NoEvidence);
@@ -109,48 +97,7 @@ async fn a_target_that_is_no_url_is_never_sent() {
     assert_eq!(fate, not_connected(ConnectFailure::BadTarget));
 }
 
-// ===== HTTP/1.1: taken up, and then no answer =====
-
-type Named = (&'static str, fn(Peer));
-
-/// What an origin does after it took a request up.
-const AFTER_TAKE_UP: [Named; 4] = [
-    ("FIN", Peer::close),
-    ("RST", Peer::reset),
-    ("garbage", |mut peer| peer.write("garbage\r\n\r\n")),
-    ("a part of a head", |mut peer| peer.write("HTTP/1.1 200 OK\r\ncontent-le")),
-];
-
-#[tokio::test]
-async fn what_was_taken_up_is_unknown_here_as_with_our_own_client() {
-    for (name, act) in AFTER_TAKE_UP {
-        let origin = Origin::start(2, move |_, mut peer| {
-            peer.read_request();
-            act(peer);
-        });
-        let url = origin.url("/orders");
-        assert_eq!(fate_of(builder(), &url).await, UNKNOWN, "{name}");
-        let ours = Client::new().request(post(&url, Body::from("pay"))).await.unwrap_err();
-        assert!(ours.fate().is_unknown(), "{name}: {ours}");
-        assert_eq!(origin.finish(), ["/orders", "/orders"], "{name}: once each");
-    }
-}
-
-#[tokio::test]
-async fn nothing_that_was_taken_up_is_sent_again() {
-    for (name, act) in AFTER_TAKE_UP {
-        let origin = Origin::start(1, move |_, mut peer| {
-            peer.read_request();
-            act(peer);
-        });
-        let service =
-            ServiceBuilder::new().layer(ResendLayer::default()).service(wrap(builder()).unwrap());
-        let request = post(&origin.url("/orders"), Body::from("pay"));
-        let error = service.oneshot(request).await.unwrap_err();
-        assert_eq!((error.fate(), error.attempts().len()), (UNKNOWN, 1), "{name}");
-        assert_eq!(origin.finish(), ["/orders"], "{name}");
-    }
-}
+// ===== HTTP/1.1 =====
 
 #[tokio::test]
 async fn a_body_that_is_cut_is_an_error_of_the_body() {

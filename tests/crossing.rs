@@ -20,6 +20,9 @@ mod crossing;
 #[cfg(target_os = "linux")]
 #[path = "support/crossing/report.rs"]
 mod report;
+#[cfg(target_os = "linux")]
+#[path = "support/stacks/mod.rs"]
+mod stacks;
 #[path = "support/wire/mod.rs"]
 mod wire;
 

@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 
 use super::peers::Peers;
 use super::server::Orders;
+use super::stack::Kind;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -22,6 +23,10 @@ with what the server's application really took up.
   --server NAME    one kind of server only: hostile (without a contract, closing in every
                    way); rst, fin, plain or mixed (the crate's own, by what its closes say);
                    broken (announces a contract and breaks it)
+  --stack NAME     the client stack: ours (the default), pool (a layer over the pool),
+                   hyper-util (wrapped), unmodified (hyper-util's with our connector);
+                   reqwest (through our client) and reqwest-wrap (its own client) with the
+                   feature reqwest; careless (resends after every error)
   --premise-p1     a server that breaks the one premise that no client can check
   --help
 
@@ -47,12 +52,21 @@ pub struct Args {
     pub replay: Option<u64>,
     /// The one kind of server; none for all of them.
     pub peers: Option<Peers>,
+    /// The one client stack; none for all of them.
+    pub stack: Option<Kind>,
 }
 
 impl Command {
     pub fn parse() -> Result<Self, lexopt::Error> {
-        let mut args =
-            Args { trials: 2000, seed: 1, loss: None, lanes: 48, replay: None, peers: None };
+        let mut args = Args {
+            trials: 2000,
+            seed: 1,
+            loss: None,
+            lanes: 48,
+            replay: None,
+            peers: None,
+            stack: None,
+        };
         let mut trials = None;
         let mut serves = None;
         let mut filters = Vec::<OsString>::new();
@@ -67,6 +81,7 @@ impl Command {
                 Long("replay") => args.replay = Some(parser.value()?.parse()?),
                 Long("premise-p1") => args.peers = Some(Peers::PremiseP1),
                 Long("server") => args.peers = Some(parser.value()?.parse()?),
+                Long("stack") => args.stack = Some(parser.value()?.parse()?),
                 Long("serve") => serves = Some(parser.value()?.parse::<Ipv4Addr>()?),
                 Long("help") | Short('h') => return Ok(Self::Help),
                 // What test runners say to any test.

@@ -26,6 +26,8 @@ pub enum Crossing {
     Refused,
     /// It failed after it was written.
     Failed(Fate),
+    /// The call did not end.
+    Unended,
     /// There was no such request.
     Spoilt,
 }
@@ -34,6 +36,9 @@ impl Trial {
     pub fn crossing(&self) -> Crossing {
         if let Outcome::Spoilt(_) | Outcome::Impossible(_) = self.seen.end {
             return Crossing::Spoilt;
+        }
+        if let Outcome::Unended = self.seen.end {
+            return Crossing::Unended;
         }
         let is_refusal = matches!(self.seen.end, Outcome::Refused(_));
         let Some(first) = self.seen.attempts.first() else {
@@ -44,7 +49,7 @@ impl Trial {
                 Crossing::Refused
             }
             (HandOff::Written, Fate::Completed) => Crossing::Answered,
-            (HandOff::Written, fate) => Crossing::Failed(fate),
+            (HandOff::Written | HandOff::Unrecorded, fate) => Crossing::Failed(fate),
             _ => Crossing::NotWritten,
         }
     }
@@ -92,6 +97,7 @@ fn proves(attempt: &Attempt) -> bool {
 /// or these trials could not see a duplicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
+    Error,
     Eof,
     Reset,
     Unsettled,
@@ -99,13 +105,20 @@ pub enum Control {
 }
 
 impl Control {
-    pub const ALL: [Self; 4] = [Self::Eof, Self::Reset, Self::Unsettled, Self::Refusal];
+    pub const ALL: [Self; 5] =
+        [Self::Error, Self::Eof, Self::Reset, Self::Unsettled, Self::Refusal];
+
+    /// Whether it takes all the evidence to follow the rule.
+    pub fn needs_evidence(self) -> bool {
+        matches!(self, Self::Eof | Self::Reset | Self::Unsettled)
+    }
 
     /// Returns whether the rule would send the request again.
     pub fn resends(self, trial: &Trial) -> bool {
         let evidence = trial.seen.attempts.first().map(Attempt::evidence);
         let is_failed = matches!(trial.crossing(), Crossing::Failed(_));
         match (self, evidence) {
+            (Self::Error, _) => is_failed,
             (Self::Refusal, Some(evidence)) if is_failed => {
                 evidence.answer == Answer::Stray(Early::Refusal)
             }
@@ -124,6 +137,7 @@ impl Control {
 impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Error => "an error means resend",
             Self::Eof => "EOF means resend",
             Self::Reset => "RST means resend",
             Self::Unsettled => "a FIN that acknowledges nothing means resend, without settling",

@@ -18,6 +18,8 @@ mod own;
 pub mod peers;
 mod plan;
 mod server;
+mod sets;
+pub mod stack;
 mod supervisor;
 mod table;
 
@@ -25,6 +27,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use args::Args;
@@ -34,19 +37,16 @@ use peers::Peers;
 pub use plan::Mode;
 use plan::{DELAY, seed_of};
 use server::Orders;
-pub use table::{Row, Table};
+pub use sets::Set;
+use stack::Kind;
+pub use table::{ANSWERED, Row, Table, UNENDED};
 
+use crate::stacks::careless::Careless;
+use crate::stacks::legacy::{HyperUtil, Unmodified};
+use crate::stacks::own::{Ours, Pooled};
+#[cfg(feature = "reqwest")]
+use crate::stacks::through_reqwest;
 use crate::wire::{Config, Unavailable, Wire};
-
-/// A set of trials, and how the wire is for all of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Set {
-    pub trials: u64,
-    pub loss: f64,
-    pub peers: Peers,
-    /// What tells sets of one run apart.
-    pub number: u64,
-}
 
 /// Lays the wire of a set.
 pub fn lay(set: Set, args: &Args) -> Result<Wire, Unavailable> {
@@ -75,9 +75,24 @@ pub fn run(set: Set, args: &Args, wire: &Wire) -> io::Result<Vec<Trial>> {
         lanes: args.lanes,
         peers: set.peers,
     };
-    let (seen, board) = wire.client().run(|| client::run(work))?;
+    let (seen, board) = wire.client().run(|| send(set.stack, work))?;
     server.finish()?;
     seen.into_iter().map(|seen| Ok(Trial { truth: board.truth(seen.trial)?, seen })).collect()
+}
+
+/// Runs all trials through a stack.
+fn send(stack: Kind, work: client::Work<'_>) -> io::Result<(Vec<client::Seen>, Arc<Board>)> {
+    match stack {
+        Kind::Ours => client::run::<Ours>(work),
+        Kind::Pool => client::run::<Pooled>(work),
+        Kind::HyperUtil => client::run::<HyperUtil>(work),
+        Kind::Unmodified => client::run::<Unmodified>(work),
+        #[cfg(feature = "reqwest")]
+        Kind::Reqwest => client::run::<through_reqwest::Through>(work),
+        #[cfg(feature = "reqwest")]
+        Kind::ReqwestWrap => client::run::<through_reqwest::Wrapped>(work),
+        Kind::Careless => client::run::<Careless>(work),
+    }
 }
 
 /// Is the server process, until it is told to end.

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use tower_resend::classify::Doubt;
+
 use super::crossing::args::{Args, Command, HELP};
 use super::crossing::peers::{Mapping, Peers};
-use super::crossing::{Control, Mode, Row, Set, Table, Trial, lay, run, serve};
+use super::crossing::stack::Kind;
+use super::crossing::{ANSWERED, Control, Mode, Row, Set, Table, Trial, UNENDED, lay, run, serve};
+use super::stacks::Knows;
 
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
@@ -36,8 +40,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn trials(args: &Args) -> ExitCode {
-    let sets = sets(args);
-    let mut report = Report { checks: Vec::new(), controls: [(0, 0); 4], has_controls: false };
+    let sets = Set::all(args);
+    let mut report = Report { checks: Vec::new(), controls: [(0, 0); 5], asked: [false; 5] };
     for set in sets.into_iter().filter(|set| set.trials > 0) {
         let wire = match lay(set, args) {
             Ok(wire) => wire,
@@ -50,62 +54,20 @@ fn trials(args: &Args) -> ExitCode {
         let started = Instant::now();
         match run(set, args, &wire) {
             Ok(trials) => {
-                println!("\n{} in {:.1} s", name(set), started.elapsed().as_secs_f64());
+                println!("\n{} in {:.1} s", set.name(), started.elapsed().as_secs_f64());
                 report.add(set, args, &trials);
             }
-            Err(error) => report.check(format!("{}: {error}", name(set)), false),
+            Err(error) => report.check(format!("{}: {error}", set.name()), false),
         }
     }
     report.conclude(args)
 }
 
-/// Each kind of server, on a clean wire and on a lossy one.
-fn sets(args: &Args) -> Vec<Set> {
-    let own = args.trials / 5;
-    let of = |mapping, trials| (Peers::Own(mapping), trials);
-    let kinds = match args.peers {
-        Some(peers) => vec![(peers, args.trials)],
-        None if args.replay.is_some() => vec![(Peers::Hostile, args.trials)],
-        None => vec![
-            (Peers::Hostile, args.trials),
-            of(Mapping::Rst, own),
-            of(Mapping::Fin, own),
-            of(Mapping::Plain, own / 2),
-            (Peers::Broken, own),
-        ],
-    };
-    let mut sets = Vec::new();
-    for (peers, trials) in kinds {
-        let half = trials / 2;
-        let wires = match args.loss {
-            Some(loss) => vec![(trials, loss)],
-            // What is broken is seen on any wire.
-            None if peers == Peers::Broken => vec![(trials, 0.0)],
-            None => vec![(trials - half, 0.0), (half, 0.05)],
-        };
-        for (trials, loss) in wires {
-            sets.push(Set { trials, loss, peers, number: sets.len() as u64 });
-        }
-    }
-    sets
-}
-
-fn name(set: Set) -> String {
-    let Set { trials, loss, peers, .. } = set;
-    match loss {
-        0.0 => format!("{peers}: {trials} trials, 5 ms each way"),
-        loss => {
-            let loss = loss * 100.0;
-            format!("{peers}: {trials} trials, 5 ms each way, jitter 0-10 ms, {loss} % lost")
-        }
-    }
-}
-
 struct Report {
     checks: Vec<bool>,
-    controls: [(u32, u32); 4],
-    /// Whether there were trials that the controls are for.
-    has_controls: bool,
+    controls: [(u32, u32); 5],
+    /// Whether there were trials that a control is for.
+    asked: [bool; 5],
 }
 
 impl Report {
@@ -117,15 +79,19 @@ impl Report {
         }
         println!("{table}");
         let wire = if set.loss > 0.0 { "lossy wire" } else { "clean wire" };
-        let wire = format!("{}, {wire}", set.peers);
+        let wire = format!("{}, {wire}", set.pair());
         let all = table.sum(|_| true);
+        if set.stack == Kind::Careless {
+            let text = format!("{wire}: caught: {} of {} wrong", all.wrong, all.trials);
+            return self.check(text, all.wrong > 0);
+        }
         match set.peers {
             Peers::PremiseP1 => {
                 println!("premise P1 broken: {} of {} conclusions wrong", all.wrong, all.failed);
                 return;
             }
-            Peers::Broken => return self.broken(&wire, set, &table),
-            Peers::Hostile | Peers::Own(_) => {}
+            Peers::Broken if set.stack.believes() => return self.broken(&wire, set, &table),
+            Peers::Broken | Peers::Hostile | Peers::Own(_) => {}
         }
         for trial in trials.iter().filter(|trial| trial.wrong().is_some()) {
             show(set, trial);
@@ -136,15 +102,46 @@ impl Report {
         }
         let spoilt = format!("{wire}: {} of {} trials spoilt, at most 5 %", all.spoilt, all.trials);
         self.check(spoilt, all.spoilt * 20 <= all.trials);
-        if let Peers::Own(mapping) = set.peers {
-            return self.promised(&wire, set, mapping, &table);
+        self.shares(&wire, set, &table);
+    }
+
+    /// What is made use of, and what is recovered.
+    fn shares(&mut self, wire: &str, set: Set, table: &Table) {
+        match (set.peers, set.stack.class().evidence) {
+            (Peers::Own(mapping), _) if set.stack.believes() => {
+                return self.promised(wire, set, mapping, table);
+            }
+            (Peers::Hostile, Knows::All) => {
+                self.lingering(wire, set, table);
+                self.recall(wire, set, &table.sum(Mode::is_ordinary));
+            }
+            (Peers::Hostile, Knows::Nothing(missing)) => self.nothing(wire, missing, table),
+            (Peers::Hostile, Knows::Silent) => self.nothing(wire, Doubt::NoEvidence, table),
+            _ => return,
         }
-        for (sum, (resent, doubled)) in self.controls.iter_mut().zip(table.controls()) {
-            *sum = (sum.0 + resent, sum.1 + doubled);
+        let has_evidence = set.stack.class().evidence == Knows::All;
+        for (at, control) in Control::ALL.into_iter().enumerate() {
+            if has_evidence || !control.needs_evidence() {
+                let (resent, doubled) = table.controls()[at];
+                let sum = &mut self.controls[at];
+                *sum = (sum.0 + resent, sum.1 + doubled);
+                self.asked[at] = true;
+            }
         }
-        self.has_controls = true;
-        self.lingering(&wire, set, &table);
-        self.recall(&wire, set, &table.sum(Mode::is_ordinary));
+    }
+
+    /// A stack without evidence claims no more than that something was never
+    /// sent, and says what is missing.
+    fn nothing(&mut self, wire: &str, missing: Doubt, table: &Table) {
+        let all = table.sum(|_| true);
+        let [never_sent, rest @ ..] = all.claims;
+        let text = format!(
+            "{wire}: {never_sent} never sent, nothing else proven, and else {:?}: {:?}",
+            missing.name(),
+            all.doubts
+        );
+        let is_said = |doubt: &&str| [missing.name(), ANSWERED, UNENDED].contains(doubt);
+        self.check(text, rest == [0; 3] && all.doubts.keys().all(is_said));
     }
 
     /// A server that breaks its contract makes conclusions wrong.
@@ -180,15 +177,20 @@ impl Report {
         );
         // What is lost until the lingering is over can be refused after all.
         let is_unknown = plain.recalled <= 2 + plain.unapplied / 20;
-        let is_enough = set.trials < ENOUGH || trusted.recalled > 0;
-        self.check(text, is_unknown && is_enough);
+        let is_few = trusted.unapplied < FEW || !set.stack.believes();
+        self.check(text, is_unknown && (is_few || trusted.recalled > 0));
     }
 
     /// The share that is recovered. A busy machine reads late and lowers it, so a small run
-    /// fails only if it is far off.
+    /// fails only if it is far off, beyond what chance makes of so few.
     fn recall(&mut self, wire: &str, set: Set, ordinary: &Row) {
         let wanted = if set.loss > 0.0 { 0.55 } else { 0.78 };
-        let least = if set.trials < MANY { wanted - 0.25 } else { wanted };
+        let least = if set.trials < MANY {
+            let share: f64 = wanted - 0.15;
+            share - 3.0 * (share * (1.0 - share) / f64::from(ordinary.unapplied.max(1))).sqrt()
+        } else {
+            wanted
+        };
         let recall = ordinary.recall().unwrap_or_default();
         let text = format!(
             "{wire}: recall over ordinary closers {:.1} % of {} (wanted {:.0} %; below {:.0} % fails)",
@@ -198,12 +200,13 @@ impl Report {
             least * 100.0
         );
         let is_known = set.loss == 0.0 || set.loss == 0.05;
-        self.check(text, recall >= least || set.trials < ENOUGH || !is_known);
+        self.check(text, recall >= least || ordinary.unapplied < FEWEST || !is_known);
     }
 
     fn conclude(mut self, args: &Args) -> ExitCode {
-        if self.has_controls && args.replay.is_none() {
-            for (control, (resent, doubled)) in Control::ALL.into_iter().zip(self.controls) {
+        for (at, control) in Control::ALL.into_iter().enumerate() {
+            let (resent, doubled) = self.controls[at];
+            if self.asked[at] && args.replay.is_none() {
                 let text = format!("caught: \"{control}\" resent {resent}, doubled {doubled}");
                 self.check(text, doubled > 0);
             }
@@ -222,9 +225,10 @@ impl Report {
 /// Prints a trial whose conclusion is wrong.
 fn show(set: Set, trial: &Trial) {
     println!(
-        "WRONG: {}; again with: cargo test --test crossing -- --server {} --replay {} --loss {} \
-         --trials 100",
+        "WRONG: {}; again with: cargo test --test crossing -- --stack {} --server {} --replay {} \
+         --loss {} --trials 100",
         trial.wrong().unwrap_or("nothing"),
+        set.stack,
         set.peers,
         trial.seen.seed,
         set.loss
@@ -234,5 +238,9 @@ fn show(set: Set, trial: &Trial) {
 
 /// From so many trials on, shares mean something.
 const ENOUGH: u64 = 500;
+/// Of fewer, none may be recovered.
+const FEW: u32 = 15;
+/// A share of fewer means nothing.
+const FEWEST: u32 = 60;
 /// From so many trials on, what is wanted must be reached.
 const MANY: u64 = 5000;

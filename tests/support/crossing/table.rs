@@ -35,7 +35,8 @@ impl Row {
                 self.claims[0] += 1;
             }
             Crossing::Answered => self.answered += 1,
-            Crossing::Refused => self.failed(trial, "answered with it"),
+            Crossing::Refused => self.failed(trial, ANSWERED),
+            Crossing::Unended => self.failed(trial, UNENDED),
             Crossing::Failed(Fate::NotApplied(proof)) => {
                 let is_right = !trial.is_taken_up();
                 self.failed += 1;
@@ -93,7 +94,7 @@ pub struct Table {
     later_requests: Row,
     large_bodies: Row,
     calls: Calls,
-    controls: [(u32, u32); 4],
+    controls: [(u32, u32); 5],
 }
 
 impl Table {
@@ -138,7 +139,7 @@ impl Table {
     }
 
     /// Returns how often each control would have resent, and how often doubled.
-    pub fn controls(&self) -> [(u32, u32); 4] {
+    pub fn controls(&self) -> [(u32, u32); 5] {
         self.controls
     }
 }
@@ -225,5 +226,9 @@ fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
     }
 }
 
+/// In place of a doubt: what nobody asked for was taken for the answer.
+pub const ANSWERED: &str = "answered with it";
+/// The same: the call did not end.
+pub const UNENDED: &str = "did not end";
 /// From so many octets on, a body is a large one.
 const LARGE: usize = 60_000;

@@ -1,10 +1,17 @@
-//! Many POSTs at once over a wrapped legacy client, against a server that
-//! treats its connections badly, and the truth of what was taken up.
+//! Many POSTs at once through every client stack, against a server that treats
+//! its connections badly, and the truth of what was taken up.
 //!
 //! It sends nothing unsolicited: what crosses a request can be taken for its
 //! answer, here as by our own client, and is tested on the wire.
 
-#![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test measures in real time, and panics when something is in its way"
+)]
+
+#[path = "support/stacks/mod.rs"]
+mod stacks;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -13,15 +20,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http::{Request, StatusCode};
 use socket2::SockRef;
-use tower::{BoxError, Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, wrap};
-use tower_resend::{Error, ResendLayer};
+use tokio::time::timeout;
+
+use self::stacks::careless::Careless;
+use self::stacks::payload::Payload;
+use self::stacks::{Called, End, Knows, Level, Settings, Stack, for_each_stack};
 
 const CALLERS: usize = 8;
 const CALLS: usize = 60;
@@ -106,27 +111,19 @@ fn take_up(truth: &Truth, octets: &[u8]) -> String {
     target
 }
 
-/// How a call ended.
-enum End {
-    /// Answered with this body.
-    Answered(Bytes),
-    NotApplied,
-    Unknown,
-}
-
-/// Makes all calls, and returns their ends by their targets.
-async fn run<F>(call: impl Fn(String, Request<Full<Bytes>>) -> F) -> (HashMap<String, End>, Truth)
-where
-    F: Future<Output = End> + Send + 'static,
-{
+/// Makes all calls, and returns what came of them by their targets; nothing of
+/// those that did not end.
+async fn run<S: Stack>() -> (HashMap<String, Option<Called>>, Truth) {
     let (address, truth) = server();
+    let stack = S::new(&Settings::new(Level::Whole));
     let mut ends = HashMap::new();
     for nth in 0..CALLS {
         let calls = (0..CALLERS).map(|caller| {
             let target = format!("/{caller}/{nth}");
             let request = Request::post(format!("http://{address}{target}"));
-            let request = request.body(Full::from("pay")).unwrap();
-            (target.clone(), tokio::spawn(call(target, request)))
+            let (stack, request) = (stack.clone(), request.body(Payload::small()).unwrap());
+            let call = async move { timeout(PATIENCE, stack.call(request)).await.ok() };
+            (target, tokio::spawn(call))
         });
         for (target, call) in calls.collect::<Vec<_>>() {
             ends.insert(target, call.await.unwrap());
@@ -135,73 +132,63 @@ where
     (ends, truth)
 }
 
-fn doubled(truth: &Truth) -> usize {
-    truth.lock().unwrap().values().filter(|times| **times > 1).count()
-}
-
-async fn nothing_is_doubled_and_nothing_false_is_said() {
-    let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::new()));
-    let service = ResendLayer::default().layer(client);
-    let (ends, truth) = run(|_, request| {
-        let call = service.clone().oneshot(request);
-        async move {
-            let error: Error = match call.await {
-                Ok(response) => match response.into_body().collect().await {
-                    Ok(body) => return End::Answered(body.to_bytes()),
-                    Err(_) => return End::Unknown,
-                },
-                Err(error) => error,
-            };
-            if error.fate().is_not_applied() { End::NotApplied } else { End::Unknown }
-        }
-    })
-    .await;
+/// What is wrong, if anything is.
+async fn breaches<S: Stack>() -> Vec<String> {
+    let (ends, truth) = run::<S>().await;
+    let mut breaches = Vec::new();
     let mut unknown = 0;
-    for (target, end) in &ends {
+    for (target, called) in &ends {
         let times = truth.lock().unwrap().get(target).copied().unwrap_or(0);
-        match end {
-            End::Answered(body) => {
-                assert_eq!(body, target, "the answer to another request");
-                assert_eq!(times, 1, "{target} was answered");
-            }
-            End::NotApplied => assert_eq!(times, 0, "{target} was not applied"),
-            End::Unknown => unknown += 1,
+        let is_right = match called.as_ref().map(|called| &called.end) {
+            Some(End::Answered(StatusCode::OK, Ok(body))) => body == target && times == 1,
+            Some(End::Answered(_, Ok(_))) => false,
+            Some(End::Failed(Some(fate), _)) if fate.is_not_applied() => times == 0,
+            Some(End::Failed(..) | End::Answered(_, Err(_))) => times <= 1,
+            // hyper leaves requests behind, and a bare client of it waits on.
+            None => times <= 1 && S::CLASS.evidence != Knows::All,
+        };
+        unknown += usize::from(called.as_ref().is_some_and(is_unknown));
+        if !is_right {
+            breaches.push(format!("{target}, executed {times} times: {called:?}"));
         }
     }
-    assert_eq!(doubled(&truth), 0);
-    assert!((1..ends.len() / 2).contains(&unknown), "{unknown} of {}", ends.len());
+    // Too few would say that nothing went wrong, too many that nothing was seen.
+    let most = if S::CLASS.evidence == Knows::All { ends.len() / 2 } else { ends.len() };
+    if !(1..most).contains(&unknown) {
+        breaches.push(format!("{unknown} of {} unknown", ends.len()));
+    }
+    breaches
 }
 
-#[tokio::test]
-async fn on_one_thread_nothing_is_doubled_and_nothing_false_is_said() {
-    nothing_is_doubled_and_nothing_false_is_said().await;
+fn is_unknown(called: &Called) -> bool {
+    match &called.end {
+        End::Failed(fate, _) => fate.is_none_or(|fate| fate.is_unknown()),
+        End::Answered(..) => false,
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn on_several_threads_nothing_is_doubled_and_nothing_false_is_said() {
-    nothing_is_doubled_and_nothing_false_is_said().await;
+macro_rules! truth {
+    ($stack:ty) => {
+        #[tokio::test]
+        async fn on_one_thread_nothing_is_doubled_and_nothing_false_is_said() {
+            assert_eq!(breaches::<$stack>().await, [""; 0]);
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+        async fn on_several_threads_nothing_is_doubled_and_nothing_false_is_said() {
+            assert_eq!(breaches::<$stack>().await, [""; 0]);
+        }
+    };
 }
+
+for_each_stack!(truth);
 
 /// Who sends again after every error runs requests twice here.
 #[tokio::test]
-async fn control_resending_after_every_error_doubles() {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let (_, truth) = run(|_, request| {
-        let client = client.clone();
-        async move {
-            for _ in 0..3 {
-                let answered: Result<_, BoxError> =
-                    client.request(request.clone()).await.map_err(Into::into);
-                if let Ok(response) = answered {
-                    return match response.into_body().collect().await {
-                        Ok(body) => End::Answered(body.to_bytes()),
-                        Err(_) => End::Unknown,
-                    };
-                }
-            }
-            End::Unknown
-        }
-    })
-    .await;
-    assert!(doubled(&truth) > 0);
+async fn control_resending_after_every_error_is_caught() {
+    let breaches = breaches::<Careless>().await;
+    assert!(breaches.iter().any(|breach| breach.contains("executed 2 times")), "{breaches:?}");
 }
+
+/// Every call that can end does so much sooner.
+const PATIENCE: Duration = Duration::from_secs(20);

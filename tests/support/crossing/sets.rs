@@ -1,0 +1,80 @@
+//! Which trials there are in one run.
+
+use super::args::Args;
+use super::peers::{Mapping, Peers};
+use super::stack::Kind;
+
+/// A set of trials, and how the wire is for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Set {
+    pub trials: u64,
+    pub loss: f64,
+    pub peers: Peers,
+    pub stack: Kind,
+    /// What tells sets of one run apart.
+    pub number: u64,
+}
+
+impl Set {
+    /// Each kind of server, on a clean wire and on a lossy one; and then each stack
+    /// that wraps what people have.
+    pub fn all(args: &Args) -> Vec<Self> {
+        let stack = args.stack.unwrap_or(Kind::Ours);
+        let own = args.trials / 5;
+        let of = |mapping, trials| (Peers::Own(mapping), trials);
+        let kinds = match args.peers {
+            Some(peers) => vec![(peers, args.trials)],
+            None if args.replay.is_some() => vec![(Peers::Hostile, args.trials)],
+            None => vec![
+                (Peers::Hostile, args.trials),
+                of(Mapping::Rst, own),
+                of(Mapping::Fin, own),
+                of(Mapping::Plain, own / 2),
+                (Peers::Broken, own),
+            ],
+        };
+        let mut all: Vec<_> =
+            kinds.into_iter().map(|(peers, trials)| (stack, peers, trials)).collect();
+        if args.peers.is_none() && args.stack.is_none() && args.replay.is_none() {
+            let wrapped =
+                Kind::WRAPPED.iter().map(|stack| (*stack, Peers::Hostile, args.trials / 2));
+            all.extend(wrapped);
+            all.push((Kind::Careless, Peers::Hostile, args.trials / 20));
+        }
+        let mut sets = Vec::new();
+        for (stack, peers, trials) in all {
+            let half = trials / 2;
+            let wires = match args.loss {
+                Some(loss) => vec![(trials, loss)],
+                // What is broken is seen on any wire.
+                None if peers == Peers::Broken || stack == Kind::Careless => vec![(trials, 0.0)],
+                None => vec![(trials - half, 0.0), (half, 0.05)],
+            };
+            for (trials, loss) in wires {
+                sets.push(Self { trials, loss, peers, stack, number: sets.len() as u64 });
+            }
+        }
+        sets
+    }
+
+    /// Says what it is.
+    pub fn name(self) -> String {
+        let Self { trials, loss, .. } = self;
+        let pair = self.pair();
+        match loss {
+            0.0 => format!("{pair}: {trials} trials, 5 ms each way"),
+            loss => {
+                let loss = loss * 100.0;
+                format!("{pair}: {trials} trials, 5 ms each way, jitter 0-10 ms, {loss} % lost")
+            }
+        }
+    }
+
+    /// Who meets whom; our own client need not be named.
+    pub fn pair(self) -> String {
+        match self.stack {
+            Kind::Ours => self.peers.to_string(),
+            stack => format!("{stack}, {}", self.peers),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Where requests go: an origin with two connections, and the truth.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::{JoinHandle, spawn};
+
+use http::Request;
+
+use super::origin::{Origin, Peer};
+use super::payload::Payload;
+use super::{Level, Scheme, Settings, Stack};
+
+/// An origin that gives its first connection to a script, and serves one
+/// request on a second.
+///
+/// A connection that the script leaves open is read on: a request that comes
+/// there all the same is taken up, and then the connection is closed.
+pub struct Site {
+    origin: Origin,
+}
+
+impl Site {
+    /// Starts it for a stack. The script returns the connection if it leaves
+    /// that open.
+    pub fn of<S: Stack>(script: impl FnOnce(Peer) -> Option<Peer> + Send + 'static) -> Self {
+        let (mut script, mut left_open) = (Some(script), None);
+        let serve = move |_: usize, mut peer: Peer| match script.take() {
+            Some(script) => {
+                let peer = script(peer);
+                left_open = peer.map(|mut peer| spawn(move || drop(peer.read_request())));
+            }
+            None => {
+                peer.serve(1);
+                left_open.take().map(JoinHandle::join);
+            }
+        };
+        Self {
+            origin: match S::SCHEME {
+                Scheme::Http => Origin::start(2, serve),
+            },
+        }
+    }
+
+    /// Returns what a stack needs to know to send requests here.
+    pub fn settings(&self, level: Level) -> Settings {
+        Settings::new(level)
+    }
+
+    /// Returns a POST to a target of this site.
+    pub fn post(&self, target: &str, payload: Payload) -> Request<Payload> {
+        Request::post(self.origin.url(target)).body(payload).unwrap()
+    }
+
+    /// Returns how often a target was taken up. All clients must be gone: the
+    /// origin waits for the end of connections that were never used.
+    pub async fn times(self, target: &str) -> usize {
+        let taken_up = tokio::task::spawn_blocking(move || {
+            if self.origin.truth().accepted() < 2 {
+                self.poke();
+            }
+            self.origin.finish()
+        });
+        taken_up.await.unwrap().iter().filter(|taken_up| *taken_up == target).count()
+    }
+
+    /// Uses the second connection, which the script still waits for. Whoever
+    /// was faster used it.
+    fn poke(&self) {
+        let Ok(mut stream) = TcpStream::connect(self.origin.address()) else { return };
+        // An origin that speaks something else gives such a connection up.
+        let request = b"POST /poke HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
+        if stream.write_all(request).is_ok() {
+            let _ = stream.read(&mut [0; 64]);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! reqwest: through our stack, and with its own client.
+
+use http::Request;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, RequestBuilder};
+use tower::Layer;
+use tower_resend::adapter::reqwest::{self as adapter, SendThrough};
+use tower_resend::pool::Pool;
+use tower_resend::{AttemptToken, Body, Client, ResendLayer};
+
+use super::payload::Payload;
+use super::{Called, Class, Level, Settings, Stack, of_token, once, whole};
+
+/// reqwest-middleware that sends through our client; once, through its pool.
+#[derive(Clone)]
+pub enum Through {
+    Once(ClientWithMiddleware),
+    Whole(ClientWithMiddleware),
+}
+
+impl Stack for Through {
+    const CLASS: Class = Class::FULL;
+    const CONNECTS_AHEAD: bool = true;
+
+    fn new(settings: &Settings) -> Self {
+        let pool = settings.pool.clone();
+        let builder = ClientBuilder::new(reqwest::Client::new());
+        match settings.level {
+            Level::Once => {
+                Self::Once(builder.with(SendThrough::new(Pool::<Body>::new(pool))).build())
+            }
+            Level::Whole => {
+                let client = Client::builder().pool(pool).build();
+                Self::Whole(builder.with(SendThrough::new(client)).build())
+            }
+        }
+    }
+
+    async fn call(&self, request: Request<Payload>) -> Called {
+        match self {
+            Self::Once(client) => {
+                let token = AttemptToken::new();
+                let request = of(client, request).with_extension(token.clone());
+                of_token(send(request).await, &token)
+            }
+            Self::Whole(client) => send(of(client, request)).await,
+        }
+    }
+}
+
+/// Makes reqwest's request of ours.
+fn of(client: &ClientWithMiddleware, request: Request<Payload>) -> RequestBuilder {
+    let (parts, payload) = request.into_parts();
+    let body = match payload {
+        Payload::Octets(octets) => reqwest::Body::from(octets),
+        Payload::Stream(pieces) => reqwest::Body::wrap(pieces),
+    };
+    client.request(parts.method, parts.uri.to_string()).body(body)
+}
+
+async fn send(request: RequestBuilder) -> Called {
+    match request.send().await {
+        Ok(response) => {
+            let attempts = adapter::attempts(&response).to_vec();
+            Called { attempts, ..Called::answered(http::Response::from(response)).await }
+        }
+        Err(error) => match adapter::error(&error) {
+            Some(ours) => {
+                let attempts = ours.attempts().to_vec();
+                Called { attempts, ..Called::failed(Some(ours.fate()), ours) }
+            }
+            None => Called::failed(None, error),
+        },
+    }
+}
+
+/// reqwest's own client, with what its errors prove.
+#[derive(Clone)]
+pub struct Wrapped {
+    client: adapter::Wrapped,
+    level: Level,
+}
+
+impl Stack for Wrapped {
+    const CLASS: Class = Class::WEAK;
+
+    fn new(settings: &Settings) -> Self {
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_keepalive(settings.keepalive)
+            .tcp_keepalive_interval(settings.keepalive)
+            .tcp_keepalive_retries(5);
+        Self { client: adapter::wrap(builder).unwrap(), level: settings.level }
+    }
+
+    async fn call(&self, request: Request<Payload>) -> Called {
+        let client = self.client.clone();
+        match self.level {
+            Level::Once => once(client, request).await,
+            Level::Whole => whole(ResendLayer::default().layer(client), request).await,
+        }
+    }
+}
