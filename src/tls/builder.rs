@@ -115,9 +115,10 @@ fn with_default_roots(
     _: Arc<CryptoProvider>,
     more: Vec<CertificateDer<'static>>,
 ) -> WithRoots {
-    let mut roots = RootCertStore::empty();
     #[cfg(feature = "webpki-roots")]
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    #[cfg(not(feature = "webpki-roots"))]
+    let roots = RootCertStore::empty();
     with_roots(builder, roots, more)
 }
 
