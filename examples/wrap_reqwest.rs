@@ -3,13 +3,15 @@
 //! `cargo run --example wrap_reqwest --features reqwest`
 //!
 //! A server here closes each connection after one response, as a server that
-//! restarts does. A redirect is followed by a layer of tower-http.
+//! restarts does. Redirects and decompression, which reqwest would do, are done by
+//! layers of tower-http.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use reqwest_middleware::ClientBuilder;
 use tower::ServiceBuilder;
+use tower_http::decompression::DecompressionLayer;
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_resend::adapter::reqwest::{self as adapter, SendThrough};
 use tower_resend::pool::{Pool, PoolOptions};
@@ -22,6 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What sends several requests for one goes under the resending layer, so
     // that an error is about all of them.
     let stack = ServiceBuilder::new()
+        .layer(DecompressionLayer::new())
         .layer(ResendLayer::default())
         .layer(FollowRedirectLayer::new())
         .service(Pool::<Body>::new(PoolOptions::new()));

@@ -4,8 +4,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower_resend::body::Replay;
+use tower_resend::pool::{Pool, PoolOptions, Proxies};
 use tower_resend::resend::{ReplayStreams, ReplayStreamsLayer, ResponseFuture};
-use tower_resend::{Attempt, AttemptToken, BoxError, Error, Policy, Resend, ResendLayer};
+use tower_resend::{
+    Attempt, AttemptToken, Body, BoxError, Client, Error, Policy, Resend, ResendLayer,
+};
 
 type Octets = Full<Bytes>;
 type Inner = tower::util::BoxCloneSyncService<Request<Octets>, Response<()>, BoxError>;
@@ -30,6 +33,53 @@ fn services_and_errors_can_be_shared() {
     is_shared::<ReplayStreams<Inner>>();
     is_clone::<Resend<Inner>>();
     is_clone::<ReplayStreams<Inner>>();
+}
+
+#[test]
+fn clients_can_be_shared() {
+    is_shared::<Client>();
+    is_clone::<Client>();
+    is_send::<tower_resend::client::ResponseFuture>();
+    is_shared::<Pool<Body>>();
+    is_clone::<Pool<Body>>();
+    is_shared::<PoolOptions>();
+    is_shared::<Proxies>();
+    is_debug::<Proxies>();
+}
+
+#[test]
+fn what_wraps_hyper_util_can_be_shared() {
+    use tower_resend::adapter::hyper_util::{Connector, Failure, ResponseFuture, Wrapped};
+    is_shared::<Connector>();
+    is_clone::<Connector>();
+    is_shared::<Wrapped<Connector, Body>>();
+    is_clone::<Wrapped<Connector, Body>>();
+    is_send::<ResponseFuture>();
+    is_send_sync::<Failure>();
+    is_debug::<Wrapped<Connector, Body>>();
+}
+
+#[cfg(feature = "reqwest")]
+#[test]
+fn what_wraps_reqwest_can_be_shared() {
+    use tower_resend::adapter::reqwest::{Failure, ResponseFuture, SendThrough, Wrapped};
+    is_shared::<SendThrough<Client>>();
+    is_clone::<SendThrough<Client>>();
+    is_shared::<Wrapped>();
+    is_clone::<Wrapped>();
+    is_send::<ResponseFuture>();
+    is_send_sync::<Failure>();
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_settings_can_be_shared() {
+    use tower_resend::tls::{Tls, TlsBuilder, TlsError};
+    is_shared::<Tls>();
+    is_clone::<Tls>();
+    is_debug::<Tls>();
+    is_debug::<TlsBuilder>();
+    is_shared::<TlsError>();
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::transport::{self, ConnectOptions, Io, Record, connect_failure, http_c
 
 /// Makes connections that leave evidence, for any legacy `Client`.
 ///
-/// Goes where `HttpConnector` went. With [`tls`](Self::tls) it makes TLS
+/// Goes where `HttpConnector` went. With `tls` (feature) it makes TLS
 /// connections too, with full evidence. Proxies, other TLS and other connectors
 /// go above it (`HttpsConnector::from((Connector::new(), config))`), and the
 /// connector that makes the TCP connections under it ([`around`](Self::around)).

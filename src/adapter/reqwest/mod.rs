@@ -39,7 +39,9 @@
 //! | decompression | tower-http's `DecompressionLayer` |
 //! | default header fields, `User-Agent` | tower-http's `SetRequestHeaderLayer`; or on each request |
 //! | the client's own timeout | the request's own timeout, which is kept; the [`Policy`](crate::Policy) |
-//! | cookies, proxies, DNS and TLS settings, HTTP/2 | nothing yet |
+//! | proxies | [`PoolOptions::proxies`](crate::pool::PoolOptions::proxies) |
+//! | TLS settings | `PoolOptions::tls` (feature `https`) |
+//! | cookies, DNS settings, HTTP/2 | nothing yet |
 //! | retries of reqwest | the [`Policy`](crate::Policy) |
 //!
 //! `https` URLs are sent too where the service can; a [`Client`](crate::Client)
@@ -102,6 +104,10 @@
 //!   [`attempts`](crate::attempts()).
 //! - A resend cannot ask reqwest's pool for a fresh connection. So a 421 is
 //!   delivered and not sent again.
+//! - hyper can leave a request in a connection's channel for ever if that ends
+//!   at the moment of sending. Nobody outside reqwest can tell; a timeout of the
+//!   request's own, or of the [`Policy`](crate::Policy), ends the wait as
+//!   *unknown*.
 //! - A streamed body cannot be sent again after it was handed back, unless it
 //!   is [recorded](crate::ResendLayer::replay_streams).
 //!
