@@ -12,6 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tower_resend::Client;
 use tower_resend::pool::PoolOptions;
 use tower_resend::tls::Tls;
+use tower_resend::tls::rustls::crypto::ring;
 use tower_resend::tls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tower_resend::tls::rustls::{ServerConfig, ServerConnection, Stream};
 
@@ -60,7 +61,8 @@ fn start_server(authority: &Authority) -> Result<String, BoxError> {
     let certificate =
         CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, authority)?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = ServerConfig::builder()
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())?;
     let config = Arc::new(config);
