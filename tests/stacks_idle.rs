@@ -20,7 +20,7 @@ use self::stacks::origin::Peer;
 use self::stacks::payload::Payload;
 use self::stacks::site::Site;
 use self::stacks::still::{hold_workers, until_idle};
-use self::stacks::{Level, Stack, for_each_stack};
+use self::stacks::{Called, Level, Stack, for_each_stack};
 
 const ROUNDS: usize = 20;
 
@@ -63,14 +63,20 @@ fn says_half_a_head_and_stays(mut peer: Peer) -> Option<Peer> {
     Some(peer)
 }
 
-/// One round: `before` requests are served, then the origin acts, and the next
-/// request is handed over before the runtime has heard of that.
 async fn round<S: Stack>(
     act: Act,
     found: Finding,
     before: usize,
     payload: Payload,
 ) -> Result<(), Breach> {
+    let (called, times) = after::<S>(act, before, payload).await;
+    judge::idle(S::CLASS, found, &called, times)
+}
+
+/// One round: `before` requests are served, then the origin acts, and the next
+/// request is handed over before the runtime has heard of that. Returns what
+/// came of it, and how often it was taken up.
+async fn after<S: Stack>(act: Act, before: usize, payload: Payload) -> (Called, usize) {
     let (go, may_go) = channel();
     let (acted, has_acted) = channel();
     let site = Site::of::<S>(move |mut peer| {
@@ -97,7 +103,7 @@ async fn round<S: Stack>(
         Poll::Ready(called) => called,
         Poll::Pending => call.await,
     };
-    judge::idle(S::CLASS, found, &called, site.times("/after").await)
+    (called, site.times("/after").await)
 }
 
 /// The second request on the connection, and the fourth; in memory, and as a
@@ -113,8 +119,8 @@ async fn rounds<S: Stack>(act: Act, found: Finding) {
 }
 
 macro_rules! acts {
-    ($($name:ident: $act:expr => $found:expr;)*) => {
-        macro_rules! idle {
+    ($rows:ident, $acts:ident: $($name:ident: $act:expr => $found:expr;)*) => {
+        macro_rules! $rows {
             ($stack:ty) => {
                 mod current_thread {
                     use super::*;
@@ -128,11 +134,11 @@ macro_rules! acts {
                 }
             };
         }
-        const ACTS: [(Act, Finding); 7] = [$(($act, $found)),*];
+        const $acts: &[(Act, Finding)] = &[$(($act, $found)),*];
     };
 }
 
-acts! {
+acts! { idle, ACTS:
     a_fin: fin => Finding::Fin;
     a_reset: reset => Finding::Reset;
     a_599_with_close: says_599_and_closes => Finding::Stray;
@@ -144,10 +150,110 @@ acts! {
 
 for_each_stack!(idle);
 
+/// What is the same under TLS, and what there is only there. A FIN by itself
+/// cuts a session off there.
+#[cfg(feature = "https")]
+mod under_tls {
+    use std::io::Write;
+
+    use super::stacks::for_each_tls_stack;
+    use super::stacks::secure::Foreign;
+    use super::*;
+
+    fn close_notify(mut peer: Peer) -> Option<Peer> {
+        let (session, stream) = peer.tls();
+        session.close(stream);
+        fin(peer)
+    }
+
+    fn close_notify_and_stays(mut peer: Peer) -> Option<Peer> {
+        heard::receives(&mut peer, |peer| {
+            let (session, stream) = peer.tls();
+            session.close(stream);
+        });
+        Some(peer)
+    }
+
+    /// What TLS answers is not written before the request: that goes elsewhere.
+    fn key_update_and_fin(mut peer: Peer) -> Option<Peer> {
+        let (session, stream) = peer.tls();
+        session.0.refresh_traffic_keys().unwrap();
+        session.flush(stream);
+        fin(peer)
+    }
+
+    acts! { idle_tls, TLS_ACTS:
+        a_truncation: fin => Finding::Fin;
+        a_close_notify: close_notify => Finding::EndOfTls;
+        a_close_notify_without_a_fin: close_notify_and_stays => Finding::EndOfTls;
+        a_reset: reset => Finding::Reset;
+        a_599_with_close: says_599_and_closes => Finding::Stray;
+        a_599_with_close_notify: |mut peer| {
+            peer.write("HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            close_notify(peer)
+        } => Finding::Stray;
+        a_408_with_close: says_408_and_closes => Finding::Stray;
+        a_599_without_close: says_599_and_stays => Finding::Stray;
+        a_stray_200: says_200_and_stays => Finding::Stray;
+        half_a_stray_head: says_half_a_head_and_stays => Finding::Stray;
+        a_key_update_and_a_fin: key_update_and_fin => Finding::Fin;
+    }
+
+    for_each_tls_stack!(idle_tls);
+
+    mod half_a_record {
+        use super::*;
+
+        macro_rules! half_a_record {
+            ($stack:ty) => {
+                #[tokio::test]
+                async fn current_thread() {
+                    half_a_record::<$stack>().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn multi_thread() {
+                    half_a_record::<$stack>().await;
+                }
+            };
+        }
+
+        for_each_tls_stack!(half_a_record);
+    }
+
+    /// The rest of it could come with the acknowledgement of a request.
+    async fn half_a_record<S: Stack>() {
+        for nth in 0..ROUNDS {
+            let act = says_half_a_record_and_stays;
+            let (called, times) = after::<S>(act, 1 + 2 * (nth % 2), Payload::small()).await;
+            judge::half_said(S::CLASS, &called, times).unwrap();
+        }
+    }
+
+    fn says_half_a_record_and_stays(mut peer: Peer) -> Option<Peer> {
+        heard::receives(&mut peer, |peer| {
+            let (session, stream) = peer.tls();
+            let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
+            stream.write_all(&records[..records.len() / 2]).unwrap();
+        });
+        Some(peer)
+    }
+
+    #[tokio::test]
+    async fn control_a_stack_without_the_look_is_caught_at_every_act() {
+        for (at, breach) in breaches::<Blind<Foreign>>(TLS_ACTS).await.iter().enumerate() {
+            assert!(
+                breach.as_ref().is_some_and(|it| it.starts_with("not survived")),
+                "{at}: {breach:?}"
+            );
+        }
+    }
+}
+
 /// A request in memory, after one request, with each act.
-async fn breaches<S: Stack>() -> Vec<Option<Breach>> {
+async fn breaches<S: Stack>(acts: &[(Act, Finding)]) -> Vec<Option<Breach>> {
     let mut breaches = Vec::new();
-    for (act, found) in ACTS {
+    for &(act, found) in acts {
         breaches.push(round::<S>(act, found, 1, Payload::small()).await.err());
     }
     breaches
@@ -155,7 +261,7 @@ async fn breaches<S: Stack>() -> Vec<Option<Breach>> {
 
 #[tokio::test]
 async fn control_a_stack_without_the_look_is_caught_at_every_act() {
-    for breach in breaches::<Blind>().await {
+    for breach in breaches::<Blind>(ACTS).await {
         assert!(breach.as_ref().is_some_and(|it| it.starts_with("not survived")), "{breach:?}");
     }
 }
@@ -164,7 +270,7 @@ async fn control_a_stack_without_the_look_is_caught_at_every_act() {
 /// stray answer, or its request is executed there and then again.
 #[tokio::test]
 async fn control_a_stray_answer_is_caught_and_what_is_executed_twice() {
-    let breaches = breaches::<Careless>().await;
+    let breaches = breaches::<Careless>(ACTS).await;
     let [Some(a_599), Some(a_200), Some(half)] = &breaches[4..] else { panic!("{breaches:?}") };
     assert!(a_599.contains("599") && a_200.contains("stray"), "{breaches:?}");
     assert!(half.starts_with("executed 2 times"), "{breaches:?}");

@@ -103,6 +103,7 @@ impl Record {
     pub(super) fn on_tls_end(&self) {
         let state = &mut *self.lock();
         state.ledger.on_found(Finding::EndOfTls);
+        state.on_unannounced(Finding::EndOfTls);
         if let Above::Tls(tls) = &mut state.above {
             tls.has_ended = true;
         }

@@ -117,7 +117,11 @@ impl State {
         let is_armed = self.ledger.phase() == Phase::Armed;
         match &mut self.unannounced {
             Some(unannounced) => {
-                unannounced.last = Some(read);
+                // Who cuts a TLS session off ends it too, and is named by how.
+                let is_cut = matches!(unannounced.last, Some(Finding::Fin | Finding::Reset));
+                if !(is_cut && read == Finding::EndOfTls) {
+                    unannounced.last = Some(read);
+                }
                 is_armed && read == Finding::Stray
             }
             None => false,

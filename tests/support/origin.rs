@@ -109,8 +109,15 @@ impl Origin {
 
     /// Waits for the script's end and returns what was taken up.
     pub fn finish(mut self) -> Vec<String> {
-        self.thread.take().unwrap().join().unwrap();
+        self.wait();
         self.truth.taken_up()
+    }
+
+    /// Waits for the script's end.
+    pub fn wait(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
     }
 }
 
@@ -242,9 +249,10 @@ impl Peer {
         std::mem::forget(self);
     }
 
-    /// Closes the sending side only.
+    /// Closes the sending side only, unless the other end has reset by now:
+    /// what came before that can still be read.
     pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Resets.

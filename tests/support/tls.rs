@@ -45,16 +45,12 @@ impl Authority {
 
     /// Returns a client's settings that trust this authority only.
     pub fn client(&self) -> TlsBuilder {
-        Tls::builder().no_default_roots().add_root(self.root())
+        trusting(self.root())
     }
 
     /// Returns a client's configuration of rustls with these roots.
     pub fn client_config(&self, roots: RootCertStore) -> rustls::ClientConfig {
-        rustls::ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth()
+        config_trusting(roots)
     }
 
     /// Returns an origin at 127.0.0.1.
@@ -67,6 +63,20 @@ impl Authority {
     pub fn demanding_server(&self) -> Server {
         Server::of(self.issue("127.0.0.1"), Some(self))
     }
+}
+
+/// Returns a client's settings that trust one authority only.
+pub fn trusting(root: CertificateDer<'static>) -> TlsBuilder {
+    Tls::builder().no_default_roots().add_root(root)
+}
+
+/// Returns a client's configuration of rustls with these roots.
+pub fn config_trusting(roots: RootCertStore) -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// What an origin needs to speak TLS.
@@ -176,9 +186,31 @@ impl Session {
         self.flush(stream);
     }
 
+    /// Reads one record. What follows it stays with the kernel, which resets
+    /// when it is never read.
     fn receive(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
-        let octets = self.0.read_tls(stream)?;
-        self.0.process_new_packets().map_err(io::Error::other)?;
-        Ok(octets)
+        let mut record = vec![0; 5];
+        if stream.read(&mut record[..1])? > 0 {
+            stream.read_exact(&mut record[1..])?;
+            let is_record = (20..=23).contains(&record[0]);
+            let content = if is_record { u16::from_be_bytes([record[3], record[4]]) } else { 0 };
+            record.resize(5 + usize::from(content), 0);
+            stream.read_exact(&mut record[5..])?;
+        } else {
+            record.clear();
+        }
+        self.take_in(&record)?;
+        Ok(record.len())
+    }
+
+    /// Takes octets of the other end in; none is its end.
+    pub fn take_in(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        loop {
+            self.0.read_tls(&mut octets)?;
+            self.0.process_new_packets().map_err(io::Error::other)?;
+            if octets.is_empty() {
+                return Ok(());
+            }
+        }
     }
 }

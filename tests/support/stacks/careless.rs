@@ -8,28 +8,39 @@ use hyper_util::rt::TokioExecutor;
 use tower_resend::Body;
 use tower_resend::classify::{Fate, Proof};
 
+use super::legacy::Connects;
 use super::payload::Payload;
-use super::{Called, Class, Settings, Stack};
+use super::{Called, Class, Scheme, Settings, Stack};
 
-type Legacy = Client<HttpConnector, Body>;
+impl Connects for HttpConnector {
+    const CLASS: Class = Class::WEAK;
 
-fn legacy() -> Legacy {
-    Client::builder(TokioExecutor::new()).build_http()
+    fn of(_: &Settings) -> Self {
+        Self::new()
+    }
 }
 
-async fn send(client: &Legacy, request: &Request<Payload>) -> Result<Response<Incoming>, Error> {
+fn legacy<C: Connects>(settings: &Settings) -> Client<C, Body> {
+    Client::builder(TokioExecutor::new()).build(C::of(settings))
+}
+
+async fn send<C: Connects>(
+    client: &Client<C, Body>,
+    request: &Request<Payload>,
+) -> Result<Response<Incoming>, Error> {
     client.request(request.clone().map(Payload::into_body)).await
 }
 
 /// Claims that it looks, and has hyper-util's own connector.
 #[derive(Clone)]
-pub struct Blind(Legacy);
+pub struct Blind<C = HttpConnector>(Client<C, Body>);
 
-impl Stack for Blind {
+impl<C: Connects> Stack for Blind<C> {
     const CLASS: Class = Class::LOOK;
+    const SCHEME: Scheme = C::SCHEME;
 
-    fn new(_: &Settings) -> Self {
-        Self(legacy())
+    fn new(settings: &Settings) -> Self {
+        Self(legacy(settings))
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
@@ -42,13 +53,14 @@ impl Stack for Blind {
 
 /// Sends again after every error.
 #[derive(Clone)]
-pub struct Careless(Legacy);
+pub struct Careless<C = HttpConnector>(Client<C, Body>);
 
-impl Stack for Careless {
+impl<C: Connects> Stack for Careless<C> {
     const CLASS: Class = Class::LOOK;
+    const SCHEME: Scheme = C::SCHEME;
 
-    fn new(_: &Settings) -> Self {
-        Self(legacy())
+    fn new(settings: &Settings) -> Self {
+        Self(legacy(settings))
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
@@ -67,13 +79,14 @@ impl Stack for Careless {
 
 /// Takes every error for a proof that nothing was sent.
 #[derive(Clone)]
-pub struct Boastful(Legacy);
+pub struct Boastful<C = HttpConnector>(Client<C, Body>);
 
-impl Stack for Boastful {
+impl<C: Connects> Stack for Boastful<C> {
     const CLASS: Class = Class::FULL;
+    const SCHEME: Scheme = C::SCHEME;
 
-    fn new(_: &Settings) -> Self {
-        Self(legacy())
+    fn new(settings: &Settings) -> Self {
+        Self(legacy(settings))
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {

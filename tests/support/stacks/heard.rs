@@ -32,10 +32,15 @@ pub fn resets(peer: Peer) {
 
 /// Says something.
 pub fn says(peer: &mut Peer, text: &str) {
+    receives(peer, |peer| peer.write(text));
+}
+
+/// Sends what is on the wire at once, in one segment.
+pub fn receives(peer: &mut Peer, send: impl FnOnce(&mut Peer)) {
     let client = Client::of(peer);
     let before = client.received();
-    peer.write(text);
-    client.until_received(before + text.len() as u64);
+    send(peer);
+    client.until_received(before + 1);
 }
 
 /// Returns once some of a request is in the queue of a connection that nobody

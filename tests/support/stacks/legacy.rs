@@ -8,33 +8,58 @@ use std::time::Duration;
 
 use http::{Request, Uri};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service};
 use tower_resend::adapter::hyper_util::{ConnectError, Connector, Metered, Wrapped, wrap};
 use tower_resend::{Body, ResendLayer};
 
+#[cfg(feature = "https")]
+use super::origin::tls::trusting;
 use super::payload::Payload;
-use super::{Called, Class, Level, Settings, Stack, once, whole};
+use super::{Called, Class, Level, Scheme, Settings, Stack, once, whole};
+
+/// What makes the legacy client's connections.
+pub trait Connects: Connect + Clone + Send + Sync + 'static {
+    /// What a client that is wrapped promises over it.
+    const CLASS: Class;
+    const SCHEME: Scheme = Scheme::Http;
+
+    fn of(settings: &Settings) -> Self;
+}
+
+impl Connects for Late {
+    const CLASS: Class = Class::FULL;
+
+    fn of(settings: &Settings) -> Self {
+        Self::new(settings)
+    }
+}
 
 /// Wrapped under the layer. What is handed back goes to the layer.
-#[derive(Clone)]
-pub struct HyperUtil {
-    client: Wrapped<Late, Body>,
+pub struct HyperUtil<C = Late> {
+    client: Wrapped<C, Body>,
     level: Level,
 }
 
-impl Stack for HyperUtil {
-    const CLASS: Class = Class::FULL;
+impl<C: Connects> Stack for HyperUtil<C> {
+    const CLASS: Class = C::CLASS;
+    const SCHEME: Scheme = C::SCHEME;
 
     fn new(settings: &Settings) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
-        let client = builder.retry_canceled_requests(false).build(Late::new(settings));
+        let client = builder.retry_canceled_requests(false).build(C::of(settings));
         Self { client: wrap(client), level: settings.level }
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
         call(self.client.clone(), self.level, request).await
+    }
+}
+
+impl<C: Clone> Clone for HyperUtil<C> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), level: self.level }
     }
 }
 
@@ -58,7 +83,11 @@ impl Stack for Retrying {
     }
 }
 
-async fn call(client: Wrapped<Late, Body>, level: Level, request: Request<Payload>) -> Called {
+async fn call<C: Connects>(
+    client: Wrapped<C, Body>,
+    level: Level,
+    request: Request<Payload>,
+) -> Called {
     match level {
         Level::Once => once(client, request).await,
         Level::Whole => whole(ResendLayer::default().layer(client), request).await,
@@ -67,13 +96,14 @@ async fn call(client: Wrapped<Late, Body>, level: Level, request: Request<Payloa
 
 /// The client as it was, with our connector and nothing else.
 #[derive(Clone)]
-pub struct Unmodified(Client<Late, Body>);
+pub struct Unmodified<C = Late>(Client<C, Body>);
 
-impl Stack for Unmodified {
+impl<C: Connects> Stack for Unmodified<C> {
     const CLASS: Class = Class::LOOK;
+    const SCHEME: Scheme = C::SCHEME;
 
     fn new(settings: &Settings) -> Self {
-        Self(Client::builder(TokioExecutor::new()).build(Late::new(settings)))
+        Self(Client::builder(TokioExecutor::new()).build(C::of(settings)))
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
@@ -94,11 +124,24 @@ pub struct Late {
 }
 
 impl Late {
+    /// Makes TLS connections itself where an authority is trusted.
     pub fn new(settings: &Settings) -> Self {
+        let late = Self::without_tls(settings);
+        #[cfg(feature = "https")]
+        if let Some(root) = &settings.root {
+            let tls = trusting(root.clone()).build().unwrap();
+            return Self { inner: late.inner.tls(tls), ..late };
+        }
+        late
+    }
+
+    /// Leaves TLS to whoever is above.
+    pub fn without_tls(settings: &Settings) -> Self {
         let inner = match settings.keepalive {
             None => Connector::new(),
             Some(_) => {
                 let mut http = HttpConnector::new();
+                http.enforce_http(false);
                 http.set_nodelay(true);
                 http.set_keepalive(settings.keepalive);
                 http.set_keepalive_interval(settings.keepalive);

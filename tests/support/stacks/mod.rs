@@ -5,8 +5,8 @@
 //!
 //! To add a stack: implement [`Stack`], and name it in [`for_each_stack`]. Those
 //! over TLS have a [`Scheme`] of their own, which `Site::of` starts an origin
-//! for, and a list of their own: some servers of these tests speak plain HTTP
-//! only.
+//! for, and a list of their own, [`for_each_tls_stack`]: some servers of these
+//! tests speak plain HTTP only.
 
 #![allow(
     dead_code,
@@ -29,6 +29,8 @@ pub mod legacy;
 pub mod origin;
 pub mod own;
 pub mod payload;
+#[cfg(feature = "https")]
+pub mod secure;
 pub mod site;
 pub mod still;
 #[cfg(feature = "reqwest")]
@@ -42,6 +44,8 @@ use http_body_util::BodyExt;
 use tower::{BoxError, Service, ServiceExt};
 use tower_resend::classify::{Doubt, Fate};
 use tower_resend::pool::PoolOptions;
+#[cfg(feature = "https")]
+use tower_resend::tls::rustls::pki_types::CertificateDer;
 use tower_resend::{Attempt, AttemptToken, Body, attempts};
 
 use self::payload::Payload;
@@ -106,6 +110,44 @@ macro_rules! for_each_stack {
 }
 pub(crate) use for_each_stack;
 
+/// The same for every stack over TLS.
+#[cfg(feature = "https")]
+macro_rules! for_each_tls_stack {
+    ($rows:ident) => {
+        mod ours_https {
+            use super::*;
+            $rows!(crate::stacks::secure::Secure<crate::stacks::own::Ours>);
+        }
+        mod pool_https {
+            use super::*;
+            $rows!(crate::stacks::secure::Secure<crate::stacks::own::Pooled>);
+        }
+        mod hyper_util_https {
+            use super::*;
+            $rows!(crate::stacks::secure::Secure<crate::stacks::legacy::HyperUtil>);
+        }
+        mod hyper_util_unmodified_https {
+            use super::*;
+            $rows!(crate::stacks::secure::Secure<crate::stacks::legacy::Unmodified>);
+        }
+        mod hyper_rustls {
+            use super::*;
+            $rows!(crate::stacks::secure::OverHyperRustls);
+        }
+        mod hyper_rustls_unmodified {
+            use super::*;
+            $rows!(crate::stacks::secure::UnmodifiedOverHyperRustls);
+        }
+        #[cfg(feature = "reqwest")]
+        mod reqwest_through_ours_https {
+            use super::*;
+            $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Through>);
+        }
+    };
+}
+#[cfg(feature = "https")]
+pub(crate) use for_each_tls_stack;
+
 /// What a stack promises.
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
@@ -142,6 +184,9 @@ impl Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
+    /// TLS below it.
+    #[cfg(feature = "https")]
+    Https,
 }
 
 /// How much of a stack is wanted.
@@ -165,11 +210,31 @@ pub struct Settings {
     /// How long the first connection of a stack whose pool is not ours waits
     /// for its request, since such a pool does not connect ahead.
     pub pause: Duration,
+    /// Who vouches for the origin, if it speaks TLS.
+    #[cfg(feature = "https")]
+    pub root: Option<CertificateDer<'static>>,
 }
 
 impl Settings {
     pub fn new(level: Level) -> Self {
-        Self { level, pool: PoolOptions::new(), keepalive: None, pause: Duration::ZERO }
+        Self {
+            level,
+            pool: PoolOptions::new(),
+            keepalive: None,
+            pause: Duration::ZERO,
+            #[cfg(feature = "https")]
+            root: None,
+        }
+    }
+
+    /// Trusts an authority, and that one only.
+    #[cfg(feature = "https")]
+    pub fn trusting(self, root: CertificateDer<'static>) -> Self {
+        let tls = origin::tls::trusting(root.clone()).build().unwrap();
+        // A handshake takes longer than a connect, and an origin that serves
+        // one connection after another would take a second one for used.
+        let pool = self.pool.tls(tls).hedged_connects(false);
+        Self { pool, root: Some(root), ..self }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, spawn};
 
 use http::Request;
 
+#[cfg(feature = "https")]
+use super::origin::tls::Authority;
 use super::origin::{Origin, Peer};
 use super::payload::Payload;
 use super::{Level, Scheme, Settings, Stack};
@@ -17,33 +20,50 @@ use super::{Level, Scheme, Settings, Stack};
 /// there all the same is taken up, and then the connection is closed.
 pub struct Site {
     origin: Origin,
+    /// Who reads on.
+    left_open: Arc<Mutex<Option<JoinHandle<()>>>>,
+    #[cfg(feature = "https")]
+    authority: Option<Authority>,
 }
 
 impl Site {
     /// Starts it for a stack. The script returns the connection if it leaves
     /// that open.
     pub fn of<S: Stack>(script: impl FnOnce(Peer) -> Option<Peer> + Send + 'static) -> Self {
-        let (mut script, mut left_open) = (Some(script), None);
+        let left_open = Arc::<Mutex<Option<JoinHandle<()>>>>::default();
+        let (mut script, reads_on) = (Some(script), Arc::clone(&left_open));
         let serve = move |_: usize, mut peer: Peer| match script.take() {
             Some(script) => {
                 let peer = script(peer);
-                left_open = peer.map(|mut peer| spawn(move || drop(peer.read_request())));
+                *reads_on.lock().unwrap() =
+                    peer.map(|mut peer| spawn(move || drop(peer.read_request())));
             }
-            None => {
-                peer.serve(1);
-                left_open.take().map(JoinHandle::join);
-            }
+            None => peer.serve(1),
         };
-        Self {
-            origin: match S::SCHEME {
-                Scheme::Http => Origin::start(2, serve),
+        match S::SCHEME {
+            Scheme::Http => Self {
+                origin: Origin::start(2, serve),
+                left_open,
+                #[cfg(feature = "https")]
+                authority: None,
             },
+            #[cfg(feature = "https")]
+            Scheme::Https => {
+                let authority = Authority::new();
+                let origin = Origin::start_tls(2, &authority.server(), serve);
+                Self { origin, left_open, authority: Some(authority) }
+            }
         }
     }
 
     /// Returns what a stack needs to know to send requests here.
     pub fn settings(&self, level: Level) -> Settings {
-        Settings::new(level)
+        let settings = Settings::new(level);
+        #[cfg(feature = "https")]
+        if let Some(authority) = &self.authority {
+            return settings.trusting(authority.root());
+        }
+        settings
     }
 
     /// Returns a POST to a target of this site.
@@ -58,7 +78,11 @@ impl Site {
             if self.origin.truth().accepted() < 2 {
                 self.poke();
             }
-            self.origin.finish()
+            let Self { mut origin, left_open, .. } = self;
+            origin.wait();
+            let reads_on = left_open.lock().unwrap().take();
+            reads_on.map(JoinHandle::join).transpose().unwrap();
+            origin.finish()
         });
         taken_up.await.unwrap().iter().filter(|taken_up| *taken_up == target).count()
     }
