@@ -381,3 +381,22 @@ async fn any_connector_of_tcp_streams_can_be_under_ours() {
     assert!(response.extensions().get::<hyper_util::client::legacy::connect::HttpInfo>().is_some());
     origin.finish();
 }
+
+// ===== targets =====
+
+/// In the place of an `HttpConnector` it must not be the one that sends in
+/// plain text what was meant for TLS.
+#[tokio::test]
+async fn an_https_target_without_tls_is_refused_and_gets_no_octet() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let client = Client::builder(TokioExecutor::new()).build::<_, Pay>(Connector::new());
+    let error = client.request(post(&url)).await.unwrap_err();
+    assert!(error.is_connect());
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    let listening =
+        tokio::spawn(Connector::new().enforce_http(false).oneshot(url.parse().unwrap()));
+    listening.await.unwrap().unwrap();
+    listener.accept().unwrap();
+}

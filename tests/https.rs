@@ -127,6 +127,15 @@ async fn a_server_that_speaks_no_tls_gets_no_request() {
     assert_not_connected(error);
 }
 
+#[tokio::test]
+async fn a_server_without_http_1_1_is_asked_once() {
+    let authority = Authority::new();
+    let origin = Origin::start_tls(1, &authority.server().speaking(b"h2"), |_, _| panic!("none"));
+    let error = trusting(&authority).request(post(&origin.url("/pay"))).await.unwrap_err();
+    assert_not_connected(error);
+    assert_eq!(finish(origin).await, [""; 0]);
+}
+
 // ===== what the client shows of itself =====
 
 #[tokio::test]

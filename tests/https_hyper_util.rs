@@ -41,7 +41,7 @@ fn hyper_rustls(authority: &Authority) -> HttpsConnector<Connector> {
         .with_tls_config(authority.client_config(roots))
         .https_only()
         .enable_http1()
-        .wrap_connector(Connector::new())
+        .wrap_connector(Connector::new().enforce_http(false))
 }
 
 fn client<C, B>(connector: C) -> Client<C, B>

@@ -405,3 +405,13 @@ async fn a_proxy_that_cannot_be_reached_is_named() {
         assert_handed_back(error, "http://shop.example/orders").await;
     }
 }
+
+/// The matcher takes the first `@` for the end of the credentials, which are
+/// then told to a host, and to whoever reads a log.
+#[test]
+fn credentials_with_an_at_sign_that_is_not_escaped_are_refused() {
+    let proxies = Proxies::builder().all("http://me:se@cret:x@proxy.example:3128").build();
+    assert!(proxies.is_err());
+    let proxies = Proxies::builder().all("http://me:secret@proxy.example:3128").build().unwrap();
+    assert!(!format!("{proxies:?}").contains("secret"));
+}

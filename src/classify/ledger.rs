@@ -128,6 +128,15 @@ impl Ledger {
         }
     }
 
+    /// Notes that the kernel accepted `octets` that are not the request's,
+    /// before any that are.
+    pub fn on_written_before(&mut self, octets: usize) {
+        self.written += octets as u64;
+        if self.phase == Phase::Armed {
+            self.base = self.written + 1;
+        }
+    }
+
     /// Notes that `octets` were read. Returns whether they are the first to
     /// arrive after the request was written, so that [`on_reply`] must judge
     /// them before anybody takes them for an answer.

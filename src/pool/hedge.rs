@@ -80,7 +80,7 @@ where
 
 /// The bounds of the usual time; a second connect starts at thrice.
 const SHORTEST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_millis(300);
+const LONGEST: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

@@ -35,7 +35,8 @@ use crate::transport::{Proxy, ProxyError};
 /// User name and password in a proxy's URI are for the proxy only: they are
 /// sent in its greeting, or as `Proxy-Authorization` on a request that it
 /// forwards, unless the request has such a field of its own. A request that
-/// comes back unsent does not have them. SOCKS4 has no credentials. TLS to a
+/// comes back unsent does not have them. A `Proxy-Authorization` of the
+/// request's own is sent to whoever gets the request, an origin too. SOCKS4 has no credentials. TLS to a
 /// proxy (`https`) is not supported.
 ///
 /// A proxy that opens no tunnel is [`ConnectFailure::Proxy`], or
@@ -76,9 +77,10 @@ impl Proxies {
     /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or else the same in lower
     /// case.
     ///
-    /// A variable that holds no URI of a proxy counts as absent. Where there is
-    /// a `REQUEST_METHOD` all of them do: in a CGI program, `HTTP_PROXY` is the
-    /// `Proxy` field of whoever sent the request.
+    /// Of the two the first that is set counts, even if it is empty. **One that
+    /// holds no URI of a proxy counts as none: requests then go directly.** Where
+    /// there is a `REQUEST_METHOD` all of them do: in a CGI program, `HTTP_PROXY`
+    /// is the `Proxy` field of whoever sent the request.
     pub fn from_env() -> Self {
         Self(Some(Arc::new(Matcher::from_env())))
     }
@@ -106,17 +108,24 @@ impl Proxies {
 
 fn proxy(matcher: &Matcher, target: &Uri) -> Result<Option<Proxy>, ProxyError> {
     let intercept = matcher.intercept(target);
+    // The matcher takes what follows the first of two for the host; what
+    // follows the last is it, and credentials are in what is left.
+    if intercept.as_ref().is_some_and(|found| has_userinfo(found.uri())) {
+        return Err(ProxyError::credentials());
+    }
     let proxy =
         intercept.map(|found| Proxy::new(found.uri(), found.basic_auth(), found.raw_auth()));
     proxy.transpose()
 }
 
+fn has_userinfo(uri: &Uri) -> bool {
+    uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
+}
+
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(matcher) => f.debug_tuple("Proxies").field(matcher).finish(),
-            None => f.write_str("Proxies(none)"),
-        }
+        // A matcher shows more than hosts where a URI was misread.
+        f.write_str(if self.0.is_some() { "Proxies(some)" } else { "Proxies(none)" })
     }
 }
 
@@ -156,7 +165,8 @@ impl ProxiesBuilder {
 
     /// Sets which hosts are reached directly: names, which stand for their
     /// subdomains too, `*` for all names, addresses and networks (`10.0.0.0/8`),
-    /// separated by commas. Ports are not compared.
+    /// separated by commas. Ports are not compared; an entry with a port matches
+    /// nothing.
     pub fn no(mut self, hosts: impl Into<String>) -> Self {
         self.no = hosts.into();
         self

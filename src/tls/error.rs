@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustls::AlertDescription;
 use rustls::pki_types::{InvalidDnsNameError, pem};
 
 /// There is no TLS: a setting cannot be used, or a handshake failed. Nothing
@@ -48,8 +49,8 @@ impl TlsError {
     }
 
     /// Returns whether another handshake would end the same way: the server's
-    /// certificate is not trusted, the peer speaks no TLS or none that suits,
-    /// or a setting cannot be used.
+    /// certificate is not trusted, or it does not take ours; the peer speaks no
+    /// TLS or none that suits; or a setting cannot be used.
     pub fn is_final(&self) -> bool {
         match &*self.0 {
             Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Setting(_) | Kind::Name(_) => {
@@ -61,6 +62,22 @@ impl TlsError {
                     rustls::Error::InvalidCertificate(_)
                         | rustls::Error::InvalidMessage(_)
                         | rustls::Error::PeerIncompatible(_)
+                        | rustls::Error::BadMaxFragmentSize
+                        | rustls::Error::AlertReceived(
+                            AlertDescription::HandshakeFailure
+                                | AlertDescription::InsufficientSecurity
+                                | AlertDescription::ProtocolVersion
+                                | AlertDescription::NoApplicationProtocol
+                                | AlertDescription::UnrecognisedName
+                                | AlertDescription::UnknownCA
+                                | AlertDescription::BadCertificate
+                                | AlertDescription::UnsupportedCertificate
+                                | AlertDescription::CertificateExpired
+                                | AlertDescription::CertificateRevoked
+                                | AlertDescription::CertificateUnknown
+                                | AlertDescription::CertificateRequired
+                                | AlertDescription::AccessDenied
+                        )
                 )
             ),
         }

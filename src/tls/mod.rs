@@ -55,6 +55,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// rustls 0.23, whose types appear in this module.
 pub use ::rustls;
 
 pub use builder::TlsBuilder;
@@ -105,16 +106,21 @@ impl fmt::Debug for Tls {
 /// What was chosen, or the default once it is needed: to make it takes the
 /// system's roots, which may not be there.
 #[derive(Clone, Debug)]
-pub(crate) struct Lazy(Arc<OnceLock<Result<Tls, TlsError>>>);
+pub(crate) struct Lazy(Arc<OnceLock<Tls>>);
 
 impl Lazy {
     pub(crate) fn get(&self) -> Result<&Tls, TlsError> {
-        self.0.get_or_init(|| Tls::builder().build()).as_ref().map_err(Clone::clone)
+        if let Some(tls) = self.0.get() {
+            return Ok(tls);
+        }
+        // What failed now, such as to read the system's roots, may not later.
+        let tls = Tls::builder().build()?;
+        Ok(self.0.get_or_init(|| tls))
     }
 }
 
 impl From<Option<Tls>> for Lazy {
     fn from(chosen: Option<Tls>) -> Self {
-        Self(Arc::new(chosen.map_or_else(OnceLock::new, |tls| OnceLock::from(Ok(tls)))))
+        Self(Arc::new(chosen.map_or_else(OnceLock::new, |tls| OnceLock::from(tls))))
     }
 }

@@ -28,6 +28,10 @@ pub(super) struct Tls {
     is_next_too_early: Option<bool>,
     /// How many octets of the request's text were written.
     written: u64,
+    /// Text of the request was given to TLS.
+    has_text: bool,
+    /// TLS may hold text that the kernel has not accepted.
+    is_unflushed: bool,
     /// The peer ended the session during the exchange.
     has_ended: bool,
 }
@@ -70,6 +74,9 @@ impl Record {
     pub(super) fn on_text_offered(&self) -> Option<bool> {
         self.untaken().map(|mut state| {
             state.on_unannounced_write();
+            if let Above::Tls(tls) = &mut state.above {
+                (tls.has_text, tls.is_unflushed) = (true, true);
+            }
             state.ledger.needs_look()
         })
     }
@@ -80,22 +87,27 @@ impl Record {
     }
 
     /// Notes that TLS took text of a request, `taken` octets of those that
-    /// were offered. Returns whether the request is watched.
-    pub(super) fn on_text_written(&self, offered: usize, taken: usize) -> bool {
+    /// were offered.
+    pub(super) fn on_text_written(&self, offered: usize, taken: usize) {
         let state = &mut *self.lock();
         if let Above::Tls(tls) = &mut state.above {
             tls.written += taken as u64;
         }
         // By now the last octet is at most younger than noted, which only
         // makes the time since then longer.
-        state.watch.as_mut().map(|watch| watch.on_write(offered)).is_some()
+        if let Some(watch) = &mut state.watch {
+            watch.on_write(offered);
+        }
     }
 
     /// Notes that all of the text so far was accepted by the kernel.
     pub(super) fn on_text_flushed(&self) {
         let state = &mut *self.lock();
-        if let (Above::Tls(tls), Some(watch)) = (&state.above, &mut state.watch) {
-            watch.on_flush(tls.written);
+        if let Above::Tls(tls) = &mut state.above {
+            tls.is_unflushed = false;
+            if let Some(watch) = &mut state.watch {
+                watch.on_flush(tls.written);
+            }
         }
     }
 
@@ -159,7 +171,7 @@ impl State {
     pub(super) fn clear_above(&mut self) {
         if let Above::Tls(tls) = &mut self.above {
             (tls.is_too_early, tls.is_next_too_early) = (None, None);
-            (tls.written, tls.has_ended) = (0, false);
+            (tls.written, tls.has_text, tls.has_ended) = (0, false, false);
         }
     }
 
@@ -177,6 +189,19 @@ impl State {
             // All that could be read so far was noted last.
             Above::Tls(_) => last.is_some(),
         }
+    }
+
+    /// Returns whether text of the request was given to TLS. What TLS writes
+    /// before that, such as an alert, is not the request's.
+    pub(super) fn has_text(&self) -> bool {
+        matches!(&self.above, Above::Tls(tls) if tls.has_text)
+    }
+
+    /// Returns whether the kernel has accepted all that was written so far.
+    /// Above TLS an upload that was answered early can look finished while its
+    /// rest is still in TLS, and would count as the next request's.
+    pub(super) fn is_flushed(&self) -> bool {
+        !matches!(&self.above, Above::Tls(tls) if tls.is_unflushed)
     }
 
     /// Returns whether the peer said that it will close.

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::record::{Record, State};
-use crate::classify::Phase;
 use crate::classify::kernel::Look;
+use crate::classify::{Finding, Phase};
 
 /// A TCP stream that keeps its [`Record`].
 ///
@@ -154,6 +154,9 @@ fn read_unheard(state: &mut State, socket: &SockRef<'_>, buf: &mut ReadBuf<'_>) 
             // The counters may say that something ended when there is nothing
             // to read: whatever it is, do not write to it.
             let is_silent = error.kind() == io::ErrorKind::WouldBlock;
+            if is_silent && state.is_within_record() {
+                state.ledger.on_found(Finding::Stray);
+            }
             let error = if is_silent { not_writable() } else { error };
             state.on_error(&error);
             return Err(error);

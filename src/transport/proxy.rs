@@ -146,6 +146,12 @@ impl Proxy {
         let default = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let target = with_port(target, default).ok_or_else(ProxyError::no_target)?;
         let host = target.host().unwrap_or_default();
+        if let (Kind::Socks5 { .. }, Credentials::Password(user, password)) =
+            (self.kind, &self.credentials)
+            && user.len() + password.len() + host.len() > LONGEST_GREETING
+        {
+            return Err(ProxyError::credentials());
+        }
         let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         let needs_ipv4 = match self.kind {
             Kind::Socks4 { resolves: false } if !is_address => true,
@@ -185,6 +191,10 @@ fn uri(authority: &str) -> Option<Uri> {
 
 /// The longest user name or password of RFC 1929.
 const LONGEST_CREDENTIAL: usize = 255;
+
+/// User name, password and target's name together: the connector puts all that
+/// it says to a SOCKS5 proxy into 262 octets, 13 of which are not theirs.
+const LONGEST_GREETING: usize = 249;
 
 /// A connection on which a proxy is greeted.
 ///

@@ -36,7 +36,7 @@ impl ProxyError {
         Self(Kind::Tls)
     }
 
-    pub(super) fn credentials() -> Self {
+    pub(crate) fn credentials() -> Self {
         Self(Kind::Credentials)
     }
 

@@ -111,7 +111,9 @@ impl Record {
         state.ledger.take_over();
         let read = state.ledger.exchange_read();
         super::settle::drain(&mut state);
-        // Under TLS an alert follows, and nobody can read any more what does.
+        // Under TLS an alert follows a refusal as a matter of course, and nobody
+        // can tell any more what else did. A server that went on is then
+        // noticed only by what came with the refusal (`is_refused`).
         let is_readable = matches!(state.above, Above::Http);
         let went_on = is_whole && is_readable && state.ledger.exchange_read() > read;
         // If the exchange's octets were kept, they tell whether more came with
@@ -154,7 +156,7 @@ impl Record {
         if let Some(found) = state.ledger.found() {
             return Err(found);
         }
-        if state.meter_is_gone || state.fd.is_none() {
+        if state.meter_is_gone || state.fd.is_none() || !state.is_flushed() {
             return Err(Finding::Ended);
         }
         // A first request has no promise and may be refused all the same.
@@ -250,7 +252,6 @@ impl State {
     /// The look before a request is written (step B).
     pub(super) fn look(&mut self) -> kernel::Look {
         if self.is_within_record() {
-            self.ledger.on_found(Finding::Stray);
             return kernel::Look::Stale;
         }
         let snapshot = self.snapshot();
@@ -276,7 +277,10 @@ impl State {
     /// withheld, since they cannot answer the request. `is_first_drained` says
     /// that they are the exchange's first, and read by the drain.
     pub(super) fn on_http(&mut self, octets: &[u8], is_first_drained: bool) -> bool {
-        let is_too_early = !octets.is_empty() && self.on_unannounced(Finding::Stray);
+        // Whoever is above may have taken the request already, and would take
+        // them for its answer.
+        let is_too_early = !octets.is_empty() && self.ledger.phase() == Phase::Armed;
+        self.on_unannounced(Finding::Stray);
         let was_stray = self.ledger.reply() == Reply::Stray;
         let is_stray = match self.ledger.on_http(octets.len()) {
             true => self.judge_reply(),
@@ -293,8 +297,10 @@ impl State {
 
     /// Notes octets that the kernel accepted of those that were offered.
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
-        if let Above::Http = self.above {
-            self.on_unannounced_write();
+        match self.above {
+            Above::Tls(_) if !self.has_text() => return self.ledger.on_written_before(accepted),
+            Above::Tls(_) | Above::Greeting => {}
+            Above::Http => self.on_unannounced_write(),
         }
         self.ledger.on_written(accepted);
         if let (Above::Http, Some(watch)) = (&self.above, &mut self.watch) {

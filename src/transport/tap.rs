@@ -24,14 +24,14 @@ use crate::classify::Phase;
 pub(crate) struct Tap {
     tls: TlsStream<Meter>,
     record: Arc<Record>,
-    /// Whether the last write was of a request under a promise.
-    is_watched: bool,
+    /// Whether the record waits to hear that all was flushed.
+    is_unflushed: bool,
 }
 
 impl Tap {
     /// Reports what passes through `tls` to the record of its Meter.
     pub(super) fn new(tls: TlsStream<Meter>, record: Arc<Record>) -> Self {
-        Self { tls, record, is_watched: false }
+        Self { tls, record, is_unflushed: false }
     }
 
     /// Returns what is below TLS.
@@ -61,8 +61,9 @@ impl Tap {
             Some(true) => self.look(cx)?,
             Some(false) => {}
         }
+        self.is_unflushed = true;
         let taken = ready!(write(Pin::new(&mut self.tls), cx))?;
-        self.is_watched = self.record.on_text_written(offered, taken);
+        self.record.on_text_written(offered, taken);
         Poll::Ready(Ok(taken))
     }
 }
@@ -121,7 +122,7 @@ impl AsyncWrite for Tap {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let tap = self.get_mut();
         ready!(Pin::new(&mut tap.tls).poll_flush(cx))?;
-        if tap.is_watched {
+        if std::mem::take(&mut tap.is_unflushed) {
             tap.record.on_text_flushed();
         }
         Poll::Ready(Ok(()))
@@ -216,6 +217,59 @@ mod tests {
         record.resolve();
         tap.shutdown().await.unwrap();
         assert!(record.is_written(), "the control: now there is one");
+    }
+
+    /// Hyper may hold a request already while TLS has not taken any of it.
+    #[tokio::test]
+    async fn text_that_arrives_before_the_request_is_withheld() {
+        let (mut tap, record, mut session, mut peer) = armed().await;
+        session.write(&mut peer, "HTTP/1.1 408 Request Timeout\r\n\r\n");
+        let mut octets = [0; 64];
+        let mut buf = ReadBuf::new(&mut octets);
+        poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
+        assert!(buf.filled().is_empty());
+        assert_eq!(record.found(), Some(Finding::Stray));
+    }
+
+    /// An upload that was answered early looks finished to hyper once TLS has
+    /// all of it, which the kernel may not have.
+    #[tokio::test]
+    async fn no_request_follows_what_is_still_in_tls() {
+        let (mut tap, record, _session, mut peer) = armed().await;
+        let chunk = [0; 16 * 1024];
+        poll_fn(|cx| {
+            while Pin::new(&mut tap).poll_write(cx, &chunk).is_ready() {}
+            assert!(Pin::new(&mut tap).poll_flush(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        record.resolve();
+        assert_eq!(record.arm(Belief::Nothing, None), Err(Finding::Ended));
+
+        // The control: once it is flushed, one may.
+        let reads = tokio::task::spawn_blocking(move || {
+            let mut chunk = [0; 1 << 16];
+            while std::io::Read::read(&mut peer, &mut chunk).is_ok_and(|octets| octets > 0) {}
+        });
+        poll_fn(|cx| Pin::new(&mut tap).poll_flush(cx)).await.unwrap();
+        assert_eq!(record.arm(Belief::Nothing, None), Ok(()));
+        drop(tap);
+        record.abort();
+        reads.await.unwrap();
+    }
+
+    /// What TLS says by itself, such as an alert, is none of the request.
+    #[tokio::test]
+    async fn an_alert_before_the_request_is_not_the_requests() {
+        let (mut tap, record, mut session, mut peer) = armed().await;
+        let mut records = session.records("HTTP/1.1 200 OK\r\n\r\n");
+        *records.last_mut().unwrap() ^= 1;
+        std::io::Write::write_all(&mut peer, &records).unwrap();
+        let mut octets = [0; 64];
+        let mut buf = ReadBuf::new(&mut octets);
+        poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
+        assert!(session.read(&mut peer, &mut [0; 8]).is_err(), "the alert arrived");
+        assert!(!record.is_written());
     }
 
     #[tokio::test]

@@ -11,11 +11,11 @@
 //! Where an exchange begins is known only if nothing but requests is written
 //! above the Meter, or above the Tap where TLS is ours. Another TLS, a tunnel
 //! and HTTP/2 all write before their first request is taken; so would a hyper
-//! that asks a request's body only after it wrote the head. An octet that is written while no request is known
-//! to be on the connection therefore tells: such a connection has no
-//! boundaries, for good. What is left of an upload that was answered early is
-//! such an octet too, which costs the evidence of later requests there, and no
-//! more.
+//! that asks a request's body only after it wrote the head. An octet that is
+//! written while no request is known to be on the connection therefore tells:
+//! such a connection has no boundaries, for good. What is left of an upload that
+//! was answered early is such an octet too, or is still in TLS, which costs the
+//! evidence of later requests there, and no more.
 
 use super::record::{Record, State};
 use crate::classify::{Finding, Phase};
@@ -52,9 +52,10 @@ impl Record {
         let is_over = matches!(state.ledger.phase(), Phase::TakenOver | Phase::Released);
         let last = state.unannounced.as_ref().and_then(|unannounced| unannounced.last);
         let was_spoken_to = state.was_spoken_to(last);
+        let is_flushed = state.is_flushed();
         let unannounced = state.unannounced.as_mut()?;
         unannounced.has_no_boundaries |= unannounced.exchanges == 0 && was_spoken_to;
-        if is_over || unannounced.has_no_boundaries {
+        if is_over || !is_flushed || unannounced.has_no_boundaries {
             unannounced.has_no_boundaries = true;
             return None;
         }
@@ -111,20 +112,14 @@ impl State {
         }
     }
 
-    /// Notes what was read. Returns whether it came between a request's
-    /// hand-over and its first octet, so that it answers nothing.
-    pub(super) fn on_unannounced(&mut self, read: Finding) -> bool {
-        let is_armed = self.ledger.phase() == Phase::Armed;
-        match &mut self.unannounced {
-            Some(unannounced) => {
-                // Who cuts a TLS session off ends it too, and is named by how.
-                let is_cut = matches!(unannounced.last, Some(Finding::Fin | Finding::Reset));
-                if !(is_cut && read == Finding::EndOfTls) {
-                    unannounced.last = Some(read);
-                }
-                is_armed && read == Finding::Stray
+    /// Notes what was read.
+    pub(super) fn on_unannounced(&mut self, read: Finding) {
+        if let Some(unannounced) = &mut self.unannounced {
+            // Who cuts a TLS session off ends it too, and is named by how.
+            let is_cut = matches!(unannounced.last, Some(Finding::Fin | Finding::Reset));
+            if !(is_cut && read == Finding::EndOfTls) {
+                unannounced.last = Some(read);
             }
-            None => false,
         }
     }
 

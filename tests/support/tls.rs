@@ -105,6 +105,13 @@ impl Server {
         Self(Arc::new(config))
     }
 
+    /// Returns the same with one protocol to speak.
+    pub fn speaking(&self, protocol: &[u8]) -> Self {
+        let mut config = (*self.0).clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Self(Arc::new(config))
+    }
+
     /// Returns the configuration.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0)

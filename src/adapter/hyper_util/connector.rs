@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 
 use ::hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use ::hyper_util::rt::TokioIo;
-#[cfg(feature = "tls")]
 use http::uri::Scheme;
 use http::{Extensions, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -28,10 +27,11 @@ use crate::transport::{self, ConnectOptions, Io, Record, connect_failure, http_c
 
 /// Makes connections that leave evidence, for any legacy `Client`.
 ///
-/// Goes where `HttpConnector` went. With `tls` (feature) it makes TLS
-/// connections too, with full evidence. Proxies, other TLS and other connectors
-/// go above it (`HttpsConnector::from((Connector::new(), config))`), and the
-/// connector that makes the TCP connections under it ([`around`](Self::around)).
+/// Goes where `HttpConnector` went, for `http` targets. With `tls` (feature) it
+/// makes TLS connections too, with full evidence. Other TLS goes above it
+/// ([`enforce_http`](Self::enforce_http)), and so do proxies and other
+/// connectors; the connector that makes the TCP connections goes under it
+/// ([`around`](Self::around)).
 ///
 /// Each connection looks into the kernel whenever hyper finds nothing to read
 /// while no request is known to be on it: one system call per such read, about
@@ -42,6 +42,7 @@ use crate::transport::{self, ConnectOptions, Io, Record, connect_failure, http_c
 #[derive(Clone, Debug)]
 pub struct Connector<C = HttpConnector> {
     inner: C,
+    enforces_http: bool,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -69,13 +70,22 @@ impl<C> Connector<C> {
     pub fn around(inner: C) -> Self {
         Self {
             inner,
+            enforces_http: true,
             #[cfg(feature = "tls")]
             tls: None,
         }
     }
 
-    /// Makes the connections of `https` targets TLS connections. Without it
-    /// their TCP connections are left to whoever is above.
+    /// Sets whether targets are refused whose scheme is `https`, as long as the
+    /// connector has no TLS of its own. They are, by default: what is sent to
+    /// them would go in plain text. To be switched off **only** for whoever makes
+    /// TLS above it, such as hyper-rustls.
+    #[must_use]
+    pub fn enforce_http(self, enforced: bool) -> Self {
+        Self { enforces_http: enforced, ..self }
+    }
+
+    /// Makes the connections of `https` targets TLS connections.
     ///
     /// One handshake may take 10 s. Only HTTP/1.1 is offered.
     #[cfg(feature = "tls")]
@@ -93,8 +103,8 @@ impl<C> Connector<C> {
             let host = target.host().unwrap_or_default().to_owned();
             return Above::Tls(tls.clone(), host);
         }
-        let _ = target;
-        Above::Nothing
+        let is_plain = target.scheme() != Some(&Scheme::HTTPS);
+        if is_plain || !self.enforces_http { Above::Nothing } else { Above::Refused }
     }
 }
 
@@ -114,7 +124,8 @@ where
 
     fn call(&mut self, target: Uri) -> Connecting<C::Future> {
         let above = self.above_tcp(&target);
-        Connecting { inner: self.inner.call(target), above }
+        let is_refused = matches!(above, Above::Refused);
+        Connecting { inner: (!is_refused).then(|| self.inner.call(target)), above }
     }
 }
 
@@ -147,8 +158,9 @@ pin_project! {
     /// That of the inner connector's future.
     #[must_use = "futures do nothing unless polled"]
     pub struct Connecting<F> {
+        // None for a target that is refused.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         above: Above,
     }
 }
@@ -156,10 +168,13 @@ pin_project! {
 /// What follows the TCP connection.
 enum Above {
     Nothing,
+    Refused,
     #[cfg(feature = "tls")]
     Tls(Tls, String),
     #[cfg(feature = "tls")]
-    Handshake(Pin<Box<dyn Future<Output = Result<transport::Connected, ConnectError>> + Send>>),
+    Handshake(
+        Pin<Box<dyn Future<Output = Result<transport::Connected, ConnectError>> + Send + Sync>>,
+    ),
 }
 
 impl<F, T, E> Future for Connecting<F>
@@ -176,10 +191,13 @@ where
         if let Above::Handshake(handshake) = this.above {
             return handshake.as_mut().poll(cx).map_ok(Metered::new);
         }
-        let connected = ready!(this.inner.poll(cx)).map_err(ConnectError::new)?;
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Ready(Err(ConnectError::plain_text()));
+        };
+        let connected = ready!(inner.poll(cx)).map_err(ConnectError::new)?;
         let connected = transport::Connected::unannounced(connected.into_tcp_stream());
         match std::mem::replace(this.above, Above::Nothing) {
-            Above::Nothing => Poll::Ready(Ok(Metered::new(connected))),
+            Above::Nothing | Above::Refused => Poll::Ready(Ok(Metered::new(connected))),
             #[cfg(feature = "tls")]
             Above::Tls(tls, host) => {
                 let mut handshake = Box::pin(secure(connected, tls, host));
@@ -315,6 +333,12 @@ impl ConnectError {
     fn new(source: impl Into<BoxError>) -> Self {
         let source = source.into();
         Self { failure: connect_failure(&*source), source }
+    }
+
+    fn plain_text() -> Self {
+        let source = "https without TLS: give the connector its own, or let it be under another's \
+                      (enforce_http)";
+        Self { failure: ConnectFailure::BadTarget, source: source.into() }
     }
 
     /// Returns why there is none.

@@ -136,7 +136,12 @@ impl Late {
     }
 
     /// Leaves TLS to whoever is above.
-    pub fn without_tls(settings: &Settings) -> Self {
+    pub fn below_tls(settings: &Settings) -> Self {
+        let late = Self::without_tls(settings);
+        Self { inner: late.inner.enforce_http(false), ..late }
+    }
+
+    fn without_tls(settings: &Settings) -> Self {
         let inner = match settings.keepalive {
             None => Connector::new(),
             Some(_) => {

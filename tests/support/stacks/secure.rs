@@ -47,7 +47,7 @@ impl Connects for HttpsConnector<Late> {
     const SCHEME: Scheme = Scheme::Https;
 
     fn of(settings: &Settings) -> Self {
-        hyper_rustls(Late::without_tls(settings), settings)
+        hyper_rustls(Late::below_tls(settings), settings)
     }
 }
 
