@@ -25,7 +25,8 @@ use crate::classify::{Finding, Phase};
 /// - At the first byte after a request it checks that some of the request was
 ///   acknowledged; if not, the byte answers nothing and is withheld.
 /// - A write error is held back while there is something to read, such as the
-///   413 that explains it.
+///   413 that explains it; while no request is known to be on the connection
+///   only as long as somebody reads.
 /// - It sends no FIN of its own while a request is unresolved: that FIN would
 ///   complete the request for a half-closed reader.
 pub(crate) struct Meter {
@@ -33,6 +34,8 @@ pub(crate) struct Meter {
     stream: Option<TcpStream>,
     record: Arc<Record>,
     held_back: Option<io::Error>,
+    /// Whether anybody tried to read since the error was held back.
+    has_read: bool,
     /// Whether the last write was of a request under a promise.
     is_watched: bool,
 }
@@ -45,6 +48,7 @@ impl Meter {
             stream: Some(stream),
             record: Arc::clone(&record),
             held_back: None,
+            has_read: false,
             is_watched: false,
         };
         (meter, record)
@@ -83,7 +87,9 @@ impl Meter {
         if state.ledger.needs_look() && state.look() == Look::Stale {
             return Poll::Ready(Err(not_writable()));
         }
-        let error = match self.held_back.take() {
+        let held_back = self.held_back.take();
+        let is_left_unread = held_back.is_some() && !self.has_read;
+        let error = match held_back {
             Some(error) => error,
             None => match ready!(write(Pin::new(stream), cx)) {
                 Ok(octets) => {
@@ -97,13 +103,20 @@ impl Meter {
                 }
             },
         };
-        if !state.has_data() {
+        // Without a request of which it is known that it waits for its answer
+        // what writes may be a close: TLS above says that it ends, and reads
+        // no more.
+        let is_awaited = matches!(state.ledger.phase(), Phase::Armed | Phase::Sent);
+        if !state.has_data() || (is_left_unread && !is_awaited) {
             return Poll::Ready(Err(error));
+        }
+        if !is_awaited {
+            cx.waker().wake_by_ref();
         }
         // Hyper reads before it writes and comes back here when it has read
         // on; the waker is registered for reading.
         let _ = stream.poll_read_ready(cx);
-        self.held_back = Some(error);
+        (self.held_back, self.has_read) = (Some(error), false);
         Poll::Pending
     }
 }
@@ -181,6 +194,7 @@ impl AsyncRead for Meter {
             Some(stream) if state.ledger.phase() != Phase::TakenOver => stream,
             _ => return Poll::Ready(Err(taken_over())),
         };
+        meter.has_read = true;
         let start = buf.filled().len();
         match Pin::new(&mut *stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => Poll::Ready(on_read(&mut state, buf, start)),

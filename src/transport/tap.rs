@@ -153,14 +153,17 @@ mod support;
 #[allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 mod tests {
     use std::future::poll_fn;
+    use std::io::Write;
     use std::net;
+    use std::time::Duration;
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::support::{Authority, Session};
     use super::*;
-    use crate::classify::Finding;
+    use crate::classify::{Finding, TcpState};
+    use crate::time;
     use crate::transport::Belief;
 
     /// A Tap whose exchange was armed and which has not looked yet.
@@ -270,6 +273,24 @@ mod tests {
         poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
         assert!(session.read(&mut peer, &mut [0; 8]).is_err(), "the alert arrived");
         assert!(!record.is_written());
+    }
+
+    #[tokio::test]
+    async fn a_close_does_not_wait_for_what_nobody_reads() {
+        let (mut tap, record, mut session, mut peer) = armed().await;
+        record.resolve();
+        peer.set_nodelay(true).unwrap();
+        session.close(&mut peer);
+        assert_eq!(tap.read(&mut [0; 8]).await.unwrap(), 0);
+        peer.write_all(b"!").unwrap();
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        while record.lock().snapshot().unwrap().state != TcpState::Close {
+            tokio::task::yield_now().await;
+        }
+        assert!(record.lock().has_data());
+        let closed = time::timeout_at(time::now() + Duration::from_secs(10), tap.shutdown()).await;
+        closed.expect("the close_notify is given up").unwrap_err();
     }
 
     #[tokio::test]

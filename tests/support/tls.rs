@@ -2,7 +2,7 @@
 //! which every record is sent when the script says so.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -56,6 +56,11 @@ impl Authority {
     /// Returns an origin at 127.0.0.1.
     pub fn server(&self) -> Server {
         Server::of(self.issue("127.0.0.1"), None)
+    }
+
+    /// Returns an origin at an address.
+    pub fn server_at(&self, address: IpAddr) -> Server {
+        Server::of(self.issue(&address.to_string()), None)
     }
 
     /// Returns an origin at 127.0.0.1 that demands a certificate of this

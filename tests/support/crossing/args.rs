@@ -26,7 +26,10 @@ with what the server's application really took up.
   --stack NAME     the client stack: ours (the default), pool (a layer over the pool),
                    hyper-util (wrapped), unmodified (hyper-util's with our connector);
                    reqwest (through our client) and reqwest-wrap (its own client) with the
-                   feature reqwest; careless (resends after every error)
+                   feature reqwest; careless (resends after every error); with the feature
+                   https over TLS: ours-https, hyper-util-https, hyper-rustls (hyper-util
+                   wrapped, with hyper-rustls above our connector), reqwest-https,
+                   careless-https
   --premise-p1     a server that breaks the one premise that no client can check
   --help
 
@@ -68,7 +71,7 @@ impl Command {
             stack: None,
         };
         let mut trials = None;
-        let mut serves = None;
+        let (mut serves, mut is_tls) = (None, false);
         let mut filters = Vec::<OsString>::new();
         let mut skipped = false;
         let mut parser = lexopt::Parser::from_env();
@@ -83,6 +86,7 @@ impl Command {
                 Long("server") => args.peers = Some(parser.value()?.parse()?),
                 Long("stack") => args.stack = Some(parser.value()?.parse()?),
                 Long("serve") => serves = Some(parser.value()?.parse::<Ipv4Addr>()?),
+                Long("tls") => is_tls = true,
                 Long("help") | Short('h') => return Ok(Self::Help),
                 // What test runners say to any test.
                 Long("list") => return Ok(Self::List),
@@ -99,7 +103,7 @@ impl Command {
         }
         if let Some(address) = serves {
             let peers = args.peers.unwrap_or(Peers::Hostile);
-            return Ok(Self::Serve(Orders { address, peers }));
+            return Ok(Self::Serve(Orders { address, peers, is_tls }));
         }
         if skipped || !(filters.is_empty() || filters.iter().any(matches)) {
             return Ok(Self::Nothing);

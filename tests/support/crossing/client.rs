@@ -20,7 +20,7 @@ use super::peers::Peers;
 use super::plan::{DELAY, Mode, Plan, Through};
 use super::server::FIRST_PORT;
 use crate::stacks::payload::{Payload, Pieces};
-use crate::stacks::{Called, End, Knows, Level, Settings, Stack};
+use crate::stacks::{Called, End, Knows, Level, Scheme, Settings, Stack};
 use crate::wire;
 
 /// What a client has to do.
@@ -31,6 +31,8 @@ pub struct Work<'a> {
     pub seeds: Vec<u64>,
     pub lanes: u16,
     pub peers: Peers,
+    /// Who vouches for the server, if it speaks TLS.
+    pub root: Vec<u8>,
 }
 
 /// What the client saw of one trial.
@@ -73,15 +75,15 @@ pub fn run<S: Stack>(work: Work<'_>) -> io::Result<(Vec<Seen>, Arc<Board>)> {
         .enable_all()
         .on_thread_start(enter)
         .build()?;
-    let Work { server, board, seeds, lanes, peers, .. } = work;
+    let Work { server, board, seeds, lanes, peers, root, .. } = work;
     let board = Arc::new(board);
-    let shared = Arc::new((Arc::clone(&board), seeds, AtomicU64::new(0)));
+    let shared = Arc::new((Arc::clone(&board), seeds, AtomicU64::new(0), root));
     let seen = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         for lane in 0..lanes.min(DOORS / DOORS_PER_LANE) {
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
-                let (board, seeds, next) = &*shared;
+                let (board, seeds, next, root) = &*shared;
                 let mut seen = Vec::new();
                 for turn in 0.. {
                     let trial = next.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +99,7 @@ pub fn run<S: Stack>(work: Work<'_>) -> io::Result<(Vec<Seen>, Arc<Board>)> {
                     }
                     let plan = Plan::of(seed, peers);
                     let origin = format!("{server}:{}", FIRST_PORT + door);
-                    let (end, attempts) = Trial { origin, trial, plan }.run::<S>().await;
+                    let (end, attempts) = Trial { origin, trial, plan, root }.run::<S>().await;
                     seen.push(Seen { trial, seed, plan, end, attempts });
                 }
                 seen
@@ -109,18 +111,19 @@ pub fn run<S: Stack>(work: Work<'_>) -> io::Result<(Vec<Seen>, Arc<Board>)> {
     Ok((seen, board))
 }
 
-struct Trial {
+struct Trial<'a> {
     origin: String,
     trial: u64,
     plan: Plan,
+    root: &'a [u8],
 }
 
-impl Trial {
+impl Trial<'_> {
     async fn run<S: Stack>(&self) -> (Outcome, Vec<Attempt>) {
         let stack = S::new(&self.settings());
         for _ in 0..self.plan.warm_ups {
             let up = Payload::Octets(Bytes::from_static(b"up"));
-            let (answered, _) = self.send(&stack, self.request("warm", up)).await;
+            let (answered, _) = self.send(&stack, self.request::<S>("warm", up)).await;
             if !matches!(answered, Outcome::Answered) {
                 return (Outcome::Spoilt(format!("warming up: {answered:?}")), Vec::new());
             }
@@ -131,7 +134,7 @@ impl Trial {
             self.connect(&stack).await;
             sleep(self.plan.write_after).await;
         }
-        self.send(&stack, self.request("pay", self.body())).await
+        self.send(&stack, self.request::<S>("pay", self.body())).await
     }
 
     fn settings(&self) -> Settings {
@@ -142,6 +145,10 @@ impl Trial {
             Through::Pool => Level::Once,
             Through::Client => Level::Whole,
         });
+        #[cfg(feature = "https")]
+        if !self.root.is_empty() {
+            settings = settings.trusting(self.root.to_vec().into());
+        }
         settings.keepalive = Some(second);
         settings.pool = settings.pool.tcp_keepalive(second, second, 5);
         if self.plan.mode == Mode::LingerTrusted {
@@ -157,15 +164,17 @@ impl Trial {
     /// Gets an unused connection into the pool: a request that is dropped
     /// while it waits for its connection leaves that behind.
     async fn connect<S: Stack>(&self, stack: &S) {
-        let never = self.request("never", Payload::Octets(Bytes::new()));
+        let never = self.request::<S>("never", Payload::Octets(Bytes::new()));
         let mut dropped = Box::pin(stack.call(never));
         poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx).is_ready())).await;
         drop(dropped);
-        sleep(DELAY * 2).await;
+        // A handshake of TLS takes one more round trip, and its sums.
+        sleep(DELAY * if S::SCHEME == Scheme::Http { 2 } else { 5 }).await;
     }
 
-    fn request(&self, path: &str, body: Payload) -> Request<Payload> {
-        let target = format!("http://{}/{path}/{}", self.origin, self.trial);
+    fn request<S: Stack>(&self, path: &str, body: Payload) -> Request<Payload> {
+        let scheme = if S::SCHEME == Scheme::Http { "http" } else { "https" };
+        let target = format!("{scheme}://{}/{path}/{}", self.origin, self.trial);
         Request::post(target).body(body).expect("the request is valid")
     }
 

@@ -1,7 +1,7 @@
 //! One connection at the server, in a process of its own.
 #![allow(unsafe_code, reason = "a second holder of a socket is made by fork")]
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::thread::sleep;
@@ -17,10 +17,12 @@ use super::board::{Board, Visit};
 use super::broken::{Breach, refusal};
 use super::message::{answer, is_warm_up, is_whole};
 use super::plan::{DELAY, Mode, Plan, Reads};
+use super::server::Below;
+use super::stream::Stream;
 
 /// A connection that was accepted, and what the server shall do with it.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     visit: Visit,
     nth: usize,
     plan: Plan,
@@ -49,13 +51,17 @@ enum Got {
 
 impl Connection {
     pub fn new(stream: TcpStream, visit: Visit, nth: usize, plan: Plan) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream, visit, nth, plan })
+        Ok(Self { stream: Stream::new(stream)?, visit, nth, plan })
     }
 
     /// Serves to the end; the process may end first.
-    pub fn serve(self, board: &Board) {
+    pub fn serve(mut self, board: &Board, below: &Below) {
+        if below.begin(&mut self.stream, PATIENCE).is_err() {
+            return;
+        }
+        if self.plan.asides.has_early_tickets {
+            self.stream.send_tickets();
+        }
         let again = self.plan.closes_again
             && self.plan.through == super::plan::Through::Client
             && self.nth < 3;
@@ -93,8 +99,16 @@ impl Application<'_> {
         }
         // The next request could be here one round trip after the answer.
         let idle = if warm_ups > 0 { DELAY * 2 } else { Duration::ZERO };
-        let moment = Instant::now() + idle + self.connection.plan.close_after;
+        let asides = match self.connection.stream.is_tls() {
+            true => self.connection.plan.asides.length(),
+            false => Duration::ZERO,
+        };
+        let moment =
+            Instant::now() + (idle + self.connection.plan.close_after).saturating_sub(asides);
         self.work_until(moment);
+        if self.connection.stream.is_tls() {
+            self.update_keys();
+        }
         if self.connection.plan.reads == Reads::AtTheLastMoment {
             let bites = matches!(self.mode(), Mode::CloseUnread | Mode::Broken(Breach::Parts));
             let limit = if bites { self.bite() } else { LARGE };
@@ -151,8 +165,17 @@ impl Application<'_> {
     }
 
     fn end(mut self) {
+        if self.mode().speaks() {
+            let (text, apart) =
+                (self.connection.plan.unasked(), self.connection.plan.asides.splits);
+            self.connection.stream.write_in_two(&text, apart, sleep);
+        }
+        if self.connection.stream.is_tls() && self.mode().can_say_goodbye() {
+            self.say_goodbye();
+        }
         match self.mode() {
             Mode::Close | Mode::CloseUnread | Mode::CloseMidBody | Mode::AcceptQueue => {}
+            Mode::Close599 | Mode::Close408 => {}
             Mode::Broken(Breach::ClosesBusy) | Mode::Own(..) => {}
             Mode::ShutdownClose => self.shutdown(Shutdown::Write),
             Mode::ShutdownPauseClose => {
@@ -164,23 +187,19 @@ impl Application<'_> {
                 let _ = kill(getpid(), Signal::SIGKILL);
             }
             Mode::Broken(Breach::Refuses) => {
-                self.write(&refusal(&self.connection.stream).unwrap_or_default());
+                let refusal = refusal(self.connection.stream.tcp()).unwrap_or_default();
+                self.connection.stream.write(&refusal);
                 self.read_on(LINGERS, Reading::TakesUp, false);
             }
-            Mode::Close599 | Mode::Close408 => self.write(&self.connection.plan.unasked()),
             Mode::ShutdownBoth => {
                 self.shutdown(Shutdown::Both);
                 sleep(Duration::from_millis(20));
                 self.read(LARGE, Reading::TakesUp);
             }
             Mode::CloseHeld => self.close_held(),
-            Mode::Reset => self.linger(Some(Duration::ZERO)),
-            Mode::Reset599 => {
-                self.write(&self.connection.plan.unasked());
-                self.linger(Some(Duration::ZERO));
-            }
+            Mode::Reset | Mode::Reset599 => self.linger(Some(Duration::ZERO)),
             Mode::ResetUrgent => {
-                let _ = SockRef::from(&self.connection.stream).send_out_of_band(b"u");
+                let _ = SockRef::from(self.connection.stream.tcp()).send_out_of_band(b"u");
                 self.linger(Some(Duration::ZERO));
             }
             Mode::Linger | Mode::LingerTrusted => {
@@ -191,10 +210,7 @@ impl Application<'_> {
                 self.shutdown(Shutdown::Write);
                 self.read_on(LINGERS, Reading::TakesUp, false);
             }
-            Mode::Late599 => {
-                self.write(&self.connection.plan.unasked());
-                self.read_on(LINGERS, Reading::TakesUp, false);
-            }
+            Mode::Late599 => self.read_on(LINGERS, Reading::TakesUp, false),
             Mode::PremiseP1 => {
                 self.shutdown(Shutdown::Write);
                 self.read_on(LINGERS, Reading::TakesUp, true);
@@ -226,7 +242,7 @@ impl Application<'_> {
     /// Reads at most `limit` octets, and records them before anything else.
     fn read(&mut self, limit: usize, reading: Reading) -> Got {
         let mut buffer = vec![0; limit];
-        let octets = match (&self.connection.stream).read(&mut buffer) {
+        let octets = match self.connection.stream.read(&mut buffer) {
             Ok(0) => return Got::End,
             Ok(octets) => octets,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Got::Nothing,
@@ -253,31 +269,55 @@ impl Application<'_> {
     }
 
     /// Waits until there is something to read; false at the end.
-    fn wait(&self, end: Instant) -> bool {
+    fn wait(&mut self, end: Instant) -> bool {
+        if self.connection.stream.has_text() {
+            return true;
+        }
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(self.connection.stream.as_fd(), PollFlags::POLLIN)];
         ppoll(&mut fds, Some(TimeSpec::from_duration(left)), None).is_ok_and(|ready| ready > 0)
     }
 
-    fn respond(&self) {
-        let Connection { stream, visit, plan, .. } = &self.connection;
+    fn respond(&mut self) {
+        let Connection { stream, visit, plan, .. } = &mut self.connection;
         let lines = match plan.mode {
-            Mode::Broken(breach) => breach.announces(stream).unwrap_or_default(),
+            Mode::Broken(breach) => breach.announces(stream.tcp()).unwrap_or_default(),
             _ => String::new(),
         };
-        self.write(&answer(visit.trial, &lines));
+        stream.write(&answer(visit.trial, &lines));
     }
 
-    fn write(&self, text: &str) {
-        let _ = (&self.connection.stream).write_all(text.as_bytes());
+    fn update_keys(&mut self) {
+        let Connection { stream, plan, .. } = &mut self.connection;
+        let Plan { asides, mode, .. } = *plan;
+        if let (Some(time), false) = (asides.updates_keys, matches!(mode, Mode::Broken(_))) {
+            stream.update_keys();
+            self.work_on(time);
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        if let Some(time) = self.connection.plan.asides.says_goodbye {
+            self.connection.stream.close_notify();
+            self.work_on(time);
+        }
+    }
+
+    /// Reads on if the application reads eagerly, and all of it.
+    fn work_on(&mut self, time: Duration) {
+        let is_cut = matches!(self.mode(), Mode::CloseUnread | Mode::CloseMidBody);
+        match self.connection.plan.reads {
+            Reads::Eagerly if !is_cut => self.read_on(time, Reading::TakesUp, false),
+            _ => sleep(time),
+        }
     }
 
     fn shutdown(&self, how: Shutdown) {
-        let _ = self.connection.stream.shutdown(how);
+        let _ = self.connection.stream.tcp().shutdown(how);
     }
 
     fn linger(&self, time: Option<Duration>) {
-        let _ = SockRef::from(&self.connection.stream).set_linger(time);
+        let _ = SockRef::from(self.connection.stream.tcp()).set_linger(time);
     }
 
     fn mode(&self) -> Mode {

@@ -20,6 +20,7 @@ mod plan;
 mod server;
 mod sets;
 pub mod stack;
+mod stream;
 mod supervisor;
 mod table;
 
@@ -44,6 +45,8 @@ pub use table::{ANSWERED, Row, Table, UNENDED};
 use crate::stacks::careless::Careless;
 use crate::stacks::legacy::{HyperUtil, Unmodified};
 use crate::stacks::own::{Ours, Pooled};
+#[cfg(feature = "https")]
+use crate::stacks::secure::{Foreign, OverHyperRustls, Secure};
 #[cfg(feature = "reqwest")]
 use crate::stacks::through_reqwest;
 use crate::wire::{Config, Unavailable, Wire};
@@ -66,14 +69,15 @@ pub fn run(set: Set, args: &Args, wire: &Wire) -> io::Result<Vec<Trial>> {
     let seeds = (0..set.trials)
         .map(|nth| args.replay.unwrap_or_else(|| seed_of(args.seed, first + nth)))
         .collect();
-    let server = wire.server().run(|| Server::spawn(&board, wire, set.peers))?;
+    let server = wire.server().run(|| Server::spawn(&board, wire, set))?;
     let work = client::Work {
         end: wire.client(),
         server: wire.server().address(),
         board,
         seeds,
-        lanes: args.lanes,
+        lanes: if set.stack.is_tls() { args.lanes.min(TLS_LANES) } else { args.lanes },
         peers: set.peers,
+        root: server.root.clone(),
     };
     let (seen, board) = wire.client().run(|| send(set.stack, work))?;
     server.finish()?;
@@ -92,12 +96,23 @@ fn send(stack: Kind, work: client::Work<'_>) -> io::Result<(Vec<client::Seen>, A
         #[cfg(feature = "reqwest")]
         Kind::ReqwestWrap => client::run::<through_reqwest::Wrapped>(work),
         Kind::Careless => client::run::<Careless>(work),
+        #[cfg(feature = "https")]
+        Kind::OursHttps => client::run::<Secure<Ours>>(work),
+        #[cfg(feature = "https")]
+        Kind::HyperUtilHttps => client::run::<Secure<HyperUtil>>(work),
+        #[cfg(feature = "https")]
+        Kind::HyperRustls => client::run::<OverHyperRustls>(work),
+        #[cfg(all(feature = "https", feature = "reqwest"))]
+        Kind::ReqwestHttps => client::run::<Secure<through_reqwest::Through>>(work),
+        #[cfg(feature = "https")]
+        Kind::CarelessHttps => client::run::<Careless<Foreign>>(work),
     }
 }
 
 /// Is the server process, until it is told to end.
 pub fn serve(orders: Orders) -> io::Result<()> {
     match orders.peers {
+        Peers::Own(_) if orders.is_tls => Err(io::Error::other("it speaks no TLS")),
         Peers::Own(_) => supervisor::serve(orders),
         Peers::Hostile | Peers::PremiseP1 | Peers::Broken => server::serve(orders),
     }
@@ -107,21 +122,27 @@ pub fn serve(orders: Orders) -> io::Result<()> {
 struct Server {
     process: Child,
     control: Option<UnixStream>,
+    /// Who vouches for it, if it speaks TLS.
+    root: Vec<u8>,
 }
 
 impl Server {
     /// Starts it and waits until it listens.
-    fn spawn(board: &Board, wire: &Wire, peers: Peers) -> io::Result<Self> {
+    fn spawn(board: &Board, wire: &Wire, set: Set) -> io::Result<Self> {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(format!("--serve={}", wire.server().address()));
-        command.arg(format!("--server={peers}"));
+        command.arg(format!("--server={}", set.peers));
+        command.args(set.stack.is_tls().then_some("--tls"));
         let process =
             command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(board.as_stdout()?).spawn()?;
         ours.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let mut listens = [0];
-        let mut server = Self { process, control: None };
-        ours.read_exact(&mut listens)?;
+        let mut length = [0; 4];
+        let mut server = Self { process, control: None, root: Vec::new() };
+        // It listens.
+        ours.read_exact(&mut length)?;
+        server.root = vec![0; u32::from_be_bytes(length) as usize];
+        ours.read_exact(&mut server.root)?;
         server.control = Some(ours);
         Ok(server)
     }
@@ -142,3 +163,7 @@ impl Drop for Server {
         let _ = self.process.wait();
     }
 }
+
+/// A handshake costs milliseconds, and who waits for a processor writes later
+/// than his plan says: after the close, and nothing crosses.
+const TLS_LANES: u16 = 16;

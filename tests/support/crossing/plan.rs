@@ -7,6 +7,7 @@ use fastrand::Rng;
 use super::broken::Breach;
 use super::own::Ends;
 use super::peers::{Mapping, Peers};
+use super::stream::Asides;
 
 /// The time on the wire, one way.
 pub const DELAY: Duration = Duration::from_millis(5);
@@ -194,6 +195,8 @@ pub struct Plan {
     /// Whether the crate's own server ends while the response is on its way,
     /// and not while the request is.
     pub meets_response: bool,
+    /// What is said besides, if there is TLS.
+    pub asides: Asides,
 }
 
 impl Plan {
@@ -231,6 +234,7 @@ impl Plan {
             cut: random.usize(1..6000),
             max: *pick(&mut random, &[65_536, 65_536, 4096]),
             meets_response: false,
+            asides: Asides::of(seed),
         };
         match peers {
             Peers::Broken => plan.broken(),

@@ -18,6 +18,9 @@ use super::board::{Board, DOORS, Visit};
 use super::connection::Connection;
 use super::peers::Peers;
 use super::plan::{Mode, Plan};
+use super::stream::Stream;
+#[cfg(feature = "https")]
+use crate::stacks::origin::tls;
 
 /// The port of the first door.
 pub const FIRST_PORT: u16 = 20_000;
@@ -27,6 +30,41 @@ pub const FIRST_PORT: u16 = 20_000;
 pub struct Orders {
     pub address: Ipv4Addr,
     pub peers: Peers,
+    pub is_tls: bool,
+}
+
+/// What is below HTTP.
+pub struct Below {
+    #[cfg(feature = "https")]
+    tls: Option<tls::Server>,
+}
+
+impl Below {
+    /// Returns it, and the authority that vouches for the server.
+    fn of(orders: Orders) -> io::Result<(Self, Option<Vec<u8>>)> {
+        #[cfg(feature = "https")]
+        {
+            let authority = orders.is_tls.then(tls::Authority::new);
+            let server = |authority: &tls::Authority| authority.server_at(orders.address.into());
+            let root = authority.as_ref().map(|authority| authority.root().to_vec());
+            Ok((Self { tls: authority.as_ref().map(server) }, root))
+        }
+        #[cfg(not(feature = "https"))]
+        match orders.is_tls {
+            true => Err(io::ErrorKind::Unsupported.into()),
+            false => Ok((Self {}, None)),
+        }
+    }
+
+    /// Does what comes before HTTP.
+    pub fn begin(&self, stream: &mut Stream, patience: Duration) -> io::Result<()> {
+        #[cfg(feature = "https")]
+        if let Some(server) = &self.tls {
+            return stream.shake_hands(server, patience);
+        }
+        let _ = (stream, patience);
+        Ok(())
+    }
 }
 
 /// One port.
@@ -47,7 +85,9 @@ pub fn serve(orders: Orders) -> io::Result<()> {
     let mut control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut doors: Vec<_> =
         (0..DOORS).map(|number| Door::open(number, orders)).collect::<io::Result<_>>()?;
-    control.write_all(b"!")?;
+    let (below, root) = Below::of(orders)?;
+    let root = root.unwrap_or_default();
+    control.write_all(&[&(root.len() as u32).to_be_bytes()[..], &root].concat())?;
     while wait(&doors, &control) {
         for at in 0..doors.len() {
             if doors[at].closes_at.is_some_and(|at| at <= Instant::now()) {
@@ -59,7 +99,7 @@ pub fn serve(orders: Orders) -> io::Result<()> {
                     ForkResult::Parent { .. } => drop(connection),
                     ForkResult::Child => {
                         drop((doors, control));
-                        connection.serve(&board);
+                        connection.serve(&board, &below);
                         std::process::exit(0);
                     }
                 }

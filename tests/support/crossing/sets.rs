@@ -25,6 +25,9 @@ impl Set {
         let kinds = match args.peers {
             Some(peers) => vec![(peers, args.trials)],
             None if args.replay.is_some() => vec![(Peers::Hostile, args.trials)],
+            None if stack.is_tls() => {
+                vec![(Peers::Hostile, args.trials), (Peers::Broken, own)]
+            }
             None => vec![
                 (Peers::Hostile, args.trials),
                 of(Mapping::Rst, own),
@@ -39,7 +42,15 @@ impl Set {
             let wrapped =
                 Kind::WRAPPED.iter().map(|stack| (*stack, Peers::Hostile, args.trials / 2));
             all.extend(wrapped);
-            all.push((Kind::Careless, Peers::Hostile, args.trials / 20));
+            // One over TLS has as many trials as those that it wraps.
+            let share = |kind| if kind == Kind::SECURE[0] { 2 } else { 4 };
+            let secure = Kind::SECURE
+                .iter()
+                .map(|&stack| (stack, Peers::Hostile, args.trials / share(stack)));
+            all.extend(secure);
+            let careless =
+                Kind::CARELESS.iter().map(|&stack| (stack, Peers::Hostile, args.trials / 20));
+            all.extend(careless);
         }
         let mut sets = Vec::new();
         for (stack, peers, trials) in all {
@@ -47,7 +58,9 @@ impl Set {
             let wires = match args.loss {
                 Some(loss) => vec![(trials, loss)],
                 // What is broken is seen on any wire.
-                None if peers == Peers::Broken || stack == Kind::Careless => vec![(trials, 0.0)],
+                None if peers == Peers::Broken || Kind::CARELESS.contains(&stack) => {
+                    vec![(trials, 0.0)]
+                }
                 None => vec![(trials - half, 0.0), (half, 0.05)],
             };
             for (trials, loss) in wires {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use crate::stacks::careless::Careless;
 use crate::stacks::legacy::{HyperUtil, Unmodified};
 use crate::stacks::own::{Ours, Pooled};
+#[cfg(feature = "https")]
+use crate::stacks::secure::OverHyperRustls;
 #[cfg(feature = "reqwest")]
 use crate::stacks::through_reqwest::{Through, Wrapped};
 use crate::stacks::{Class, Stack};
@@ -23,6 +25,17 @@ pub enum Kind {
     ReqwestWrap,
     /// One that resends after every error, and must be caught.
     Careless,
+    #[cfg(feature = "https")]
+    OursHttps,
+    #[cfg(feature = "https")]
+    HyperUtilHttps,
+    /// hyper-util wrapped, with hyper-rustls over our connector.
+    #[cfg(feature = "https")]
+    HyperRustls,
+    #[cfg(all(feature = "https", feature = "reqwest"))]
+    ReqwestHttps,
+    #[cfg(feature = "https")]
+    CarelessHttps,
 }
 
 impl Kind {
@@ -37,18 +50,54 @@ impl Kind {
         Self::ReqwestWrap,
     ];
 
+    /// Those over TLS that promise as much as without it.
+    pub const SECURE: &[Self] = &[
+        #[cfg(feature = "https")]
+        Self::OursHttps,
+        #[cfg(feature = "https")]
+        Self::HyperUtilHttps,
+        #[cfg(all(feature = "https", feature = "reqwest"))]
+        Self::ReqwestHttps,
+    ];
+
+    /// Those that must be caught.
+    pub const CARELESS: &[Self] = &[
+        Self::Careless,
+        #[cfg(feature = "https")]
+        Self::CarelessHttps,
+    ];
+
+    /// Whether the stack speaks TLS.
+    pub fn is_tls(self) -> bool {
+        #[cfg(feature = "https")]
+        return Self::SECURE.contains(&self)
+            || matches!(self, Self::HyperRustls | Self::CarelessHttps);
+        #[cfg(not(feature = "https"))]
+        false
+    }
+
     /// Returns what the stack promises.
     pub fn class(self) -> Class {
         match self {
             Self::Ours => Ours::CLASS,
             Self::Pool => Pooled::CLASS,
-            Self::HyperUtil => HyperUtil::CLASS,
-            Self::Unmodified => Unmodified::CLASS,
+            Self::HyperUtil => <HyperUtil>::CLASS,
+            Self::Unmodified => <Unmodified>::CLASS,
             #[cfg(feature = "reqwest")]
             Self::Reqwest => Through::CLASS,
             #[cfg(feature = "reqwest")]
             Self::ReqwestWrap => Wrapped::CLASS,
-            Self::Careless => Careless::CLASS,
+            Self::Careless => <Careless>::CLASS,
+            #[cfg(feature = "https")]
+            Self::OursHttps => Ours::CLASS,
+            #[cfg(feature = "https")]
+            Self::HyperUtilHttps => <HyperUtil>::CLASS,
+            #[cfg(feature = "https")]
+            Self::HyperRustls => OverHyperRustls::CLASS,
+            #[cfg(all(feature = "https", feature = "reqwest"))]
+            Self::ReqwestHttps => Through::CLASS,
+            #[cfg(feature = "https")]
+            Self::CarelessHttps => <Careless>::CLASS,
         }
     }
 
@@ -62,6 +111,12 @@ impl Kind {
             #[cfg(feature = "reqwest")]
             Self::ReqwestWrap => false,
             Self::HyperUtil | Self::Unmodified | Self::Careless => false,
+            #[cfg(feature = "https")]
+            Self::OursHttps => true,
+            #[cfg(all(feature = "https", feature = "reqwest"))]
+            Self::ReqwestHttps => true,
+            #[cfg(feature = "https")]
+            Self::HyperUtilHttps | Self::HyperRustls | Self::CarelessHttps => false,
         }
     }
 }
@@ -78,6 +133,16 @@ impl fmt::Display for Kind {
             #[cfg(feature = "reqwest")]
             Self::ReqwestWrap => "reqwest-wrap",
             Self::Careless => "careless",
+            #[cfg(feature = "https")]
+            Self::OursHttps => "ours-https",
+            #[cfg(feature = "https")]
+            Self::HyperUtilHttps => "hyper-util-https",
+            #[cfg(feature = "https")]
+            Self::HyperRustls => "hyper-rustls",
+            #[cfg(all(feature = "https", feature = "reqwest"))]
+            Self::ReqwestHttps => "reqwest-https",
+            #[cfg(feature = "https")]
+            Self::CarelessHttps => "careless-https",
         })
     }
 }
@@ -86,8 +151,13 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let others = [Self::Ours, Self::Careless];
-        let found = others.iter().chain(Self::WRAPPED).find(|kind| kind.to_string() == name);
+        let others = [
+            Self::Ours,
+            #[cfg(feature = "https")]
+            Self::HyperRustls,
+        ];
+        let all = [&others, Self::WRAPPED, Self::SECURE, Self::CARELESS];
+        let found = all.into_iter().flatten().find(|kind| kind.to_string() == name);
         found.copied().ok_or_else(|| format!("there is no stack {name:?} (a feature may be off)"))
     }
 }
