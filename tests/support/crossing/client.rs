@@ -115,6 +115,7 @@ struct Trial<'a> {
     origin: String,
     trial: u64,
     plan: Plan,
+    #[cfg_attr(not(feature = "https"), allow(dead_code, reason = "there is no TLS"))]
     root: &'a [u8],
 }
 

@@ -188,7 +188,7 @@ impl Report {
         // all that arrives meanwhile is acknowledged.
         let wanted = match (set.stack.is_tls(), set.loss > 0.0) {
             (false, false) => 0.78,
-            (true, false) => 0.66,
+            (true, false) => 0.6,
             (false, true) => 0.55,
             (true, true) => 0.5,
         };

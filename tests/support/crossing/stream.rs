@@ -37,7 +37,7 @@ impl Stream {
         self.tcp.set_read_timeout(Some(patience))?;
         self.tls = server.accept(&mut self.tcp);
         self.tcp.set_nonblocking(true)?;
-        self.tls.as_ref().map(drop).ok_or(io::ErrorKind::InvalidData.into())
+        self.tls.as_ref().map(drop).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     pub fn tcp(&self) -> &TcpStream {
