@@ -121,6 +121,6 @@ impl Lazy {
 
 impl From<Option<Tls>> for Lazy {
     fn from(chosen: Option<Tls>) -> Self {
-        Self(Arc::new(chosen.map_or_else(OnceLock::new, |tls| OnceLock::from(tls))))
+        Self(Arc::new(chosen.map_or_else(OnceLock::new, OnceLock::from)))
     }
 }

@@ -364,7 +364,7 @@ mod tests {
         let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut meter).poll_read(cx, &mut buf))).await;
         assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
         assert!(buf.filled().is_empty());
-        assert_eq!(record.found(), Some(crate::classify::Finding::Fin));
+        assert_eq!(record.found(), Some(Finding::Fin));
     }
 
     #[tokio::test]

@@ -153,7 +153,7 @@ mod support;
 #[allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 mod tests {
     use std::future::poll_fn;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net;
     use std::time::Duration;
 
@@ -252,7 +252,7 @@ mod tests {
         // The control: once it is flushed, one may.
         let reads = tokio::task::spawn_blocking(move || {
             let mut chunk = [0; 1 << 16];
-            while std::io::Read::read(&mut peer, &mut chunk).is_ok_and(|octets| octets > 0) {}
+            while peer.read(&mut chunk).is_ok_and(|octets| octets > 0) {}
         });
         poll_fn(|cx| Pin::new(&mut tap).poll_flush(cx)).await.unwrap();
         assert_eq!(record.arm(Belief::Nothing, None), Ok(()));
@@ -267,7 +267,7 @@ mod tests {
         let (mut tap, record, mut session, mut peer) = armed().await;
         let mut records = session.records("HTTP/1.1 200 OK\r\n\r\n");
         *records.last_mut().unwrap() ^= 1;
-        std::io::Write::write_all(&mut peer, &records).unwrap();
+        peer.write_all(&records).unwrap();
         let mut octets = [0; 64];
         let mut buf = ReadBuf::new(&mut octets);
         poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();

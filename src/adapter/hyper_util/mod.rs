@@ -77,6 +77,9 @@
 //!   client looks again before the first octet is written.
 //! - An unsolicited response that crosses a request which the server's kernel
 //!   acknowledges before the response is read here is taken for its answer.
+//! - Half a TLS record that arrives while a connection is idle is found by a
+//!   [wrapped](wrap) client over the connector's own TLS only; elsewhere the next
+//!   request waits behind it.
 //! - No server's promises are asked for or believed (G4, and G3 by the
 //!   contract's `refused`), and an origin cannot be stated to close fully.
 //! - What the legacy client sends again by itself was handed back to it, so it
