@@ -62,9 +62,10 @@ pub mod client;
 pub mod contract;
 mod error;
 pub mod pool;
+mod probe;
 pub mod resend;
 pub mod server;
-mod sys;
+
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -30,13 +30,13 @@ const IMPURE: [&str; 11] = [
 const IMPURE_STD: [&str; 6] = ["env", "fs", "net", "os", "process", "thread"];
 
 /// The one file with unsafe code: the system calls of both halves.
-const UNSAFE: [&str; 1] = ["src/sys/linux.rs"];
+const UNSAFE: [&str; 1] = ["src/probe/linux.rs"];
 
 /// The modules of the crate. Each may use those before it.
 const LAYERS: [&str; 17] = [
     "classify",
     "contract",
-    "sys",
+    "probe",
     "time",
     "header",
     "attempt",
@@ -53,7 +53,8 @@ const LAYERS: [&str; 17] = [
     "adapter",
 ];
 /// What the server half may use besides itself.
-const SERVER_USES: [&str; 7] = ["sys", "classify", "contract", "time", "header", "error", "trace"];
+const SERVER_USES: [&str; 7] =
+    ["probe", "classify", "contract", "time", "header", "error", "trace"];
 /// What an adapter may use besides itself: it turns what its stack did into
 /// evidence, and decides nothing.
 const ADAPTER_USES: [&str; 7] =

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::contract::{Announcement, Hop, Offer};
-use crate::sys;
+use crate::probe;
 
 use super::closing::{self, Closing};
 use super::handle::{Counters, Refused};
@@ -237,7 +237,7 @@ impl State {
             return Next::Go;
         }
         self.counters.rechecks += 1;
-        match self.socket.as_deref().map(sys::unacked) {
+        match self.socket.as_deref().map(probe::unacked) {
             Some(Ok(0)) => {
                 self.note(Event::Acked);
                 Next::Go

@@ -16,7 +16,7 @@ use crate::classify::{
     Unavailable, kernel,
 };
 use crate::contract::{Closing, Hop, OutOfLimits, closing};
-use crate::sys::{Fd, Received};
+use crate::probe::{Fd, Received};
 
 /// The record of one connection: its ledger, its socket, its early bytes.
 ///

@@ -11,7 +11,7 @@ use crate::classify::{
     Acked, Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Limits, Reply, Settled,
     Unavailable,
 };
-use crate::sys::Received;
+use crate::probe::Received;
 use crate::time;
 
 /// How an exchange failed, as far as whoever drove it can tell.

@@ -95,9 +95,8 @@ impl Fd {
     /// Resets the connection at once, whoever else holds the descriptor.
     /// Zeroes the counters.
     pub(crate) fn abort(self) {
-        // SAFETY: a sockaddr is plain integers, for which zero is valid.
-        let mut nowhere: libc::sockaddr = unsafe { MaybeUninit::zeroed().assume_init() };
-        nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+        let sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+        let nowhere = libc::sockaddr { sa_family, sa_data: [0; 14] };
         // SAFETY: the address lives across the call and its length is its own.
         unsafe {
             libc::connect(self.0, &raw const nowhere, size_of::<libc::sockaddr>() as socklen_t);
