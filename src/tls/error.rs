@@ -56,30 +56,7 @@ impl TlsError {
             Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Setting(_) | Kind::Name(_) => {
                 true
             }
-            Kind::Handshake(_) => matches!(
-                self.rustls(),
-                Some(
-                    rustls::Error::InvalidCertificate(_)
-                        | rustls::Error::InvalidMessage(_)
-                        | rustls::Error::PeerIncompatible(_)
-                        | rustls::Error::BadMaxFragmentSize
-                        | rustls::Error::AlertReceived(
-                            AlertDescription::HandshakeFailure
-                                | AlertDescription::InsufficientSecurity
-                                | AlertDescription::ProtocolVersion
-                                | AlertDescription::NoApplicationProtocol
-                                | AlertDescription::UnrecognisedName
-                                | AlertDescription::UnknownCA
-                                | AlertDescription::BadCertificate
-                                | AlertDescription::UnsupportedCertificate
-                                | AlertDescription::CertificateExpired
-                                | AlertDescription::CertificateRevoked
-                                | AlertDescription::CertificateUnknown
-                                | AlertDescription::CertificateRequired
-                                | AlertDescription::AccessDenied
-                        )
-                )
-            ),
+            Kind::Handshake(_) => self.rustls().is_some_and(ends_every_handshake),
         }
     }
 
@@ -91,6 +68,32 @@ impl TlsError {
             Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Name(_) => None,
         }
     }
+}
+
+/// Returns whether a handshake that ended with this error would always do.
+pub(crate) fn ends_every_handshake(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(_)
+            | rustls::Error::InvalidMessage(_)
+            | rustls::Error::PeerIncompatible(_)
+            | rustls::Error::BadMaxFragmentSize
+            | rustls::Error::AlertReceived(
+                AlertDescription::HandshakeFailure
+                    | AlertDescription::InsufficientSecurity
+                    | AlertDescription::ProtocolVersion
+                    | AlertDescription::NoApplicationProtocol
+                    | AlertDescription::UnrecognisedName
+                    | AlertDescription::UnknownCA
+                    | AlertDescription::BadCertificate
+                    | AlertDescription::UnsupportedCertificate
+                    | AlertDescription::CertificateExpired
+                    | AlertDescription::CertificateRevoked
+                    | AlertDescription::CertificateUnknown
+                    | AlertDescription::CertificateRequired
+                    | AlertDescription::AccessDenied
+            )
+    )
 }
 
 impl fmt::Display for TlsError {

@@ -60,6 +60,8 @@ pub use ::rustls;
 
 pub use builder::TlsBuilder;
 pub use error::TlsError;
+#[cfg(feature = "reqwest")]
+pub(crate) use error::ends_every_handshake;
 
 use self::rustls::ClientConfig;
 use self::rustls::pki_types::ServerName;

@@ -10,6 +10,8 @@ use std::io;
 use hyper_util::client::legacy;
 
 use crate::classify::{Answer, ConnectFailure, Errno, Evidence, Finding, HandOff};
+#[cfg(feature = "tls")]
+use crate::tls;
 
 /// Returns the evidence of a call in which at most one request was sent.
 ///
@@ -62,8 +64,8 @@ fn connect_failure(error: &::reqwest::Error, client: &legacy::Error) -> ConnectF
     }
     let mut next = client.source();
     while let Some(cause) = next {
-        if let Some(errno) = cause.downcast_ref().and_then(io::Error::raw_os_error) {
-            return ConnectFailure::Connect(Some(Errno(errno)));
+        if let Some(failure) = cause.downcast_ref().and_then(connect_failure_of) {
+            return failure;
         }
         next = cause.source();
     }
@@ -71,6 +73,23 @@ fn connect_failure(error: &::reqwest::Error, client: &legacy::Error) -> ConnectF
         true => ConnectFailure::TimedOut,
         false => ConnectFailure::Connect(None),
     }
+}
+
+/// Looks into an I/O error and those that it wraps, which `source` skips: a
+/// connector over TLS wraps that of the handshake, and that what rustls found.
+fn connect_failure_of(error: &io::Error) -> Option<ConnectFailure> {
+    if let Some(errno) = error.raw_os_error() {
+        return Some(ConnectFailure::Connect(Some(Errno(errno))));
+    }
+    let inner = error.get_ref()?;
+    #[cfg(feature = "tls")]
+    if let Some(handshake) = inner.downcast_ref() {
+        return Some(match tls::ends_every_handshake(handshake) {
+            true => ConnectFailure::Untrusted,
+            false => ConnectFailure::Tls,
+        });
+    }
+    connect_failure_of(inner.downcast_ref()?)
 }
 
 #[cfg(test)]

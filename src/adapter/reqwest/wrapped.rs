@@ -115,24 +115,29 @@ impl Call {
     ) -> Answered {
         let request = match ::reqwest::Request::try_from(request) {
             Ok(request) => request,
-            Err(source) => {
-                let why = HandOff::NotConnected(ConnectFailure::BadTarget);
-                let attempt = self.record(Evidence::new(why));
-                return Err(Failure::new(attempt, source));
-            }
+            Err(source) => return Err(self.not_sent(source)),
         };
+        let is_http = matches!(request.url().scheme(), "http" | "https");
         match client.execute(request).await {
             Ok(response) => {
                 let answered = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
                 self.record(answered);
                 Ok(response.into())
             }
+            // reqwest looks at that before anything else. The kind of its error
+            // alone proves nothing: an answer's `location` that is no URL has it too.
+            Err(source) if !is_http && source.is_builder() => Err(self.not_sent(source)),
             Err(source) => {
                 let is_polled = self.is_polled.load(Ordering::Acquire);
                 let attempt = self.record(chain::evidence(&source, is_polled));
                 Err(Failure::new(attempt, source))
             }
         }
+    }
+
+    fn not_sent(&mut self, source: ::reqwest::Error) -> Failure {
+        let why = HandOff::NotConnected(ConnectFailure::BadTarget);
+        Failure::new(self.record(Evidence::new(why)), source)
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {

@@ -29,7 +29,7 @@ with what the server's application really took up.
                    feature reqwest; careless (resends after every error); with the feature
                    https over TLS: ours-https, hyper-util-https, hyper-rustls (hyper-util
                    wrapped, with hyper-rustls above our connector), reqwest-https,
-                   careless-https
+                   reqwest-wrap-https, careless-https
   --premise-p1     a server that breaks the one premise that no client can check
   --help
 

@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::peers::{Mapping, Peers};
 use super::stack::Kind;
+use crate::stacks::Knows;
 
 /// A set of trials, and how the wire is for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +43,13 @@ impl Set {
             let wrapped =
                 Kind::WRAPPED.iter().map(|stack| (*stack, Peers::Hostile, args.trials / 2));
             all.extend(wrapped);
-            // One over TLS has as many trials as those that it wraps.
-            let share = |kind| if kind == Kind::SECURE[0] { 2 } else { 4 };
+            // One over TLS has as many trials as those that it wraps; those that
+            // know nothing of what was sent have little to be wrong about.
+            let share = |kind: Kind| match kind.class().evidence {
+                _ if kind == Kind::SECURE[0] => 2,
+                Knows::All => 4,
+                Knows::Nothing(_) | Knows::Silent => 10,
+            };
             let secure = Kind::SECURE
                 .iter()
                 .map(|&stack| (stack, Peers::Hostile, args.trials / share(stack)));

@@ -34,6 +34,8 @@ pub enum Kind {
     HyperRustls,
     #[cfg(all(feature = "https", feature = "reqwest"))]
     ReqwestHttps,
+    #[cfg(all(feature = "https", feature = "reqwest"))]
+    ReqwestWrapHttps,
     #[cfg(feature = "https")]
     CarelessHttps,
 }
@@ -50,14 +52,18 @@ impl Kind {
         Self::ReqwestWrap,
     ];
 
-    /// Those over TLS that promise as much as without it.
+    /// Those over TLS.
     pub const SECURE: &[Self] = &[
         #[cfg(feature = "https")]
         Self::OursHttps,
         #[cfg(feature = "https")]
         Self::HyperUtilHttps,
+        #[cfg(feature = "https")]
+        Self::HyperRustls,
         #[cfg(all(feature = "https", feature = "reqwest"))]
         Self::ReqwestHttps,
+        #[cfg(all(feature = "https", feature = "reqwest"))]
+        Self::ReqwestWrapHttps,
     ];
 
     /// Those that must be caught.
@@ -70,8 +76,7 @@ impl Kind {
     /// Whether the stack speaks TLS.
     pub fn is_tls(self) -> bool {
         #[cfg(feature = "https")]
-        return Self::SECURE.contains(&self)
-            || matches!(self, Self::HyperRustls | Self::CarelessHttps);
+        return Self::SECURE.contains(&self) || self == Self::CarelessHttps;
         #[cfg(not(feature = "https"))]
         false
     }
@@ -96,6 +101,8 @@ impl Kind {
             Self::HyperRustls => OverHyperRustls::CLASS,
             #[cfg(all(feature = "https", feature = "reqwest"))]
             Self::ReqwestHttps => Through::CLASS,
+            #[cfg(all(feature = "https", feature = "reqwest"))]
+            Self::ReqwestWrapHttps => Wrapped::CLASS,
             #[cfg(feature = "https")]
             Self::CarelessHttps => <Careless>::CLASS,
         }
@@ -110,6 +117,8 @@ impl Kind {
             Self::Reqwest => true,
             #[cfg(feature = "reqwest")]
             Self::ReqwestWrap => false,
+            #[cfg(all(feature = "https", feature = "reqwest"))]
+            Self::ReqwestWrapHttps => false,
             Self::HyperUtil | Self::Unmodified | Self::Careless => false,
             #[cfg(feature = "https")]
             Self::OursHttps => true,
@@ -141,6 +150,8 @@ impl fmt::Display for Kind {
             Self::HyperRustls => "hyper-rustls",
             #[cfg(all(feature = "https", feature = "reqwest"))]
             Self::ReqwestHttps => "reqwest-https",
+            #[cfg(all(feature = "https", feature = "reqwest"))]
+            Self::ReqwestWrapHttps => "reqwest-wrap-https",
             #[cfg(feature = "https")]
             Self::CarelessHttps => "careless-https",
         })
@@ -151,12 +162,7 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let others = [
-            Self::Ours,
-            #[cfg(feature = "https")]
-            Self::HyperRustls,
-        ];
-        let all = [&others, Self::WRAPPED, Self::SECURE, Self::CARELESS];
+        let all = [&[Self::Ours], Self::WRAPPED, Self::SECURE, Self::CARELESS];
         let found = all.into_iter().flatten().find(|kind| kind.to_string() == name);
         found.copied().ok_or_else(|| format!("there is no stack {name:?} (a feature may be off)"))
     }

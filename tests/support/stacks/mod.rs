@@ -143,6 +143,11 @@ macro_rules! for_each_tls_stack {
             use super::*;
             $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Through>);
         }
+        #[cfg(feature = "reqwest")]
+        mod reqwest_wrapped_https {
+            use super::*;
+            $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Wrapped>);
+        }
     };
 }
 #[cfg(feature = "https")]

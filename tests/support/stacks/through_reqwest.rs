@@ -89,6 +89,14 @@ impl Stack for Wrapped {
             .tcp_keepalive(settings.keepalive)
             .tcp_keepalive_interval(settings.keepalive)
             .tcp_keepalive_retries(5);
+        #[cfg(feature = "https")]
+        let builder = match &settings.root {
+            // The origins speak HTTP/1.1, whatever they agree to.
+            Some(root) => builder
+                .http1_only()
+                .tls_certs_only([reqwest::Certificate::from_der(root).unwrap()]),
+            None => builder,
+        };
         Self { client: adapter::wrap(builder).unwrap(), level: settings.level }
     }
 
