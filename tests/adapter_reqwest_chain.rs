@@ -1,8 +1,8 @@
-//! What the errors of reqwest's own client prove: one test for each row.
+//! What the errors of reqwest's own client prove: what was never sent, HTTP/2,
+//! redirects, and errors that speak of another request.
 //!
-//! A new version of reqwest, hyper-util, hyper or h2 that changes a row fails
-//! here. What a connection does after a request was written to it over HTTP/1.1
-//! is in the suite over all stacks.
+//! What HTTP/1.1 errors are made of is in `adapter_reqwest_errors`, and what
+//! becomes of a request that was written in the suites over all stacks.
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
@@ -17,19 +17,17 @@ use std::error::Error as StdError;
 use std::io;
 use std::net::TcpListener;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::{Body as HttpBody, Frame as BodyFrame};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper_util::client::legacy;
-use reqwest::dns::{Name, Resolve, Resolving};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_resend::adapter::reqwest::{Failure, wrap};
-use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
+use tower_resend::classify::{ConnectFailure, Doubt, Fate, Proof};
 use tower_resend::{Body, ResendLayer};
 
 use self::closed_port::ClosedPort;
@@ -57,58 +55,22 @@ async fn fate_of(builder: reqwest::ClientBuilder, url: &str) -> Fate {
 
 const UNKNOWN: Fate = Fate::Unknown(Doubt::NoEvidence);
 
-// ===== no connection =====
+// ===== never sent =====
 
-fn not_connected(why: ConnectFailure) -> Fate {
-    Fate::NotApplied(Proof::NotConnected(why))
-}
-
-#[tokio::test]
-async fn a_refused_connect_is_never_sent() {
-    let refused = ConnectFailure::Connect(Some(Errno(libc::ECONNREFUSED)));
-    assert_eq!(fate_of(builder(), &ClosedPort::new().url()).await, not_connected(refused));
-}
-
-#[tokio::test]
-async fn a_name_that_does_not_resolve_is_never_sent() {
-    struct Nowhere;
-    impl Resolve for Nowhere {
-        fn resolve(&self, _: Name) -> Resolving {
-            Box::pin(async { Err(io::Error::other("no such name").into()) })
-        }
-    }
-    let builder = builder().dns_resolver(Arc::new(Nowhere));
-    let fate = fate_of(builder, "http://nowhere.invalid/").await;
-    assert_eq!(fate, not_connected(ConnectFailure::Resolve));
-}
-
-#[tokio::test]
-async fn a_scheme_that_reqwest_was_not_built_for_is_never_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let url = format!("https://{}/", listener.local_addr().unwrap());
-    assert!(fate_of(builder(), &url).await.is_not_applied());
-    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-}
+const BAD_TARGET: Fate = Fate::NotApplied(Proof::NotConnected(ConnectFailure::BadTarget));
 
 #[tokio::test]
 async fn a_target_that_is_no_url_is_never_sent() {
-    let fate = fate_of(builder(), "/orders").await;
-    assert_eq!(fate, not_connected(ConnectFailure::BadTarget));
+    assert_eq!(fate_of(builder(), "/orders").await, BAD_TARGET);
 }
 
-// ===== HTTP/1.1 =====
-
 #[tokio::test]
-async fn a_body_that_is_cut_is_an_error_of_the_body() {
-    let origin = Origin::start(1, |_, mut peer| {
-        peer.read_request();
-        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok");
-    });
-    let request = post(&origin.url("/orders"), Body::from("pay"));
-    let response = wrap(builder()).unwrap().oneshot(request).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    assert!(response.into_body().collect().await.is_err());
+async fn a_scheme_that_reqwest_does_not_speak_is_never_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("ftp://{}/", listener.local_addr().unwrap());
+    assert_eq!(fate_of(builder(), &url).await, BAD_TARGET);
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 // ===== HTTP/2 =====

@@ -88,7 +88,7 @@
 //!
 //! | reqwest's error | fate |
 //! |---|---|
-//! | there was no connection: refused, no such name, TLS handshake | not applied (G1) |
+//! | there was no connection: refused, no such name, TLS handshake, no HTTP URL | not applied (G1) |
 //! | hyper handed the request back | not applied (G1) |
 //! | the peer reset its HTTP/2 stream with `REFUSED_STREAM` | not applied (G3) |
 //! | the peer's GOAWAY leaves its HTTP/2 stream out, and its body was asked for | not applied (G3) |

@@ -125,7 +125,8 @@ impl Call {
                 Ok(response.into())
             }
             // reqwest looks at that before anything else. The kind of its error
-            // alone proves nothing: an answer's `location` that is no URL has it too.
+            // alone proves nothing: what it finds wrong with the target of a
+            // redirect, after an answer, has that kind too.
             Err(source) if !is_http && source.is_builder() => Err(self.not_sent(source)),
             Err(source) => {
                 let is_polled = self.is_polled.load(Ordering::Acquire);

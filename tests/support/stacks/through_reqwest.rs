@@ -92,9 +92,9 @@ impl Stack for Wrapped {
         #[cfg(feature = "https")]
         let builder = match &settings.root {
             // The origins speak HTTP/1.1, whatever they agree to.
-            Some(root) => builder
-                .http1_only()
-                .tls_certs_only([reqwest::Certificate::from_der(root).unwrap()]),
+            Some(root) => {
+                builder.http1_only().tls_certs_only([reqwest::Certificate::from_der(root).unwrap()])
+            }
             None => builder,
         };
         Self { client: adapter::wrap(builder).unwrap(), level: settings.level }

@@ -1,0 +1,300 @@
+//! What the errors of reqwest's own client are made of, against real failures,
+//! and the fate that each has: one test for each row of the table. A new
+//! version of reqwest, hyper-util, hyper or rustls that changes a row fails here.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+#[path = "support/closed_port.rs"]
+mod closed_port;
+#[path = "support/error_links.rs"]
+mod error_links;
+#[path = "support/origin.rs"]
+mod origin;
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use reqwest::dns::{Name, Resolve, Resolving};
+use tower::ServiceExt;
+use tower_resend::adapter::reqwest::{Failure, wrap};
+use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Finding, Proof};
+
+use self::closed_port::ClosedPort;
+use self::error_links::{Link, Says, below};
+use self::origin::{Origin, Peer};
+
+/// reqwest with nothing of the machine's own settings.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().http1_only()
+}
+
+/// What came of one POST, without anything that resends.
+async fn sent(
+    builder: reqwest::ClientBuilder,
+    url: &str,
+) -> Result<Response<reqwest::Body>, Failure> {
+    let request = Request::post(url).body(Full::<Bytes>::from("pay")).unwrap();
+    wrap(builder).unwrap().oneshot(request).await
+}
+
+/// What the error of one POST is made of, and its fate.
+async fn failure(builder: reqwest::ClientBuilder, url: &str) -> (Vec<Link>, Fate) {
+    let failure = sent(builder, url).await.unwrap_err();
+    let fate = failure.attempt().fate();
+    (below(&failure.into_error()), fate)
+}
+
+/// What the error of a response's body is made of.
+async fn failure_of_body(builder: reqwest::ClientBuilder, url: &str) -> Vec<Link> {
+    let response = sent(builder, url).await.unwrap();
+    let error = response.into_body().collect().await.unwrap_err();
+    assert!(error.is_body(), "{error:?}");
+    below(&error)
+}
+
+fn not_connected(why: ConnectFailure) -> Fate {
+    Fate::NotApplied(Proof::NotConnected(why))
+}
+
+const UNKNOWN: Fate = Fate::Unknown(Doubt::NoEvidence);
+const INCOMPLETE: [Link; 2] = [Link::OnConnection, Link::Hyper(Says::Incomplete)];
+const MALFORMED: [Link; 2] = [Link::OnConnection, Link::Hyper(Says::Malformed)];
+
+const RESET: [Link; 3] = [
+    Link::OnConnection,
+    Link::Hyper(Says::Nothing),
+    Link::Io(ErrorKind::ConnectionReset, Some(libc::ECONNRESET)),
+];
+/// A body that ended too early; who says so is private to hyper or rustls.
+const CUT_BODY: [Link; 3] = [Link::Hyper(Says::Nothing), CUT, Link::Private];
+const CUT: Link = Link::Io(ErrorKind::UnexpectedEof, None);
+
+/// What an origin does that has taken the request up.
+type Act = fn(Peer);
+
+const RESETS: Act = |peer| peer.reset();
+const CLOSES: Act = drop;
+const SAYS_HALF_A_HEAD: Act = |mut peer| peer.write("HTTP/1.1 200 OK\r\ncontent-le");
+const SAYS_GARBAGE: Act = |mut peer| peer.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
+const CUTS_ITS_BODY: Act = |mut peer| peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok");
+
+fn origin(act: Act) -> Origin {
+    Origin::start(1, move |_, mut peer| {
+        peer.read_request();
+        act(peer);
+    })
+}
+
+async fn after(act: Act) -> (Vec<Link>, Fate) {
+    failure(builder(), &origin(act).url("/orders")).await
+}
+
+#[tokio::test]
+async fn a_refused_connect() {
+    let (links, fate) = failure(builder(), &ClosedPort::new().url()).await;
+    let refused = Link::Io(ErrorKind::ConnectionRefused, Some(libc::ECONNREFUSED));
+    assert_eq!(links, [Link::NoConnection, Link::Private, refused]);
+    assert_eq!(fate, not_connected(ConnectFailure::Connect(Some(Errno(libc::ECONNREFUSED)))));
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve() {
+    struct Nowhere;
+    impl Resolve for Nowhere {
+        fn resolve(&self, _: Name) -> Resolving {
+            Box::pin(async { Err(io::Error::other("no such name").into()) })
+        }
+    }
+    let builder = builder().dns_resolver(Arc::new(Nowhere));
+    let (links, fate) = failure(builder, "http://nowhere.invalid/").await;
+    let not_found = Link::Io(ErrorKind::Other, None);
+    let said = Link::Private;
+    assert_eq!(links, [Link::NoConnection, Link::Private, Link::Private, not_found, said]);
+    assert_eq!(fate, not_connected(ConnectFailure::Resolve));
+}
+
+#[tokio::test]
+async fn a_reset() {
+    assert_eq!(after(RESETS).await, (RESET.to_vec(), UNKNOWN));
+}
+
+#[tokio::test]
+async fn a_fin() {
+    assert_eq!(after(CLOSES).await, (INCOMPLETE.to_vec(), UNKNOWN));
+}
+
+#[tokio::test]
+async fn half_a_head() {
+    assert_eq!(after(SAYS_HALF_A_HEAD).await, (INCOMPLETE.to_vec(), UNKNOWN));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http() {
+    assert_eq!(after(SAYS_GARBAGE).await, (MALFORMED.to_vec(), UNKNOWN));
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut() {
+    let links = failure_of_body(builder(), &origin(CUTS_ITS_BODY).url("/orders")).await;
+    assert_eq!(links, CUT_BODY);
+}
+
+#[cfg(feature = "https")]
+mod over_tls {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::origin::tls::{Authority, Server};
+    use super::*;
+
+    /// A handshake that failed by this.
+    fn no_handshake<const N: usize>(by: [Link; N]) -> Vec<Link> {
+        [vec![Link::NoConnection, Link::Io(ErrorKind::Other, None)], by.to_vec()].concat()
+    }
+
+    const BROKEN: [Link; 2] = [Link::Io(ErrorKind::InvalidData, None), Link::Rustls];
+    const TRUNCATED: [Link; 4] =
+        [Link::OnConnection, Link::Hyper(Says::Nothing), CUT, Link::Private];
+
+    /// reqwest that trusts an authority, and that one only.
+    fn trusting(authority: &Authority) -> reqwest::ClientBuilder {
+        let root = reqwest::Certificate::from_der(&authority.root()).unwrap();
+        builder().tls_certs_only([root])
+    }
+
+    fn serving(server: &Server, act: Act) -> Origin {
+        Origin::start_tls(1, server, move |_, mut peer| {
+            peer.read_request();
+            act(peer);
+        })
+    }
+
+    async fn after(act: Act) -> (Vec<Link>, Fate) {
+        let authority = Authority::new();
+        let origin = serving(&authority.server(), act);
+        failure(trusting(&authority), &origin.url("/orders")).await
+    }
+
+    async fn body_after(act: Act) -> Vec<Link> {
+        let authority = Authority::new();
+        let origin = serving(&authority.server(), act);
+        failure_of_body(trusting(&authority), &origin.url("/orders")).await
+    }
+
+    /// The URL of an origin that gets a first record and knows nothing of TLS.
+    fn speaking_no_tls(act: Act) -> (Origin, String) {
+        let origin = Origin::start(1, move |_, peer| {
+            let mut stream: &TcpStream = peer.stream();
+            let mut record = [0; 5];
+            stream.read_exact(&mut record).unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([record[3], record[4]]))];
+            stream.read_exact(&mut hello).unwrap();
+            act(peer);
+        });
+        let url = format!("https://{}/orders", origin.address());
+        (origin, url)
+    }
+
+    fn close_notify(mut peer: Peer) {
+        let (session, stream) = peer.tls();
+        session.close(stream);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_trusted() {
+        let origin = serving(&Authority::new().server(), CLOSES);
+        let (links, fate) = failure(trusting(&Authority::new()), &origin.url("/orders")).await;
+        assert_eq!(links, no_handshake(BROKEN));
+        assert_eq!(fate, not_connected(ConnectFailure::Untrusted));
+        assert_eq!(origin.finish(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_no_tls() {
+        let (_origin, url) = speaking_no_tls(SAYS_GARBAGE);
+        let (links, fate) = failure(trusting(&Authority::new()), &url).await;
+        assert_eq!(links, no_handshake(BROKEN));
+        assert_eq!(fate, not_connected(ConnectFailure::Untrusted));
+    }
+
+    #[tokio::test]
+    async fn an_end_in_the_handshake() {
+        let (_origin, url) = speaking_no_tls(CLOSES);
+        let (links, fate) = failure(trusting(&Authority::new()), &url).await;
+        assert_eq!(links, no_handshake([CUT, Link::Private]));
+        assert_eq!(fate, not_connected(ConnectFailure::Connect(None)));
+    }
+
+    #[tokio::test]
+    async fn a_reset_in_the_handshake() {
+        let (_origin, url) = speaking_no_tls(RESETS);
+        let (links, fate) = failure(trusting(&Authority::new()), &url).await;
+        assert_eq!(links, no_handshake([RESET[2]]));
+        let reset = ConnectFailure::Connect(Some(Errno(libc::ECONNRESET)));
+        assert_eq!(fate, not_connected(reset));
+    }
+
+    /// The client is done with the handshake before the server has looked: the
+    /// alert meets a request that is still in its channel, or was sent.
+    #[tokio::test]
+    async fn a_server_that_demands_a_certificate() {
+        let authority = Authority::new();
+        let origin = serving(&authority.demanding_server(), CLOSES);
+        let (links, fate) = failure(trusting(&authority), &origin.url("/orders")).await;
+        assert_eq!(links[0], Link::OnConnection);
+        let handed_back = Fate::NotApplied(Proof::HandedBack(Finding::Ended));
+        assert!([handed_back, UNKNOWN].contains(&fate), "{fate:?}");
+        assert_eq!(origin.finish(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_reset() {
+        assert_eq!(after(RESETS).await, (RESET.to_vec(), UNKNOWN));
+    }
+
+    #[tokio::test]
+    async fn a_close_notify() {
+        assert_eq!(after(close_notify).await, (INCOMPLETE.to_vec(), UNKNOWN));
+    }
+
+    #[tokio::test]
+    async fn a_truncation() {
+        assert_eq!(after(CLOSES).await, (TRUNCATED.to_vec(), UNKNOWN));
+    }
+
+    #[tokio::test]
+    async fn a_truncation_in_the_head() {
+        assert_eq!(after(SAYS_HALF_A_HEAD).await, (TRUNCATED.to_vec(), UNKNOWN));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_http() {
+        assert_eq!(after(SAYS_GARBAGE).await, (MALFORMED.to_vec(), UNKNOWN));
+    }
+
+    #[tokio::test]
+    async fn a_truncation_in_a_body_of_known_length() {
+        assert_eq!(body_after(CUTS_ITS_BODY).await, CUT_BODY);
+    }
+
+    const UNTIL_ITS_END: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nok";
+
+    #[tokio::test]
+    async fn a_truncation_in_a_body_that_lasts_to_the_end() {
+        assert_eq!(body_after(|mut peer| peer.write(UNTIL_ITS_END)).await, CUT_BODY);
+    }
+
+    #[tokio::test]
+    async fn a_close_notify_is_the_end_of_a_body_that_lasts_to_the_end() {
+        let authority = Authority::new();
+        let origin = serving(&authority.server(), |mut peer| {
+            peer.write(UNTIL_ITS_END);
+            close_notify(peer);
+        });
+        let response = sent(trusting(&authority), &origin.url("/orders")).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    }
+}
