@@ -14,7 +14,7 @@
 mod stacks;
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,17 +25,73 @@ use socket2::SockRef;
 use tokio::time::timeout;
 
 use self::stacks::careless::Careless;
+#[cfg(feature = "https")]
+use self::stacks::origin::tls;
 use self::stacks::payload::Payload;
-use self::stacks::{Called, End, Knows, Level, Settings, Stack, for_each_stack};
+use self::stacks::{Called, End, Knows, Level, Scheme, Settings, Stack, for_each_stack};
 
 const CALLERS: usize = 8;
 const CALLS: usize = 60;
+
+/// What the server speaks below HTTP.
+#[derive(Clone)]
+enum Speaks {
+    Tcp,
+    #[cfg(feature = "https")]
+    Tls(tls::Server),
+}
+
+impl Speaks {
+    fn accept(&self, mut stream: TcpStream) -> Option<Wire> {
+        stream.set_nodelay(true).unwrap();
+        let session = match self {
+            Self::Tcp => None,
+            #[cfg(feature = "https")]
+            Self::Tls(server) => Some(server.accept(&mut stream)?),
+        };
+        Some(Wire {
+            stream,
+            #[cfg(feature = "https")]
+            session,
+        })
+    }
+}
+
+/// The server's end of a connection. Its TLS is cut off with it.
+struct Wire {
+    stream: TcpStream,
+    #[cfg(feature = "https")]
+    session: Option<tls::Session>,
+}
+
+impl Wire {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "https")]
+        if let Some(session) = &mut self.session {
+            return session.read(&mut self.stream, octets);
+        }
+        self.stream.read(octets)
+    }
+
+    /// Writes, unless the other end is gone.
+    fn write(&mut self, text: &str) {
+        #[cfg(feature = "https")]
+        if let Some(session) = &mut self.session {
+            return session.write(&mut self.stream, text);
+        }
+        let _ = self.stream.write_all(text.as_bytes());
+    }
+
+    fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
 
 /// How often each target was taken up: a read returned some of its request.
 type Truth = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Serves each connection on a thread of its own, until the test ends.
-fn server() -> (SocketAddr, Truth) {
+fn server(speaks: Speaks) -> (SocketAddr, Truth) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let truth = Truth::default();
@@ -43,64 +99,58 @@ fn server() -> (SocketAddr, Truth) {
     let requests = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (stream, seen, requests) =
-                (stream.unwrap(), Arc::clone(&seen), Arc::clone(&requests));
-            std::thread::spawn(move || serve(stream, &seen, &requests));
+            let (stream, speaks) = (stream.unwrap(), speaks.clone());
+            let (seen, requests) = (Arc::clone(&seen), Arc::clone(&requests));
+            std::thread::spawn(move || {
+                if let Some(wire) = speaks.accept(stream) {
+                    serve(wire, &seen, &requests);
+                }
+            });
         }
     });
     (address, truth)
 }
 
-fn serve(mut stream: TcpStream, truth: &Truth, requests: &AtomicUsize) {
-    stream.set_nodelay(true).unwrap();
+fn serve(mut wire: Wire, truth: &Truth, requests: &AtomicUsize) {
     loop {
         let nth = requests.fetch_add(1, Ordering::Relaxed);
         if nth % 11 == 7 {
             // Closed unread.
-            let _ = stream.peek(&mut [0]);
+            let _ = wire.stream.peek(&mut [0]);
             return;
         }
         let mut octets = [0; 4096];
-        let Ok(read @ 1..) = stream.read(&mut octets) else { return };
+        let Ok(read @ 1..) = wire.read(&mut octets) else { return };
         let target = take_up(truth, &octets[..read]);
         let response =
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len());
-        let (whole, half) = (response.as_bytes(), &response.as_bytes()[..9]);
-        let _ = match nth % 11 {
+        match nth % 11 {
             0 => return,
-            1 => {
-                return SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-            }
-            2 => {
-                let _ = stream.write_all(half);
-                return;
-            }
-            3 => {
-                let _ = stream.write_all(whole);
-                return;
-            }
+            1 => return wire.reset(),
+            2 => return wire.write(&response[..9]),
+            3 => return wire.write(&response),
             4 => {
-                let _ = stream.write_all(whole);
+                wire.write(&response);
                 std::thread::yield_now();
-                return SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                return wire.reset();
             }
             5 => {
                 // A close that reads on: it is half of one.
-                let _ = stream.write_all(whole);
+                wire.write(&response);
                 std::thread::yield_now();
-                let _ = stream.shutdown(Shutdown::Write);
-                let _ = stream.set_read_timeout(Some(Duration::from_millis(5)));
-                while let Ok(read @ 1..) = stream.read(&mut octets) {
+                let _ = wire.stream.shutdown(Shutdown::Write);
+                let _ = wire.stream.set_read_timeout(Some(Duration::from_millis(5)));
+                while let Ok(read @ 1..) = wire.read(&mut octets) {
                     take_up(truth, &octets[..read]);
                 }
                 return;
             }
             6 => {
-                let _ = stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n");
-                stream.write_all(whole)
+                wire.write("HTTP/1.1 103 Early Hints\r\n\r\n");
+                wire.write(&response);
             }
-            _ => stream.write_all(whole),
-        };
+            _ => wire.write(&response),
+        }
     }
 }
 
@@ -114,13 +164,22 @@ fn take_up(truth: &Truth, octets: &[u8]) -> String {
 /// Makes all calls, and returns what came of them by their targets; nothing of
 /// those that did not end.
 async fn run<S: Stack>() -> (HashMap<String, Option<Called>>, Truth) {
-    let (address, truth) = server();
-    let stack = S::new(&Settings::new(Level::Whole));
+    let (scheme, speaks, settings) = match S::SCHEME {
+        Scheme::Http => ("http", Speaks::Tcp, Settings::new(Level::Whole)),
+        #[cfg(feature = "https")]
+        Scheme::Https => {
+            let authority = tls::Authority::new();
+            let settings = Settings::new(Level::Whole).trusting(authority.root());
+            ("https", Speaks::Tls(authority.server()), settings)
+        }
+    };
+    let (address, truth) = server(speaks);
+    let stack = S::new(&settings);
     let mut ends = HashMap::new();
     for nth in 0..CALLS {
         let calls = (0..CALLERS).map(|caller| {
             let target = format!("/{caller}/{nth}");
-            let request = Request::post(format!("http://{address}{target}"));
+            let request = Request::post(format!("{scheme}://{address}{target}"));
             let (stack, request) = (stack.clone(), request.body(Payload::small()).unwrap());
             let call = async move { timeout(PATIENCE, stack.call(request)).await.ok() };
             (target, tokio::spawn(call))
@@ -182,6 +241,22 @@ macro_rules! truth {
 }
 
 for_each_stack!(truth);
+
+#[cfg(feature = "https")]
+mod under_tls {
+    use super::stacks::careless::Careless;
+    use super::stacks::for_each_tls_stack;
+    use super::stacks::secure::Foreign;
+    use super::*;
+
+    for_each_tls_stack!(truth);
+
+    #[tokio::test]
+    async fn control_resending_after_every_error_is_caught() {
+        let breaches = breaches::<Careless<Foreign>>().await;
+        assert!(breaches.iter().any(|breach| breach.contains("executed 2 times")), "{breaches:?}");
+    }
+}
 
 /// Who sends again after every error runs requests twice here.
 #[tokio::test]
