@@ -52,6 +52,20 @@
 //! | [`adapter`] | evidence for the HTTP stacks that people have |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | for |
+//! |---|---|
+//! | `https` | https targets: `ring` and `platform-verifier` |
+//! | `ring`, `aws-lc` | https targets with this cryptography; aws-lc where both are on |
+//! | `platform-verifier`, `webpki-roots` | servers trusted as the system does, or by Mozilla's roots; the system where both are on |
+//! | `tls` | https targets by a configuration of rustls of your own |
+//! | `reqwest` | `adapter::reqwest` |
+//! | `reqwest-rustls` | the same, and TLS of reqwest's own client where nobody else turns it on |
+//! | `axum` | `axum::serve` over [`server::Listener`] |
+//!
 //! [`Ground`]: classify::Ground
 
 pub mod adapter;

@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full};
 use reqwest::dns::{Name, Resolve, Resolving};
 use tower::ServiceExt;
 use tower_resend::adapter::reqwest::{Failure, wrap};
-use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Finding, Proof};
+use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
 
 use self::closed_port::ClosedPort;
 use self::error_links::{Link, Says, below};
@@ -142,10 +142,12 @@ async fn a_body_that_is_cut() {
     assert_eq!(links, CUT_BODY);
 }
 
-#[cfg(feature = "https")]
+#[cfg(all(feature = "https", feature = "reqwest-rustls"))]
 mod over_tls {
     use std::io::Read;
     use std::net::TcpStream;
+
+    use tower_resend::classify::Finding;
 
     use super::origin::tls::{Authority, Server};
     use super::*;

@@ -77,7 +77,8 @@
 //!
 //! [`wrap`] takes a `reqwest::ClientBuilder` and gives a service whose failures
 //! carry evidence, for a [`ResendLayer`] to decide on. TLS, proxies, DNS,
-//! HTTP/2 and decompression stay reqwest's:
+//! HTTP/2 and decompression stay reqwest's. (It has TLS where your own
+//! `Cargo.toml` gives it some, or with the feature `reqwest-rustls`.)
 //!
 //! ```diff
 //! -let client = reqwest::Client::builder().build()?;

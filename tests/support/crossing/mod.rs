@@ -104,7 +104,7 @@ fn send(stack: Kind, work: client::Work<'_>) -> io::Result<(Vec<client::Seen>, A
         Kind::HyperRustls => client::run::<OverHyperRustls>(work),
         #[cfg(all(feature = "https", feature = "reqwest"))]
         Kind::ReqwestHttps => client::run::<Secure<through_reqwest::Through>>(work),
-        #[cfg(all(feature = "https", feature = "reqwest"))]
+        #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
         Kind::ReqwestWrapHttps => client::run::<Secure<through_reqwest::Wrapped>>(work),
         #[cfg(feature = "https")]
         Kind::CarelessHttps => client::run::<Careless<Foreign>>(work),

@@ -34,7 +34,7 @@ pub enum Kind {
     HyperRustls,
     #[cfg(all(feature = "https", feature = "reqwest"))]
     ReqwestHttps,
-    #[cfg(all(feature = "https", feature = "reqwest"))]
+    #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
     ReqwestWrapHttps,
     #[cfg(feature = "https")]
     CarelessHttps,
@@ -62,7 +62,7 @@ impl Kind {
         Self::HyperRustls,
         #[cfg(all(feature = "https", feature = "reqwest"))]
         Self::ReqwestHttps,
-        #[cfg(all(feature = "https", feature = "reqwest"))]
+        #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
         Self::ReqwestWrapHttps,
     ];
 
@@ -101,7 +101,7 @@ impl Kind {
             Self::HyperRustls => OverHyperRustls::CLASS,
             #[cfg(all(feature = "https", feature = "reqwest"))]
             Self::ReqwestHttps => Through::CLASS,
-            #[cfg(all(feature = "https", feature = "reqwest"))]
+            #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
             Self::ReqwestWrapHttps => Wrapped::CLASS,
             #[cfg(feature = "https")]
             Self::CarelessHttps => <Careless>::CLASS,
@@ -117,7 +117,7 @@ impl Kind {
             Self::Reqwest => true,
             #[cfg(feature = "reqwest")]
             Self::ReqwestWrap => false,
-            #[cfg(all(feature = "https", feature = "reqwest"))]
+            #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
             Self::ReqwestWrapHttps => false,
             Self::HyperUtil | Self::Unmodified | Self::Careless => false,
             #[cfg(feature = "https")]
@@ -150,7 +150,7 @@ impl fmt::Display for Kind {
             Self::HyperRustls => "hyper-rustls",
             #[cfg(all(feature = "https", feature = "reqwest"))]
             Self::ReqwestHttps => "reqwest-https",
-            #[cfg(all(feature = "https", feature = "reqwest"))]
+            #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
             Self::ReqwestWrapHttps => "reqwest-wrap-https",
             #[cfg(feature = "https")]
             Self::CarelessHttps => "careless-https",

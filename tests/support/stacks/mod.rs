@@ -143,7 +143,7 @@ macro_rules! for_each_tls_stack {
             use super::*;
             $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Through>);
         }
-        #[cfg(feature = "reqwest")]
+        #[cfg(feature = "reqwest-rustls")]
         mod reqwest_wrapped_https {
             use super::*;
             $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Wrapped>);

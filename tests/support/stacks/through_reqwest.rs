@@ -89,7 +89,7 @@ impl Stack for Wrapped {
             .tcp_keepalive(settings.keepalive)
             .tcp_keepalive_interval(settings.keepalive)
             .tcp_keepalive_retries(5);
-        #[cfg(feature = "https")]
+        #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
         let builder = match &settings.root {
             // The origins speak HTTP/1.1, whatever they agree to.
             Some(root) => {
