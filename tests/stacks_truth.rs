@@ -42,18 +42,18 @@ enum Speaks {
 }
 
 impl Speaks {
-    fn accept(&self, mut stream: TcpStream) -> Option<Wire> {
+    fn accept(&self, stream: TcpStream) -> Option<Wire> {
         stream.set_nodelay(true).unwrap();
-        let session = match self {
-            Self::Tcp => None,
+        let wire = Wire::new(stream);
+        match self {
+            Self::Tcp => Some(wire),
             #[cfg(feature = "https")]
-            Self::Tls(server) => Some(server.accept(&mut stream)?),
-        };
-        Some(Wire {
-            stream,
-            #[cfg(feature = "https")]
-            session,
-        })
+            Self::Tls(server) => {
+                let mut stream = wire.stream;
+                let session = Some(server.accept(&mut stream)?);
+                Some(Wire { stream, session })
+            }
+        }
     }
 }
 
@@ -65,6 +65,14 @@ struct Wire {
 }
 
 impl Wire {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            #[cfg(feature = "https")]
+            session: None,
+        }
+    }
+
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "https")]
         if let Some(session) = &mut self.session {

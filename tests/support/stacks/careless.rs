@@ -5,12 +5,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
+use tower::ServiceExt;
 use tower_resend::Body;
 use tower_resend::classify::{Fate, Proof};
 
 use super::legacy::Connects;
 use super::payload::Payload;
-use super::{Called, Class, Scheme, Settings, Stack};
+use super::{Called, Class, Level, Scheme, Settings, Stack, redirecting};
 
 impl Connects for HttpConnector {
     const CLASS: Class = Class::WEAK;
@@ -53,26 +54,41 @@ impl<C: Connects> Stack for Blind<C> {
 
 /// Sends again after every error.
 #[derive(Clone)]
-pub struct Careless<C = HttpConnector>(Client<C, Body>);
+pub struct Careless<C = HttpConnector> {
+    client: Client<C, Body>,
+    level: Level,
+}
 
 impl<C: Connects> Stack for Careless<C> {
     const CLASS: Class = Class::LOOK;
     const SCHEME: Scheme = C::SCHEME;
 
     fn new(settings: &Settings) -> Self {
-        Self(legacy(settings))
+        Self { client: legacy(settings), level: settings.level }
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
-        let mut answered = send(&self.0, &request).await;
+        let mut answered = self.send(&request).await;
         for _ in 0..2 {
             if answered.is_err() {
-                answered = send(&self.0, &request).await;
+                answered = self.send(&request).await;
             }
         }
         match answered {
             Ok(response) => Called::answered(response).await,
             Err(error) => Called::failed(None, error),
+        }
+    }
+}
+
+impl<C: Connects> Careless<C> {
+    async fn send(&self, request: &Request<Payload>) -> Result<Response<Incoming>, Error> {
+        match self.level {
+            Level::Once | Level::Whole => send(&self.client, request).await,
+            Level::Redirects(tokens) => {
+                let request = request.clone().map(Payload::into_body);
+                redirecting(self.client.clone(), tokens).oneshot(request).await
+            }
         }
     }
 }

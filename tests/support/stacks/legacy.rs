@@ -10,14 +10,14 @@ use http::{Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use tower::{Layer, Service};
+use tower::{Service, ServiceExt};
+use tower_resend::Body;
 use tower_resend::adapter::hyper_util::{ConnectError, Connector, Metered, Wrapped, wrap};
-use tower_resend::{Body, ResendLayer};
 
 #[cfg(feature = "https")]
 use super::origin::tls::trusting;
 use super::payload::Payload;
-use super::{Called, Class, Level, Scheme, Settings, Stack, once, whole};
+use super::{Called, Class, Level, Scheme, Settings, Stack, redirecting, through};
 
 /// What makes the legacy client's connections.
 pub trait Connects: Connect + Clone + Send + Sync + 'static {
@@ -53,7 +53,7 @@ impl<C: Connects> Stack for HyperUtil<C> {
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
-        call(self.client.clone(), self.level, request).await
+        through(self.client.clone(), self.level, request).await
     }
 }
 
@@ -79,35 +79,33 @@ impl Stack for Retrying {
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
-        call(self.client.clone(), self.level, request).await
-    }
-}
-
-async fn call<C: Connects>(
-    client: Wrapped<C, Body>,
-    level: Level,
-    request: Request<Payload>,
-) -> Called {
-    match level {
-        Level::Once => once(client, request).await,
-        Level::Whole => whole(ResendLayer::default().layer(client), request).await,
+        through(self.client.clone(), self.level, request).await
     }
 }
 
 /// The client as it was, with our connector and nothing else.
 #[derive(Clone)]
-pub struct Unmodified<C = Late>(Client<C, Body>);
+pub struct Unmodified<C = Late> {
+    client: Client<C, Body>,
+    level: Level,
+}
 
 impl<C: Connects> Stack for Unmodified<C> {
     const CLASS: Class = Class::LOOK;
     const SCHEME: Scheme = C::SCHEME;
 
     fn new(settings: &Settings) -> Self {
-        Self(Client::builder(TokioExecutor::new()).build(C::of(settings)))
+        let client = Client::builder(TokioExecutor::new()).build(C::of(settings));
+        Self { client, level: settings.level }
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
-        match self.0.request(request.map(Payload::into_body)).await {
+        let (client, request) = (self.client.clone(), request.map(Payload::into_body));
+        let answered = match self.level {
+            Level::Once | Level::Whole => client.oneshot(request).await,
+            Level::Redirects(tokens) => redirecting(client, tokens).oneshot(request).await,
+        };
+        match answered {
             Ok(response) => Called::answered(response).await,
             Err(error) => Called::failed(None, error),
         }

@@ -41,12 +41,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
+use tower_http::follow_redirect::FollowRedirect;
+use tower_http::follow_redirect::policy::{FilterCredentials, Limited, Policy, PolicyExt};
 use tower_resend::classify::{Doubt, Fate};
 use tower_resend::pool::PoolOptions;
 #[cfg(feature = "https")]
 use tower_resend::tls::rustls::pki_types::CertificateDer;
-use tower_resend::{Attempt, AttemptToken, Body, attempts};
+use tower_resend::{Attempt, AttemptToken, Body, ResendLayer, attempts};
 
 use self::payload::Payload;
 
@@ -202,6 +204,17 @@ pub enum Level {
     Once,
     /// All of it.
     Whole,
+    /// The same, with redirects followed under the resending layer.
+    Redirects(Tokens),
+}
+
+/// What a hop to another origin has of its call's extensions, and with them of
+/// its attempt token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Nothing, as is usual.
+    Dropped,
+    Kept,
 }
 
 /// How a stack is put together.
@@ -280,6 +293,38 @@ impl Called {
         let body = body.map(|body| body.to_bytes()).map_err(|error| format!("{error:?}"));
         Self { end: End::Answered(status, body), attempts }
     }
+}
+
+/// Sends through a service that leaves evidence, with what its level puts on top.
+pub async fn through<S, RB>(service: S, level: Level, request: Request<Payload>) -> Called
+where
+    S: Service<Request<Body>, Response = Response<RB>, Error: Into<BoxError> + std::fmt::Debug>
+        + Clone,
+    RB: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
+    let resend = ResendLayer::default();
+    match level {
+        Level::Once => once(service, request).await,
+        Level::Whole => whole(resend.layer(service), request).await,
+        Level::Redirects(tokens) => {
+            whole(resend.layer(redirecting(service, tokens)), request).await
+        }
+    }
+}
+
+/// What follows redirects.
+pub fn redirecting<S>(
+    service: S,
+    tokens: Tokens,
+) -> FollowRedirect<S, impl Policy<Body, S::Error> + Clone>
+where
+    S: Service<Request<Body>>,
+{
+    let filter = match tokens {
+        Tokens::Dropped => FilterCredentials::new(),
+        Tokens::Kept => FilterCredentials::new().keep_all_extensions(),
+    };
+    FollowRedirect::with_policy(service, Limited::default().and::<_, Body, S::Error>(filter))
 }
 
 /// Sends through a service that has no resending layer; a token tells what it did.

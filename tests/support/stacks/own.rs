@@ -7,13 +7,15 @@ use tower_resend::resend::Resend;
 use tower_resend::{Body, Client, ResendLayer};
 
 use super::payload::Payload;
-use super::{Called, Class, Level, Settings, Stack, once, whole};
+use super::{Called, Class, Level, Settings, Stack, Tokens, once, through, whole};
 
 /// `Client`; once, its pool.
 #[derive(Clone)]
 pub enum Ours {
     Once(Pool<Body>),
     Whole(Client),
+    /// The client has no place for a layer under the resending one.
+    Redirects(Pooled),
 }
 
 impl Stack for Ours {
@@ -25,6 +27,7 @@ impl Stack for Ours {
         match settings.level {
             Level::Once => Self::Once(Pool::new(pool)),
             Level::Whole => Self::Whole(Client::builder().pool(pool).build()),
+            Level::Redirects(_) => Self::Redirects(Pooled::new(settings)),
         }
     }
 
@@ -32,6 +35,7 @@ impl Stack for Ours {
         match self.clone() {
             Self::Once(pool) => once(pool, request).await,
             Self::Whole(client) => whole(client, request).await,
+            Self::Redirects(pooled) => pooled.call(request).await,
         }
     }
 }
@@ -41,6 +45,7 @@ impl Stack for Ours {
 pub enum Pooled {
     Once(Pool<Body>),
     Whole(Resend<Pool<Body>>),
+    Redirects(Pool<Body>, Tokens),
 }
 
 impl Stack for Pooled {
@@ -52,6 +57,7 @@ impl Stack for Pooled {
         match settings.level {
             Level::Once => Self::Once(pool),
             Level::Whole => Self::Whole(ResendLayer::default().layer(pool)),
+            Level::Redirects(tokens) => Self::Redirects(pool, tokens),
         }
     }
 
@@ -59,6 +65,7 @@ impl Stack for Pooled {
         match self.clone() {
             Self::Once(pool) => once(pool, request).await,
             Self::Whole(service) => whole(service, request).await,
+            Self::Redirects(pool, tokens) => through(pool, Level::Redirects(tokens), request).await,
         }
     }
 }

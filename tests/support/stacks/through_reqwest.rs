@@ -8,7 +8,7 @@ use tower_resend::pool::Pool;
 use tower_resend::{AttemptToken, Body, Client, ResendLayer};
 
 use super::payload::Payload;
-use super::{Called, Class, Level, Settings, Stack, of_token, once, whole};
+use super::{Called, Class, Level, Settings, Stack, of_token, redirecting, through};
 
 /// reqwest-middleware that sends through our client; once, through its pool.
 #[derive(Clone)]
@@ -31,6 +31,11 @@ impl Stack for Through {
             Level::Whole => {
                 let client = Client::builder().pool(pool).build();
                 Self::Whole(builder.with(SendThrough::new(client)).build())
+            }
+            Level::Redirects(tokens) => {
+                let stack = redirecting(Pool::<Body>::new(pool), tokens);
+                let stack = ResendLayer::default().layer(stack);
+                Self::Whole(builder.with(SendThrough::new(stack)).build())
             }
         }
     }
@@ -101,10 +106,6 @@ impl Stack for Wrapped {
     }
 
     async fn call(&self, request: Request<Payload>) -> Called {
-        let client = self.client.clone();
-        match self.level {
-            Level::Once => once(client, request).await,
-            Level::Whole => whole(ResendLayer::default().layer(client), request).await,
-        }
+        through(self.client.clone(), self.level, request).await
     }
 }
