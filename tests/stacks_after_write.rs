@@ -113,16 +113,6 @@ acts! { after_write:
         peer.read_request();
         peer.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
     }, 1 => Treats::Fails(&[Doubt::MalformedResponse]);
-    an_urgent_byte_is_no_fin: |mut peer| {
-        peer.read_request();
-        peer.write_urgent(b'!');
-        peer.reset();
-    }, 1 => Treats::Fails(&[
-        Doubt::MalformedResponse,
-        Doubt::ResponseBegun,
-        Doubt::Reset(Acked::All),
-        Doubt::Reset(Acked::None),
-    ]);
     a_599_after_take_up_is_an_answer: |peer| answers(peer, 599), 1 => Treats::Answers(599);
     a_408_after_take_up_is_an_answer: |peer| answers(peer, 408), 1 => Treats::Answers(408);
     a_599_from_a_server_that_executes_then_is_no_proof: |mut peer| {
@@ -155,8 +145,26 @@ fn answers(mut peer: Peer, status: u16) {
 
 for_each_stack!(after_write);
 
-/// What is the same under TLS, and what there is only there. A FIN by itself
-/// cuts a session off there.
+mod over_tcp {
+    use super::*;
+
+    acts! { over_tcp:
+        an_urgent_byte_is_no_fin: |mut peer| {
+            peer.read_request();
+            peer.write_urgent(b'!');
+            peer.reset();
+        }, 1 => Treats::Fails(&[
+            Doubt::MalformedResponse,
+            Doubt::ResponseBegun,
+            Doubt::Reset(Acked::All),
+            Doubt::Reset(Acked::None),
+        ]);
+    }
+
+    for_each_stack!(over_tcp);
+}
+
+/// The same under TLS, where a FIN by itself cuts a session off.
 #[cfg(feature = "https")]
 mod under_tls {
     use std::io::Write;
@@ -165,86 +173,62 @@ mod under_tls {
     use super::stacks::secure::Foreign;
     use super::*;
 
-    /// The FIN is some microseconds behind. Whoever hears of it in time says
-    /// what it acknowledges; to wait for it is no use, once something is
-    /// acknowledged.
-    const CLOSE_NOTIFY: &[Doubt] = &[Doubt::Acknowledged, Doubt::StillOpen];
+    for_each_tls_stack!(after_write);
 
-    acts! { after_write_tls:
-        a_truncation_after_take_up_is_unknown: read_then_fin, 1
-            => Treats::Fails(&[Doubt::Acknowledged]);
-        a_close_notify_after_take_up_is_unknown: |mut peer| {
-            peer.read_request();
-            close_notify(&mut peer);
-        }, 1 => Treats::Fails(CLOSE_NOTIFY);
-        a_close_notify_that_no_close_follows_is_unknown: |mut peer| {
-            peer.read_request();
-            close_notify(&mut peer);
-            assert_eq!(peer.read_request(), None);
-        }, 1 => Treats::Fails(&[Doubt::StillOpen]);
-        a_close_notify_before_take_up_is_unknown: |mut peer| {
-            peer.wait_for_bytes();
-            close_notify(&mut peer);
-            peer.half_close();
-            peer.read_request();
-        }, 1 => Treats::Fails(CLOSE_NOTIFY);
-        read_then_reset_is_unknown: |mut peer| { peer.read_request(); peer.reset(); }, 1
-            => Treats::Fails(RESET);
-        a_close_notify_and_a_reset_are_unknown: |mut peer| {
-            peer.read_request();
-            close_notify(&mut peer);
-            peer.reset();
-        }, 1 => Treats::Fails(&[Doubt::StillOpen, Doubt::Reset(Acked::None), Doubt::Reset(Acked::All)]);
-        an_unread_close_is_unknown: unread_close, 0 => Treats::Fails(RESET);
-        a_half_close_that_reads_on_is_unknown: |mut peer| {
-            peer.wait_for_bytes();
-            peer.half_close();
-            peer.read_request();
-        }, 1 => Treats::Fails(&[Doubt::Acknowledged]);
-        a_key_update_and_then_a_cut_is_unknown: |mut peer| {
-            peer.read_request();
+    mod only_there {
+        use super::*;
+
+        /// The FIN is some microseconds behind. Whoever hears of it in time
+        /// says what it acknowledges; to wait for it is no use, once something
+        /// is acknowledged.
+        const CLOSE_NOTIFY: &[Doubt] = &[Doubt::Acknowledged, Doubt::StillOpen];
+
+        acts! { only_there:
+            a_close_notify_after_take_up_is_unknown: |mut peer| {
+                peer.read_request();
+                close_notify(&mut peer);
+            }, 1 => Treats::Fails(CLOSE_NOTIFY);
+            a_close_notify_that_no_close_follows_is_unknown: |mut peer| {
+                peer.read_request();
+                close_notify(&mut peer);
+                assert_eq!(peer.read_request(), None);
+            }, 1 => Treats::Fails(&[Doubt::StillOpen]);
+            a_close_notify_before_take_up_is_unknown: |mut peer| {
+                peer.wait_for_bytes();
+                close_notify(&mut peer);
+                peer.half_close();
+                peer.read_request();
+            }, 1 => Treats::Fails(CLOSE_NOTIFY);
+            a_close_notify_and_a_reset_are_unknown: |mut peer| {
+                peer.read_request();
+                close_notify(&mut peer);
+                peer.reset();
+            }, 1 => Treats::Fails(&[
+                Doubt::StillOpen,
+                Doubt::Reset(Acked::None),
+                Doubt::Reset(Acked::All),
+            ]);
+            a_key_update_and_then_a_cut_is_unknown: |mut peer| {
+                peer.read_request();
+                let (session, stream) = peer.tls();
+                session.0.refresh_traffic_keys().unwrap();
+                session.flush(stream);
+            }, 1 => Treats::Fails(&[Doubt::Acknowledged]);
+            half_a_record_and_then_a_cut_is_unknown: |mut peer| {
+                peer.read_request();
+                let (session, stream) = peer.tls();
+                let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(&records[..records.len() / 2]).unwrap();
+            }, 1 => Treats::Fails(&[Doubt::Acknowledged]);
+        }
+
+        fn close_notify(peer: &mut Peer) {
             let (session, stream) = peer.tls();
-            session.0.refresh_traffic_keys().unwrap();
-            session.flush(stream);
-        }, 1 => Treats::Fails(&[Doubt::Acknowledged]);
-        an_early_hint_and_then_a_cut_is_unknown: |mut peer| {
-            peer.read_request();
-            peer.write("HTTP/1.1 103 Early Hints\r\n\r\n");
-        }, 1 => Treats::Fails(&[Doubt::ResponseBegun]);
-        half_a_head_and_then_a_cut_is_unknown: |mut peer| {
-            peer.read_request();
-            peer.write("HTTP/1.1 200 OK\r\ncontent-le");
-        }, 1 => Treats::Fails(&[Doubt::ResponseBegun]);
-        half_a_record_and_then_a_cut_is_unknown: |mut peer| {
-            peer.read_request();
-            let (session, stream) = peer.tls();
-            let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-            stream.write_all(&records[..records.len() / 2]).unwrap();
-        }, 1 => Treats::Fails(&[Doubt::Acknowledged]);
-        an_answer_that_is_not_http_is_unknown: |mut peer| {
-            peer.read_request();
-            peer.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
-        }, 1 => Treats::Fails(&[Doubt::MalformedResponse]);
-        a_599_after_take_up_is_an_answer: |peer| answers(peer, 599), 1 => Treats::Answers(599);
-        a_408_after_take_up_is_an_answer: |peer| answers(peer, 408), 1 => Treats::Answers(408);
-        a_599_from_a_server_that_executes_then_is_no_proof: |mut peer| {
-            peer.wait_for_bytes();
-            peer.write("HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-            peer.read_request();
-        }, 1 => Treats::Interrupts;
-        a_stray_200_from_a_server_that_executes_then_is_no_proof: |mut peer| {
-            peer.wait_for_bytes();
-            peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-            peer.read_request();
-        }, 1 => Treats::Interrupts;
-    }
+            session.close(stream);
+        }
 
-    fn close_notify(peer: &mut Peer) {
-        let (session, stream) = peer.tls();
-        session.close(stream);
+        for_each_tls_stack!(only_there);
     }
-
-    for_each_tls_stack!(after_write_tls);
 
     #[tokio::test]
     async fn control_a_stack_that_resends_on_any_error_is_caught() {
