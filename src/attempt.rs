@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
@@ -25,6 +26,26 @@ pub struct Attempt {
     peer: Option<SocketAddr>,
     ground: Option<Ground>,
     standing: Option<Arc<Standing>>,
+    id: Id,
+}
+
+/// Tells attempts that failed from each other; a copy is the same attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Id(u64);
+
+impl Id {
+    /// Of attempts that were answered: no error tells of those.
+    const ANSWERED: Self = Self(0);
+
+    fn of(fate: Fate) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        match fate {
+            Fate::Completed => Self::ANSWERED,
+            Fate::NotApplied(_) | Fate::ResponseLost | Fate::Unknown(_) => {
+                Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+            }
+        }
+    }
 }
 
 impl Attempt {
@@ -32,7 +53,8 @@ impl Attempt {
     /// contract of that connection.
     pub fn new(evidence: Evidence, contract: &Contract) -> Self {
         let fate = classify(&evidence, contract);
-        Self { evidence, contract: *contract, fate, peer: None, ground: None, standing: None }
+        let id = Id::of(fate);
+        Self { evidence, contract: *contract, fate, peer: None, ground: None, standing: None, id }
     }
 
     /// Returns an attempt about which nothing was recorded.
@@ -132,7 +154,10 @@ impl fmt::Display for Attempt {
 /// sends, and this crate's transport records every hand-off in it, those of
 /// redirected or refreshed inner requests too where the layers between keep
 /// extensions. A transport of one's own can record hand-offs in the same way:
-/// take the token from the request's extensions and call [`record`].
+/// take the token from the request's extensions and call [`record`]. Drop it
+/// before the outcome is given: while anybody else has the token after its
+/// attempt has failed, the layer takes it that a copy of the request may yet be
+/// sent, and resends on no proof.
 ///
 /// Cloning gives another handle to the same record.
 ///
@@ -203,6 +228,23 @@ impl AttemptToken {
     /// Returns whether no hand-off is recorded.
     pub fn is_empty(&self) -> bool {
         self.lock().first.is_none()
+    }
+
+    /// Returns whether the hand-offs after the first `start` prove that nothing
+    /// was applied.
+    pub(crate) fn is_unapplied(&self, start: usize) -> bool {
+        self.lock().iter_mut().skip(start).all(|attempt| attempt.fate.is_not_applied())
+    }
+
+    /// Returns whether this hand-off, which failed, is recorded.
+    pub(crate) fn has(&self, attempt: &Attempt) -> bool {
+        self.lock().iter_mut().any(|recorded| recorded.id == attempt.id)
+    }
+
+    /// Returns whether somebody else holds the token: a copy of the request that
+    /// may yet be sent, or a hand-off that has not ended.
+    pub(crate) fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Returns all hand-offs, oldest first.

@@ -10,6 +10,7 @@
 #[path = "support/hops.rs"]
 mod hops;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -362,14 +363,84 @@ async fn control_rules_that_see_one_hop_double_a_fanned_out_post() {
     assert_eq!(site.executed().len(), 2);
 }
 
-// ===== what is not seen =====
+// ===== copies without the token =====
+
+/// Sends the request to a dead port, and a new one without its extensions to
+/// an origin that takes it up and closes, through `transport`.
+fn failing_over(transport: impl Fn() -> Inner) -> (Site, Inner) {
+    let (dead, site) = (Site::dead(), Site::start(|_| Reply::Close));
+    let (first, target, transport) = (dead.url("/pay"), site.url("/pay"), transport());
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (transport, _held) = (transport.clone(), dead.clone());
+        let copy = without_token(to(request.clone(), &target));
+        let request = to(request, &first);
+        async move {
+            match transport.clone().oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(_) => transport.oneshot(copy).await,
+            }
+        }
+    });
+    (site, boxed(inner))
+}
+
+/// A transport with a resending layer of its own.
+fn resending() -> Inner {
+    boxed(ResendLayer::default().layer(pool()))
+}
+
+/// Its error goes through an I/O error, whose `source` skips what it wraps.
+fn wrapping() -> Inner {
+    boxed(pool().map_err(io::Error::other))
+}
+
+#[tokio::test]
+async fn a_copy_without_the_token_that_fails_last_is_seen_by_its_error() {
+    for transport in [pool, resending, wrapping] {
+        let (site, inner) = failing_over(transport);
+        let failed = fails(inner, post(&site.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID);
+        assert_eq!(failed.fate, Fate::Unknown(Doubt::Acknowledged), "{failed:?}");
+        assert_eq!(failed.attempts.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn control_a_rule_that_trusts_the_record_doubles_a_copy_without_the_token() {
+    for transport in [pool, resending] {
+        let (site, inner) = failing_over(transport);
+        let (_, last_hop) = CARELESS[0];
+        by_rule(inner, post(&site.url("/pay")), last_hop).await;
+        assert_eq!(site.executed().len(), 2);
+    }
+}
+
+/// A copy that was never sent says nothing of others that may have been.
+#[tokio::test]
+async fn the_proof_of_a_copy_without_the_token_is_none() {
+    let dead = Site::dead();
+    let transport = pool();
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (transport, _held) = (transport.clone(), dead.clone());
+        let request = to(request, &dead.url("/pay"));
+        async move {
+            let _ = transport.clone().oneshot(request.clone()).await;
+            transport.oneshot(without_token(request)).await
+        }
+    });
+    let failed = fails(boxed(inner), post("http://shop.test/pay")).await;
+    assert_no_evidence(&failed);
+}
+
+// ===== copies that outlive the call, and what is not seen =====
 
 /// How a layer between hides a copy of the request.
 #[derive(Clone, Copy, Debug)]
 enum Hidden {
     /// It outlives its call.
     Detached,
-    /// It was sent without the token, and only another copy has it.
+    /// It was sent without the token and answered, and only another copy has
+    /// it.
     Tokenless,
 }
 
@@ -399,14 +470,28 @@ fn hiding(how: Hidden) -> (Site, Inner) {
     (site, boxed(inner))
 }
 
-/// docs/limits.md: what a layer between hides is doubled. It is the layer
-/// itself, not a careless rule, that this harness catches here.
 #[tokio::test]
-async fn limit_a_copy_that_a_layer_between_hides_is_not_seen() {
-    for how in [Hidden::Detached, Hidden::Tokenless] {
-        let (site, inner) = hiding(how);
-        let response = ResendLayer::default().layer(inner).oneshot(post(&site.url("/pay"))).await;
-        assert_eq!(response.unwrap().status(), 200);
-        assert_eq!(site.executed(), ["POST /pay", "POST /pay", "POST /copy"], "{how:?}");
-    }
+async fn a_copy_that_outlives_its_call_may_have_been_sent() {
+    let (site, inner) = hiding(Hidden::Detached);
+    let failed = fails(inner, post(&site.url("/pay"))).await;
+    assert_eq!(site.executed(), PAID);
+    assert_no_evidence(&failed);
+}
+
+#[tokio::test]
+async fn control_a_rule_that_trusts_the_record_doubles_a_copy_that_outlives_its_call() {
+    let (site, inner) = hiding(Hidden::Detached);
+    let (_, last_hop) = CARELESS[0];
+    by_rule(inner, post(&site.url("/pay")), last_hop).await;
+    assert_eq!(site.executed(), ["POST /pay", "POST /pay", "POST /copy"]);
+}
+
+/// docs/limits.md: what a layer between hides altogether is doubled. It is the
+/// layer itself, not a careless rule, that this harness catches here.
+#[tokio::test]
+async fn limit_a_copy_that_was_answered_without_the_token_is_not_seen() {
+    let (site, inner) = hiding(Hidden::Tokenless);
+    let response = ResendLayer::default().layer(inner).oneshot(post(&site.url("/pay"))).await;
+    assert_eq!(response.unwrap().status(), 200);
+    assert_eq!(site.executed(), ["POST /pay", "POST /pay", "POST /copy"]);
 }

@@ -47,10 +47,10 @@ const LAYERS: [&str; 17] = [
     "tls",
     "transport",
     "pool",
+    "adapter",
     "resend",
     "idempotency",
     "client",
-    "adapter",
 ];
 /// What the server half may use besides itself.
 const SERVER_USES: [&str; 7] =
@@ -311,7 +311,7 @@ fn control_uphill_uses_are_seen() {
         ("src/pool/mod.rs", "fn f(_: crate::Client) {}"),
         ("src/adapter/hyper_util/mod.rs", "use crate::pool::Pool;"),
         ("src/adapter/hyper_util/mod.rs", "use crate::resend::Resend;"),
-        ("src/client.rs", "use crate::adapter::hyper_util;"),
+        ("src/pool/call.rs", "use crate::adapter::hyper_util;"),
         ("src/server/serve.rs", "use crate::adapter::hyper_util;"),
         ("src/pool/mod.rs", "use crate::not_in_the_list::X;"),
     ] {

@@ -6,12 +6,13 @@ mod inner;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
 use inner::*;
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
-use tower_resend::classify::{Doubt, Fate};
+use tower_resend::classify::{Answer, Doubt, Fate, Verdict};
 use tower_resend::{AttemptToken, Policy, Resend, ResendLayer};
 
 /// Counts its calls that are under way, and records those that are dropped.
@@ -97,7 +98,7 @@ async fn dropped_while_waiting() {
     assert_pending!(call.poll());
     assert!(format!("{call:?}").contains("\"waiting\""), "{call:?}");
     drop(call);
-    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(bench.calls(), (1, 0));
 }
 
@@ -106,7 +107,7 @@ async fn dropped_while_readying() {
     let mut bench = Bench::new(1);
     let mut call = task::spawn(bench.service.call(get()));
     assert_pending!(call.poll());
-    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_pending!(call.poll());
     assert!(format!("{call:?}").contains("\"readying\""), "{call:?}");
     drop(call);
@@ -119,7 +120,7 @@ async fn dropped_while_calling_again() {
     let mut bench = Bench::new(2);
     let mut call = task::spawn(bench.service.call(get()));
     assert_pending!(call.poll());
-    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_pending!(call.poll());
     assert!(format!("{call:?}").contains("\"calling\""), "{call:?}");
     assert_eq!(bench.calls(), (2, 1), "the harness sees a call that is running");
@@ -129,7 +130,7 @@ async fn dropped_while_calling_again() {
 
 #[tokio::test(start_paused = true)]
 async fn our_deadline_drops_the_attempt_and_tells_what_it_recorded() {
-    let policy = || Policy::new().deadline(std::time::Duration::from_secs(5));
+    let policy = || Policy::new().deadline(Duration::from_secs(5));
     let played = play(policy(), post(), |_| Reply::Hang(Some(dropped()))).await;
     assert_eq!(played.elapsed.as_secs(), 5);
     let error = played.error();
@@ -151,7 +152,7 @@ async fn our_deadline_drops_the_attempt_and_tells_what_it_recorded() {
 async fn a_deadline_is_not_explained_by_an_earlier_record() {
     let stack = |inner| {
         let inner = RecordsFirst { inner };
-        let policy = Policy::new().deadline(std::time::Duration::from_secs(5));
+        let policy = Policy::new().deadline(Duration::from_secs(5));
         ResendLayer::new(policy).layer(inner)
     };
     let played = play_in(post(), |_| Reply::Hang(None), stack).await;
@@ -187,17 +188,37 @@ async fn what_is_recorded_during_the_wait_is_judged_too() {
     let (mut service, mut handle) = spawn(Policy::new());
     handle.allow(1);
     tokio_test::assert_ready_ok!(service.poll_ready());
-    let mut call = task::spawn(service.call(post()));
+    let mut call = task::spawn(service.call(get()));
     let (request, respond) = taken(&mut handle);
     let token = token(&request);
-    record(&token, handed_back());
-    respond.send_error("handed back");
-    assert_pending!(call.poll());
     record(&token, reset());
+    respond.send_error("reset");
+    assert_pending!(call.poll());
+    record(&token, answered(Answer::Complete));
     handle.allow(1);
+    tokio::time::advance(Duration::from_secs(5)).await;
     let error = tokio_test::assert_ready_err!(call.poll());
-    assert!(error.fate().is_unknown());
+    assert!(matches!(error.verdict(), Verdict::Refuse(_)), "{error}");
     assert_none(&mut handle);
+}
+
+/// Whoever has a copy of the request, or works on it still, has its token. A
+/// proof of what is recorded is none of what is not recorded yet.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_somebody_still_has_is_not_sent_again_on_a_proof() {
+    for evidence in proofs() {
+        let (mut service, mut handle) = spawn(Policy::new());
+        handle.allow(2);
+        tokio_test::assert_ready_ok!(service.poll_ready());
+        let mut call = task::spawn(service.call(post()));
+        let (request, respond) = taken(&mut handle);
+        record(&token(&request), evidence);
+        respond.send_error("failed");
+        let error = tokio_test::assert_ready_err!(call.poll());
+        assert_eq!(error.fate(), Fate::Unknown(Doubt::NoEvidence));
+        assert_none(&mut handle);
+        drop(request);
+    }
 }
 
 /// A layer between may have several hand-offs under way at a time. Those that

@@ -163,9 +163,7 @@ async fn the_deadline_ends_a_wait_for_readiness() {
     handle.allow(1);
     tokio_test::assert_ready_ok!(service.poll_ready());
     let mut call = tokio_test::task::spawn(service.call(post()));
-    let (request, respond) = taken(&mut handle);
-    record(&token(&request), never_received());
-    respond.send_error("cut");
+    fail_taken(taken(&mut handle), never_received());
     tokio_test::assert_pending!(call.poll());
     tokio::time::advance(Duration::from_secs(6)).await;
     let mut error = tokio_test::assert_ready_err!(call.poll());

@@ -25,9 +25,7 @@ async fn a_resend_waits_until_the_inner_service_is_ready() {
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call(post()));
     assert_pending!(call.poll());
-    let (request, respond) = taken(&mut handle);
-    record(&token(&request), handed_back());
-    respond.send_error("handed back");
+    fail_taken(taken(&mut handle), handed_back());
 
     assert_pending!(call.poll());
     assert_none(&mut handle);
@@ -80,9 +78,7 @@ async fn a_resend_that_finds_no_ready_service_keeps_the_fate() {
     handle.allow(1);
     assert_ready_ok!(service.poll_ready());
     let mut call = task::spawn(service.call(post()));
-    let (request, respond) = taken(&mut handle);
-    record(&token(&request), never_received());
-    respond.send_error("cut");
+    fail_taken(taken(&mut handle), never_received());
     assert_pending!(call.poll());
     handle.send_error("closed for good");
     let mut error = assert_ready!(call.poll()).unwrap_err();

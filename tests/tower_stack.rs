@@ -343,12 +343,11 @@ async fn a_resend_queues_for_its_permit_behind_those_who_wait() {
     assert_ready_ok!(task::spawn(service.ready()).poll());
     let mut first = task::spawn(service.call(post()));
     assert_pending!(first.poll());
-    let (taken_first, respond) = taken(&mut handle);
+    let taken_first = taken(&mut handle);
     let mut waits = task::spawn(other.ready());
     assert_pending!(waits.poll(), "the only permit is with the attempt under way");
 
-    record(&token(&taken_first), handed_back());
-    respond.send_error("handed back");
+    fail_taken(taken_first, handed_back());
     // The permit went back with the attempt, and is the other call's now.
     assert_pending!(first.poll());
     assert_none(&mut handle);
@@ -411,9 +410,7 @@ async fn readiness_is_polled_before_each_attempt_through_the_layers_between() {
     assert_ready_ok!(task::spawn(service.ready()).poll());
     let mut call = task::spawn(service.call(post()));
     assert_pending!(call.poll());
-    let (request, respond) = taken(&mut handle);
-    record(&token(&request), handed_back());
-    respond.send_error("handed back");
+    fail_taken(taken(&mut handle), handed_back());
     // The mock would panic if it were called unready.
     assert_pending!(call.poll());
     assert_none(&mut handle);
@@ -433,9 +430,7 @@ async fn a_service_that_fails_for_good_between_attempts_is_told_as_such() {
     assert_ready_ok!(task::spawn(service.ready()).poll());
     let mut call = task::spawn(service.call(post()));
     assert_pending!(call.poll());
-    let (request, respond) = taken(&mut handle);
-    record(&token(&request), never_received());
-    respond.send_error("cut");
+    fail_taken(taken(&mut handle), never_received());
     assert_pending!(call.poll());
     handle.send_error("closed for good");
     let error = assert_ready!(call.poll()).unwrap_err();

@@ -146,6 +146,23 @@ impl Body {
     }
 }
 
+/// Tells a stream that can be sent once from every other while it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamId(usize);
+
+impl StreamId {
+    /// Returns that of a body, if it is a [`Body`] of this kind.
+    pub(crate) fn of<B: 'static>(body: &B) -> Option<Self> {
+        let body = (body as &dyn Any).downcast_ref::<Body>()?;
+        match &body.kind {
+            Kind::Other(Other::Streamed(streamed)) => {
+                Some(Self(std::ptr::from_ref::<Streamed>(streamed).addr()))
+            }
+            Kind::Held(_) | Kind::Other(Other::Emptied) => None,
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;

@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode};
 use tracing::Span;
 
 use super::backoff::Cause;
+use super::hidden;
 use super::limits::Limits;
 use super::request::{Kept, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
@@ -215,9 +216,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     fn on_failure(&mut self) -> Result<Again, Error> {
-        if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
-            self.token.record(Attempt::unrecorded());
-        }
+        self.complete_record();
         if self.part == Part::AnotherLayer {
             return Err(self.error(Verdict::Refuse(Refusal::StandsDown)));
         }
@@ -230,6 +229,29 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         let is_unsent = !hand_offs.iter().any(|attempt| counts_as_attempt(attempt.evidence()));
         self.kept.keep_given_back(given_back.filter(|_| is_unsent));
         self.judge(&attempts).map_err(|refusal| self.give_up(Verdict::Refuse(refusal)))
+    }
+
+    /// Records what the record is seen to lack, so that what it proves of the
+    /// hand-offs in it is not taken for a proof of all.
+    fn complete_record(&self) {
+        if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
+            return self.token.record(Attempt::unrecorded());
+        }
+        if !self.token.is_unapplied(self.start) {
+            return;
+        }
+        let error = self.source.as_deref();
+        match error.and_then(|error| hidden::in_error(error, &self.token)) {
+            // A proof of that one hand-off says nothing of others like it.
+            Some(hidden) if hidden.fate().is_not_applied() => {
+                self.token.record(Attempt::unrecorded());
+            }
+            Some(hidden) => self.token.record(hidden),
+            None if self.part == Part::ThisLayer && self.token.is_held_elsewhere() => {
+                self.token.record(Attempt::unrecorded());
+            }
+            None => {}
+        }
     }
 
     /// Decides whether to send the request again, and when.

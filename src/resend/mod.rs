@@ -77,6 +77,7 @@
 mod backoff;
 mod call;
 mod future;
+mod hidden;
 mod layer;
 mod limits;
 mod request;

@@ -2,10 +2,10 @@
 
 use std::mem;
 
-use http::{Extensions, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::attempt::AttemptToken;
-use crate::body::{NotReplayable, Replayable};
+use crate::body::{NotReplayable, Replayable, StreamId};
 use crate::classify::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
 use crate::error::{Key, Missing};
 
@@ -38,11 +38,13 @@ pub(super) struct Kept<B> {
     /// The caller's own extensions: no token of ours is among them.
     extensions: Extensions,
     spare: Result<B, NotReplayable>,
+    /// Which stream the body is, if it is one without a spare.
+    stream: Option<StreamId>,
     /// The request of the last attempt, if it was given back untouched.
     given_back: Option<Box<Request<B>>>,
 }
 
-impl<B: Replayable> Kept<B> {
+impl<B: Replayable + 'static> Kept<B> {
     /// Keeps what is needed of a request that is about to be sent.
     ///
     /// The octets of its body are not copied.
@@ -78,6 +80,7 @@ impl<B: Replayable> Kept<B> {
             headers,
             extensions,
             spare,
+            stream: StreamId::of(request.body()),
             given_back: None,
         }
     }
@@ -126,11 +129,19 @@ impl<B: Replayable> Kept<B> {
     /// Keeps a request that was given back, too: it is what is left where its
     /// body has no spare one.
     ///
-    /// A layer between may have made another of it, such as a redirected one;
-    /// that is not kept.
+    /// A layer between may have made another of it, such as a redirected one or
+    /// one with more fields; that is not kept, since it would go through the
+    /// same layer again.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
-        let given = request.filter(|it| *it.method() == self.method && *it.uri() == self.uri);
-        self.given_back = given.map(Box::new);
+        self.given_back = request.filter(|given| self.is_as_it_was(given)).map(Box::new);
+    }
+
+    fn is_as_it_was(&self, given: &Request<B>) -> bool {
+        *given.method() == self.method
+            && *given.uri() == self.uri
+            && given.version() == self.version
+            && *given.headers() == self.headers.iter().cloned().collect::<HeaderMap>()
+            && StreamId::of(given.body()) == self.stream
     }
 
     /// Returns whether the request can be made again.
@@ -200,7 +211,6 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use http_body_util::Empty;
 
     use super::*;

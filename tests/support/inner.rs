@@ -108,6 +108,16 @@ pub(crate) fn taken(
     }
 }
 
+/// Fails a request that was taken, and gives it up.
+pub(crate) fn fail_taken(
+    (request, respond): (Request<Octets>, SendResponse<Response<()>>),
+    evidence: Evidence,
+) {
+    record(&token(&request), evidence);
+    drop(request);
+    respond.send_error("failed");
+}
+
 /// What the scripted inner service does with one request.
 #[derive(Debug)]
 pub(crate) enum Reply {

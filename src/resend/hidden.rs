@@ -1,0 +1,56 @@
+//! Hand-offs that a layer between keeps out of the record.
+
+use std::error::Error as StdError;
+use std::{io, iter};
+
+use crate::adapter::hyper_util;
+#[cfg(feature = "reqwest")]
+use crate::adapter::reqwest;
+use crate::attempt::{Attempt, AttemptToken};
+use crate::classify::{Refusal, Verdict};
+use crate::error::Error;
+use crate::pool;
+
+/// Returns the attempt that an attempt's error tells of, if it is not recorded:
+/// a layer between made a request without the token.
+///
+/// It is found in errors of this crate, the outermost in the chain.
+pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -> Option<Attempt> {
+    let mut chain = iter::successors(Some(error), |error| below(*error));
+    let told = chain.find_map(told_by)?;
+    match told {
+        Told::Attempt(attempt) => (!token.has(attempt)).then(|| attempt.clone()),
+        // What stood down for a resending layer above recorded all it knows there.
+        Told::Call(call) if call.verdict() == Verdict::Refuse(Refusal::StandsDown) => None,
+        Told::Call(call) => Some(call.decisive().map_or_else(Attempt::unrecorded, Attempt::clone)),
+    }
+}
+
+/// What an error of this crate tells of.
+enum Told<'a> {
+    Attempt(&'a Attempt),
+    /// A whole call of a resending layer below.
+    Call(&'a Error),
+}
+
+fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
+    if let Some(failure) = error.downcast_ref::<pool::Failure>() {
+        return Some(Told::Attempt(failure.attempt()));
+    }
+    if let Some(failure) = error.downcast_ref::<hyper_util::Failure>() {
+        return Some(Told::Attempt(failure.attempt()));
+    }
+    #[cfg(feature = "reqwest")]
+    if let Some(failure) = error.downcast_ref::<reqwest::Failure>() {
+        return Some(Told::Attempt(failure.attempt()));
+    }
+    error.downcast_ref().map(Told::Call)
+}
+
+/// Returns the next error of a chain. That of an I/O error skips what it wraps.
+fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
