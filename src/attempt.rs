@@ -257,7 +257,10 @@ impl AttemptToken {
     ///
     /// It must be as it was received: method, target and header fields too.
     /// Where the resending layer above has no copy of the body it sends this
-    /// very request again, or hands it to the caller with the error.
+    /// very request again, or hands it to the caller with the error; but not if
+    /// a layer between has changed it, which would change it twice. (A change
+    /// of the body is noticed in a [`Body`](crate::Body). A layer that changes
+    /// streams of other types belongs above the resending layer.)
     pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
         request.extensions_mut().remove::<Self>();
         self.lock().returned = Some(Box::new(request));

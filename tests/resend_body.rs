@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{HeaderValue, Request, Response, Version};
+use http_body_util::{BodyExt, Full};
 use inner::{
     dropped, get, handed_back, never_received, not_connected, post, record, request, reset, token,
 };
 use script::{Script, Step, drain, poll, trailers};
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resend::body::{self, Body, Replay, ReplayCaps};
 use tower_resend::classify::{EndedBy, Fate, Opinion, Refusal, RequestFacts, Verdict};
 use tower_resend::{Error, Policy, ResendLayer};
@@ -226,6 +226,43 @@ async fn another_request_that_was_given_back_is_not_sent_for_this_one() {
     };
     let error = ResendLayer::default().layer(inner(act)).oneshot(one_shot()).await.unwrap_err();
     assert_eq!(refusal(&error), Some(Refusal::BodyNotReplayable));
+}
+
+/// It would go through the layer between a second time.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_layer_between_changed_is_not_sent_again() {
+    type Change = fn(Request<Body>) -> Request<Body>;
+    let with_a_field: Change = |mut request| {
+        request.headers_mut().append("via", HeaderValue::from_static("1.1 gateway"));
+        request
+    };
+    let with_another_field: Change = |mut request| {
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("2"));
+        request
+    };
+    let with_another_body: Change = |request| {
+        request.map(|body| {
+            Body::new(body.map_frame(|frame| frame.map_data(|data| data.repeat(2).into())))
+        })
+    };
+    let as_another_version: Change = |mut request| {
+        *request.version_mut() = Version::HTTP_10;
+        request
+    };
+    for change in [with_a_field, with_another_field, with_another_body, as_another_version] {
+        let act = |call, request: Request<Body>| {
+            assert_eq!(call, 0);
+            let token = token(&request);
+            record(&token, handed_back());
+            token.give_back(request);
+            cut()
+        };
+        let mut request = one_shot();
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("1"));
+        let service = ServiceBuilder::new().map_request(change).service(inner(act));
+        let error = ResendLayer::default().layer(service).oneshot(request).await.unwrap_err();
+        assert_eq!(refusal(&error), Some(Refusal::BodyNotReplayable));
+    }
 }
 
 #[tokio::test(start_paused = true)]
