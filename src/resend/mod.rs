@@ -34,8 +34,9 @@
 //! layer further out: this layer then stands down and passes it on once.
 //!
 //! A layer between this one and the transport should not detach a hand-off
-//! from the future of its call, nor drop a request's extensions and then send
-//! it: what happens there is not seen.
+//! from the future of its call: while a copy of the request outlives that,
+//! nothing is taken for proven. Nor should it drop a request's extensions and
+//! then send it: such a hop is seen only if the call fails with its error.
 //!
 //! # Examples
 //!
