@@ -290,15 +290,15 @@ impl Semantics {
     /// unknown methods are not idempotent.
     pub fn of(method: &http::Method) -> Self {
         use http::Method;
-        let idempotent = [
-            Method::GET,
-            Method::HEAD,
-            Method::OPTIONS,
-            Method::TRACE,
-            Method::PUT,
-            Method::DELETE,
-        ];
-        if idempotent.contains(method) { Self::IdempotentMethod } else { Self::NotIdempotent }
+        match *method {
+            Method::GET
+            | Method::HEAD
+            | Method::OPTIONS
+            | Method::TRACE
+            | Method::PUT
+            | Method::DELETE => Self::IdempotentMethod,
+            _ => Self::NotIdempotent,
+        }
     }
 }
 

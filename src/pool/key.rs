@@ -151,12 +151,13 @@ fn absolute(host: &HeaderValue, path: PathAndQuery) -> Uri {
 
 /// Inserts a field that is not there yet. Returns whether it was inserted.
 fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderValue>) -> bool {
-    match (value, request.headers_mut().entry(name)) {
-        (Some(value), header::Entry::Vacant(entry)) => {
+    let Some(value) = value else { return false };
+    match request.headers_mut().entry(name) {
+        header::Entry::Vacant(entry) => {
             entry.insert(value.clone());
             true
         }
-        _ => false,
+        header::Entry::Occupied(_) => false,
     }
 }
 

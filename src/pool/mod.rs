@@ -174,7 +174,8 @@ impl<B: RequestBody> Pool<B> {
     }
 
     /// Sends a request whose hand-offs are recorded with `token`.
-    #[inline]
+    // Inlined, the request would be copied once more at each step.
+    #[inline(never)]
     pub(crate) fn send(
         &self,
         mut request: Request<B>,

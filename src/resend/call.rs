@@ -70,28 +70,21 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     #[inline]
     pub(super) fn new(service: S, policy: Arc<Policy>, request: &Request<B>) -> Self {
         let began = now();
-        let (token, kept, part, limits) = match request.extensions().get::<AttemptToken>() {
-            Some(token) => (token.clone(), Kept::line(request), Part::AnotherLayer, Limits::none()),
-            None => {
-                let limits = Limits::new(&policy, began);
-                (AttemptToken::new(), Kept::new(request), Part::ThisLayer, limits)
-            }
-        };
+        // What is large is made where it stays: it would be moved otherwise.
+        let above = request.extensions().get::<AttemptToken>().cloned();
+        let stands_down = above.is_some();
         Self {
-            span: trace::attempt_span(kept.method(), 0),
-            start: match part {
-                Part::ThisLayer => 0,
-                Part::AnotherLayer => token.len(),
-            },
+            span: trace::attempt_span(request.method(), 0),
+            start: above.as_ref().map_or(0, AttemptToken::len),
             judged: 0,
             resends: 0,
             source: None,
             service,
+            kept: if stands_down { Kept::line(request) } else { Kept::new(request) },
+            limits: if stands_down { Limits::none() } else { Limits::new(&policy, began) },
             policy,
-            token,
-            kept,
-            part,
-            limits,
+            token: above.unwrap_or_default(),
+            part: if stands_down { Part::AnotherLayer } else { Part::ThisLayer },
             began,
         }
     }

@@ -233,7 +233,8 @@ impl<B> Connection<B> {
         if self.belief == Belief::Nothing {
             return Answered::Answer;
         }
-        if !response.headers().contains_key(RETRY_CONTRACT) {
+        // Of the few names there are, a comparison is cheaper than a hash.
+        if !response.headers().keys().any(|name| name == RETRY_CONTRACT) {
             self.standing = Standing::Ignored(crate::contract::Ignored::Absent);
             return Answered::Answer;
         }

@@ -55,20 +55,14 @@ pub(super) fn add<B>(request: &mut Request<B>) -> Added {
     if !insert(headers, RETRY_CONTRACT, ALL) {
         return Added::Nothing;
     }
-    match headers.try_entry(CONNECTION) {
-        Ok(Entry::Occupied(mut lines)) => {
-            lines.append(OPTION);
-            return Added::Line;
+    match headers.try_append(CONNECTION, OPTION) {
+        Ok(true) => Added::Line,
+        Ok(false) => Added::Both,
+        Err(_) => {
+            headers.remove(RETRY_CONTRACT);
+            Added::Nothing
         }
-        Ok(Entry::Vacant(lines)) => {
-            if lines.try_insert(OPTION).is_ok() {
-                return Added::Both;
-            }
-        }
-        Err(_) => {}
     }
-    headers.remove(RETRY_CONTRACT);
-    Added::Nothing
 }
 
 /// Inserts a field that is not there yet. False if it is, or does not fit.
