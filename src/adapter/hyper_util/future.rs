@@ -5,15 +5,16 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::hyper_util::client::legacy;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::connector::{ConnectError, Handle};
+use super::connector::ConnectError;
 use super::failure::Failure;
+use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
 use crate::attempt::{Attempt, AttemptToken};
 use crate::classify::{
@@ -40,7 +41,7 @@ impl ResponseFuture {
         token: Option<AttemptToken>,
         is_connect: bool,
     ) -> Self {
-        let call = Call { inner: Some(inner), mark, token, is_connect };
+        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect };
         Self(Box::pin(call.drive()))
     }
 }
@@ -64,6 +65,8 @@ struct Call {
     /// Gone once the call is over.
     inner: Option<legacy::ResponseFuture>,
     mark: Arc<Mark>,
+    /// Where the request was handed over last, if that is one of ours.
+    chosen: Option<Chosen>,
     token: Option<AttemptToken>,
     is_connect: bool,
 }
@@ -88,7 +91,8 @@ impl Call {
         if let Poll::Ready(answered) = Pin::new(inner).poll(cx) {
             return Poll::Ready(Some(answered));
         }
-        if !self.mark.is_left(cx.waker()) {
+        self.follow();
+        if !self.is_left(cx.waker()) {
             grace.set(None);
             return Poll::Pending;
         }
@@ -99,6 +103,19 @@ impl Call {
             Some(grace) => grace.poll(cx).map(|()| None),
             None => Poll::Pending,
         }
+    }
+
+    /// Notes where the client handed the request over.
+    fn follow(&mut self) {
+        if !self.chosen.as_ref().is_some_and(Chosen::is_last) {
+            self.chosen = self.mark.chosen();
+        }
+    }
+
+    /// Returns whether the request is in the hands of a connection that has
+    /// ended; if not, `waker` is woken when it ends.
+    fn is_left(&self, waker: &Waker) -> bool {
+        self.chosen.as_ref().is_some_and(|chosen| self.mark.is_left_with(chosen, waker))
     }
 
     /// Ends a call whose request hyper left behind with its connection.
@@ -231,8 +248,9 @@ fn is_of(error: &legacy::Error, record: &Arc<Record>) -> bool {
     connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))
 }
 
-/// How long the client may look for another connection after the one that it
-/// had chosen ended.
+/// How long hyper may take to give a request back, or to say what became of it,
+/// after its connection ended. No connect is waited for meanwhile: the client
+/// makes one only once it has the request back, and then this no longer runs.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The evidence of a request that the caller gave up.

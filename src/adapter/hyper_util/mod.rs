@@ -90,8 +90,11 @@
 //!   again after it was handed back, since the legacy client's error does not
 //!   return it.
 //! - hyper can leave a request in a connection's channel for ever if that ends
-//!   at the moment of sending. A wrapped client takes it for handed back after
-//!   a second; the legacy client alone waits for ever, with any connector.
+//!   at the moment of sending. A wrapped client gives it up a second after that
+//!   end, and takes it for handed back if it then comes out of the channel
+//!   untouched; the legacy client alone waits for ever, with any connector. A
+//!   request that did come back is not given up, however long the client then
+//!   takes to connect: only a deadline of the caller's own ends that wait.
 //! - The extension of `capture_connection` is used here: one that the caller
 //!   put in the request is replaced.
 //! - The response's body is hyper's. If it fails the response is lost.
@@ -102,6 +105,7 @@
 mod connector;
 mod failure;
 mod future;
+mod handle;
 mod marked;
 mod service;
 

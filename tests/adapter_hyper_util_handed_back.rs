@@ -1,0 +1,122 @@
+//! The wrapped legacy client with its own retries: requests that come back to
+//! it, that are left behind, and calls that are given up.
+
+#![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
+
+#[path = "support/stacks/heard.rs"]
+mod heard;
+#[path = "support/hyper_util.rs"]
+mod hyper_util_parts;
+#[path = "support/origin.rs"]
+mod origin;
+#[path = "support/stacks/still.rs"]
+mod still;
+
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tower::ServiceExt;
+use tower_resend::AttemptToken;
+use tower_resend::adapter::hyper_util::{Wrapped, wrap};
+use tower_resend::classify::{Doubt, Fate};
+
+use self::hyper_util_parts::{Freezing, Gated};
+use self::origin::{Origin, turnstile};
+use self::still::until_idle;
+
+/// Longer than any connect that anybody waits for.
+const AGES: Duration = Duration::from_secs(24 * 60 * 60);
+
+type Pay = Full<Bytes>;
+
+fn post(url: &str) -> Request<Pay> {
+    Request::post(url).body(Full::from("pay")).unwrap()
+}
+
+fn noted(url: &str) -> (Request<Pay>, AttemptToken) {
+    let token = AttemptToken::new();
+    let mut request = post(url);
+    request.extensions_mut().insert(token.clone());
+    (request, token)
+}
+
+/// The wrapped client as its builder has it.
+fn wrapped(connector: &Gated) -> Wrapped<Gated, Pay> {
+    wrap(Client::builder(TokioExecutor::new()).build(connector.clone()))
+}
+
+/// One call that is answered, and after which its connection is idle.
+async fn serve_one(client: &Wrapped<Gated, Pay>, url: &str) {
+    let response = client.clone().oneshot(post(url)).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    until_idle().await;
+}
+
+/// An origin whose first connection closes while it is idle, at a word, and
+/// whose second serves on.
+fn closing_once(connections: usize) -> (Origin, Sender<()>, Receiver<()>) {
+    let (go, may_go) = turnstile();
+    let (acted, has_acted) = turnstile();
+    let origin = Origin::start(connections, move |nth, mut peer| {
+        peer.serve(1);
+        if nth == 0 {
+            may_go.recv().unwrap();
+            heard::closes(peer);
+            acted.send(()).unwrap();
+        }
+    });
+    (origin, go, has_acted)
+}
+
+// ===== what is connecting is waited for, what is left behind is not =====
+
+/// The client alone would go on and succeed.
+#[tokio::test]
+async fn a_slow_connect_after_a_hand_back_is_waited_for() {
+    let (origin, go, has_acted) = closing_once(2);
+    let connector = Gated::new();
+    let client = wrapped(&connector);
+    serve_one(&client, &origin.url("/before")).await;
+    connector.close();
+    go.send(()).unwrap();
+    has_acted.recv().unwrap();
+    let call = tokio::spawn(client.oneshot(post(&origin.url("/after"))));
+    connector.until_waiting(1).await;
+    until_idle().await;
+    tokio::time::pause();
+    tokio::time::advance(AGES).await;
+    until_idle().await;
+    assert!(!call.is_finished());
+    tokio::time::resume();
+    connector.open();
+    assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(origin.finish(), ["/before", "/after"]);
+}
+
+/// What hyper has and will neither send nor give back: the connection's task
+/// does not run any more, and its io is gone.
+#[tokio::test]
+async fn a_request_that_is_left_behind_is_given_up() {
+    let origin = Origin::start(1, |_, mut peer| peer.serve(2));
+    let (connector, executor) = (Gated::new(), Freezing::default());
+    let client = wrap(Client::builder(executor.clone()).build(connector.clone()));
+    serve_one(&client, &origin.url("/before")).await;
+    executor.freeze();
+    connector.drop_ios();
+    let (request, token) = noted(&origin.url("/after"));
+    let call = tokio::spawn(client.oneshot(request));
+    until_idle().await;
+    assert!(!call.is_finished(), "it may still come back");
+    tokio::time::pause();
+    tokio::time::advance(AGES).await;
+    let failure = call.await.unwrap().unwrap_err();
+    assert_eq!(failure.attempt().fate(), Fate::Unknown(Doubt::NoEvidence), "hyper has it yet");
+    assert_eq!(token.len(), 1);
+    assert_eq!(connector.connects(), 1);
+    assert_eq!(origin.finish(), ["/before"]);
+}
