@@ -20,14 +20,17 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio_test::task;
 use tower::ServiceExt;
-use tower_resend::AttemptToken;
 use tower_resend::adapter::hyper_util::{Wrapped, wrap};
 use tower_resend::classify::{Doubt, Fate};
+use tower_resend::{Attempt, AttemptToken};
 
-use self::hyper_util_parts::{Freezing, Gated};
+use self::hyper_util_parts::{Freezing, Gated, Keeping};
 use self::origin::{Origin, turnstile};
 use self::still::until_idle;
+
+const ROUNDS: usize = 20;
 
 /// Longer than any connect that anybody waits for.
 const AGES: Duration = Duration::from_secs(24 * 60 * 60);
@@ -119,4 +122,57 @@ async fn a_request_that_is_left_behind_is_given_up() {
     assert_eq!(token.len(), 1);
     assert_eq!(connector.connects(), 1);
     assert_eq!(origin.finish(), ["/before"]);
+}
+
+// ===== calls that are given up =====
+
+/// The call is answered and nobody asks it: its connection could go to another
+/// request that waits for one, and that would be lost with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_call_is_given_up_goes_to_no_other_request() {
+    for _ in 0..ROUNDS {
+        let (go, may_answer) = turnstile();
+        let origin = Origin::start(2, move |nth, mut peer| match nth {
+            0 => {
+                peer.serve(1);
+                assert!(peer.read_request().is_some());
+                may_answer.recv().unwrap();
+                peer.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                assert_eq!(peer.read_request(), None);
+            }
+            _ => peer.serve(1),
+        });
+        let connector = Gated::new();
+        let client = wrapped(&connector);
+        serve_one(&client, &origin.url("/before")).await;
+        let (request, given_up) = noted(&origin.url("/given-up"));
+        let mut call = task::spawn(client.clone().oneshot(request));
+        assert!(call.poll().is_pending());
+        go.send(()).unwrap();
+        while !call.is_woken() {
+            tokio::task::yield_now().await;
+        }
+        until_idle().await;
+
+        connector.close();
+        let (request, other) = noted(&origin.url("/other"));
+        let keeping = Keeping::default();
+        let waiting = tokio::spawn(keeping.clone().run(client.oneshot(request)));
+        connector.until_waiting(1).await;
+        until_idle().await;
+        let (read, may_go_on) = connector.stop_after_read();
+        keeping.until(read);
+        drop(call);
+        connector.stop_nobody();
+        drop(may_go_on);
+        connector.open();
+        assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);
+        assert_eq!(fates(&other), [Fate::Completed]);
+        assert!(matches!(fates(&given_up)[..], [fate] if fate.is_unknown()), "{given_up:?}");
+        assert_eq!(origin.finish(), ["/before", "/given-up", "/other"]);
+    }
+}
+
+fn fates(token: &AttemptToken) -> Vec<Fate> {
+    token.attempts().iter().map(Attempt::fate).collect()
 }

@@ -8,8 +8,9 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use http::Uri;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
@@ -26,6 +27,7 @@ pub struct Gated {
     /// How many connects were begun, and how many of them waited.
     begun: watch::Sender<(usize, usize)>,
     ios: Arc<Mutex<Vec<Slot>>>,
+    stop: Arc<Mutex<Option<Stop>>>,
 }
 
 impl Gated {
@@ -35,6 +37,7 @@ impl Gated {
             is_open: watch::Sender::new(true),
             begun: watch::Sender::new((0, 0)),
             ios: Arc::default(),
+            stop: Arc::default(),
         }
     }
 
@@ -55,6 +58,20 @@ impl Gated {
     /// Returns once so many connects have come to a closed gate.
     pub async fn until_waiting(&self, connects: usize) {
         self.begun.subscribe().wait_for(|(_, waited)| *waited >= connects).await.unwrap();
+    }
+
+    /// Stops the thread of the next read that finds nothing, until the sender
+    /// says so or is dropped.
+    pub fn stop_after_read(&self) -> (Receiver<()>, Sender<()>) {
+        let (has_read, read) = channel();
+        let (go, may_go) = channel();
+        *self.stop.lock().unwrap() = Some(Stop { has_read, may_go });
+        (read, go)
+    }
+
+    /// Stops nobody any more who was not stopped.
+    pub fn stop_nobody(&self) {
+        self.stop.lock().unwrap().take();
     }
 
     /// Drops what is below hyper of all connections.
@@ -81,22 +98,31 @@ impl Service<Uri> for Gated {
             let metered = this.inner.call(target).await?;
             let slot = Arc::new(Mutex::new(Some(metered)));
             this.ios.lock().unwrap().push(Arc::clone(&slot));
-            Ok(Held(slot))
+            Ok(Held { slot, stop: this.stop })
         })
     }
 }
 
 type Slot = Arc<Mutex<Option<Metered>>>;
 
-/// A connection that others can drop.
-pub struct Held(Slot);
+/// Says that a read found nothing, and waits there.
+struct Stop {
+    has_read: Sender<()>,
+    may_go: Receiver<()>,
+}
+
+/// A connection that others can drop, and stop after a read.
+pub struct Held {
+    slot: Slot,
+    stop: Arc<Mutex<Option<Stop>>>,
+}
 
 impl Held {
     fn with<T>(
         &self,
         poll: impl FnOnce(Pin<&mut Metered>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        match &mut *self.0.lock().unwrap() {
+        match &mut *self.slot.lock().unwrap() {
             Some(metered) => poll(Pin::new(metered)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -105,7 +131,7 @@ impl Held {
 
 impl Connection for Held {
     fn connected(&self) -> Connected {
-        self.0.lock().unwrap().as_ref().unwrap().connected()
+        self.slot.lock().unwrap().as_ref().unwrap().connected()
     }
 }
 
@@ -115,7 +141,13 @@ impl Read for Held {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        self.with(|metered| metered.poll_read(cx, buf))
+        let read = self.with(|metered| metered.poll_read(cx, buf));
+        let stop = if read.is_pending() { self.stop.lock().unwrap().take() } else { None };
+        if let Some(stop) = stop {
+            let _ = stop.has_read.send(());
+            let _ = stop.may_go.recv();
+        }
+        read
     }
 }
 
@@ -139,7 +171,7 @@ impl Write for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        drop(self.0.lock().unwrap().take());
+        drop(self.slot.lock().unwrap().take());
     }
 }
 
@@ -165,5 +197,42 @@ where
             true => Poll::Pending,
             false => task.as_mut().poll(cx),
         }));
+    }
+}
+
+/// Wakes a task, and then keeps whoever woke it until something is received
+/// that was asked for, once.
+#[derive(Clone, Default)]
+pub struct Keeping(Arc<Mutex<Option<Receiver<()>>>>);
+
+impl Keeping {
+    pub fn until(&self, received: Receiver<()>) {
+        *self.0.lock().unwrap() = Some(received);
+    }
+
+    /// Runs a future that is woken so.
+    pub async fn run<F: Future>(self, future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            let waker = Kept { inner: cx.waker().clone(), keeping: self.clone() };
+            let waker = Waker::from(Arc::new(waker));
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await
+    }
+}
+
+struct Kept {
+    inner: Waker,
+    keeping: Keeping,
+}
+
+impl Wake for Kept {
+    fn wake(self: Arc<Self>) {
+        self.inner.wake_by_ref();
+        let received = self.keeping.0.lock().unwrap().take();
+        if let Some(received) = received {
+            let _ = received.recv();
+        }
     }
 }

@@ -202,10 +202,21 @@ impl Call {
         }
     }
 
+    /// Ends a call that nobody waits for any more.
+    ///
+    /// A connection that has the request is taken over before the client lets
+    /// it go: what was answered without anybody having asked since would be
+    /// pooled again, and whatever came to it until then would fail with it.
     fn give_up(&mut self) {
+        let mut evidence = None;
+        if let Place::On(record, exchange) = self.mark.revoke() {
+            evidence = Some(given_up(&record, exchange));
+            self.mark.poison();
+        }
         // From here on the client chooses no connection any more.
         self.inner = None;
-        let evidence = match self.mark.revoke() {
+        let evidence = evidence.unwrap_or_else(|| match self.mark.place() {
+            // Taken since it was revoked, and taken over by that.
             Place::On(record, exchange) => given_up(&record, exchange),
             // The request is gone, and no connection had taken it.
             Place::Dropped => Evidence::new(match self.mark.has_connection() {
@@ -216,7 +227,7 @@ impl Call {
                 Evidence::new(HandOff::Written)
             }
             Place::Elsewhere => Evidence::new(HandOff::Unrecorded),
-        };
+        });
         self.record(evidence.with_ended_by(EndedBy::Caller));
     }
 

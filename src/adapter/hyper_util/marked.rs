@@ -181,7 +181,7 @@ impl Mark {
 
     fn on_drop(&self) {
         let mut place = self.lock();
-        if matches!(*place, Place::Waiting) {
+        if matches!(*place, Place::Waiting | Place::Revoked) {
             *place = Place::Dropped;
         }
     }
