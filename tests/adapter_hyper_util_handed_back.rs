@@ -23,7 +23,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio_test::task;
 use tower::ServiceExt;
 use tower_resend::adapter::hyper_util::{Wrapped, wrap};
-use tower_resend::classify::{Doubt, Fate};
+use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Finding, Ground, Proof};
 use tower_resend::{Attempt, AttemptToken};
 
 use self::hyper_util_parts::{Freezing, Gated, Keeping};
@@ -122,6 +122,116 @@ async fn a_request_that_is_left_behind_is_given_up() {
     assert_eq!(token.len(), 1);
     assert_eq!(connector.connects(), 1);
     assert_eq!(origin.finish(), ["/before"]);
+}
+
+// ===== what came back is listed =====
+
+fn handed_back(found: Finding) -> Fate {
+    Fate::NotApplied(Proof::HandedBack(found))
+}
+
+/// Newest first, as the pool gives its connections.
+#[tokio::test]
+async fn what_dead_connections_handed_back_is_listed_before_the_answer() {
+    let (go, may_go) = turnstile();
+    let (acted, has_acted) = turnstile();
+    let mut first = None;
+    let origin = Origin::start(3, move |nth, mut peer| {
+        assert!(peer.read_request().is_some());
+        match nth {
+            0 => first = Some(peer),
+            1 => {
+                let mut first = first.take().unwrap();
+                peer.answer();
+                may_go.recv().unwrap();
+                first.answer();
+                may_go.recv().unwrap();
+                heard::closes(first);
+                heard::resets(peer);
+                acted.send(()).unwrap();
+            }
+            _ => peer.answer(),
+        }
+    });
+    let connector = Gated::new();
+    let client = wrapped(&connector);
+    let slow = tokio::spawn(client.clone().oneshot(post(&origin.url("/first"))));
+    until_taken_up(&origin, 1).await;
+    serve_one(&client, &origin.url("/second")).await;
+    go.send(()).unwrap();
+    slow.await.unwrap().unwrap().into_body().collect().await.unwrap();
+    until_idle().await;
+    go.send(()).unwrap();
+    has_acted.recv().unwrap();
+    let (request, token) = noted(&origin.url("/after"));
+    client.oneshot(request).await.unwrap();
+    let expected = [handed_back(Finding::Fin), handed_back(Finding::Reset), Fate::Completed];
+    assert_eq!(fates(&token), expected);
+    let attempts = token.attempts();
+    assert!(attempts.iter().all(|attempt| attempt.peer() == Some(origin.address())));
+    let grounds = expected.map(|fate| fate.proof().map(Ground::Proven));
+    assert!(attempts.iter().map(Attempt::ground).eq(grounds), "{token:?}");
+    assert_eq!(connector.connects(), 3);
+    assert_eq!(origin.finish(), ["/first", "/second", "/after"]);
+}
+
+#[tokio::test]
+async fn what_came_back_is_listed_before_a_connect_that_failed() {
+    let (mut origin, go, has_acted) = closing_once(1);
+    let client = wrapped(&Gated::new());
+    serve_one(&client, &origin.url("/before")).await;
+    go.send(()).unwrap();
+    has_acted.recv().unwrap();
+    origin.wait();
+    let (request, token) = noted(&origin.url("/after"));
+    let failure = client.oneshot(request).await.unwrap_err();
+    let refused = ConnectFailure::Connect(Some(Errno::ECONNREFUSED));
+    let refused = Fate::NotApplied(Proof::NotConnected(refused));
+    assert_eq!(failure.attempt().fate(), refused);
+    assert_eq!(fates(&token), [handed_back(Finding::Fin), refused]);
+}
+
+/// Once, where it comes back to the caller.
+#[tokio::test]
+async fn what_the_client_does_not_send_again_is_listed_once() {
+    let (origin, go, has_acted) = closing_once(1);
+    let mut builder = Client::builder(TokioExecutor::new());
+    let client = wrap(builder.retry_canceled_requests(false).build(Gated::new()));
+    serve_one(&client, &origin.url("/before")).await;
+    go.send(()).unwrap();
+    has_acted.recv().unwrap();
+    let (request, token) = noted(&origin.url("/after"));
+    let failure = client.oneshot(request).await.unwrap_err();
+    assert_eq!(failure.attempt().peer(), Some(origin.address()));
+    assert_eq!(fates(&token), [handed_back(Finding::Fin)]);
+    assert_eq!(origin.finish(), ["/before"]);
+}
+
+#[tokio::test]
+async fn what_came_back_is_listed_when_the_next_connect_is_given_up() {
+    let (origin, go, has_acted) = closing_once(1);
+    let connector = Gated::new();
+    let client = wrapped(&connector);
+    serve_one(&client, &origin.url("/before")).await;
+    connector.close();
+    go.send(()).unwrap();
+    has_acted.recv().unwrap();
+    let (request, token) = noted(&origin.url("/after"));
+    let call = tokio::spawn(client.oneshot(request));
+    connector.until_waiting(1).await;
+    until_idle().await;
+    assert_eq!(fates(&token), [handed_back(Finding::Fin)], "at once");
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    let waited = Fate::NotApplied(Proof::NotConnected(ConnectFailure::PoolWait));
+    assert_eq!(fates(&token), [handed_back(Finding::Fin), waited]);
+    assert_eq!(origin.finish(), ["/before"]);
+}
+
+async fn until_taken_up(origin: &Origin, requests: usize) {
+    while origin.truth().taken_up().len() < requests {
+        tokio::task::yield_now().await;
+    }
 }
 
 // ===== calls that are given up =====

@@ -75,8 +75,14 @@ impl Call {
     async fn drive(mut self) -> Answered {
         let mut grace = pin!(None);
         match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
-            Some(Ok(response)) => Ok(self.answered(response)),
-            Some(Err(error)) => Err(self.failed(error).await),
+            Some(Ok(response)) => {
+                self.follow();
+                Ok(self.answered(response))
+            }
+            Some(Err(error)) => {
+                self.follow_to(&error);
+                Err(self.failed(error).await)
+            }
             None => Err(self.abandon()),
         }
     }
@@ -92,6 +98,10 @@ impl Call {
             return Poll::Ready(Some(answered));
         }
         self.follow();
+        // The client lets go of a connection only once it has the request back.
+        if !self.chosen.as_ref().is_some_and(Chosen::is_held) {
+            self.list_hand_back();
+        }
         if !self.is_left(cx.waker()) {
             grace.set(None);
             return Poll::Pending;
@@ -105,10 +115,39 @@ impl Call {
         }
     }
 
-    /// Notes where the client handed the request over.
+    /// Notes where the client handed the request over. If that changed, the
+    /// connection before had handed it back.
     fn follow(&mut self) {
         if !self.chosen.as_ref().is_some_and(Chosen::is_last) {
+            self.list_hand_back();
             self.chosen = self.mark.chosen();
+        }
+    }
+
+    /// The same at the end, which an error of some connection, or of none, is:
+    /// the client had the request back from any other.
+    fn follow_to(&mut self, error: &legacy::Error) {
+        self.follow();
+        if self.chosen.as_ref().is_some_and(|chosen| !is_of(error, &chosen.record)) {
+            self.list_hand_back();
+        }
+    }
+
+    /// Records that the connection which the client chose last handed the
+    /// request back, unless that is recorded.
+    fn list_hand_back(&mut self) {
+        let Some(chosen) = self.chosen.as_mut().filter(|chosen| !chosen.is_listed) else {
+            return;
+        };
+        chosen.is_listed = true;
+        let evidence = Evidence::new(match self.mark.is_taken_by(&chosen.record) {
+            // Who took it has nothing to hand back.
+            true => HandOff::Unrecorded,
+            false => handed_back(Some(&chosen.record)),
+        });
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
+        if let Some(token) = &self.token {
+            token.record(attempt);
         }
     }
 
@@ -184,8 +223,7 @@ impl Call {
             HandOff::NotConnected(ConnectFailure::Connect(None))
         } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
             let record = error.connect_info().and_then(Handle::of);
-            let found = record.and_then(|record| record.last_read());
-            HandOff::HandedBack(found.unwrap_or(Finding::Ended))
+            handed_back(record.as_ref())
         } else {
             HandOff::Unrecorded
         })
@@ -219,7 +257,7 @@ impl Call {
             // Taken since it was revoked, and taken over by that.
             Place::On(record, exchange) => given_up(&record, exchange),
             // The request is gone, and no connection had taken it.
-            Place::Dropped => Evidence::new(match self.mark.has_connection() {
+            Place::Dropped => Evidence::new(match self.has_connection() {
                 true => HandOff::NothingWritten,
                 false => HandOff::NotConnected(ConnectFailure::PoolWait),
             }),
@@ -231,10 +269,20 @@ impl Call {
         self.record(evidence.with_ended_by(EndedBy::Caller));
     }
 
+    /// Returns whether the client chose a connection and has not had the request
+    /// back from it.
+    fn has_connection(&self) -> bool {
+        let had_it_back = self.chosen.as_ref().is_some_and(|chosen| chosen.is_listed);
+        self.mark.has_connection() && !had_it_back
+    }
+
+    /// Records the call's last attempt.
     fn record(&self, evidence: Evidence) -> Attempt {
-        let record = match self.mark.place() {
-            Place::On(record, _) | Place::Somewhere(record) => Some(record),
-            Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere => None,
+        let chosen = self.chosen.as_ref().filter(|chosen| !chosen.is_listed);
+        let record = match (self.mark.place(), evidence.hand_off) {
+            (Place::On(record, _) | Place::Somewhere(record), _) => Some(record),
+            (_, HandOff::HandedBack(_)) => chosen.map(|chosen| Arc::clone(&chosen.record)),
+            (Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere, _) => None,
         };
         let peer = record.and_then(|record| record.peer());
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer);
@@ -257,6 +305,12 @@ impl Drop for Call {
 fn is_of(error: &legacy::Error, record: &Arc<Record>) -> bool {
     let connected = error.connect_info().and_then(Handle::of);
     connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))
+}
+
+/// What a connection did that gave a request back.
+fn handed_back(record: Option<&Arc<Record>>) -> HandOff {
+    let found = record.and_then(|record| record.last_read());
+    HandOff::HandedBack(found.unwrap_or(Finding::Ended))
 }
 
 /// How long hyper may take to give a request back, or to say what became of it,

@@ -63,6 +63,8 @@ pub(super) struct Chosen {
     captured: Weak<CopyId>,
     /// The client's copy, which that was made of.
     held: Weak<CopyId>,
+    /// That it handed the request back is recorded.
+    pub(super) is_listed: bool,
 }
 
 impl Chosen {
@@ -72,7 +74,8 @@ impl Chosen {
         let handle = connected.as_ref().and_then(Handle::copied)?;
         let captured = handle.copy.of.upgrade()?;
         let held = captured.of.clone();
-        Some(Self { record: handle.record, captured: Arc::downgrade(&captured), held })
+        let captured = Arc::downgrade(&captured);
+        Some(Self { record: handle.record, captured, held, is_listed: false })
     }
 
     /// Returns whether the client has chosen no other since.

@@ -123,6 +123,14 @@ impl Mark {
         Chosen::last(&self.capture)
     }
 
+    /// Returns whether this connection took the request.
+    pub(super) fn is_taken_by(&self, record: &Arc<Record>) -> bool {
+        match &*self.lock() {
+            Place::On(taker, _) | Place::Somewhere(taker) => Arc::ptr_eq(taker, record),
+            Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere => false,
+        }
+    }
+
     /// Returns whether the request waits for a connection to take it that has
     /// ended; if not, `waker` is woken when it ends.
     pub(super) fn is_left_with(&self, chosen: &Chosen, waker: &Waker) -> bool {
