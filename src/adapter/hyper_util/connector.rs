@@ -10,13 +10,14 @@ use std::task::{Context, Poll, ready};
 
 use ::hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use ::hyper_util::rt::TokioIo;
+use http::Uri;
 use http::uri::Scheme;
-use http::{Extensions, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tower::Service;
 
+use super::handle::Handle;
 use crate::classify::ConnectFailure;
 use crate::error::BoxError;
 #[cfg(feature = "tls")]
@@ -253,7 +254,7 @@ impl Connection for Metered {
     fn connected(&self) -> Connected {
         let stream = self.io.inner().stream();
         let connected = stream.map_or_else(Connected::new, Connection::connected);
-        connected.extra(Handle(Arc::clone(&self.record)))
+        connected.extra(Handle::new(Arc::clone(&self.record)))
     }
 }
 
@@ -300,24 +301,6 @@ impl Write for Metered {
 impl fmt::Debug for Metered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metered").field("peer", &self.record.peer()).finish_non_exhaustive()
-    }
-}
-
-/// A connection's record on its way through the legacy client.
-#[derive(Clone)]
-pub(super) struct Handle(Arc<Record>);
-
-impl Handle {
-    /// Returns the record of a connection that one of our connectors made.
-    pub(super) fn of(connected: &Connected) -> Option<Arc<Record>> {
-        let mut extras = Extensions::new();
-        connected.get_extras(&mut extras);
-        extras.remove::<Self>().map(|handle| handle.0)
-    }
-
-    /// Removes it from where the legacy client leaves it.
-    pub(super) fn remove(extensions: &mut Extensions) {
-        extensions.remove::<Self>();
     }
 }
 

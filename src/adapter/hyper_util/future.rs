@@ -5,15 +5,16 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::hyper_util::client::legacy;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::connector::{ConnectError, Handle};
+use super::connector::ConnectError;
 use super::failure::Failure;
+use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
 use crate::attempt::{Attempt, AttemptToken};
 use crate::classify::{
@@ -40,7 +41,7 @@ impl ResponseFuture {
         token: Option<AttemptToken>,
         is_connect: bool,
     ) -> Self {
-        let call = Call { inner: Some(inner), mark, token, is_connect };
+        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect };
         Self(Box::pin(call.drive()))
     }
 }
@@ -64,6 +65,8 @@ struct Call {
     /// Gone once the call is over.
     inner: Option<legacy::ResponseFuture>,
     mark: Arc<Mark>,
+    /// Where the request was handed over last, if that is one of ours.
+    chosen: Option<Chosen>,
     token: Option<AttemptToken>,
     is_connect: bool,
 }
@@ -72,8 +75,14 @@ impl Call {
     async fn drive(mut self) -> Answered {
         let mut grace = pin!(None);
         match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
-            Some(Ok(response)) => Ok(self.answered(response)),
-            Some(Err(error)) => Err(self.failed(error).await),
+            Some(Ok(response)) => {
+                self.follow();
+                Ok(self.answered(response))
+            }
+            Some(Err(error)) => {
+                self.follow_to(&error);
+                Err(self.failed(error).await)
+            }
             None => Err(self.abandon()),
         }
     }
@@ -88,7 +97,12 @@ impl Call {
         if let Poll::Ready(answered) = Pin::new(inner).poll(cx) {
             return Poll::Ready(Some(answered));
         }
-        if !self.mark.is_left(cx.waker()) {
+        self.follow();
+        // The client lets go of a connection only once it has the request back.
+        if !self.chosen.as_ref().is_some_and(Chosen::is_held) {
+            self.list_hand_back();
+        }
+        if !self.is_left(cx.waker()) {
             grace.set(None);
             return Poll::Pending;
         }
@@ -99,6 +113,48 @@ impl Call {
             Some(grace) => grace.poll(cx).map(|()| None),
             None => Poll::Pending,
         }
+    }
+
+    /// Notes where the client handed the request over. If that changed, the
+    /// connection before had handed it back.
+    fn follow(&mut self) {
+        if !self.chosen.as_ref().is_some_and(Chosen::is_last) {
+            self.list_hand_back();
+            self.chosen = self.mark.chosen();
+        }
+    }
+
+    /// The same at the end, which an error of some connection, or of none, is:
+    /// the client had the request back from any other.
+    fn follow_to(&mut self, error: &legacy::Error) {
+        self.follow();
+        if self.chosen.as_ref().is_some_and(|chosen| !is_of(error, &chosen.record)) {
+            self.list_hand_back();
+        }
+    }
+
+    /// Records that the connection which the client chose last handed the
+    /// request back, unless that is recorded.
+    fn list_hand_back(&mut self) {
+        let Some(chosen) = self.chosen.as_mut().filter(|chosen| !chosen.is_listed) else {
+            return;
+        };
+        chosen.is_listed = true;
+        let evidence = Evidence::new(match self.mark.is_taken_by(&chosen.record) {
+            // Who took it has nothing to hand back.
+            true => HandOff::Unrecorded,
+            false => handed_back(Some(&chosen.record)),
+        });
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
+        if let Some(token) = &self.token {
+            token.record(attempt);
+        }
+    }
+
+    /// Returns whether the request is in the hands of a connection that has
+    /// ended; if not, `waker` is woken when it ends.
+    fn is_left(&self, waker: &Waker) -> bool {
+        self.chosen.as_ref().is_some_and(|chosen| self.mark.is_left_with(chosen, waker))
     }
 
     /// Ends a call whose request hyper left behind with its connection.
@@ -167,8 +223,7 @@ impl Call {
             HandOff::NotConnected(ConnectFailure::Connect(None))
         } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
             let record = error.connect_info().and_then(Handle::of);
-            let found = record.and_then(|record| record.last_read());
-            HandOff::HandedBack(found.unwrap_or(Finding::Ended))
+            handed_back(record.as_ref())
         } else {
             HandOff::Unrecorded
         })
@@ -185,13 +240,24 @@ impl Call {
         }
     }
 
+    /// Ends a call that nobody waits for any more.
+    ///
+    /// A connection that has the request is taken over before the client lets
+    /// it go: what was answered without anybody having asked since would be
+    /// pooled again, and whatever came to it until then would fail with it.
     fn give_up(&mut self) {
+        let mut evidence = None;
+        if let Place::On(record, exchange) = self.mark.revoke() {
+            evidence = Some(given_up(&record, exchange));
+            self.mark.poison();
+        }
         // From here on the client chooses no connection any more.
         self.inner = None;
-        let evidence = match self.mark.revoke() {
+        let evidence = evidence.unwrap_or_else(|| match self.mark.place() {
+            // Taken since it was revoked, and taken over by that.
             Place::On(record, exchange) => given_up(&record, exchange),
             // The request is gone, and no connection had taken it.
-            Place::Dropped => Evidence::new(match self.mark.has_connection() {
+            Place::Dropped => Evidence::new(match self.has_connection() {
                 true => HandOff::NothingWritten,
                 false => HandOff::NotConnected(ConnectFailure::PoolWait),
             }),
@@ -199,14 +265,24 @@ impl Call {
                 Evidence::new(HandOff::Written)
             }
             Place::Elsewhere => Evidence::new(HandOff::Unrecorded),
-        };
+        });
         self.record(evidence.with_ended_by(EndedBy::Caller));
     }
 
+    /// Returns whether the client chose a connection and has not had the request
+    /// back from it.
+    fn has_connection(&self) -> bool {
+        let had_it_back = self.chosen.as_ref().is_some_and(|chosen| chosen.is_listed);
+        self.mark.has_connection() && !had_it_back
+    }
+
+    /// Records the call's last attempt.
     fn record(&self, evidence: Evidence) -> Attempt {
-        let record = match self.mark.place() {
-            Place::On(record, _) | Place::Somewhere(record) => Some(record),
-            Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere => None,
+        let chosen = self.chosen.as_ref().filter(|chosen| !chosen.is_listed);
+        let record = match (self.mark.place(), evidence.hand_off) {
+            (Place::On(record, _) | Place::Somewhere(record), _) => Some(record),
+            (_, HandOff::HandedBack(_)) => chosen.map(|chosen| Arc::clone(&chosen.record)),
+            (Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere, _) => None,
         };
         let peer = record.and_then(|record| record.peer());
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer);
@@ -231,8 +307,15 @@ fn is_of(error: &legacy::Error, record: &Arc<Record>) -> bool {
     connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))
 }
 
-/// How long the client may look for another connection after the one that it
-/// had chosen ended.
+/// What a connection did that gave a request back.
+fn handed_back(record: Option<&Arc<Record>>) -> HandOff {
+    let found = record.and_then(|record| record.last_read());
+    HandOff::HandedBack(found.unwrap_or(Finding::Ended))
+}
+
+/// How long hyper may take to give a request back, or to say what became of it,
+/// after its connection ended. No connect is waited for meanwhile: the client
+/// makes one only once it has the request back, and then this no longer runs.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The evidence of a request that the caller gave up.

@@ -10,7 +10,7 @@ use ::hyper_util::client::legacy::connect::{CaptureConnection, capture_connectio
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 
-use super::connector::Handle;
+use super::handle::{Chosen, Handle};
 use crate::transport::{Exchange, Record};
 
 /// A request's body on its way through a [wrapped](super::wrap) client.
@@ -118,14 +118,24 @@ impl Mark {
         self.capture.connection_metadata().is_some()
     }
 
-    /// Returns whether the connection that was chosen ended before it took the
-    /// request; if not, `waker` is woken then.
-    pub(super) fn is_left(&self, waker: &Waker) -> bool {
-        if self.is_taken.load(Ordering::Acquire) {
-            return false;
+    /// Returns the connection that the client chose last, if it is one of ours.
+    pub(super) fn chosen(&self) -> Option<Chosen> {
+        Chosen::last(&self.capture)
+    }
+
+    /// Returns whether this connection took the request.
+    pub(super) fn is_taken_by(&self, record: &Arc<Record>) -> bool {
+        match &*self.lock() {
+            Place::On(taker, _) | Place::Somewhere(taker) => Arc::ptr_eq(taker, record),
+            Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere => false,
         }
-        let record = self.capture.connection_metadata().as_ref().and_then(Handle::of);
-        record.is_some_and(|record| record.poll_gone(waker))
+    }
+
+    /// Returns whether the request waits for a connection to take it that has
+    /// ended; if not, `waker` is woken when it ends.
+    pub(super) fn is_left_with(&self, chosen: &Chosen, waker: &Waker) -> bool {
+        let is_taken = self.is_taken.load(Ordering::Acquire);
+        !is_taken && chosen.is_held() && chosen.record.poll_gone(waker)
     }
 
     /// Keeps the client from using the request's connection again.
@@ -179,7 +189,7 @@ impl Mark {
 
     fn on_drop(&self) {
         let mut place = self.lock();
-        if matches!(*place, Place::Waiting) {
+        if matches!(*place, Place::Waiting | Place::Revoked) {
             *place = Place::Dropped;
         }
     }

@@ -83,25 +83,34 @@
 //! - No server's promises are asked for or believed (G4, and G3 by the
 //!   contract's `refused`), and an origin cannot be stated to close fully.
 //! - What the legacy client sends again by itself was handed back to it, so it
-//!   was never sent; those hand-offs are not listed among the
-//!   [`attempts`](crate::attempts). With `retry_canceled_requests(false)` each
-//!   one is, and the layer does the same.
+//!   was never sent. Each such hand-off is listed among the
+//!   [`attempts`](crate::attempts) too, before the one that followed, with what
+//!   was found on its connection; and in the [`AttemptToken`] as soon as the
+//!   client looks for another connection. Not listed is a connection that the
+//!   [`Connector`] did not make, and one that refused the request in the very
+//!   moment of the hand-over, by an end on another thread, if the client had
+//!   another idle connection to hand it to at once.
 //! - A body that is not [replayable](crate::body::Replayable) cannot be sent
 //!   again after it was handed back, since the legacy client's error does not
 //!   return it.
 //! - hyper can leave a request in a connection's channel for ever if that ends
-//!   at the moment of sending. A wrapped client takes it for handed back after
-//!   a second; the legacy client alone waits for ever, with any connector.
+//!   at the moment of sending. A wrapped client gives it up a second after that
+//!   end, and takes it for handed back if it then comes out of the channel
+//!   untouched; the legacy client alone waits for ever, with any connector. A
+//!   request that did come back is not given up, however long the client then
+//!   takes to connect: only a deadline of the caller's own ends that wait.
 //! - The extension of `capture_connection` is used here: one that the caller
 //!   put in the request is replaced.
 //! - The response's body is hyper's. If it fails the response is lost.
 //!
+//! [`AttemptToken`]: crate::AttemptToken
 //! [`NoRequestBoundary`]: crate::classify::Doubt::NoRequestBoundary
 //! [`NoEvidence`]: crate::classify::Doubt::NoEvidence
 
 mod connector;
 mod failure;
 mod future;
+mod handle;
 mod marked;
 mod service;
 

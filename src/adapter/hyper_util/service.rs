@@ -31,7 +31,8 @@ pub fn wrap<C, B>(client: legacy::Client<C, Marked<B>>) -> Wrapped<C, B> {
 /// A legacy client that leaves evidence; made by [`wrap`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`].
+/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`]; in
+/// the token what came back and was sent again by the client too.
 /// Clones share their connections.
 ///
 /// # Errors

@@ -71,7 +71,7 @@ pub struct Retrying {
 }
 
 impl Stack for Retrying {
-    const CLASS: Class = Class { lists_hand_backs: false, ..Class::FULL };
+    const CLASS: Class = Class::FULL;
 
     fn new(settings: &Settings) -> Self {
         let client = Client::builder(TokioExecutor::new()).build(Late::new(settings));

@@ -1,0 +1,124 @@
+//! A connection's record on its way through the legacy client, and what its
+//! way tells: which connection the client chose for a request, and whether it
+//! still holds it.
+//!
+//! The client keeps what a connector says of a connection with its pooled
+//! connection, copies it into the request's capture whenever it hands the
+//! request over, and drops its own copy once it lets the connection go. So
+//! each copy knows the one that it was made of. It does not matter who else has
+//! copies: errors, responses and the pool of an HTTP/2 connection do.
+
+use std::sync::{Arc, Weak};
+
+use ::hyper_util::client::legacy::connect::{CaptureConnection, Connected};
+use http::Extensions;
+
+use crate::transport::Record;
+
+/// A connection's record among what a connector says of it.
+pub(super) struct Handle {
+    record: Arc<Record>,
+    copy: Arc<CopyId>,
+}
+
+/// One copy of a handle, by its address.
+struct CopyId {
+    of: Weak<Self>,
+}
+
+impl Handle {
+    /// Returns the first copy, of a connection that was just made.
+    pub(super) fn new(record: Arc<Record>) -> Self {
+        Self { record, copy: Arc::new(CopyId { of: Weak::new() }) }
+    }
+
+    /// Returns the record of a connection that one of our connectors made.
+    pub(super) fn of(connected: &Connected) -> Option<Arc<Record>> {
+        Self::copied(connected).map(|handle| handle.record)
+    }
+
+    /// Removes it from where the legacy client leaves it.
+    pub(super) fn remove(extensions: &mut Extensions) {
+        extensions.remove::<Self>();
+    }
+
+    fn copied(connected: &Connected) -> Option<Self> {
+        let mut extras = Extensions::new();
+        connected.get_extras(&mut extras);
+        extras.remove::<Self>()
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        let copy = Arc::new(CopyId { of: Arc::downgrade(&self.copy) });
+        Self { record: Arc::clone(&self.record), copy }
+    }
+}
+
+/// A connection of ours that the client chose for a request.
+pub(super) struct Chosen {
+    pub(super) record: Arc<Record>,
+    /// The request's own copy, which the next choice replaces.
+    captured: Weak<CopyId>,
+    /// The client's copy, which that was made of.
+    held: Weak<CopyId>,
+    /// That it handed the request back is recorded.
+    pub(super) is_listed: bool,
+}
+
+impl Chosen {
+    /// Returns the client's last choice for a request, if it is one of ours.
+    pub(super) fn last(capture: &CaptureConnection) -> Option<Self> {
+        let connected = capture.connection_metadata();
+        let handle = connected.as_ref().and_then(Handle::copied)?;
+        let captured = handle.copy.of.upgrade()?;
+        let held = captured.of.clone();
+        let captured = Arc::downgrade(&captured);
+        Some(Self { record: handle.record, captured, held, is_listed: false })
+    }
+
+    /// Returns whether the client has chosen no other since.
+    pub(super) fn is_last(&self) -> bool {
+        self.captured.strong_count() > 0
+    }
+
+    /// Returns whether the client still holds it. As long as the client's
+    /// future has not ended it does so exactly while it waits for what hyper
+    /// makes of the request there; once it does not, hyper has given the
+    /// request back and the client looks for another connection.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.strong_count() > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::hyper_util::client::legacy::connect::capture_connection;
+    use http::Request;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_chosen_before_the_client_chose() {
+        let capture = capture_connection(&mut Request::new(()));
+        assert!(Chosen::last(&capture).is_none());
+    }
+
+    /// What `get_extras` gives is a copy of the copy that is asked.
+    #[tokio::test]
+    async fn a_copy_knows_the_one_that_it_was_made_of() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, record) = crate::transport::Connected::unannounced(stream).into_parts();
+        let connected = Connected::new().extra(Handle::new(record));
+        let of_it = Handle::copied(&connected).unwrap();
+        let original = of_it.copy.of.clone();
+        let of_the_copy = of_it.clone();
+        assert_eq!(original.strong_count(), 1);
+        assert!(std::ptr::eq(of_the_copy.copy.of.as_ptr(), Arc::as_ptr(&of_it.copy)));
+        drop(connected);
+        assert_eq!(original.strong_count(), 0, "whoever else has copies");
+    }
+}
