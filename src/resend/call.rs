@@ -73,7 +73,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         let (token, kept, part, limits) = match request.extensions().get::<AttemptToken>() {
             Some(token) => (token.clone(), Kept::line(request), Part::AnotherLayer, Limits::none()),
             None => {
-                let limits = Limits::new(&policy, began);
+                let limits = Limits::new(&policy, request.extensions(), began);
                 (AttemptToken::new(), Kept::new(request), Part::ThisLayer, limits)
             }
         };
