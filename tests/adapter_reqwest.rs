@@ -10,14 +10,18 @@ mod origin;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
-use tower::ServiceBuilder;
+use http::{Request, Response};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, RequestBuilder};
+use tokio::time::Instant;
+use tower::{BoxError, Layer, ServiceBuilder, service_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_resend::adapter::reqwest::{self as adapter, NotHttp, SendThrough, TimedOut};
-use tower_resend::classify::{Ground, Refusal, Verdict};
+use tower_resend::classify::{
+    ConnectFailure, Contract, Evidence, Ground, HandOff, Refusal, Verdict,
+};
 use tower_resend::pool::{Pool, PoolOptions};
-use tower_resend::resend::Idempotent;
-use tower_resend::{Body, Client, ResendLayer};
+use tower_resend::resend::{Deadline, Idempotent};
+use tower_resend::{Attempt, AttemptToken, Body, Client, ResendLayer};
 
 use self::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};
@@ -163,6 +167,86 @@ async fn the_timeout_of_reqwests_request_covers_its_responses_body() {
     assert!(has_source::<TimedOut>(&error), "{error:?}");
     drop(end);
 }
+
+// ===== the timeout of reqwest's request and the deadline of the call =====
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What is sent through a resending layer whose service answers after `delay`.
+async fn outcome(
+    delay: Duration,
+    set: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> (Result<reqwest::Response, Error>, Duration) {
+    let origin = service_fn(move |_: Request<Body>| async move {
+        tokio::time::sleep(delay).await;
+        Ok::<_, BoxError>(Response::new(http_body_util::Full::<bytes::Bytes>::from("late")))
+    });
+    let through = SendThrough::new(ResendLayer::default().layer(origin));
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let began = Instant::now();
+    let request = set(client.post("http://shop.test/orders").body("pay"));
+    (request.send().await, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_longer_than_the_policys_deadline_is_kept() {
+    for timeout in [seconds(60), Duration::MAX] {
+        let (answered, elapsed) = outcome(seconds(32), |it| it.timeout(timeout)).await;
+        assert_eq!(elapsed, seconds(32));
+        assert_eq!(answered.unwrap().text().await.unwrap(), "late");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_a_request_without_a_timeout_has_the_policys_deadline() {
+    let (answered, elapsed) = outcome(seconds(32), |it| it).await;
+    let error = answered.unwrap_err();
+    assert!(adapter::error(&error).unwrap().fate().is_unknown());
+    assert_eq!(elapsed, seconds(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_timeout_passes_is_timed_out_whatever_the_policys_deadline() {
+    for timeout in [Duration::ZERO, seconds(2), seconds(30), seconds(60)] {
+        let (answered, elapsed) = outcome(seconds(100), |it| it.timeout(timeout)).await;
+        let error = answered.unwrap_err();
+        assert_eq!(downcast::<TimedOut>(&error).unwrap().timeout(), timeout);
+        assert_eq!(elapsed, timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_the_caller_set_goes_before_the_timeout() {
+    let set =
+        |it: RequestBuilder| it.timeout(seconds(60)).with_extension(Deadline::new(seconds(5)));
+    let (answered, elapsed) = outcome(seconds(32), set).await;
+    let error = answered.unwrap_err();
+    assert!(adapter::error(&error).unwrap().fate().is_unknown());
+    assert_eq!(elapsed, seconds(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_resend_is_begun_that_the_timeout_would_cut_off() {
+    let nobody = service_fn(|request: Request<Body>| async move {
+        let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::Connect(None)));
+        let token = request.extensions().get::<AttemptToken>().unwrap();
+        token.record(Attempt::new(evidence, &Contract::none()));
+        Err::<Response<http_body_util::Full<bytes::Bytes>>, _>(BoxError::from("refused"))
+    });
+    let through = SendThrough::new(ResendLayer::default().layer(nobody));
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let began = Instant::now();
+    let request = client.post("http://shop.test/orders").body("pay").timeout(seconds(3));
+    let error = request.send().await.unwrap_err();
+    let error = adapter::error(&error).expect("the fate is known before the timeout passes");
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Deadline));
+    assert!(error.fate().is_not_applied());
+    assert!(began.elapsed() < seconds(3));
+}
+
+// ===== redirects =====
 
 /// Redirects are followed between the resending layer and the pool.
 fn redirecting() -> ClientWithMiddleware {
