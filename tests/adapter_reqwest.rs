@@ -8,14 +8,17 @@ mod closed_port;
 mod origin;
 
 use std::error::Error as StdError;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, RequestBuilder};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, ServiceBuilder, service_fn};
+use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_resend::adapter::reqwest::{self as adapter, NotHttp, SendThrough, TimedOut};
+use tower_resend::body::Replayable;
 use tower_resend::classify::{
     ConnectFailure, Contract, Evidence, Ground, HandOff, Refusal, Verdict,
 };
@@ -291,4 +294,80 @@ async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unap
         let orders = origin.finish().into_iter().filter(|target| target == "/orders").count();
         assert_eq!(orders, 1);
     }
+}
+
+/// What an origin's application executed: `METHOD path body`.
+type Executed = Arc<Mutex<Vec<String>>>;
+
+/// Starts an origin that redirects everything by 307, or answers it. Returns
+/// its address.
+async fn application(moved_to: Option<String>) -> (String, Executed) {
+    let executed = Executed::default();
+    let seen = Arc::clone(&executed);
+    let answer = async move |method: Method, uri: Uri, fields: HeaderMap, body: String| {
+        let secret = fields.contains_key(header::AUTHORIZATION);
+        let with = if secret { " with a secret" } else { "" };
+        seen.lock().unwrap().push(format!("{method} {uri} {body}{with}"));
+        match moved_to {
+            Some(url) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, url)]),
+            None => (StatusCode::OK, [(header::LOCATION, "/orders/1".to_owned())]),
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (format!("http://{address}"), executed)
+}
+
+/// Redirects are followed with their bodies too, where these can be sent again.
+fn passing_on() -> ClientWithMiddleware {
+    let credentials = FilterCredentials::new().allow_extension::<AttemptToken>();
+    let redirects = Limited::default()
+        .and::<_, Body, ()>(credentials)
+        .and::<_, Body, ()>(clone_body_fn(|body: &Body| body.replay().ok()));
+    let stack = ServiceBuilder::new()
+        .layer(ResendLayer::default())
+        .layer(FollowRedirectLayer::with_policy(redirects))
+        .service(Pool::<Body>::new(PoolOptions::new()));
+    ClientBuilder::new(reqwest::Client::new()).with(SendThrough::new(stack)).build()
+}
+
+#[tokio::test]
+async fn a_307_is_followed_with_the_body_and_executed_once_at_each_origin() {
+    let (second, paid) = application(None).await;
+    let (first, moved) = application(Some(format!("{second}/paid"))).await;
+    let order = passing_on().post(format!("{first}/orders")).bearer_auth("hush").body("pay");
+    let response = order.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(*moved.lock().unwrap(), ["POST /orders pay with a secret"]);
+    assert_eq!(*paid.lock().unwrap(), ["POST /paid pay"]);
+}
+
+#[tokio::test]
+async fn a_307_whose_body_cannot_be_had_again_is_given_to_the_caller() {
+    let (second, paid) = application(None).await;
+    let (first, moved) = application(Some(format!("{second}/paid"))).await;
+    let stream = || reqwest::Body::wrap(http_body_util::Full::new(bytes::Bytes::from("pay")));
+    for (client, body) in [(passing_on(), stream()), (redirecting(), "pay".into())] {
+        let response = client.post(format!("{first}/orders")).body(body).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+    }
+    assert_eq!(*moved.lock().unwrap(), ["POST /orders pay"; 2]);
+    assert!(paid.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_post_that_was_passed_on_and_lost_is_unknown_and_sent_once() {
+    let second = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+    });
+    let (first, moved) = application(Some(second.url("/paid"))).await;
+    let order = passing_on().post(format!("{first}/orders")).body("pay");
+    let error = order.send().await.unwrap_err();
+    let error = adapter::error(&error).unwrap();
+    assert!(error.fate().is_unknown(), "{error}");
+    assert_eq!(error.attempts().len(), 2);
+    assert_eq!(*moved.lock().unwrap(), ["POST /orders pay"]);
+    assert_eq!(second.finish(), ["/paid"]);
 }
