@@ -181,7 +181,9 @@ async fn nothing_is_sent_early_whatever_the_configuration_says() {
     let origin = Origin::start_tls(2, &authority.server(), move |_, mut peer| {
         let session = &mut peer.tls().0.0;
         saw.send((session.handshake_kind(), session.early_data().is_some())).unwrap();
-        peer.serve(1);
+        peer.read_request();
+        // Without the field the next request could be written before the close.
+        peer.write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
     });
     let mut roots = RootCertStore::empty();
     roots.add(authority.root()).unwrap();
