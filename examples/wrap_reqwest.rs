@@ -33,7 +33,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let response = client.post(format!("{origin}/orders")).body("pay").send().await?;
     assert_eq!(response.text().await?, "paid");
     println!("/orders: paid");
-    let error = client.post(format!("{origin}/lost")).body("pay").send().await.unwrap_err();
+    let error =
+        client.post(format!("{origin}/lost")).body("pay").send().await.expect_err("no answer");
     let failure = adapter::error(&error).ok_or("not sent through this crate")?;
     assert!(failure.fate().is_unknown());
     println!("/lost: {failure}");

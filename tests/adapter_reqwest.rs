@@ -1,6 +1,6 @@
 //! reqwest's requests and responses over this crate's client.
 
-#![allow(clippy::unwrap_used, reason = "tests may")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
 #[path = "support/closed_port.rs"]
 mod closed_port;

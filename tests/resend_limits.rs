@@ -294,19 +294,12 @@ async fn absurd_deadlines_are_safe() {
 /// The longest duration after which there is still a time.
 fn last_of_all() -> Duration {
     let now = Instant::now();
-    let nanos = |count: u128| {
-        let seconds = u64::try_from(count / 1_000_000_000).unwrap();
-        Duration::new(seconds, u32::try_from(count % 1_000_000_000).unwrap())
-    };
-    let (mut there, mut beyond) = (0, Duration::MAX.as_nanos());
-    while beyond - there > 1 {
-        let middle = there + (beyond - there) / 2;
-        match now.checked_add(nanos(middle)) {
-            Some(_) => there = middle,
-            None => beyond = middle,
-        }
-    }
-    nanos(there)
+    let seconds = (0..64).rev().map(|bit| Duration::from_secs(1 << bit));
+    let nanos = (0..30).rev().map(|bit| Duration::from_nanos(1 << bit));
+    seconds.chain(nanos).fold(Duration::ZERO, |sum, part| {
+        let more = sum.checked_add(part).filter(|&more| now.checked_add(more).is_some());
+        more.unwrap_or(sum)
+    })
 }
 
 #[tokio::test(start_paused = true)]
