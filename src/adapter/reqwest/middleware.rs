@@ -30,7 +30,7 @@ use crate::time::{Instant, after, now, timeout_at};
 /// [module](super) for what reqwest's own client would have done besides.
 ///
 /// A request's own timeout ends the call and the reading of its response's
-/// body, as reqwest has it. It is the call's [`Deadline`](crate::resend::Deadline)
+/// body, as reqwest has it. It is the call's [`Deadline`]
 /// too, in place of the [`Policy`](crate::Policy)'s 30 seconds, unless the request
 /// was given one (`with_extension`): no resend begins that it would cut off.
 ///
