@@ -15,49 +15,62 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Service};
+use tower::{Layer, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, wrap};
-use tower_resend::{ResendLayer, attempts};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     let url = server()?;
+
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    twice("as it is", &client, &url).await;
+
+    // One line differs. What is handed back the client sends again by itself.
+    let client = Client::builder(TokioExecutor::new()).build(Connector::new());
+    twice("over our connector", &client, &url).await;
+
+    // And every failure says what became of the request.
+    let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::new()));
+    let client = tower_resend::ResendLayer::default().layer(client);
+    twice("under the layer", &client, &url).await;
+
+    // Here the layer sends again what is handed back, and lists the attempt.
     let mut builder = Client::builder(TokioExecutor::new());
-
-    twice("as it is", builder.build_http(), &url).await;
-
-    // One line differs.
-    twice("over our connector", builder.build(Connector::new()), &url).await;
-
-    // And two more: every failure now says what became of the request. The
-    // legacy client would also resend what is handed back to it by itself;
-    // switched off, the layer does, and lists the attempt.
-    builder.retry_canceled_requests(false);
-    let client = wrap(builder.build(Connector::new()));
-    twice("under the layer", ResendLayer::default().layer(client), &url).await;
+    let client = wrap(builder.retry_canceled_requests(false).build(Connector::new()));
+    let client = tower_resend::ResendLayer::default().layer(client);
+    twice("under the layer, which lists all", &client, &url).await;
     Ok(())
 }
 
 /// Pays twice; the second time the connection is closed already.
-async fn twice<S>(name: &str, client: S, url: &str)
+async fn twice<S>(name: &str, client: &S, url: &str)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<Incoming>> + Clone,
-    S::Error: std::fmt::Display,
+    BoxError: From<S::Error>,
 {
     for _ in 0..2 {
-        let order = Request::post(url).body(Full::from("pay")).expect("a request");
-        match client.clone().oneshot(order).await {
-            Ok(response) => {
-                let attempts = attempts(&response).len().max(1);
-                println!("{name}: {}, {attempts} attempt(s) known", response.status());
-                let _ = response.into_body().collect().await;
-                tokio::task::yield_now().await;
-            }
+        match pay(client, url).await {
+            Ok(paid) => println!("{name}: {paid}"),
             Err(error) => println!("{name}: {error}"),
         }
         // The runtime is busy with something else while the close arrives.
         sleep(Duration::from_millis(60));
     }
+}
+
+async fn pay<S>(client: &S, url: &str) -> Result<String, BoxError>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<Incoming>> + Clone,
+    BoxError: From<S::Error>,
+{
+    let request = Request::post(url).body(Full::from("pay"))?;
+    let response = client.clone().oneshot(request).await?;
+    let attempts = tower_resend::attempts(&response).len().max(1);
+    let status = response.status();
+    response.into_body().collect().await?;
+    tokio::task::yield_now().await;
+    Ok(format!("{status}, {attempts} attempt(s) known"))
 }
 
 /// Answers one request on each connection, and closes it.

@@ -12,6 +12,17 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Returns the time so long after `start`, or none where no timer reaches it.
+///
+/// Timers round up, and would overflow at the last of the times there are.
+pub(crate) fn after(start: Instant, duration: Duration) -> Option<Instant> {
+    let at = start.checked_add(duration)?;
+    at.checked_add(ROUNDING).map(|_| at)
+}
+
+/// By more than a timer rounds up.
+const ROUNDING: Duration = Duration::from_secs(1);
+
 /// Waits for `duration`.
 pub(crate) fn sleep(duration: Duration) -> Sleep {
     tokio::time::sleep(duration)

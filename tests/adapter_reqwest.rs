@@ -1,6 +1,6 @@
 //! reqwest's requests and responses over this crate's client.
 
-#![allow(clippy::unwrap_used, reason = "tests may")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
 #[path = "support/closed_port.rs"]
 mod closed_port;
@@ -8,16 +8,23 @@ mod closed_port;
 mod origin;
 
 use std::error::Error as StdError;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
-use tower::ServiceBuilder;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, RequestBuilder};
+use tokio::time::Instant;
+use tower::{BoxError, Layer, ServiceBuilder, service_fn};
+use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_resend::adapter::reqwest::{self as adapter, NotHttp, SendThrough, TimedOut};
-use tower_resend::classify::{Ground, Refusal, Verdict};
+use tower_resend::body::Replayable;
+use tower_resend::classify::{
+    ConnectFailure, Contract, Evidence, Ground, HandOff, Refusal, Verdict,
+};
 use tower_resend::pool::{Pool, PoolOptions};
-use tower_resend::resend::Idempotent;
-use tower_resend::{Body, Client, ResendLayer};
+use tower_resend::resend::{Deadline, Idempotent};
+use tower_resend::{Attempt, AttemptToken, Body, Client, ResendLayer};
 
 use self::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};
@@ -164,6 +171,86 @@ async fn the_timeout_of_reqwests_request_covers_its_responses_body() {
     drop(end);
 }
 
+// ===== the timeout of reqwest's request and the deadline of the call =====
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What is sent through a resending layer whose service answers after `delay`.
+async fn outcome(
+    delay: Duration,
+    set: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> (Result<reqwest::Response, Error>, Duration) {
+    let origin = service_fn(move |_: Request<Body>| async move {
+        tokio::time::sleep(delay).await;
+        Ok::<_, BoxError>(Response::new(http_body_util::Full::<bytes::Bytes>::from("late")))
+    });
+    let through = SendThrough::new(ResendLayer::default().layer(origin));
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let began = Instant::now();
+    let request = set(client.post("http://shop.test/orders").body("pay"));
+    (request.send().await, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_longer_than_the_policys_deadline_is_kept() {
+    for timeout in [seconds(60), Duration::MAX] {
+        let (answered, elapsed) = outcome(seconds(32), |it| it.timeout(timeout)).await;
+        assert_eq!(elapsed, seconds(32));
+        assert_eq!(answered.unwrap().text().await.unwrap(), "late");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_a_request_without_a_timeout_has_the_policys_deadline() {
+    let (answered, elapsed) = outcome(seconds(32), |it| it).await;
+    let error = answered.unwrap_err();
+    assert!(adapter::error(&error).unwrap().fate().is_unknown());
+    assert_eq!(elapsed, seconds(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_timeout_passes_is_timed_out_whatever_the_policys_deadline() {
+    for timeout in [Duration::ZERO, seconds(2), seconds(30), seconds(60)] {
+        let (answered, elapsed) = outcome(seconds(100), |it| it.timeout(timeout)).await;
+        let error = answered.unwrap_err();
+        assert_eq!(downcast::<TimedOut>(&error).unwrap().timeout(), timeout);
+        assert_eq!(elapsed, timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_the_caller_set_goes_before_the_timeout() {
+    let set =
+        |it: RequestBuilder| it.timeout(seconds(60)).with_extension(Deadline::new(seconds(5)));
+    let (answered, elapsed) = outcome(seconds(32), set).await;
+    let error = answered.unwrap_err();
+    assert!(adapter::error(&error).unwrap().fate().is_unknown());
+    assert_eq!(elapsed, seconds(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_resend_is_begun_that_the_timeout_would_cut_off() {
+    let nobody = service_fn(|request: Request<Body>| async move {
+        let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::Connect(None)));
+        let token = request.extensions().get::<AttemptToken>().unwrap();
+        token.record(Attempt::new(evidence, &Contract::none()));
+        Err::<Response<http_body_util::Full<bytes::Bytes>>, _>(BoxError::from("refused"))
+    });
+    let through = SendThrough::new(ResendLayer::default().layer(nobody));
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let began = Instant::now();
+    let request = client.post("http://shop.test/orders").body("pay").timeout(seconds(3));
+    let error = request.send().await.unwrap_err();
+    let error = adapter::error(&error).expect("the fate is known before the timeout passes");
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Deadline));
+    assert!(error.fate().is_not_applied());
+    assert!(began.elapsed() < seconds(3));
+}
+
+// ===== redirects =====
+
 /// Redirects are followed between the resending layer and the pool.
 fn redirecting() -> ClientWithMiddleware {
     let stack = ServiceBuilder::new()
@@ -207,4 +294,80 @@ async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unap
         let orders = origin.finish().into_iter().filter(|target| target == "/orders").count();
         assert_eq!(orders, 1);
     }
+}
+
+/// What an origin's application executed: `METHOD path body`.
+type Executed = Arc<Mutex<Vec<String>>>;
+
+/// Starts an origin that redirects everything by 307, or answers it. Returns
+/// its address.
+async fn application(moved_to: Option<String>) -> (String, Executed) {
+    let executed = Executed::default();
+    let seen = Arc::clone(&executed);
+    let answer = async move |method: Method, uri: Uri, fields: HeaderMap, body: String| {
+        let secret = fields.contains_key(header::AUTHORIZATION);
+        let with = if secret { " with a secret" } else { "" };
+        seen.lock().unwrap().push(format!("{method} {uri} {body}{with}"));
+        match moved_to {
+            Some(url) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, url)]),
+            None => (StatusCode::OK, [(header::LOCATION, "/orders/1".to_owned())]),
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (format!("http://{address}"), executed)
+}
+
+/// Redirects are followed with their bodies too, where these can be sent again.
+fn passing_on() -> ClientWithMiddleware {
+    let credentials = FilterCredentials::new().allow_extension::<AttemptToken>();
+    let redirects = Limited::default()
+        .and::<_, Body, ()>(credentials)
+        .and::<_, Body, ()>(clone_body_fn(|body: &Body| body.replay().ok()));
+    let stack = ServiceBuilder::new()
+        .layer(ResendLayer::default())
+        .layer(FollowRedirectLayer::with_policy(redirects))
+        .service(Pool::<Body>::new(PoolOptions::new()));
+    ClientBuilder::new(reqwest::Client::new()).with(SendThrough::new(stack)).build()
+}
+
+#[tokio::test]
+async fn a_307_is_followed_with_the_body_and_executed_once_at_each_origin() {
+    let (second, paid) = application(None).await;
+    let (first, moved) = application(Some(format!("{second}/paid"))).await;
+    let order = passing_on().post(format!("{first}/orders")).bearer_auth("hush").body("pay");
+    let response = order.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(*moved.lock().unwrap(), ["POST /orders pay with a secret"]);
+    assert_eq!(*paid.lock().unwrap(), ["POST /paid pay"]);
+}
+
+#[tokio::test]
+async fn a_307_whose_body_cannot_be_had_again_is_given_to_the_caller() {
+    let (second, paid) = application(None).await;
+    let (first, moved) = application(Some(format!("{second}/paid"))).await;
+    let stream = || reqwest::Body::wrap(http_body_util::Full::new(bytes::Bytes::from("pay")));
+    for (client, body) in [(passing_on(), stream()), (redirecting(), "pay".into())] {
+        let response = client.post(format!("{first}/orders")).body(body).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+    }
+    assert_eq!(*moved.lock().unwrap(), ["POST /orders pay"; 2]);
+    assert!(paid.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_post_that_was_passed_on_and_lost_is_unknown_and_sent_once() {
+    let second = Origin::start(1, |_, mut peer| {
+        peer.read_request();
+    });
+    let (first, moved) = application(Some(second.url("/paid"))).await;
+    let order = passing_on().post(format!("{first}/orders")).body("pay");
+    let error = order.send().await.unwrap_err();
+    let error = adapter::error(&error).unwrap();
+    assert!(error.fate().is_unknown(), "{error}");
+    assert_eq!(error.attempts().len(), 2);
+    assert_eq!(*moved.lock().unwrap(), ["POST /orders pay"]);
+    assert_eq!(second.finish(), ["/paid"]);
 }

@@ -28,6 +28,11 @@ fn client(tls: Tls) -> Client {
     Client::builder().pool(PoolOptions::new().hedged_connects(false).tls(tls)).build()
 }
 
+/// Without settings for TLS: what a client has by default.
+fn by_default() -> Client {
+    Client::builder().pool(PoolOptions::new().hedged_connects(false)).build()
+}
+
 fn trusting(authority: &Authority) -> Client {
     client(authority.client().build().unwrap())
 }
@@ -82,7 +87,7 @@ async fn a_server_that_nobody_vouches_for_gets_no_request() {
 #[tokio::test]
 async fn the_default_roots_do_not_vouch_for_it_either() {
     let origin = refused(&Authority::new().server());
-    let error = Client::new().request(post(&origin.url("/pay"))).await.unwrap_err();
+    let error = by_default().request(post(&origin.url("/pay"))).await.unwrap_err();
     assert_not_connected(error);
     assert_eq!(finish(origin).await, [""; 0]);
 }
@@ -123,7 +128,7 @@ async fn a_server_that_speaks_no_tls_gets_no_request() {
         peer.write("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
     });
     let url = origin.url("/pay").replace("http:", "https:");
-    let error = Client::new().request(post(&url)).await.unwrap_err();
+    let error = by_default().request(post(&url)).await.unwrap_err();
     assert_not_connected(error);
 }
 
@@ -181,7 +186,9 @@ async fn nothing_is_sent_early_whatever_the_configuration_says() {
     let origin = Origin::start_tls(2, &authority.server(), move |_, mut peer| {
         let session = &mut peer.tls().0.0;
         saw.send((session.handshake_kind(), session.early_data().is_some())).unwrap();
-        peer.serve(1);
+        peer.read_request();
+        // Without the field the next request could be written before the close.
+        peer.write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
     });
     let mut roots = RootCertStore::empty();
     roots.add(authority.root()).unwrap();

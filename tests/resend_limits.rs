@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use inner::*;
 use tokio::time::Instant;
-use tower_resend::Policy;
-use tower_resend::classify::{Fate, Opinion, Refusal, RequestFacts, Verdict};
+use tower_resend::classify::{Doubt, Fate, Opinion, Refusal, RequestFacts, Verdict};
+use tower_resend::resend::Deadline;
+use tower_resend::{AttemptToken, Policy};
 
 fn doubling() -> Policy {
     Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend("test"))
@@ -214,4 +215,105 @@ async fn endless_limits_do_not_overflow() {
     let played = play(policy, post(), replies).await;
     assert!(played.result.is_ok());
     assert_eq!(played.calls.len(), 51);
+}
+
+// ===== a deadline of the call's own =====
+
+const LONG: Duration = Duration::from_secs(100_000);
+
+fn with<T: Clone + Send + Sync + 'static>(
+    mark: T,
+    mut request: http::Request<Octets>,
+) -> http::Request<Octets> {
+    request.extensions_mut().insert(mark);
+    request
+}
+
+/// How long a call lasts whose inner service never answers; at most [`LONG`].
+async fn lasts(policy: Policy, request: http::Request<Octets>) -> Duration {
+    let call = play(policy, request, |_| Reply::Hang(Some(dropped())));
+    match tokio::time::timeout(LONG, call).await {
+        Ok(played) => {
+            let elapsed = played.elapsed;
+            assert_eq!(played.error().fate(), Fate::Unknown(Doubt::TimedOut));
+            elapsed
+        }
+        Err(_) => LONG,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_request_replaces_the_policys() {
+    let ten = || Policy::new().deadline(Duration::from_secs(10));
+    for (policy, after, lasted) in [
+        (Policy::new(), Some(Duration::from_secs(60)), Duration::from_secs(60)),
+        (Policy::new(), Some(Duration::from_secs(2)), Duration::from_secs(2)),
+        (ten(), Some(Duration::from_secs(60)), Duration::from_secs(60)),
+        (ten(), None, LONG),
+        (Policy::new().deadline(None), Some(Duration::from_secs(2)), Duration::from_secs(2)),
+    ] {
+        let what = format!("{policy:?}, {after:?}");
+        assert_eq!(lasts(policy, with(Deadline::new(after), post())).await, lasted, "{what}");
+    }
+    assert_eq!(lasts(Policy::new(), post()).await, Duration::from_secs(30), "control: none");
+    assert_eq!(lasts(ten(), post()).await, Duration::from_secs(10), "control: none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_request_is_one_over_all_attempts() {
+    for _ in 0..20 {
+        let after = Duration::from_millis(200);
+        let request = with(Deadline::new(after), post());
+        let played = play(doubling().max_attempts(1000), request, |_| fail(reset())).await;
+        assert!(played.calls.len() > 1);
+        assert!(played.calls.iter().all(|&at| at < after + GRAIN), "{:?}", played.calls);
+        assert_eq!(played.error().verdict(), Verdict::Refuse(Refusal::Deadline));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn absurd_deadlines_are_safe() {
+    let zero = with(Deadline::new(Duration::ZERO), post());
+    assert_eq!(lasts(Policy::new(), zero).await, Duration::ZERO);
+    let zero = with(Deadline::new(Duration::ZERO), post());
+    let played = play(Policy::new(), zero, |_| ok()).await;
+    assert!(played.result.is_ok(), "what waits for nothing is not late");
+    let zero = with(Deadline::new(Duration::ZERO), post());
+    let played = play(Policy::new(), zero, |_| fail(handed_back())).await;
+    assert_eq!(played.calls.len(), 1);
+    assert!(played.error().fate().is_not_applied());
+
+    for endless in [|| Duration::MAX, last_of_all] {
+        assert_eq!(lasts(Policy::new(), with(Deadline::new(endless()), post())).await, LONG);
+        assert_eq!(lasts(Policy::new().deadline(endless()), post()).await, LONG);
+        let policy = Policy::new().deadline(None).attempt_timeout(endless());
+        assert_eq!(lasts(policy, post()).await, LONG);
+    }
+}
+
+/// The longest duration after which there is still a time.
+fn last_of_all() -> Duration {
+    let now = Instant::now();
+    let seconds = (0..64).rev().map(|bit| Duration::from_secs(1 << bit));
+    let nanos = (0..30).rev().map(|bit| Duration::from_nanos(1 << bit));
+    seconds.chain(nanos).fold(Duration::ZERO, |sum, part| {
+        let more = sum.checked_add(part).filter(|&more| now.checked_add(more).is_some());
+        more.unwrap_or(sum)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_stands_down_leaves_the_deadline_to_the_outer_one() {
+    let request = with(AttemptToken::new(), with(Deadline::new(Duration::from_secs(1)), post()));
+    assert_eq!(lasts(Policy::new(), request).await, LONG);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_sent_again_or_given_back_keeps_the_callers_deadline() {
+    let mark = Deadline::new(Duration::from_secs(60));
+    let policy = Policy::new().max_proven_resends(1);
+    let played = play(policy, with(mark, post()), |_| fail(never_received())).await;
+    assert_eq!(played.calls.len(), 2);
+    let given_back = played.error().take_request::<Octets>().unwrap();
+    assert_eq!(given_back.extensions().get::<Deadline>(), Some(&mark));
 }

@@ -19,6 +19,7 @@
 //! `tests/verdict_table.txt` and compared in a test.
 
 mod contract;
+mod deadline;
 mod doubt;
 mod early;
 mod evidence;
@@ -32,6 +33,7 @@ mod policy;
 mod verdict;
 
 pub use contract::{Contract, Source};
+pub use deadline::Deadline;
 pub use doubt::{Doubt, Unavailable};
 pub use early::Recogniser;
 pub use evidence::{

@@ -84,6 +84,8 @@ impl Policy {
     /// Sets the deadline over all attempts. The default is 30 seconds.
     ///
     /// It ends with the response's head; reading the body is not bounded by it.
+    /// A [`Deadline`](crate::resend::Deadline) among a request's extensions
+    /// replaces it.
     pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.deadline = deadline.into();
         self

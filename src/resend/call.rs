@@ -81,7 +81,11 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             source: None,
             service,
             kept: if stands_down { Kept::line(request) } else { Kept::new(request) },
-            limits: if stands_down { Limits::none() } else { Limits::new(&policy, began) },
+            limits: if stands_down {
+                Limits::none()
+            } else {
+                Limits::new(&policy, request.extensions(), began)
+            },
             policy,
             token: above.unwrap_or_default(),
             part: if stands_down { Part::AnotherLayer } else { Part::ThisLayer },

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use http::Extensions;
+
 use super::backoff::{Backoff, Cause};
-use crate::classify::{Policy, Time};
-use crate::time::Instant;
+use crate::classify::{Deadline, Policy, Time};
+use crate::time::{Instant, after};
 
 /// The limits in time of one call.
 #[derive(Debug, Default)]
@@ -26,10 +28,16 @@ pub(super) struct Start {
 }
 
 impl Limits {
-    /// Returns the limits of a call that begins now.
-    pub(super) fn new(policy: &Policy, now: Instant) -> Self {
+    /// Returns the limits of a call that begins now; what the caller put into
+    /// the request's extensions goes before the policy.
+    #[inline]
+    pub(super) fn new(policy: &Policy, extensions: &Extensions, now: Instant) -> Self {
+        let deadline = match extensions.get::<Deadline>() {
+            Some(own) => own.after(),
+            None => policy.deadline,
+        };
         Self {
-            deadline: policy.deadline.and_then(|limit| now.checked_add(limit)),
+            deadline: deadline.and_then(|limit| after(now, limit)),
             attempt_timeout: policy.attempt_timeout,
             connect_patience: policy.connect_patience,
             patience: None,
@@ -49,7 +57,7 @@ impl Limits {
 
     /// Returns when an attempt has to end that began then.
     pub(super) fn end_of_attempt(&self, began: Instant) -> Option<Instant> {
-        let end = self.attempt_timeout.and_then(|limit| began.checked_add(limit));
+        let end = self.attempt_timeout.and_then(|limit| after(began, limit));
         [end, self.deadline].into_iter().flatten().min()
     }
 

@@ -85,6 +85,7 @@ mod request;
 mod service;
 mod streams;
 
+pub use crate::classify::Deadline;
 pub use future::ResponseFuture;
 pub use layer::ResendLayer;
 pub use request::Idempotent;

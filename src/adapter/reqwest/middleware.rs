@@ -16,8 +16,9 @@ use ::reqwest::{Request, Response, ResponseBuilderExt, Url};
 use super::deadline::Deadlined;
 use crate::attempt::{Attempt, Attempts};
 use crate::body::Body;
+use crate::classify::Deadline;
 use crate::error::BoxError;
-use crate::time::{Instant, now, timeout_at};
+use crate::time::{Instant, after, now, timeout_at};
 
 /// A middleware that sends reqwest's requests through a service, such as a
 /// [`Client`](crate::Client), instead of through reqwest.
@@ -27,6 +28,11 @@ use crate::time::{Instant, now, timeout_at};
 /// (`with_extension`) reach the service, an
 /// [`Idempotent`](crate::resend::Idempotent) mark for example. See the
 /// [module](super) for what reqwest's own client would have done besides.
+///
+/// A request's own timeout ends the call and the reading of its response's
+/// body, as reqwest has it. It is the call's [`Deadline`]
+/// too, in place of the [`Policy`](crate::Policy)'s 30 seconds, unless the request
+/// was given one (`with_extension`): no resend begins that it would cut off.
 ///
 /// **It has to be the last middleware:** those after it are not called.
 ///
@@ -38,7 +44,8 @@ use crate::time::{Instant, now, timeout_at};
 /// - the service's own error; for this crate's [`Error`](crate::Error) use
 ///   [`error`];
 /// - [`NotHttp`] if the URL's scheme is neither `http` nor `https`;
-/// - [`TimedOut`] if the request's own timeout passed.
+/// - [`TimedOut`] if the request's own timeout passed, even where the service
+///   fails at that very moment.
 ///
 /// If the response's body fails, the sources of reqwest's error tell why, a
 /// [`ResponseBodyError`](crate::pool::ResponseBodyError) or [`TimedOut`].
@@ -78,16 +85,22 @@ where
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Error::middleware(NotHttp { scheme: url.scheme().to_owned() }));
         }
-        let limit = request.timeout().copied().and_then(Limit::from_now);
+        let timeout = request.timeout().copied();
+        let limit = timeout.and_then(Limit::from_now);
         let mut request = http::Request::<::reqwest::Body>::try_from(request)?.map(replayable);
         request.extensions_mut().extend(extensions.clone());
+        if let (Some(timeout), None) = (timeout, request.extensions().get::<Deadline>()) {
+            request.extensions_mut().insert(Deadline::new(timeout));
+        }
 
         let answered = self.service.clone().oneshot(request);
         let answered = match limit {
             None => answered.await,
-            Some(limit) => timeout_at(limit.at, answered)
-                .await
-                .map_err(|_| Error::middleware(TimedOut { timeout: limit.timeout }))?,
+            Some(limit) => match timeout_at(limit.at, answered).await {
+                Ok(answered) if answered.is_ok() || !limit.has_passed() => answered,
+                // The service's deadline may pass first by a hair.
+                _ => return Err(Error::middleware(TimedOut::new(limit.timeout))),
+            },
         };
         match answered {
             Ok(response) => into_reqwest(response, url, limit),
@@ -106,7 +119,11 @@ pub(super) struct Limit {
 impl Limit {
     /// Returns none where the timeout is too far away to be told.
     fn from_now(timeout: Duration) -> Option<Self> {
-        now().checked_add(timeout).map(|at| Self { at, timeout })
+        after(now(), timeout).map(|at| Self { at, timeout })
+    }
+
+    fn has_passed(self) -> bool {
+        now() >= self.at
     }
 }
 

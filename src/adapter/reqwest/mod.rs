@@ -6,10 +6,11 @@
 //! responses stay reqwest's, and are sent by a [`Client`](crate::Client):
 //!
 //! ```diff
+//! +use reqwest_middleware::ClientBuilder;
+//! +use tower_resend::adapter::reqwest::SendThrough;
 //! -let client = reqwest::Client::new();
-//! +let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
-//! +    .with(SendThrough::new(tower_resend::Client::new()))
-//! +    .build();
+//! +let through = SendThrough::new(tower_resend::Client::new());
+//! +let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
 //! ```
 //!
 //! ```no_run
@@ -17,9 +18,8 @@
 //! use tower_resend::adapter::reqwest::{self as adapter, SendThrough};
 //!
 //! # async fn example() {
-//! let client = ClientBuilder::new(reqwest::Client::new())
-//!     .with(SendThrough::new(tower_resend::Client::new()))
-//!     .build();
+//! let through = SendThrough::new(tower_resend::Client::new());
+//! let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
 //! match client.post("http://127.0.0.1:8080/orders").body("pay").send().await {
 //!     Ok(response) => println!("{} from {}", response.status(), response.url()),
 //!     Err(error) => match adapter::error(&error) {
@@ -30,15 +30,20 @@
 //! # }
 //! ```
 //!
+//! A call's deadline is the request's own timeout, longer or shorter than the
+//! [`Policy`](crate::Policy)'s, which is 30 seconds by default and is that of
+//! requests without a timeout; [`Policy::deadline`](crate::Policy::deadline)
+//! changes it.
+//!
 //! reqwest's own client, which is still there to build requests, does none of
 //! what it does on sending any more:
 //!
 //! | lost | given back by |
 //! |---|---|
-//! | redirects | tower-http's `FollowRedirectLayer`, **under** the [`ResendLayer`] |
+//! | redirects | tower-http's `FollowRedirectLayer`, **under** the [`ResendLayer`]; those that keep the body (307, 308) by a policy that can have it again |
 //! | decompression | tower-http's `DecompressionLayer` |
 //! | default header fields, `User-Agent` | tower-http's `SetRequestHeaderLayer`; or on each request |
-//! | the client's own timeout | the request's own timeout, which is kept; the [`Policy`](crate::Policy) |
+//! | the client's own timeout | the request's own timeout; the [`Policy`](crate::Policy)'s deadline, which ends with the response's head |
 //! | proxies | [`PoolOptions::proxies`](crate::pool::PoolOptions::proxies) |
 //! | TLS settings | `PoolOptions::tls` (feature `https`) |
 //! | cookies, DNS settings, HTTP/2 | nothing yet |
@@ -55,15 +60,33 @@
 //! whose next request failed is then about the `POST` too; above the resending
 //! layer it would be about the last request alone.
 //!
+//! A 307 or 308 has the request sent with its body once more. The layer's own
+//! policies cannot have a second [`Body`](crate::Body), and give such a response to
+//! the caller; [`replay`](crate::body::Replayable::replay) can, but for streams.
+//! And they drop the [`AttemptToken`](crate::AttemptToken) where a redirect leaves
+//! the origin, with all extensions; without it the last request is not recorded.
+//!
 //! ```
+//! # use http::HeaderValue;
+//! # use http::header::USER_AGENT;
 //! # use tower::ServiceBuilder;
+//! # use tower_http::decompression::DecompressionLayer;
 //! # use tower_http::follow_redirect::FollowRedirectLayer;
+//! # use tower_http::set_header::SetRequestHeaderLayer;
 //! # use tower_resend::adapter::reqwest::SendThrough;
 //! # use tower_resend::pool::{Pool, PoolOptions};
-//! # use tower_resend::{Body, ResendLayer};
+//! use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
+//! use tower_resend::body::Replayable;
+//! use tower_resend::{AttemptToken, Body, ResendLayer};
+//!
+//! let redirects = Limited::default()
+//!     .and::<_, Body, ()>(FilterCredentials::new().allow_extension::<AttemptToken>())
+//!     .and::<_, Body, ()>(clone_body_fn(|body: &Body| body.replay().ok()));
 //! let stack = ServiceBuilder::new()
+//!     .layer(SetRequestHeaderLayer::if_not_present(USER_AGENT, HeaderValue::from_static("shop")))
+//!     .layer(DecompressionLayer::new())
 //!     .layer(ResendLayer::default())
-//!     .layer(FollowRedirectLayer::new())
+//!     .layer(FollowRedirectLayer::with_policy(redirects))
 //!     .service(Pool::<Body>::new(PoolOptions::new()));
 //! let send_through = SendThrough::new(stack);
 //! # let _: reqwest_middleware::ClientWithMiddleware =
@@ -82,10 +105,16 @@
 //!
 //! ```diff
 //! -let client = reqwest::Client::builder().build()?;
-//! -let response = client.execute(request).await?;
+//! -let response = client.execute(request.try_into()?).await?;
 //! +let client = ResendLayer::default().layer(wrap(reqwest::Client::builder())?);
-//! +let response = client.oneshot(request).await?;
+//! +let response = client.clone().oneshot(request).await?;
 //! ```
+//!
+//! The request is an [`http::Request`] whose body is
+//! [`Replayable`](crate::body::Replayable). The call's deadline is the
+//! [`Policy`](crate::Policy)'s, 30 seconds by default, even where the builder was
+//! given a longer timeout; `Policy::deadline` changes it, or a
+//! [`Deadline`](crate::resend::Deadline) among the request's extensions.
 //!
 //! | reqwest's error | fate |
 //! |---|---|
