@@ -20,6 +20,15 @@ pub(crate) fn after(start: Instant, duration: Duration) -> Option<Instant> {
     at.checked_add(ROUNDING).map(|_| at)
 }
 
+/// Returns the time so long from now, or the last that is sensible: no setting
+/// is too long to be waited for.
+pub(crate) fn from_now(duration: Duration) -> Instant {
+    now() + duration.min(LONGEST)
+}
+
+/// As long as nobody waits: thirty years.
+pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// By more than a timer rounds up.
 const ROUNDING: Duration = Duration::from_secs(1);
 

@@ -53,6 +53,29 @@ async fn a_connection_is_used_again_once_its_response_is_read() {
 }
 
 #[tokio::test]
+async fn the_longest_settings_there_are_do_no_harm() {
+    let origin = Origin::start(1, |_, peer| peer.serve_all());
+    let (longest, most) = (Duration::MAX, usize::MAX);
+    let options = PoolOptions::new()
+        .connect_timeout(longest)
+        .wait_timeout(longest)
+        .idle_timeout(longest)
+        .max_age(longest)
+        .tcp_keepalive(longest, longest, u32::MAX)
+        .tcp_user_timeout(longest)
+        .max_idle_per_origin(most)
+        .max_per_origin(most)
+        .max_total(most);
+    let pool = Client::new(options);
+    for nth in 0..2 {
+        let response = send(&pool, &origin.url(&format!("/{nth}"))).await.unwrap();
+        assert_eq!(read(response).await, "ok");
+    }
+    drop(pool);
+    assert_eq!(beside(|| origin.finish()).await, ["/0", "/1"]);
+}
+
+#[tokio::test]
 async fn a_response_that_is_dropped_unread_costs_its_connection() {
     let origin = Origin::start(2, |nth, mut peer| {
         if nth == 0 {

@@ -402,6 +402,20 @@ async fn control_a_queue_that_nobody_accepts_is_reset() {
 }
 
 #[tokio::test]
+async fn the_longest_deadlines_there_are_do_no_harm() {
+    let mut site = Site::start_with(ListenerOptions::new(), |server| {
+        server.drain_deadline(Duration::MAX).head_deadline(Duration::MAX)
+    })
+    .await;
+    let mut client = site.client().await;
+    client.get("/quick", "").await;
+    assert!(client.response().await.starts_with("http/1.1 200 ok\r\n"));
+    drop(client);
+    site.leave(Leave::Alone);
+    assert!(site.report().await.running.is_empty());
+}
+
+#[tokio::test]
 async fn what_runs_at_the_deadline_is_reported_and_cut_off() {
     let mut site = Site::start_with(ListenerOptions::new(), |server| {
         server.drain_deadline(Duration::from_millis(50))

@@ -143,7 +143,7 @@ impl<B: RequestBody> Host<B> {
     /// The connection cannot be used, and is gone.
     pub(super) async fn prime(&self, lease: Lease<B>) -> Result<Lease<B>, ConnectError> {
         let mut unprimed = Unprimed(Some(lease));
-        let limit = time::now() + self.wait_timeout;
+        let limit = time::from_now(self.wait_timeout);
         if let (Some(lease), Some(name)) = (&mut unprimed.0, &self.name) {
             let primed = lease.connection.prime(name, self.belief());
             if let Ok(true) = time::timeout_at(limit, primed).await
@@ -172,7 +172,7 @@ impl<B: RequestBody> Host<B> {
     /// A connection that arrives too late goes to somebody else.
     pub(super) async fn obtain(self: &Arc<Self>, want: Want) -> Result<Lease<B>, ConnectError> {
         let mut waiting = self.enqueue(want)?;
-        let deadline = time::now() + self.wait_timeout;
+        let deadline = time::from_now(self.wait_timeout);
         match time::timeout_at(deadline, &mut waiting.taken).await {
             Ok(Ok(taken)) => taken,
             Ok(Err(_)) => Err(ConnectError::of(ConnectFailure::Connect(None))),

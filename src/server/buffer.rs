@@ -97,7 +97,7 @@ impl Buffering {
             return Ok(RequestBody::streamed(body));
         }
         let arriving = self.receive(body, max.octets());
-        match time::timeout_at(time::now() + self.arrival, arriving).await {
+        match time::timeout_at(time::from_now(self.arrival), arriving).await {
             Ok(received) => received,
             Err(_) => Err(NotWhole::Late),
         }

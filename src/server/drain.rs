@@ -132,7 +132,7 @@ where
 
     async fn drain(mut self, leave: Leave) -> Report {
         self.board.begin_drain();
-        let deadline = time::now() + self.settings.drain;
+        let deadline = time::from_now(self.settings.drain);
         let from_queue = match leave {
             Leave::Alone => self.empty_queue().await,
             Leave::HandedOver => 0,

@@ -240,7 +240,7 @@ async fn said(ready: UnixStream, within: Duration) -> Result<(), NotReady> {
             }
         }
     };
-    match time::timeout_at(time::now() + within, heard).await {
+    match time::timeout_at(time::from_now(within), heard).await {
         Ok(heard) => heard.map_err(NotReady::Ended),
         Err(_) => Err(NotReady::Late),
     }

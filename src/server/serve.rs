@@ -20,6 +20,7 @@ use super::listener::Listener;
 use super::report::Report;
 use crate::contract::Hop;
 use crate::error::BoxError;
+use crate::time::LONGEST;
 
 /// Serves HTTP/1.1 with a service, such as an axum `Router`, whose clones share
 /// the work.
@@ -142,7 +143,8 @@ impl<M, F> Serve<M, F> {
     /// Sets how long a connection may take for the head of its next request,
     /// idle time included, before it is closed; 60 s by default.
     pub fn head_deadline(mut self, time: Duration) -> Self {
-        self.settings.head = time;
+        // hyper adds it to a time.
+        self.settings.head = time.min(LONGEST);
         self
     }
 

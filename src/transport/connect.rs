@@ -103,7 +103,7 @@ impl Connector {
     /// to it, with TLS to the target if its scheme is https. All of that must be
     /// done within the connect timeout.
     pub(crate) async fn connect(self, route: Route) -> Result<Connected, ConnectError> {
-        let deadline = time::now() + self.timeout;
+        let deadline = time::from_now(self.timeout);
         match time::timeout_at(deadline, self.establish(route)).await {
             Ok(connected) => connected,
             Err(_) => Err(ConnectError::of(ConnectFailure::TimedOut)),

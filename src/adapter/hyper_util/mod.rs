@@ -23,12 +23,18 @@
 //! [`ResendLayer`](crate::ResendLayer) to decide on:
 //!
 //! ```diff
-//! -let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+//! +use tower::{Layer, ServiceExt};
+//! +use tower_resend::adapter::hyper_util::{Connector, wrap};
+//! -let client = Client::builder(TokioExecutor::new()).build_http();
 //! -let response = client.request(request).await?;
 //! +let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::new()));
-//! +let mut client = ServiceBuilder::new().layer(ResendLayer::default()).service(client);
-//! +let response = client.ready().await?.call(request).await?;
+//! +let client = tower_resend::ResendLayer::default().layer(client);
+//! +let response = client.clone().oneshot(request).await?;
 //! ```
+//!
+//! A call's deadline is then the [`Policy`](crate::Policy)'s, 30 seconds by default;
+//! [`Policy::deadline`](crate::Policy::deadline) changes it, or a
+//! [`Deadline`](crate::resend::Deadline) among a request's extensions.
 //!
 //! ```no_run
 //! use bytes::Bytes;
