@@ -175,6 +175,13 @@ struct Record {
 }
 
 impl Record {
+    fn push(&mut self, attempt: Attempt) {
+        match self.first {
+            None => self.first = Some(attempt),
+            Some(_) => self.more.push(attempt),
+        }
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
         self.first.iter_mut().chain(&mut self.more)
     }
@@ -209,14 +216,18 @@ impl AttemptToken {
     /// layer has resent, then the transport itself resent it on that proof.
     pub fn record(&self, attempt: Attempt) {
         let mut record = self.lock();
-        let Some(last) = record.iter_mut().last() else {
-            record.first = Some(attempt);
-            return;
-        };
-        if let (None, Some(proof)) = (last.ground, last.fate.proof()) {
+        if let Some(last) = record.iter_mut().last()
+            && let (None, Some(proof)) = (last.ground, last.fate.proof())
+        {
             last.set_ground(Ground::Proven(proof));
         }
-        record.more.push(attempt);
+        record.push(attempt);
+    }
+
+    /// Records a hand-off that the record lacks. That it follows others says
+    /// nothing of them.
+    pub(crate) fn complete_with(&self, attempt: Attempt) {
+        self.lock().push(attempt);
     }
 
     /// Returns how many hand-offs are recorded.
@@ -257,10 +268,12 @@ impl AttemptToken {
     ///
     /// It must be as it was received: method, target and header fields too.
     /// Where the resending layer above has no copy of the body it sends this
-    /// very request again, or hands it to the caller with the error; but not if
-    /// a layer between has changed it, which would change it twice. (A change
-    /// of the body is noticed in a [`Body`](crate::Body). A layer that changes
-    /// streams of other types belongs above the resending layer.)
+    /// very request again, or hands it to the caller with the error; with the
+    /// head that it had there, and only if no layer between has changed the
+    /// body, which would change it twice. (A [`Body`](crate::Body) that was
+    /// changed is known. For other types that are not `Clone` any change of the
+    /// head counts as one; a layer that changes their octets alone belongs above
+    /// the resending layer.)
     pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
         request.extensions_mut().remove::<Self>();
         self.lock().returned = Some(Box::new(request));

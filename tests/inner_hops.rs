@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Extensions, Request, StatusCode, Uri};
+use http_body_util::BodyExt;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
@@ -415,6 +416,53 @@ async fn control_a_rule_that_trusts_the_record_doubles_a_copy_without_the_token(
     }
 }
 
+/// A resending layer below, to which the copy comes with a token that is not
+/// the call's.
+fn under_another_token() -> Inner {
+    let inner = ServiceBuilder::new()
+        .map_request(|mut request: Request<Octets>| {
+            if request.extensions().get::<AttemptToken>().is_none() {
+                request.extensions_mut().insert(AttemptToken::new());
+            }
+            request
+        })
+        .layer(ResendLayer::default())
+        .service(pool());
+    boxed(inner)
+}
+
+#[tokio::test]
+async fn a_copy_with_another_token_is_seen_by_its_error() {
+    let (site, inner) = failing_over(under_another_token);
+    let failed = fails(inner, post(&site.url("/pay"))).await;
+    assert_eq!(site.executed(), PAID);
+    assert_eq!(failed.fate, Fate::Unknown(Doubt::Acknowledged), "{failed:?}");
+}
+
+/// The copy was answered, and its response's body was cut.
+#[tokio::test]
+async fn a_copy_without_the_token_whose_response_is_lost_is_seen_by_its_error() {
+    let dead = Site::dead();
+    let site = Site::start(|_| {
+        Reply::Say("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 9\r\n\r\n".to_owned())
+    });
+    let (transport, target) = (pool(), site.url("/pay"));
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (transport, _held) = (transport.clone(), dead.clone());
+        let copy = without_token(to(request.clone(), &target));
+        let request = to(request, &dead.url("/pay"));
+        async move {
+            let _ = transport.clone().oneshot(request).await;
+            let response = transport.oneshot(copy).await?;
+            let cut = response.into_body().collect().await;
+            Err::<Answered, BoxError>(cut.err().map_or("it was whole".into(), BoxError::from))
+        }
+    });
+    let failed = fails(boxed(inner), post(&site.url("/pay"))).await;
+    assert_eq!(site.executed(), PAID);
+    assert_no_evidence(&failed);
+}
+
 /// A copy that was never sent says nothing of others that may have been.
 #[tokio::test]
 async fn the_proof_of_a_copy_without_the_token_is_none() {
@@ -439,6 +487,8 @@ async fn the_proof_of_a_copy_without_the_token_is_none() {
 enum Hidden {
     /// It outlives its call.
     Detached,
+    /// The same, and it is a 421 that answers the other copy.
+    DetachedMisdirected,
     /// It was sent without the token and answered, and only another copy has
     /// it.
     Tokenless,
@@ -447,20 +497,27 @@ enum Hidden {
 /// Hides one copy, and the first time sends another to a dead port.
 fn hiding(how: Hidden) -> (Site, Inner) {
     let (dead, calls) = (Site::dead(), Arc::new(AtomicUsize::new(0)));
+    let elsewhere = Site::start(|_| say("421 Misdirected Request", ""));
     let site = Site::start(move |line| match (how, line) {
-        (Hidden::Detached, "POST /pay") => Reply::Hold,
+        (Hidden::Detached | Hidden::DetachedMisdirected, "POST /pay") => Reply::Hold,
         _ => say("200 OK", ""),
     });
     let (pool, origin) = (pool(), site.clone());
     let inner = service_fn(move |request: Request<Octets>| {
         let (pool, origin) = (pool.clone(), origin.clone());
+        let first = match how {
+            Hidden::DetachedMisdirected => &elsewhere,
+            Hidden::Detached | Hidden::Tokenless => &dead,
+        };
         let copy = match calls.fetch_add(1, Ordering::Relaxed) {
-            0 => to(request.clone(), &dead.url("/pay")),
+            0 => to(request.clone(), &first.url("/pay")),
             _ => to(request.clone(), &origin.url("/copy")),
         };
         async move {
             match how {
-                Hidden::Detached => drop(tokio::spawn(pool.clone().oneshot(request))),
+                Hidden::Detached | Hidden::DetachedMisdirected => {
+                    drop(tokio::spawn(pool.clone().oneshot(request)));
+                }
                 Hidden::Tokenless => drop(pool.clone().oneshot(without_token(request)).await?),
             }
             origin.taken_up().await;
@@ -476,6 +533,14 @@ async fn a_copy_that_outlives_its_call_may_have_been_sent() {
     let failed = fails(inner, post(&site.url("/pay"))).await;
     assert_eq!(site.executed(), PAID);
     assert_no_evidence(&failed);
+}
+
+#[tokio::test]
+async fn a_421_is_delivered_while_a_copy_outlives_its_call() {
+    let (site, inner) = hiding(Hidden::DetachedMisdirected);
+    let response = ResendLayer::default().layer(inner).oneshot(post(&site.url("/pay"))).await;
+    assert_eq!(response.unwrap().status(), 421);
+    assert_eq!(site.executed(), PAID);
 }
 
 #[tokio::test]

@@ -5,7 +5,12 @@
 #[path = "support/origin.rs"]
 mod origin;
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +18,10 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use socket2::{Domain, Socket, Type};
 use tokio::task::spawn_blocking;
-use tower::{Service, ServiceExt};
-use tower_resend::AttemptToken;
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_resend::classify::{ConnectFailure, Doubt, Fate, HandOff, Proof};
 use tower_resend::pool::{Failure, Pool, PoolOptions, ResponseBody};
+use tower_resend::{AttemptToken, ResendLayer};
 
 use self::origin::Origin;
 
@@ -73,6 +78,34 @@ async fn the_longest_settings_there_are_do_no_harm() {
     }
     drop(pool);
     assert_eq!(beside(|| origin.finish()).await, ["/0", "/1"]);
+}
+
+/// What waits in a connection's queue is nobody's copy of the request.
+#[tokio::test]
+async fn a_request_that_is_given_up_before_its_connection_takes_it_is_sent_again() {
+    let origin = Origin::start(2, |_, peer| peer.serve_all());
+    let pool = Client::new(PoolOptions::new());
+    assert_eq!(read(send(&pool, &origin.url("/first")).await.unwrap()).await, "ok");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let inner = service_fn(move |request| {
+        let (pool, calls) = (pool.clone(), Arc::clone(&calls));
+        async move {
+            let mut call = pin!(pool.oneshot(request));
+            if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                // The connection has no turn before it is given up.
+                assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await.is_pending());
+                return Err(BoxError::from("given up"));
+            }
+            call.await.map_err(BoxError::from)
+        }
+    });
+    let response = ResendLayer::default().layer(inner).oneshot(post(&origin.url("/next"))).await;
+    let response = response.unwrap();
+    let attempts = tower_resend::attempts(&response);
+    assert_eq!(attempts[0].fate(), Fate::NotApplied(Proof::NothingWritten));
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(read(response).await, "ok");
+    assert_eq!(beside(|| origin.finish()).await, ["/first", "/next"]);
 }
 
 #[tokio::test]
@@ -286,10 +319,10 @@ async fn a_response_can_be_read_outside_of_a_runtime() {
     let pool = Client::new(PoolOptions::new().max_per_origin(1));
     let response = send(&pool, &origin.url("/first")).await.unwrap();
     let read_elsewhere = std::thread::spawn(move || {
-        let mut body = std::pin::pin!(response.into_body().collect());
+        let mut body = pin!(response.into_body().collect());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         loop {
-            if let std::task::Poll::Ready(read) = body.as_mut().poll(&mut cx) {
+            if let Poll::Ready(read) = body.as_mut().poll(&mut cx) {
                 return read.unwrap().to_bytes();
             }
             std::thread::yield_now();

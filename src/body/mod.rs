@@ -13,7 +13,8 @@
 
 use std::any::Any;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
@@ -106,7 +107,7 @@ impl Body {
             return ours.take().unwrap_or_default();
         }
         let kind = match stream {
-            Some(stream) => Kind::streamed(Streamed::OneShot(Mutex::new(Stream::new(stream)))),
+            Some(stream) => Kind::streamed(Streamed::one_shot(Stream::new(stream))),
             None => Kind::Held(Bytes::new()),
         };
         Self { kind }
@@ -136,7 +137,7 @@ impl Body {
             return self;
         };
         let streamed = match *streamed {
-            Streamed::OneShot(stream) => {
+            Streamed::OneShot(stream, _) => {
                 let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
                 Streamed::Recorded(Replay::new(stream, caps))
             }
@@ -146,18 +147,21 @@ impl Body {
     }
 }
 
-/// Tells a stream that can be sent once from every other while it is there.
+/// Tells a stream that can be sent once from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamId(usize);
+pub(crate) struct StreamId(u64);
 
 impl StreamId {
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Returns that of a body, if it is a [`Body`] of this kind.
     pub(crate) fn of<B: 'static>(body: &B) -> Option<Self> {
         let body = (body as &dyn Any).downcast_ref::<Body>()?;
         match &body.kind {
-            Kind::Other(Other::Streamed(streamed)) => {
-                Some(Self(std::ptr::from_ref::<Streamed>(streamed).addr()))
-            }
+            Kind::Other(Other::Streamed(streamed)) => streamed.id(),
             Kind::Held(_) | Kind::Other(Other::Emptied) => None,
         }
     }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
+use super::StreamId;
 use super::error::Error;
 use super::made::Made;
 use super::replay::Replay;
@@ -17,18 +18,29 @@ use super::stream::Stream;
 pub(super) enum Streamed {
     /// A stream that can be sent once. The mutex is never contended: it makes
     /// the body `Sync` where the stream is not.
-    OneShot(Mutex<Stream>),
+    OneShot(Mutex<Stream>, StreamId),
     Made(Made),
     Recorded(Replay<Stream>),
 }
 
 impl Streamed {
+    pub(super) fn one_shot(stream: Stream) -> Self {
+        Self::OneShot(Mutex::new(stream), StreamId::new())
+    }
+
+    pub(super) fn id(&self) -> Option<StreamId> {
+        match self {
+            Self::OneShot(_, id) => Some(*id),
+            Self::Made(_) | Self::Recorded(_) => None,
+        }
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self {
-            Self::OneShot(stream) => {
+            Self::OneShot(stream, _) => {
                 let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
                 Pin::new(stream).poll_frame(cx)
             }
@@ -39,7 +51,7 @@ impl Streamed {
 
     pub(super) fn is_end_stream(&self) -> bool {
         match self {
-            Self::OneShot(stream) => look(stream, Stream::is_end_stream),
+            Self::OneShot(stream, _) => look(stream, Stream::is_end_stream),
             Self::Made(made) => made.is_end_stream(),
             Self::Recorded(replay) => replay.is_end_stream(),
         }
@@ -47,7 +59,7 @@ impl Streamed {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match self {
-            Self::OneShot(stream) => look(stream, Stream::size_hint),
+            Self::OneShot(stream, _) => look(stream, Stream::size_hint),
             Self::Made(made) => made.size_hint(),
             Self::Recorded(replay) => replay.size_hint(),
         }
@@ -55,7 +67,7 @@ impl Streamed {
 
     pub(super) fn replay(&self) -> Result<Self, NotReplayable> {
         match self {
-            Self::OneShot(_) => Err(NotReplayable::OneShot),
+            Self::OneShot(..) => Err(NotReplayable::OneShot),
             Self::Made(made) => Ok(Self::Made(made.replay()?)),
             Self::Recorded(replay) => Ok(Self::Recorded(replay.replay()?)),
         }
@@ -63,7 +75,7 @@ impl Streamed {
 
     pub(super) fn check_replay(&self) -> Result<(), NotReplayable> {
         match self {
-            Self::OneShot(_) => Err(NotReplayable::OneShot),
+            Self::OneShot(..) => Err(NotReplayable::OneShot),
             Self::Made(made) => made.check_replay(),
             Self::Recorded(replay) => replay.check_replay(),
         }
@@ -71,7 +83,7 @@ impl Streamed {
 
     pub(super) fn revoke(&self) {
         match self {
-            Self::OneShot(_) => {}
+            Self::OneShot(..) => {}
             Self::Made(made) => made.revoke(),
             Self::Recorded(replay) => replay.revoke(),
         }
@@ -79,7 +91,7 @@ impl Streamed {
 
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::OneShot(_) => "stream",
+            Self::OneShot(..) => "stream",
             Self::Made(_) => "factory",
             Self::Recorded(_) => "recorded stream",
         }

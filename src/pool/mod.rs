@@ -155,8 +155,9 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<B> {
-        let token = request.extensions().get::<AttemptToken>().cloned();
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<B> {
+        // A request that waits in a connection's queue must not hold it.
+        let token = request.extensions_mut().remove::<AttemptToken>();
         self.send(request, token)
     }
 }

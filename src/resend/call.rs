@@ -174,6 +174,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         }
         if response.status() == StatusCode::MISDIRECTED_REQUEST
             && self.token.is_misdirected(self.start)
+            && !self.token.is_held_elsewhere()
             && let Ok(again) = self.judge(&self.attempts())
         {
             self.source = None;
@@ -232,7 +233,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// hand-offs in it is not taken for a proof of all.
     fn complete_record(&self) {
         if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
-            return self.token.record(Attempt::unrecorded());
+            return self.token.complete_with(Attempt::unrecorded());
         }
         if !self.token.is_unapplied(self.start) {
             return;
@@ -241,11 +242,11 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         match error.and_then(|error| hidden::in_error(error, &self.token)) {
             // A proof of that one hand-off says nothing of others like it.
             Some(hidden) if hidden.fate().is_not_applied() => {
-                self.token.record(Attempt::unrecorded());
+                self.token.complete_with(Attempt::unrecorded());
             }
-            Some(hidden) => self.token.record(hidden),
+            Some(hidden) => self.token.complete_with(hidden),
             None if self.part == Part::ThisLayer && self.token.is_held_elsewhere() => {
-                self.token.record(Attempt::unrecorded());
+                self.token.complete_with(Attempt::unrecorded());
             }
             None => {}
         }

@@ -7,7 +7,6 @@ use crate::adapter::hyper_util;
 #[cfg(feature = "reqwest")]
 use crate::adapter::reqwest;
 use crate::attempt::{Attempt, AttemptToken};
-use crate::classify::{Refusal, Verdict};
 use crate::error::Error;
 use crate::pool;
 
@@ -20,10 +19,15 @@ pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -
     let told = chain.find_map(told_by)?;
     match told {
         Told::Attempt(attempt) => (!token.has(attempt)).then(|| attempt.clone()),
-        // What stood down for a resending layer above recorded all it knows there.
-        Told::Call(call) if call.verdict() == Verdict::Refuse(Refusal::StandsDown) => None,
+        // It stood down for the layer whose token this is.
+        Told::Call(call) if is_all_of(call.attempts(), token) => None,
         Told::Call(call) => Some(call.decisive().map_or_else(Attempt::unrecorded, Attempt::clone)),
+        Told::Answered => Some(Attempt::unrecorded()),
     }
+}
+
+fn is_all_of(attempts: &[Attempt], token: &AttemptToken) -> bool {
+    !attempts.is_empty() && attempts.iter().all(|attempt| token.has(attempt))
 }
 
 /// What an error of this crate tells of.
@@ -31,6 +35,8 @@ enum Told<'a> {
     Attempt(&'a Attempt),
     /// A whole call of a resending layer below.
     Call(&'a Error),
+    /// A response that began, of which no record tells.
+    Answered,
 }
 
 fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
@@ -43,6 +49,9 @@ fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
     #[cfg(feature = "reqwest")]
     if let Some(failure) = error.downcast_ref::<reqwest::Failure>() {
         return Some(Told::Attempt(failure.attempt()));
+    }
+    if error.is::<pool::ResponseBodyError>() {
+        return Some(Told::Answered);
     }
     error.downcast_ref().map(Told::Call)
 }

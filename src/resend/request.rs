@@ -129,19 +129,25 @@ impl<B: Replayable + 'static> Kept<B> {
     /// Keeps a request that was given back, too: it is what is left where its
     /// body has no spare one.
     ///
-    /// A layer between may have made another of it, such as a redirected one or
-    /// one with more fields; that is not kept, since it would go through the
-    /// same layer again.
+    /// A layer between may have made another of it, such as one with more
+    /// fields, and would do so again. So the head is the one that was kept, and
+    /// the body is taken only if it is the one that was sent: known by itself, or
+    /// for want of that by a head that nobody changed.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
-        self.given_back = request.filter(|given| self.is_as_it_was(given)).map(Box::new);
+        self.given_back = request.and_then(|given| {
+            let is_ours = match (self.stream, StreamId::of(given.body())) {
+                (None, None) => self.has_head_of(&given),
+                (sent, given) => sent == given,
+            };
+            is_ours.then(|| Box::new(self.with_body(given.into_body())))
+        });
     }
 
-    fn is_as_it_was(&self, given: &Request<B>) -> bool {
+    fn has_head_of(&self, given: &Request<B>) -> bool {
         *given.method() == self.method
             && *given.uri() == self.uri
             && given.version() == self.version
             && *given.headers() == self.headers.iter().cloned().collect::<HeaderMap>()
-            && StreamId::of(given.body()) == self.stream
     }
 
     /// Returns whether the request can be made again.

@@ -89,11 +89,16 @@ where
         let limit = timeout.and_then(Limit::from_now);
         let mut request = http::Request::<::reqwest::Body>::try_from(request)?.map(replayable);
         request.extensions_mut().extend(extensions.clone());
-        if let (Some(timeout), None) = (timeout, request.extensions().get::<Deadline>()) {
-            request.extensions_mut().insert(Deadline::new(timeout));
-        }
 
-        let answered = self.service.clone().oneshot(request);
+        let mut service = self.service.clone();
+        let answered = async {
+            let ready = service.ready().await?;
+            if let (Some(timeout), None) = (timeout, request.extensions().get::<Deadline>()) {
+                let left = limit.map_or(timeout, Limit::left);
+                request.extensions_mut().insert(Deadline::new(left));
+            }
+            ready.call(request).await
+        };
         let answered = match limit {
             None => answered.await,
             Some(limit) => match timeout_at(limit.at, answered).await {
@@ -120,6 +125,10 @@ impl Limit {
     /// Returns none where the timeout is too far away to be told.
     fn from_now(timeout: Duration) -> Option<Self> {
         after(now(), timeout).map(|at| Self { at, timeout })
+    }
+
+    fn left(self) -> Duration {
+        self.at.saturating_duration_since(now())
     }
 
     fn has_passed(self) -> bool {

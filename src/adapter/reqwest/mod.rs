@@ -129,6 +129,8 @@
 //! 303, and whose next request was refused a connection, was executed. A layer
 //! that follows redirects belongs under the [`ResendLayer`] here too.
 //!
+//! - Of an `http` URL that `https_only` forbids reqwest says nothing that could
+//!   not follow an answer too: *unknown*.
 //! - What reqwest's pool sends again by itself was handed back to it, so it
 //!   was never sent; those hand-offs are not listed among the
 //!   [`attempts`](crate::attempts()).
