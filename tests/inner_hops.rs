@@ -455,7 +455,9 @@ async fn a_copy_without_the_token_whose_response_is_lost_is_seen_by_its_error() 
             let _ = transport.clone().oneshot(request).await;
             let response = transport.oneshot(copy).await?;
             let cut = response.into_body().collect().await;
-            Err::<Answered, BoxError>(cut.err().map_or("it was whole".into(), BoxError::from))
+            Err::<Answered, BoxError>(
+                cut.err().map_or_else(|| "it was whole".into(), BoxError::from),
+            )
         }
     });
     let failed = fails(boxed(inner), post(&site.url("/pay"))).await;
