@@ -76,18 +76,24 @@ fn closing_once(connections: usize) -> (Origin, Sender<()>, Receiver<()>) {
     (origin, go, has_acted)
 }
 
-// ===== what is connecting is waited for, what is left behind is not =====
-
-/// The client alone would go on and succeed.
-#[tokio::test]
-async fn a_slow_connect_after_a_hand_back_is_waited_for() {
-    let (origin, go, has_acted) = closing_once(2);
+/// A client whose one connection has died, and whose next connect waits.
+async fn cut_off(connections: usize) -> (Origin, Gated, Wrapped<Gated, Pay>) {
+    let (origin, go, has_acted) = closing_once(connections);
     let connector = Gated::new();
     let client = wrapped(&connector);
     serve_one(&client, &origin.url("/before")).await;
     connector.close();
     go.send(()).unwrap();
     has_acted.recv().unwrap();
+    (origin, connector, client)
+}
+
+// ===== what is connecting is waited for, what is left behind is not =====
+
+/// The client alone would go on and succeed.
+#[tokio::test]
+async fn a_slow_connect_after_a_hand_back_is_waited_for() {
+    let (origin, connector, client) = cut_off(2).await;
     let call = tokio::spawn(client.oneshot(post(&origin.url("/after"))));
     connector.until_waiting(1).await;
     until_idle().await;
@@ -209,13 +215,7 @@ async fn what_the_client_does_not_send_again_is_listed_once() {
 
 #[tokio::test]
 async fn what_came_back_is_listed_when_the_next_connect_is_given_up() {
-    let (origin, go, has_acted) = closing_once(1);
-    let connector = Gated::new();
-    let client = wrapped(&connector);
-    serve_one(&client, &origin.url("/before")).await;
-    connector.close();
-    go.send(()).unwrap();
-    has_acted.recv().unwrap();
+    let (origin, connector, client) = cut_off(1).await;
     let (request, token) = noted(&origin.url("/after"));
     let call = tokio::spawn(client.oneshot(request));
     connector.until_waiting(1).await;

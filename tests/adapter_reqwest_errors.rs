@@ -10,6 +10,8 @@ mod closed_port;
 mod error_links;
 #[path = "support/origin.rs"]
 mod origin;
+#[path = "support/stacks/still.rs"]
+mod still;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -25,31 +27,48 @@ use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
 use self::closed_port::ClosedPort;
 use self::error_links::{Link, Says, below};
 use self::origin::{Origin, Peer};
+use self::still::until_idle;
 
 /// reqwest with nothing of the machine's own settings.
 fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().http1_only()
 }
 
-/// What came of one POST, without anything that resends.
+/// What came of one POST, without anything that resends, after `before` others
+/// on its connection.
 async fn sent(
     builder: reqwest::ClientBuilder,
     url: &str,
+    before: usize,
 ) -> Result<Response<reqwest::Body>, Failure> {
-    let request = Request::post(url).body(Full::<Bytes>::from("pay")).unwrap();
-    wrap(builder).unwrap().oneshot(request).await
+    let client = wrap(builder).unwrap();
+    let post = || Request::post(url).body(Full::<Bytes>::from("pay")).unwrap();
+    for _ in 0..before {
+        let response = client.clone().oneshot(post()).await.unwrap();
+        response.into_body().collect().await.unwrap();
+        until_idle().await;
+    }
+    client.oneshot(post()).await
 }
 
 /// What the error of one POST is made of, and its fate.
 async fn failure(builder: reqwest::ClientBuilder, url: &str) -> (Vec<Link>, Fate) {
-    let failure = sent(builder, url).await.unwrap_err();
+    failure_after(0, builder, url).await
+}
+
+async fn failure_after(
+    before: usize,
+    builder: reqwest::ClientBuilder,
+    url: &str,
+) -> (Vec<Link>, Fate) {
+    let failure = sent(builder, url, before).await.unwrap_err();
     let fate = failure.attempt().fate();
     (below(&failure.into_error()), fate)
 }
 
 /// What the error of a response's body is made of.
 async fn failure_of_body(builder: reqwest::ClientBuilder, url: &str) -> Vec<Link> {
-    let response = sent(builder, url).await.unwrap();
+    let response = sent(builder, url, 0).await.unwrap();
     let error = response.into_body().collect().await.unwrap_err();
     assert!(error.is_body(), "{error:?}");
     below(&error)
@@ -81,15 +100,20 @@ const SAYS_HALF_A_HEAD: Act = |mut peer| peer.write("HTTP/1.1 200 OK\r\ncontent-
 const SAYS_GARBAGE: Act = |mut peer| peer.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
 const CUTS_ITS_BODY: Act = |mut peer| peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok");
 
-fn origin(act: Act) -> Origin {
+fn origin(before: usize, act: Act) -> Origin {
     Origin::start(1, move |_, mut peer| {
+        peer.serve(before);
         peer.read_request();
         act(peer);
     })
 }
 
+/// As the first request on its connection and as a later one.
 async fn after(act: Act) -> (Vec<Link>, Fate) {
-    failure(builder(), &origin(act).url("/orders")).await
+    let first = failure(builder(), &origin(0, act).url("/orders")).await;
+    let later = failure_after(2, builder(), &origin(2, act).url("/orders")).await;
+    assert_eq!(first, later);
+    later
 }
 
 #[tokio::test]
@@ -138,7 +162,7 @@ async fn an_answer_that_is_not_http() {
 
 #[tokio::test]
 async fn a_body_that_is_cut() {
-    let links = failure_of_body(builder(), &origin(CUTS_ITS_BODY).url("/orders")).await;
+    let links = failure_of_body(builder(), &origin(0, CUTS_ITS_BODY).url("/orders")).await;
     assert_eq!(links, CUT_BODY);
 }
 
@@ -167,8 +191,9 @@ mod over_tls {
         builder().tls_certs_only([root])
     }
 
-    fn serving(server: &Server, act: Act) -> Origin {
+    fn serving(server: &Server, before: usize, act: Act) -> Origin {
         Origin::start_tls(1, server, move |_, mut peer| {
+            peer.serve(before);
             peer.read_request();
             act(peer);
         })
@@ -176,13 +201,19 @@ mod over_tls {
 
     async fn after(act: Act) -> (Vec<Link>, Fate) {
         let authority = Authority::new();
-        let origin = serving(&authority.server(), act);
-        failure(trusting(&authority), &origin.url("/orders")).await
+        let mut seen = Vec::new();
+        for before in [0, 2] {
+            let url = serving(&authority.server(), before, act).url("/orders");
+            seen.push(failure_after(before, trusting(&authority), &url).await);
+        }
+        let [first, later] = <[_; 2]>::try_from(seen).unwrap();
+        assert_eq!(first, later);
+        later
     }
 
     async fn body_after(act: Act) -> Vec<Link> {
         let authority = Authority::new();
-        let origin = serving(&authority.server(), act);
+        let origin = serving(&authority.server(), 0, act);
         failure_of_body(trusting(&authority), &origin.url("/orders")).await
     }
 
@@ -207,7 +238,7 @@ mod over_tls {
 
     #[tokio::test]
     async fn a_server_that_is_not_trusted() {
-        let origin = serving(&Authority::new().server(), CLOSES);
+        let origin = serving(&Authority::new().server(), 0, CLOSES);
         let (links, fate) = failure(trusting(&Authority::new()), &origin.url("/orders")).await;
         assert_eq!(links, no_handshake(BROKEN));
         assert_eq!(fate, not_connected(ConnectFailure::Untrusted));
@@ -244,7 +275,7 @@ mod over_tls {
     #[tokio::test]
     async fn a_server_that_demands_a_certificate() {
         let authority = Authority::new();
-        let origin = serving(&authority.demanding_server(), CLOSES);
+        let origin = serving(&authority.demanding_server(), 0, CLOSES);
         let (links, fate) = failure(trusting(&authority), &origin.url("/orders")).await;
         assert_eq!(links[0], Link::OnConnection);
         let handed_back = Fate::NotApplied(Proof::HandedBack(Finding::Ended));
@@ -292,11 +323,11 @@ mod over_tls {
     #[tokio::test]
     async fn a_close_notify_is_the_end_of_a_body_that_lasts_to_the_end() {
         let authority = Authority::new();
-        let origin = serving(&authority.server(), |mut peer| {
+        let origin = serving(&authority.server(), 0, |mut peer| {
             peer.write(UNTIL_ITS_END);
             close_notify(peer);
         });
-        let response = sent(trusting(&authority), &origin.url("/orders")).await.unwrap();
+        let response = sent(trusting(&authority), &origin.url("/orders"), 0).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
     }
 }

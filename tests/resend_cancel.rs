@@ -199,6 +199,7 @@ async fn what_is_recorded_during_the_wait_is_judged_too() {
     tokio::time::advance(Duration::from_secs(5)).await;
     let error = tokio_test::assert_ready_err!(call.poll());
     assert!(matches!(error.verdict(), Verdict::Refuse(_)), "{error}");
+    assert_eq!(error.attempts().len(), 2);
     assert_none(&mut handle);
 }
 
