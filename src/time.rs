@@ -26,8 +26,17 @@ pub(crate) fn from_now(duration: Duration) -> Instant {
     now() + duration.min(LONGEST)
 }
 
+/// Returns a time before which what waits until `at` is woken, if nothing holds
+/// it up: timers round up to the next millisecond.
+pub(crate) fn woken_by(at: Instant) -> Option<Instant> {
+    at.checked_add(TICK)
+}
+
 /// As long as nobody waits: thirty years.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// How exact a timer is.
+const TICK: Duration = Duration::from_millis(1);
 
 /// By more than a timer rounds up.
 const ROUNDING: Duration = Duration::from_secs(1);

@@ -110,6 +110,12 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.limits.deadline()
     }
 
+    /// Returns whether that time is past: a pause can last longer than it was
+    /// meant to.
+    pub(super) fn is_late(&self) -> bool {
+        self.limits.are_over(now())
+    }
+
     /// Returns how many hand-offs are recorded now, for [`on_end`](Self::on_end).
     pub(super) fn recorded_if(&self, timed_out: bool) -> usize {
         if timed_out { self.token.len() } else { self.start }
@@ -161,7 +167,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.give_up(Verdict::Resend(ground))
     }
 
-    /// The deadline passed before the inner service could take the resend.
+    /// The deadline passed before the resend could begin.
     pub(super) fn on_late(&mut self) -> Error {
         self.give_up(Verdict::Refuse(Refusal::Deadline))
     }

@@ -124,6 +124,7 @@ where
                 StateProj::Readying { ground } => {
                     let ground = *ground;
                     let resent = match this.call.service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) if this.call.is_late() => Err(this.call.on_late()),
                         Poll::Ready(Ok(())) => {
                             let request = this.call.next_request(ground);
                             request.map(|it| this.call.in_span(|service, _| service.call(it)))

@@ -6,7 +6,7 @@ use http::Extensions;
 
 use super::backoff::{Backoff, Cause};
 use crate::classify::{Deadline, Policy, Time};
-use crate::time::{Instant, after};
+use crate::time::{Instant, after, woken_by};
 
 /// The limits in time of one call.
 #[derive(Debug, Default)]
@@ -55,6 +55,11 @@ impl Limits {
         self.deadline
     }
 
+    /// Returns whether no attempt may begin any more.
+    pub(super) fn are_over(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|end| end <= now)
+    }
+
     /// Returns when an attempt has to end that began then.
     pub(super) fn end_of_attempt(&self, began: Instant) -> Option<Instant> {
         let end = self.attempt_timeout.and_then(|limit| after(began, limit));
@@ -80,10 +85,63 @@ impl Limits {
         let Some(at) = now.checked_add(self.backoff.next(cause, fraction)) else {
             return Start { at: None, time: Time::Over };
         };
-        let in_time = [self.deadline, self.patience].into_iter().flatten().all(|end| at < end);
-        Start {
-            at: Some(at).filter(|&at| at > now),
-            time: if in_time { Time::Left } else { Time::Over },
+        let at = Some(at).filter(|&at| at > now);
+        let in_time = self.deadline.into_iter().chain(self.patience).all(|end| match at {
+            Some(at) => woken_by(at).is_some_and(|latest| latest <= end),
+            None => now < end,
+        });
+        Start { at, time: if in_time { Time::Left } else { Time::Over } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Whether a resend after a failed connect is in time: by the ladder the
+    /// first pause is 25 ms for a fraction of 1.
+    fn is_in_time(limits: &mut Limits, now: Instant) -> bool {
+        let start = limits.next(Cause::Connect, now, now, 1.0);
+        assert_eq!(start.at, Some(now + 25 * MILLISECOND));
+        start.time == Time::Left
+    }
+
+    #[test]
+    fn a_resend_that_its_timer_could_begin_at_the_end_is_not_in_time() {
+        let now = time::now();
+        let nanosecond = Duration::from_nanos(1);
+        for (end, in_time) in [
+            (24 * MILLISECOND, false),
+            (25 * MILLISECOND, false),
+            (25 * MILLISECOND + nanosecond, false),
+            (26 * MILLISECOND - nanosecond, false),
+            (26 * MILLISECOND, true),
+        ] {
+            let policy = Policy::new().deadline(end);
+            let mut by_deadline = Limits::new(&policy, &Extensions::new(), now);
+            assert_eq!(is_in_time(&mut by_deadline, now), in_time, "deadline {end:?}");
+            let policy = Policy::new().connect_patience(end);
+            let mut by_patience = Limits::new(&policy, &Extensions::new(), now);
+            assert_eq!(is_in_time(&mut by_patience, now), in_time, "patience {end:?}");
+        }
+    }
+
+    #[test]
+    fn a_resend_that_waits_for_nothing_is_in_time_until_the_end() {
+        let now = time::now();
+        let nanosecond = Duration::from_nanos(1);
+        let policy = Policy::new().deadline(MILLISECOND);
+        for (at, in_time) in
+            [(now, true), (now + MILLISECOND - nanosecond, true), (now + MILLISECOND, false)]
+        {
+            let mut limits = Limits::new(&policy, &Extensions::new(), now);
+            let start = limits.next(Cause::Proven, now, at, 1.0);
+            assert_eq!(start.at, None);
+            assert_eq!(start.time == Time::Left, in_time);
+            assert_eq!(limits.are_over(at), !in_time);
         }
     }
 }
