@@ -27,6 +27,8 @@ pub struct Attempt {
     ground: Option<Ground>,
     standing: Option<Arc<Standing>>,
     id: Id,
+    /// Whether an error of this crate tells of it, if it failed.
+    is_told: bool,
 }
 
 /// Tells attempts that failed from each other; a copy is the same attempt.
@@ -54,7 +56,16 @@ impl Attempt {
     pub fn new(evidence: Evidence, contract: &Contract) -> Self {
         let fate = classify(&evidence, contract);
         let id = Id::of(fate);
-        Self { evidence, contract: *contract, fate, peer: None, ground: None, standing: None, id }
+        Self {
+            evidence,
+            contract: *contract,
+            fate,
+            peer: None,
+            ground: None,
+            standing: None,
+            id,
+            is_told: false,
+        }
     }
 
     /// Returns an attempt about which nothing was recorded.
@@ -66,6 +77,12 @@ impl Attempt {
     pub(crate) fn answered() -> Self {
         let evidence = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
         Self::new(evidence, &Contract::none())
+    }
+
+    /// Says that it is an attempt of this crate's own transports, which fail
+    /// with an error that tells of it.
+    pub(crate) fn told(self) -> Self {
+        Self { is_told: true, ..self }
     }
 
     /// Sets the address of the connection's peer.
@@ -250,6 +267,12 @@ impl AttemptToken {
     /// Returns whether this hand-off, which failed, is recorded.
     pub(crate) fn has(&self, attempt: &Attempt) -> bool {
         self.lock().iter_mut().any(|recorded| recorded.id == attempt.id)
+    }
+
+    /// Returns whether the last hand-off is one that an error of this crate
+    /// tells of, if it failed.
+    pub(crate) fn is_last_told(&self) -> bool {
+        self.lock().iter_mut().last().is_some_and(|last| last.is_told)
     }
 
     /// Returns whether somebody else holds the token: a copy of the request that

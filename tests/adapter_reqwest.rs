@@ -20,7 +20,7 @@ use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_resend::adapter::reqwest::{self as adapter, NotHttp, SendThrough, TimedOut};
 use tower_resend::body::Replayable;
 use tower_resend::classify::{
-    ConnectFailure, Contract, Evidence, Ground, HandOff, Refusal, Verdict,
+    ConnectFailure, Contract, Evidence, Fate, Ground, HandOff, Refusal, Verdict,
 };
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::{Deadline, Idempotent};
@@ -42,16 +42,11 @@ fn downcast<E: StdError + Send + Sync + 'static>(error: &Error) -> Option<&E> {
     }
 }
 
-/// Whether an error of this type is among an error's sources.
-fn has_source<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<E>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// An error and its sources.
+fn sources<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[tokio::test]
@@ -154,6 +149,35 @@ async fn the_timeout_of_reqwests_request_ends_the_wait_for_its_response() {
     drop(end);
 }
 
+/// The second request waits for the only connection, which the first one has.
+#[tokio::test]
+async fn a_timeout_leaves_the_proof_that_a_request_was_never_sent() {
+    let (end, ended) = turnstile();
+    let (taken, is_taken) = turnstile();
+    let origin = Origin::start(1, move |_, mut peer| {
+        peer.read_request();
+        let _ = taken.send(());
+        let _ = ended.recv();
+    });
+    let pool = PoolOptions::new().max_per_origin(1);
+    let through = SendThrough::new(Client::builder().pool(pool).build());
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let request = |timeout| client.post(origin.url("/orders")).body("pay").timeout(timeout);
+    let first = tokio::spawn(request(seconds(3)).send());
+    tokio::task::spawn_blocking(move || is_taken.recv()).await.unwrap().unwrap();
+
+    let error = request(seconds(1)).send().await.unwrap_err();
+    let timed_out = downcast::<TimedOut>(&error).unwrap();
+    assert!(timed_out.fate().is_not_applied(), "{error}");
+    assert_eq!(adapter::error(&error).unwrap().fate(), timed_out.fate());
+    assert!(error.to_string().contains("not applied"), "{error}");
+
+    let error = first.await.unwrap().unwrap_err();
+    assert!(downcast::<TimedOut>(&error).unwrap().fate().is_unknown(), "control: it was sent");
+    drop(end);
+    assert_eq!(origin.finish(), ["/orders"]);
+}
+
 #[tokio::test]
 async fn the_timeout_of_reqwests_request_covers_its_responses_body() {
     let (end, ended) = turnstile();
@@ -167,7 +191,8 @@ async fn the_timeout_of_reqwests_request_covers_its_responses_body() {
         Ok(response) => response.bytes().await.unwrap_err(),
         Err(error) => panic!("the head was late: {error}"),
     };
-    assert!(has_source::<TimedOut>(&error), "{error:?}");
+    let timed_out = sources(&error).find_map(<dyn StdError>::downcast_ref::<TimedOut>);
+    assert_eq!(timed_out.expect("it timed out").fate(), Fate::ResponseLost);
     drop(end);
 }
 

@@ -16,11 +16,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Extensions, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
-use tower_resend::classify::{Doubt, Fate, Refusal, Verdict};
-use tower_resend::{AttemptToken, ResendLayer};
+use tower_resend::classify::{
+    ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, Refusal, Verdict,
+};
+use tower_resend::{Attempt, AttemptToken, ResendLayer};
 
 use self::hops::*;
 
@@ -463,6 +467,62 @@ async fn a_copy_without_the_token_whose_response_is_lost_is_seen_by_its_error() 
     let failed = fails(boxed(inner), post(&site.url("/pay"))).await;
     assert_eq!(site.executed(), PAID);
     assert_no_evidence(&failed);
+}
+
+/// A transport that records nothing, whose errors it takes from `told`.
+fn silent<E: Into<BoxError> + 'static>(told: fn(legacy::Error) -> E) -> (Site, Inner) {
+    let (dead, site) = (Site::dead(), Site::start(|_| Reply::Close));
+    let (recording, target) = (pool(), site.url("/pay"));
+    let silent = legacy::Client::builder(TokioExecutor::new()).build_http::<Octets>();
+    let inner = service_fn(move |request: Request<Octets>| {
+        let (recording, silent, _held) = (recording.clone(), silent.clone(), dead.clone());
+        let copy = to(request.clone(), &target);
+        let request = to(request, &dead.url("/pay"));
+        async move {
+            match recording.oneshot(request).await {
+                Ok(response) => Ok::<_, BoxError>(response),
+                Err(_) => Err(told(silent.request(copy).await.unwrap_err()).into()),
+            }
+        }
+    });
+    (site, boxed(inner))
+}
+
+#[tokio::test]
+async fn a_transport_that_records_nothing_after_one_that_does_is_seen_by_its_error() {
+    for (site, inner) in [silent(|error| error), silent(io::Error::other)] {
+        let failed = fails(inner, post(&site.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID);
+        assert_no_evidence(&failed);
+    }
+}
+
+/// The same errors are nobody's but the transport's that recorded.
+#[tokio::test]
+async fn a_transport_of_ones_own_may_fail_with_the_error_of_its_client() {
+    let dead = Site::dead();
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Octets>();
+    let inner = service_fn(move |request: Request<Octets>| {
+        let client = client.clone();
+        async move {
+            let token = request.extensions().get::<AttemptToken>().unwrap().clone();
+            let error = client.request(request).await.unwrap_err();
+            let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::Connect(None)));
+            token.record(Attempt::new(evidence, &Contract::none()));
+            Err::<Answered, BoxError>(error.into())
+        }
+    });
+    let failed = fails(boxed(inner), post(&dead.url("/pay"))).await;
+    assert!(failed.fate.is_not_applied(), "{failed:?}");
+}
+
+/// docs/limits.md: an error that does not tell of its client hides it.
+#[tokio::test]
+async fn limit_a_transport_that_records_nothing_and_fails_with_a_text_is_not_seen() {
+    let (site, inner) = silent(|error| error.to_string());
+    let failed = fails(inner, post(&site.url("/pay"))).await;
+    assert!(failed.fate.is_not_applied(), "{failed:?}");
+    assert!(site.executed().len() > 1);
 }
 
 /// A copy that was never sent says nothing of others that may have been.

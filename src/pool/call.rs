@@ -107,8 +107,8 @@ impl<B: RequestBody> Call<B> {
             want = want.after_hand_back();
         }
         let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
-        let failure =
-            Failure::new(Attempt::new(evidence, &self.host.contract(Contract::none())), None);
+        let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).told();
+        let failure = Failure::new(attempt, None);
         Err(self.not_sent(failure, request))
     }
 
@@ -159,7 +159,7 @@ impl<B: RequestBody> Call<B> {
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer)
+        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer).told()
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -169,7 +169,8 @@ impl<B: RequestBody> Call<B> {
         }
         let contract = self.contract(lease);
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &contract).with_peer(peer).with_standing(lease.connection.standing())
+        let attempt = Attempt::new(evidence, &contract).with_peer(peer).told();
+        attempt.with_standing(lease.connection.standing())
     }
 
     /// Returns what the user states and what the server announced.

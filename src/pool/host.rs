@@ -270,13 +270,31 @@ impl<B: RequestBody> Host<B> {
                 Ok(places) => host.connect(places).await.map(Some),
                 Err(error) => Err(error),
             };
-            host.lock().connecting -= 1;
-            match connected {
-                Ok(Some(lease)) => host.offer(lease),
-                Ok(None) => {}
-                Err(error) => host.fail(waiter, error),
-            }
+            host.end_connect(waiter, connected);
         });
+    }
+
+    /// Ends a connect: what it made goes to whom it suits.
+    fn end_connect(
+        self: &Arc<Self>,
+        waiter: Option<u64>,
+        connected: Result<Option<Lease<B>>, ConnectError>,
+    ) {
+        self.lock().connecting -= 1;
+        match connected {
+            Ok(Some(lease)) => self.offer(lease),
+            Ok(None) => {}
+            Err(error) => return self.fail(waiter, error),
+        }
+        // Somebody may have come who counted on this connect: when it was given
+        // up already, or had made what is too old for him.
+        let mut state = self.lock();
+        let waiting = state.waiters.iter().filter(|waiter| !waiter.give.is_closed()).count();
+        if state.connecting < waiting {
+            state.connecting += 1;
+            drop(state);
+            self.spawn_connect(None);
+        }
     }
 
     /// Tells one waiter that a connect failed: its own, or the oldest one that
@@ -388,20 +406,29 @@ mod tests {
 
     use super::*;
 
+    async fn host(options: PoolOptions) -> (TcpListener, Arc<Host<Full<Bytes>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("http://{}/", listener.local_addr().unwrap());
+        let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
+        let connector = Connector::new(&options.connect);
+        let places = Arc::new(Semaphore::new(2));
+        let key = Key::of(&request, None).unwrap();
+        let host = Host::new(key, connector, &options, places, Handle::current());
+        (listener, Arc::new(host))
+    }
+
+    impl Host<Full<Bytes>> {
+        async fn places(&self) -> Places {
+            let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
+            Places::take(of_host, of_all).await.unwrap()
+        }
+    }
+
     /// With one place, a resend waits for an unused connection while a used
     /// one is given back: that one must make room.
     #[tokio::test]
     async fn a_connection_that_suits_nobody_makes_room_for_one_that_does() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = format!("http://{}/", listener.local_addr().unwrap());
-        let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
-        let options = PoolOptions::new().max_per_origin(1);
-        let connector = Connector::new(&options.connect);
-        let places = Arc::new(Semaphore::new(2));
-        let key = Key::of(&request, None).unwrap();
-        let host =
-            Arc::new(Host::<Full<Bytes>>::new(key, connector, &options, places, Handle::current()));
-
+        let (_listener, host) = host(PoolOptions::new().max_per_origin(1)).await;
         let mut used = host.obtain(Want::Any).await.unwrap();
         assert!(poll_fn(|cx| used.connection.poll_ready(cx)).await);
         used.connection.mark_used();
@@ -409,5 +436,26 @@ mod tests {
         assert!(unused.poll().is_pending());
         host.put(used);
         assert!(!unused.await.unwrap().connection.is_used());
+    }
+
+    /// Such a one made no connect of his own, and would wait for nobody's.
+    #[tokio::test]
+    async fn who_counted_on_a_connect_that_came_to_nothing_for_him_gets_another() {
+        let (_listener, host) = host(PoolOptions::new()).await;
+        for is_made in [true, false] {
+            host.lock().connecting += 1;
+            let made = match is_made {
+                true => Some(host.connect(host.places().await).await.unwrap()),
+                false => None,
+            };
+            let now = time::now();
+            let mut younger = tokio_test::task::spawn(host.obtain(Want::UnusedSince(now)));
+            assert!(younger.poll().is_pending());
+            assert_eq!(host.lock().connecting, 1, "control: there is no other connect");
+            host.end_connect(None, Ok(made));
+            let obtained = time::timeout_at(now + host.wait_timeout / 2, younger).await;
+            assert!(obtained.expect("a connect").unwrap().connection.born() >= now);
+            assert_eq!(host.lock().connecting, 0);
+        }
     }
 }

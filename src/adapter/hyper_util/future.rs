@@ -146,6 +146,7 @@ impl Call {
             false => handed_back(Some(&chosen.record)),
         });
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
+        let attempt = attempt.told();
         if let Some(token) = &self.token {
             token.record(attempt);
         }
@@ -285,7 +286,7 @@ impl Call {
             (Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere, _) => None,
         };
         let peer = record.and_then(|record| record.peer());
-        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer);
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).told();
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }

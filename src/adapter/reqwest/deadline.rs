@@ -45,7 +45,7 @@ where
         if let (Some(timer), Some(limit)) = (this.timer.as_pin_mut(), this.limit)
             && timer.poll(cx).is_ready()
         {
-            return Poll::Ready(Some(Err(TimedOut::new(limit.timeout).into())));
+            return Poll::Ready(Some(Err(TimedOut::reading(limit.timeout).into())));
         }
         this.inner.poll_frame(cx).map_err(Into::into)
     }

@@ -16,9 +16,9 @@ use ::reqwest::{Request, Response, ResponseBuilderExt, Url};
 use super::deadline::Deadlined;
 use crate::attempt::{Attempt, Attempts};
 use crate::body::Body;
-use crate::classify::Deadline;
+use crate::classify::{Deadline, Doubt, Fate};
 use crate::error::BoxError;
-use crate::time::{Instant, after, now, timeout_at};
+use crate::time::{Instant, after, now, timeout_at, woken_by};
 
 /// A middleware that sends reqwest's requests through a service, such as a
 /// [`Client`](crate::Client), instead of through reqwest.
@@ -45,7 +45,8 @@ use crate::time::{Instant, after, now, timeout_at};
 ///   [`error`];
 /// - [`NotHttp`] if the URL's scheme is neither `http` nor `https`;
 /// - [`TimedOut`] if the request's own timeout passed, even where the service
-///   fails at that very moment.
+///   fails at that very moment: what that said is its source, and [`error`] has
+///   it too.
 ///
 /// If the response's body fails, the sources of reqwest's error tell why, a
 /// [`ResponseBodyError`](crate::pool::ResponseBodyError) or [`TimedOut`].
@@ -101,10 +102,12 @@ where
         };
         let answered = match limit {
             None => answered.await,
-            Some(limit) => match timeout_at(limit.at, answered).await {
-                Ok(answered) if answered.is_ok() || !limit.has_passed() => answered,
-                // The service's deadline may pass first by a hair.
-                _ => return Err(Error::middleware(TimedOut::new(limit.timeout))),
+            Some(limit) => match timeout_at(limit.cut_off(), answered).await {
+                Ok(Err(error)) if limit.has_passed() => {
+                    return Err(Error::middleware(TimedOut::waiting(limit.timeout, error.into())));
+                }
+                Ok(answered) => answered,
+                Err(_) => return Err(Error::middleware(TimedOut::silent(limit.timeout))),
             },
         };
         match answered {
@@ -125,6 +128,12 @@ impl Limit {
     /// Returns none where the timeout is too far away to be told.
     fn from_now(timeout: Duration) -> Option<Self> {
         after(now(), timeout).map(|at| Self { at, timeout })
+    }
+
+    /// Returns when the service is given up. Its own deadline has passed by
+    /// then, so that it can tell what became of the request.
+    fn cut_off(self) -> Instant {
+        woken_by(self.at).and_then(woken_by).unwrap_or(self.at)
     }
 
     fn left(self) -> Duration {
@@ -171,13 +180,12 @@ fn into_middleware(error: BoxError) -> Error {
     }
 }
 
-/// Returns this crate's error behind an error of reqwest-middleware, if it is
-/// one: it has the request's fate.
+/// Returns this crate's error behind an error of reqwest-middleware, if there
+/// is one, behind a [`TimedOut`] too: it has the request's fate.
 pub fn error(error: &Error) -> Option<&crate::Error> {
-    match error {
-        Error::Middleware(error) => error.downcast_ref(),
-        Error::Reqwest(_) => None,
-    }
+    let Error::Middleware(error) = error else { return None };
+    let timed_out = || error.downcast_ref::<TimedOut>()?.error.as_deref();
+    error.downcast_ref().or_else(timed_out)
 }
 
 /// Returns the attempts behind a response, oldest first, as
@@ -212,31 +220,63 @@ impl fmt::Display for NotHttp {
 
 impl StdError for NotHttp {}
 
-/// The request's own timeout passed. What became of it at the server is not
-/// known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The request's own timeout passed. The source is what the service said of the
+/// request then, if that is an [`Error`](crate::Error).
+#[derive(Debug)]
 pub struct TimedOut {
     timeout: Duration,
+    fate: Fate,
+    error: Option<Box<crate::Error>>,
 }
 
 impl TimedOut {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout }
+    /// The service failed when the timeout passed.
+    fn waiting(timeout: Duration, error: BoxError) -> Self {
+        match error.downcast::<crate::Error>() {
+            Ok(error) => Self { timeout, fate: error.fate(), error: Some(error) },
+            Err(_) => Self::silent(timeout),
+        }
+    }
+
+    /// The service said nothing.
+    fn silent(timeout: Duration) -> Self {
+        Self { timeout, fate: Fate::Unknown(Doubt::TimedOut), error: None }
+    }
+
+    /// The response's head was there.
+    pub(super) fn reading(timeout: Duration) -> Self {
+        Self { timeout, fate: Fate::ResponseLost, error: None }
     }
 
     /// Returns the timeout that the request had.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
+
+    /// Returns what became of the request at the server, as far as that is
+    /// proven.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
 }
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "outcome unknown: the request's timeout of {:?} passed", self.timeout)
+        f.write_str(match self.fate {
+            Fate::Unknown(_) => "outcome unknown",
+            Fate::ResponseLost => "response lost",
+            Fate::Completed => "answered, but the answer was not delivered",
+            Fate::NotApplied(_) => "not applied",
+        })?;
+        write!(f, ": the request's timeout of {:?} passed", self.timeout)
     }
 }
 
-impl StdError for TimedOut {}
+impl StdError for TimedOut {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.as_ref().map(|error| &**error as _)
+    }
+}
 
 /// An error of a service that is not this crate's, which is its source.
 #[derive(Debug)]
