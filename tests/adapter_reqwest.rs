@@ -145,7 +145,9 @@ async fn the_timeout_of_reqwests_request_ends_the_wait_for_its_response() {
     let timeout = Duration::from_secs(1);
     let request = client().post(origin.url("/slow")).body("pay").timeout(timeout);
     let error = request.send().await.unwrap_err();
-    assert_eq!(downcast::<TimedOut>(&error).unwrap().timeout(), timeout);
+    let timed_out = downcast::<TimedOut>(&error).unwrap();
+    assert_eq!(timed_out.timeout(), timeout);
+    assert!(timed_out.fate().is_unknown(), "it was sent");
     drop(end);
 }
 
@@ -162,20 +164,29 @@ async fn a_timeout_leaves_the_proof_that_a_request_was_never_sent() {
     let pool = PoolOptions::new().max_per_origin(1);
     let through = SendThrough::new(Client::builder().pool(pool).build());
     let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
-    let request = |timeout| client.post(origin.url("/orders")).body("pay").timeout(timeout);
-    let first = tokio::spawn(request(seconds(3)).send());
+    let request = || client.post(origin.url("/orders")).body("pay");
+    let first = tokio::spawn(request().send());
     tokio::task::spawn_blocking(move || is_taken.recv()).await.unwrap().unwrap();
 
-    let error = request(seconds(1)).send().await.unwrap_err();
+    let error = request().timeout(seconds(1)).send().await.unwrap_err();
     let timed_out = downcast::<TimedOut>(&error).unwrap();
     assert!(timed_out.fate().is_not_applied(), "{error}");
     assert_eq!(adapter::error(&error).unwrap().fate(), timed_out.fate());
     assert!(error.to_string().contains("not applied"), "{error}");
+    let mut error = adapter::into_error(error).expect("the error behind it");
+    let unsent = error.take_request::<Body>().expect("the request is given back");
+    assert_eq!((unsent.method(), unsent.uri().path()), (&Method::POST, "/orders"));
 
-    let error = first.await.unwrap().unwrap_err();
-    assert!(downcast::<TimedOut>(&error).unwrap().fate().is_unknown(), "control: it was sent");
     drop(end);
+    assert!(first.await.unwrap().is_err());
     assert_eq!(origin.finish(), ["/orders"]);
+}
+
+#[tokio::test]
+async fn an_error_of_another_kind_is_given_back() {
+    let error = client().post("ftp://127.0.0.1/").body("pay").send().await.unwrap_err();
+    let error = adapter::into_error(error).unwrap_err();
+    assert!(downcast::<NotHttp>(&error).is_some());
 }
 
 #[tokio::test]

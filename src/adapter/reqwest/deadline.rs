@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::middleware::{Limit, TimedOut};
+use super::errors::TimedOut;
+use super::middleware::Limit;
 use crate::error::BoxError;
 use crate::time::{Sleep, sleep_until};
 

@@ -1,7 +1,5 @@
 //! reqwest's requests and responses over a service of this crate.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,9 +12,10 @@ use tower::{Service, ServiceExt};
 use ::reqwest::{Request, Response, ResponseBuilderExt, Url};
 
 use super::deadline::Deadlined;
+use super::errors::{NotHttp, TimedOut, into_middleware};
 use crate::attempt::{Attempt, Attempts};
 use crate::body::Body;
-use crate::classify::{Deadline, Doubt, Fate};
+use crate::classify::Deadline;
 use crate::error::BoxError;
 use crate::time::{Instant, after, now, timeout_at, woken_by};
 
@@ -42,11 +41,11 @@ use crate::time::{Instant, after, now, timeout_at, woken_by};
 /// that it can be downcast to:
 ///
 /// - the service's own error; for this crate's [`Error`](crate::Error) use
-///   [`error`];
+///   [`error`](super::error), and [`into_error`](super::into_error) to have it;
 /// - [`NotHttp`] if the URL's scheme is neither `http` nor `https`;
 /// - [`TimedOut`] if the request's own timeout passed, even where the service
-///   fails at that very moment: what that said is its source, and [`error`] has
-///   it too.
+///   fails at that very moment: what that said is its source, and
+///   [`error`](super::error) has it too.
 ///
 /// If the response's body fails, the sources of reqwest's error tell why, a
 /// [`ResponseBodyError`](crate::pool::ResponseBodyError) or [`TimedOut`].
@@ -172,124 +171,8 @@ where
     Ok(response.into())
 }
 
-/// Keeps the error's own type within reach of a downcast.
-fn into_middleware(error: BoxError) -> Error {
-    match error.downcast::<crate::Error>() {
-        Ok(ours) => Error::middleware(*ours),
-        Err(other) => Error::middleware(Other(other)),
-    }
-}
-
-/// Returns this crate's error behind an error of reqwest-middleware, if there
-/// is one, behind a [`TimedOut`] too: it has the request's fate.
-pub fn error(error: &Error) -> Option<&crate::Error> {
-    let Error::Middleware(error) = error else { return None };
-    let timed_out = || error.downcast_ref::<TimedOut>()?.error.as_deref();
-    error.downcast_ref().or_else(timed_out)
-}
-
 /// Returns the attempts behind a response, oldest first, as
 /// [`attempts`](crate::attempts) does: empty where the first was answered.
 pub fn attempts(response: &Response) -> &[Attempt] {
     response.extensions().get::<Attempts>().map_or(&[], |attempts| &attempts.0)
-}
-
-/// The URL's scheme is neither `http` nor `https`. Nothing was sent, by reqwest
-/// neither.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotHttp {
-    scheme: String,
-}
-
-impl NotHttp {
-    /// Returns the URL's scheme.
-    pub fn scheme(&self) -> &str {
-        &self.scheme
-    }
-}
-
-impl fmt::Display for NotHttp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "nothing was sent: {} is not supported here, only http and https are",
-            self.scheme
-        )
-    }
-}
-
-impl StdError for NotHttp {}
-
-/// The request's own timeout passed. The source is what the service said of the
-/// request then, if that is an [`Error`](crate::Error).
-#[derive(Debug)]
-pub struct TimedOut {
-    timeout: Duration,
-    fate: Fate,
-    error: Option<Box<crate::Error>>,
-}
-
-impl TimedOut {
-    /// The service failed when the timeout passed.
-    fn waiting(timeout: Duration, error: BoxError) -> Self {
-        match error.downcast::<crate::Error>() {
-            Ok(error) => Self { timeout, fate: error.fate(), error: Some(error) },
-            Err(_) => Self::silent(timeout),
-        }
-    }
-
-    /// The service said nothing.
-    fn silent(timeout: Duration) -> Self {
-        Self { timeout, fate: Fate::Unknown(Doubt::TimedOut), error: None }
-    }
-
-    /// The response's head was there.
-    pub(super) fn reading(timeout: Duration) -> Self {
-        Self { timeout, fate: Fate::ResponseLost, error: None }
-    }
-
-    /// Returns the timeout that the request had.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// Returns what became of the request at the server, as far as that is
-    /// proven.
-    pub fn fate(&self) -> Fate {
-        self.fate
-    }
-}
-
-impl fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.fate {
-            Fate::Unknown(_) => "outcome unknown",
-            Fate::ResponseLost => "response lost",
-            Fate::Completed => "answered, but the answer was not delivered",
-            Fate::NotApplied(_) => "not applied",
-        })?;
-        write!(f, ": the request's timeout of {:?} passed", self.timeout)
-    }
-}
-
-impl StdError for TimedOut {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.as_ref().map(|error| &**error as _)
-    }
-}
-
-/// An error of a service that is not this crate's, which is its source.
-#[derive(Debug)]
-struct Other(BoxError);
-
-impl fmt::Display for Other {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the service that requests are sent through failed")
-    }
-}
-
-impl StdError for Other {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.0)
-    }
 }

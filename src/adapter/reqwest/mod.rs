@@ -148,8 +148,10 @@
 
 mod chain;
 mod deadline;
+mod errors;
 mod middleware;
 mod wrapped;
 
-pub use middleware::{NotHttp, SendThrough, TimedOut, attempts, error};
+pub use errors::{NotHttp, TimedOut, error, into_error};
+pub use middleware::{SendThrough, attempts};
 pub use wrapped::{Failure, ResponseFuture, Wrapped, wrap};
