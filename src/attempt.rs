@@ -269,10 +269,13 @@ impl AttemptToken {
         self.lock().iter_mut().any(|recorded| recorded.id == attempt.id)
     }
 
-    /// Returns whether the last hand-off is one that an error of this crate
-    /// tells of, if it failed.
+    /// Returns whether the last hand-off failed with an error of this crate, which
+    /// tells of it: one that was given up had nobody to tell.
     pub(crate) fn is_last_told(&self) -> bool {
-        self.lock().iter_mut().last().is_some_and(|last| last.is_told)
+        self.lock()
+            .iter_mut()
+            .last()
+            .is_some_and(|last| last.is_told && last.evidence.ended_by != EndedBy::Caller)
     }
 
     /// Returns whether somebody else holds the token: a copy of the request that

@@ -3,8 +3,6 @@
 use std::error::Error as StdError;
 use std::{io, iter};
 
-use ::hyper_util::client::legacy;
-
 use crate::adapter::hyper_util;
 #[cfg(feature = "reqwest")]
 use crate::adapter::reqwest;
@@ -12,22 +10,24 @@ use crate::attempt::{Attempt, AttemptToken};
 use crate::error::Error;
 use crate::pool;
 
-/// Returns the attempt that an attempt's error tells of, if it is not recorded:
-/// a layer between made a request without the token, or through a transport that
+/// Returns the attempt that is not recorded although its error was delivered: a
+/// layer between made a request without the token, or through a transport that
 /// records nothing.
 ///
-/// It is found in errors of this crate, the outermost in the chain; and in those
-/// of other clients, if the last recorded hand-off would have failed with one of
-/// this crate.
+/// Which attempt an error tells of is found in the errors of this crate, the
+/// outermost in the chain. One that tells of none is of another hand-off than
+/// the last recorded one, if that failed with an error of this crate.
 pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -> Option<Attempt> {
     let mut chain = iter::successors(Some(error), |error| below(*error));
-    let told = chain.find_map(|error| told_by(error).or_else(|| told_by_other(error, token)))?;
-    match told {
-        Told::Attempt(attempt) => (!token.has(attempt)).then(|| attempt.clone()),
+    match chain.find_map(told_by) {
+        Some(Told::Attempt(attempt)) => (!token.has(attempt)).then(|| attempt.clone()),
         // It stood down for the layer whose token this is.
-        Told::Call(call) if is_all_of(call.attempts(), token) => None,
-        Told::Call(call) => Some(call.decisive().map_or_else(Attempt::unrecorded, Attempt::clone)),
-        Told::Unrecorded => Some(Attempt::unrecorded()),
+        Some(Told::Call(call)) if is_all_of(call.attempts(), token) => None,
+        Some(Told::Call(call)) => {
+            Some(call.decisive().map_or_else(Attempt::unrecorded, Attempt::clone))
+        }
+        Some(Told::Answered) => Some(Attempt::unrecorded()),
+        None => token.is_last_told().then(Attempt::unrecorded),
     }
 }
 
@@ -40,8 +40,8 @@ enum Told<'a> {
     Attempt(&'a Attempt),
     /// A whole call of a resending layer below.
     Call(&'a Error),
-    /// A response that began, or an exchange of another client.
-    Unrecorded,
+    /// A response that began, of which no record tells.
+    Answered,
 }
 
 fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
@@ -56,19 +56,9 @@ fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
         return Some(Told::Attempt(failure.attempt()));
     }
     if error.is::<pool::ResponseBodyError>() {
-        return Some(Told::Unrecorded);
+        return Some(Told::Answered);
     }
     error.downcast_ref().map(Told::Call)
-}
-
-fn told_by_other<'a>(
-    error: &'a (dyn StdError + 'static),
-    token: &AttemptToken,
-) -> Option<Told<'a>> {
-    let is_other = error.is::<hyper::Error>() || error.is::<legacy::Error>();
-    #[cfg(feature = "reqwest")]
-    let is_other = is_other || error.is::<::reqwest::Error>();
-    (is_other && token.is_last_told()).then_some(Told::Unrecorded)
 }
 
 /// Returns the next error of a chain. That of an I/O error skips what it wraps.

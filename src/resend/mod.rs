@@ -36,7 +36,9 @@
 //! A layer between this one and the transport should not detach a hand-off
 //! from the future of its call: while a copy of the request outlives that,
 //! nothing is taken for proven. Nor should it drop a request's extensions and
-//! then send it: such a hop is seen only if the call fails with its error.
+//! then send it: such a hop is seen only if the call fails with its error. And it
+//! should keep an error among the sources of its own: one that tells of no recorded
+//! hand-off is taken for that of another hop.
 //!
 //! # Examples
 //!
