@@ -398,5 +398,6 @@ async fn an_https_target_without_tls_is_refused_and_gets_no_octet() {
     let listening =
         tokio::spawn(Connector::new().enforce_http(false).oneshot(url.parse().unwrap()));
     listening.await.unwrap().unwrap();
+    listener.set_nonblocking(false).unwrap();
     listener.accept().unwrap();
 }

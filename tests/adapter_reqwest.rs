@@ -197,7 +197,7 @@ async fn the_timeout_of_reqwests_request_covers_its_responses_body() {
         peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok");
         let _ = ended.recv();
     });
-    let request = client().get(origin.url("/slow")).timeout(Duration::from_secs(1));
+    let request = client().get(origin.url("/slow")).timeout(Duration::from_secs(3));
     let error = match request.send().await {
         Ok(response) => response.bytes().await.unwrap_err(),
         Err(error) => panic!("the head was late: {error}"),

@@ -3,11 +3,14 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
 #[path = "support/contract/mod.rs"]
 mod contract;
 
 use std::time::Duration;
 
+use closed_port::ClosedPort;
 use contract::{Announce, Peer, Server, Tried, get, post, post_with};
 use http::Request;
 use http_body_util::BodyExt;
@@ -408,8 +411,8 @@ async fn what_could_have_been_forged_is_unknown_to_whoever_would_redo_it_by_hand
 #[tokio::test]
 async fn what_was_never_sent_is_not_applied_on_a_hostile_path_too() {
     let policy = Policy::new().require_authenticated_refusal().connect_patience(Duration::ZERO);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let request = Request::post(format!("http://{nobody}/")).body(Body::from("pay")).unwrap();
+    let nobody = ClosedPort::new();
+    let request = Request::post(nobody.url()).body(Body::from("pay")).unwrap();
     let error = Client::builder().policy(policy).build().request(request).await.unwrap_err();
     assert!(matches!(error.fate(), Fate::NotApplied(Proof::NotConnected(_))), "{error}");
 }

@@ -15,6 +15,9 @@
 )]
 
 #[cfg(target_os = "linux")]
+#[path = "support/chance.rs"]
+mod chance;
+#[cfg(target_os = "linux")]
 #[path = "support/crossing/mod.rs"]
 mod crossing;
 #[cfg(target_os = "linux")]

@@ -170,7 +170,8 @@ async fn a_client_without_the_certificate_that_is_demanded_is_not_served() {
     let origin = Origin::start_tls(1, &server, |_, _| panic!("it showed no certificate"));
     let client = Client::builder()
         .pool(PoolOptions::new().hedged_connects(false).tls(authority.client().build().unwrap()))
-        .policy(Policy::new().deadline(Duration::from_millis(200)))
+        // Long enough to say something, which the origin waits for.
+        .policy(Policy::new().deadline(Duration::from_secs(2)))
         .build();
     let error = client.request(post(&origin.url("/pay"))).await.unwrap_err();
     assert!(matches!(error.fate(), Fate::NotApplied(_) | Fate::Unknown(_)), "{error}");

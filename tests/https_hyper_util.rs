@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
+#[path = "support/stacks/heard.rs"]
+mod heard;
 #[path = "support/origin.rs"]
 mod origin;
 
@@ -60,16 +62,16 @@ type Act = fn(Peer) -> Option<Peer>;
 fn close_notify(mut peer: Peer) -> Option<Peer> {
     let (session, stream) = peer.tls();
     session.close(stream);
-    None
+    truncation(peer)
 }
 
 fn truncation(peer: Peer) -> Option<Peer> {
-    peer.close();
+    heard::closes(peer);
     None
 }
 
 fn reset(peer: Peer) -> Option<Peer> {
-    peer.reset();
+    heard::resets(peer);
     None
 }
 
@@ -79,7 +81,7 @@ fn says_599_and_closes(mut peer: Peer) -> Option<Peer> {
 }
 
 fn says_200_and_stays(mut peer: Peer) -> Option<Peer> {
-    peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
+    heard::says(&mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
     Some(peer)
 }
 

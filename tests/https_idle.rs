@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
+#[path = "support/stacks/heard.rs"]
+mod heard;
 #[path = "support/origin.rs"]
 mod origin;
 
@@ -24,24 +26,27 @@ const ROUNDS: usize = 10;
 /// the connection back, which then stays open.
 type Act = fn(Peer) -> Option<Peer>;
 
-fn close_notify_and_fin(peer: Peer) -> Option<Peer> {
-    close_notify(peer).map(Peer::close)?;
-    None
+fn close_notify_and_fin(mut peer: Peer) -> Option<Peer> {
+    let (session, stream) = peer.tls();
+    session.close(stream);
+    truncation(peer)
 }
 
 fn close_notify(mut peer: Peer) -> Option<Peer> {
-    let (session, stream) = peer.tls();
-    session.close(stream);
+    heard::receives(&mut peer, |peer| {
+        let (session, stream) = peer.tls();
+        session.close(stream);
+    });
     Some(peer)
 }
 
 fn truncation(peer: Peer) -> Option<Peer> {
-    peer.close();
+    heard::closes(peer);
     None
 }
 
 fn reset(peer: Peer) -> Option<Peer> {
-    peer.reset();
+    heard::resets(peer);
     None
 }
 
@@ -51,27 +56,31 @@ fn says_599_and_closes(mut peer: Peer) -> Option<Peer> {
 }
 
 fn says_599_and_stays(mut peer: Peer) -> Option<Peer> {
-    peer.write("HTTP/1.1 599 Going Away\r\ncontent-length: 0\r\n\r\n");
+    heard::says(&mut peer, "HTTP/1.1 599 Going Away\r\ncontent-length: 0\r\n\r\n");
     Some(peer)
 }
 
 fn says_200_and_stays(mut peer: Peer) -> Option<Peer> {
-    peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
+    heard::says(&mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
     Some(peer)
 }
 
 /// The rest of the record could come with the acknowledgement of a request.
 fn says_half_a_record_and_stays(mut peer: Peer) -> Option<Peer> {
-    let (session, stream) = peer.tls();
-    let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-    stream.write_all(&records[..records.len() / 2]).unwrap();
+    heard::receives(&mut peer, |peer| {
+        let (session, stream) = peer.tls();
+        let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
+        stream.write_all(&records[..records.len() / 2]).unwrap();
+    });
     Some(peer)
 }
 
 fn key_update(mut peer: Peer) -> Option<Peer> {
-    let (session, stream) = peer.tls();
-    session.0.refresh_traffic_keys().unwrap();
-    session.flush(stream);
+    heard::receives(&mut peer, |peer| {
+        let (session, stream) = peer.tls();
+        session.0.refresh_traffic_keys().unwrap();
+        session.flush(stream);
+    });
     Some(peer)
 }
 

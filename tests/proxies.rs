@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
 #[path = "support/origin.rs"]
 mod origin;
 #[path = "support/proxy.rs"]
@@ -16,6 +18,7 @@ use tower_resend::classify::{ConnectFailure, Fate, Proof};
 use tower_resend::pool::{PoolOptions, Proxies, ProxiesBuilder};
 use tower_resend::{Attempt, Body, Client, Error, Policy, attempts};
 
+use self::closed_port::ClosedPort;
 use self::origin::Origin;
 use self::proxy::{Asked, Guest, Proxy};
 
@@ -392,7 +395,8 @@ async fn a_proxy_that_says_nothing_is_a_connect_that_timed_out() {
 /// A proxy that is not there: the request goes back without the credentials.
 #[tokio::test]
 async fn a_proxy_that_cannot_be_reached_is_named() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = ClosedPort::new();
+    let closed = port.address();
     for scheme in ["http", "socks5h"] {
         let proxies = Proxies::builder().http(format!("{scheme}://me:pw@{closed}"));
         let policy = Policy::new().connect_patience(Duration::ZERO);

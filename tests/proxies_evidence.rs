@@ -100,7 +100,7 @@ async fn a_tunnel_that_died_idle_by_a_reset_hands_the_request_back() {
 #[tokio::test]
 async fn what_comes_unasked_through_a_tunnel_hands_the_request_back() {
     let speak = |mut guest: Guest| {
-        guest.write("HTTP/1.1 599 Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        guest.say("HTTP/1.1 599 Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         guest.leave_open();
     };
     rounds(speak, Finding::Stray).await;

@@ -20,6 +20,7 @@ use tower_resend::{Attempt, Body, Client, Error, Policy, attempts};
 
 use self::origin::tls::Authority;
 use self::origin::{Origin, Peer, turnstile};
+use self::proxy::client_end::Client as ClientEnd;
 use self::proxy::{Asked, Guest, Proxy};
 
 const ROUNDS: usize = 20;
@@ -103,7 +104,9 @@ async fn closed_while_idle(scheme: &str) -> Vec<Fate> {
             let stream = guest.stream().try_clone().unwrap();
             std::thread::spawn(move || {
                 may_go.recv().unwrap();
+                let client = ClientEnd::of(&stream);
                 stream.shutdown(Shutdown::Write).unwrap();
+                client.until_fin();
                 closed.send(()).unwrap();
             });
         }

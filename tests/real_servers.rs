@@ -15,6 +15,8 @@
     reason = "the test measures in real time and may panic"
 )]
 
+#[path = "support/chance.rs"]
+mod chance;
 #[path = "support/real/mod.rs"]
 mod real;
 #[path = "support/skip.rs"]
@@ -133,9 +135,19 @@ fn judge(case: &Case<'_>, tally: &Tally) {
     }
 }
 
-/// At least 85 % of what met the close of an idle connection is sent again.
+/// Of what met the close of an idle connection most is sent again. What had
+/// arrived before the server closed cannot be: its kernel acknowledged or reset
+/// it, and a server that waits for a processor closes late. Of all the rest 85 %
+/// are, and 60 % of all; by [`chance::NEVER`] that is not for want of luck.
 fn recalls(tally: &Tally) {
     let (recall, all) = tally.recall();
     assert!(all >= 20, "only {all} requests met a close");
-    assert!(recall >= 0.85, "resent {:.0} % of {all}", recall * 100.0);
+    let resent = tally.resent[1];
+    let too_late = |doubt: &&str| ["acknowledged", "partly_acknowledged", "reset"].contains(doubt);
+    let late: u32 =
+        tally.doubts.iter().filter(|(doubt, _)| too_late(doubt)).map(|(_, times)| times).sum();
+    for (least, all) in [(0.85, all.saturating_sub(late)), (0.6, all)] {
+        let luck = chance::at_most(resent, all, least);
+        assert!(luck >= chance::NEVER, "resent {resent} of {all}, {:.0} %", recall * 100.0);
+    }
 }

@@ -1,5 +1,7 @@
 //! What a gateway answers when the next server fails.
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
 #[path = "support/site.rs"]
 mod site;
 
@@ -12,9 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
 use tower_resend::body::Body;
 use tower_resend::classify::Role;
+use tower_resend::pool::PoolOptions;
 use tower_resend::server::{Gateway, GatewayLayer, Listener, RequestBody, serve};
 use tower_resend::{Client, Policy};
 
+use self::closed_port::ClosedPort;
 use self::site::{Client as Raw, OFFER};
 
 /// What the next server does with a request that it has read.
@@ -31,6 +35,19 @@ enum Next {
 }
 
 impl Next {
+    /// The deadline of a request to it. One that only waits, or is not there,
+    /// is waited for that long; the others are slow only on a busy machine.
+    fn deadline(self) -> Duration {
+        match self {
+            Self::NotThere => Duration::from_millis(100),
+            // The request must have been written by then.
+            Self::Waits => Duration::from_secs(2),
+            Self::Closes | Self::Answers | Self::BeginsHead | Self::BeginsBody => {
+                Duration::from_secs(30)
+            }
+        }
+    }
+
     /// What it answers before it does nothing more.
     fn answer(self) -> &'static str {
         match self {
@@ -43,12 +60,18 @@ impl Next {
 }
 
 async fn next(next: Next) -> SocketAddr {
+    if let Next::NotThere = next {
+        let port = ClosedPort::new();
+        let address = port.address();
+        tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(port);
+        });
+        return address;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a socket has an address");
     tokio::spawn(async move {
-        if matches!(next, Next::NotThere) {
-            return;
-        }
         loop {
             let (mut stream, _) = listener.accept().await.expect("nothing fails on loopback");
             stream.read_exact(&mut [0]).await.expect("nothing fails on loopback");
@@ -67,7 +90,6 @@ async fn next(next: Next) -> SocketAddr {
             }
         }
     });
-    tokio::task::yield_now().await;
     address
 }
 
@@ -79,10 +101,12 @@ async fn ask(behind: Next, offer: &str) -> String {
 
 /// Does that; returns the client, to read as it likes.
 async fn call(behind: Next, offer: &str) -> Raw {
+    let policy = Policy::new().role(Role::Proxy).deadline(behind.deadline());
     let behind = next(behind).await;
-    let policy = Policy::new().role(Role::Proxy).deadline(Duration::from_millis(100));
+    // The next server looks at one connection after another.
+    let pool = PoolOptions::new().hedged_connects(false);
     let gateway: Gateway<Client> =
-        GatewayLayer::new().layer(Client::builder().policy(policy).build());
+        GatewayLayer::new().layer(Client::builder().pool(pool).policy(policy).build());
     let app = tower::service_fn(move |request: Request<RequestBody<_>>| {
         let target = format!("http://{behind}{}", request.uri().path());
         gateway.clone().oneshot(

@@ -219,8 +219,9 @@ async fn breaches<S: Stack>() -> Vec<String> {
             breaches.push(format!("{target}, executed {times} times: {called:?}"));
         }
     }
-    // Too few would say that nothing went wrong, too many that nothing was seen.
-    let most = if S::CLASS.evidence == Knows::All { ends.len() / 2 } else { ends.len() };
+    // Too few would say that nothing went wrong, too many that nothing was seen. Two
+    // of five are usual, a few more or less by how connections are shared.
+    let most = if S::CLASS.evidence == Knows::All { ends.len() * 2 / 3 } else { ends.len() };
     if !(1..most).contains(&unknown) {
         breaches.push(format!("{unknown} of {} unknown", ends.len()));
     }

@@ -9,7 +9,7 @@
 #[path = "support/wire/mod.rs"]
 mod wire;
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,23 +28,38 @@ fn lay(config: Config) -> Option<Wire> {
     }
 }
 
-/// Sends `count` numbered datagrams to the server's end and returns the numbers that arrive.
+/// Sends `count` numbered datagrams to the server's end, one after another, and returns the
+/// numbers that arrive.
 fn datagrams(wire: &Wire, count: u16) -> Vec<u16> {
     let server = wire.server().run(|| UdpSocket::bind((wire.server().address(), 9))).unwrap();
     let client = wire.client().run(|| UdpSocket::bind((wire.client().address(), 0))).unwrap();
-    server.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    thread::scope(|scope| {
-        let arrived = scope.spawn(|| {
-            let mut number = [0; 2];
-            let mut next = || server.recv(&mut number).map(|_| u16::from_be_bytes(number)).ok();
-            std::iter::from_fn(&mut next).collect()
-        });
-        for number in 0..count {
-            client.send_to(&number.to_be_bytes(), (wire.server().address(), 9)).unwrap();
-            thread::sleep(Duration::from_micros(100));
+    server.set_nonblocking(true).unwrap();
+    let counts = || wire.counts(Way::ToServer);
+    let mut arrived = Vec::new();
+    let mut receive = || loop {
+        let mut number = [0; 2];
+        match server.recv(&mut number) {
+            Ok(_) => arrived.push(u16::from_be_bytes(number)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return arrived.len() as u64,
+            Err(error) => panic!("{error}"),
         }
-        arrived.join().unwrap()
-    })
+    };
+    for number in 0..count {
+        client.send_to(&number.to_be_bytes(), (wire.server().address(), 9)).unwrap();
+        // Those on the wire are few, and find room in the server's socket.
+        until(|| counts().sent > number.into());
+        thread::sleep(Duration::from_micros(100));
+        receive();
+    }
+    until(|| counts().lost + counts().overflowed + counts().delivered == counts().sent);
+    until(|| receive() == counts().delivered);
+    arrived
+}
+
+fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -64,11 +79,13 @@ fn a_round_trip_takes_twice_the_delay() {
         });
         let mut stream =
             wire.client().run(|| TcpStream::connect((wire.server().address(), 80))).unwrap();
-        let mut times: Vec<_> = (0..50).map(|_| ping(&mut stream).unwrap()).collect();
-        times.sort();
-        eprintln!("round trip: least {:?}, median {:?}, most {:?}", times[0], times[25], times[49]);
-        assert!(times[0] >= Duration::from_millis(10));
-        assert!(times[25] < Duration::from_millis(12), "median {:?}", times[25]);
+        // A busy machine adds to most of them, and takes nothing from any.
+        let mut fast = 0;
+        while fast < 5 {
+            let time = ping(&mut stream).unwrap();
+            assert!(time >= Duration::from_millis(10), "{time:?}");
+            fast += u32::from(time < Duration::from_millis(12));
+        }
     });
 }
 

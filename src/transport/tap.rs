@@ -184,6 +184,17 @@ mod tests {
         (Tap::new(tls, Arc::clone(&record)), record, session.unwrap(), peer)
     }
 
+    /// Does what the client's kernel receives, and waits until it has. The
+    /// runtime does not turn meanwhile.
+    fn received(record: &Record, send: impl FnOnce()) {
+        let octets = || record.lock().snapshot().unwrap().bytes_received;
+        let before = octets();
+        send();
+        while octets() == before {
+            std::thread::yield_now();
+        }
+    }
+
     async fn write(tap: &mut Tap) -> io::Result<usize> {
         poll_fn(|cx| Pin::new(&mut *tap).poll_write(cx, b"POST")).await
     }
@@ -192,7 +203,7 @@ mod tests {
     async fn a_write_without_a_look_takes_in_what_is_no_text() {
         let (mut tap, record, mut session, mut peer) = armed().await;
         session.0.refresh_traffic_keys().unwrap();
-        session.flush(&mut peer);
+        received(&record, || session.flush(&mut peer));
         assert_eq!(write(&mut tap).await.unwrap(), 4);
         assert_eq!(record.found(), None);
         assert_eq!(record.lock().ledger.check(), Ok(()));
@@ -202,10 +213,10 @@ mod tests {
     async fn a_write_without_a_look_stops_at_a_close_notify_and_at_text() {
         for found in [Finding::EndOfTls, Finding::Stray] {
             let (mut tap, record, mut session, mut peer) = armed().await;
-            match found {
+            received(&record, || match found {
                 Finding::Stray => session.write(&mut peer, "HTTP/1.1 599 No\r\n\r\n"),
                 _ => session.close(&mut peer),
-            }
+            });
             write(&mut tap).await.unwrap_err();
             assert_eq!(record.found(), Some(found));
             assert!(!record.is_written());

@@ -97,6 +97,6 @@ fn syns_that_are_never_answered() {
 /// Accepted by the kernel, and then nothing: not even an acknowledgement.
 #[test]
 fn an_accept_and_then_nothing() {
-    let setting = || post().policy(|policy| policy.attempt_timeout(Duration::from_millis(300)));
+    let setting = || post().policy(|policy| policy.attempt_timeout(LATE));
     play(setting, async |_| {}, async |ended| ended.assert_unknown(Doubt::TimedOut).await);
 }

@@ -1,5 +1,7 @@
 //! How a case is played: the client, the call, the peer, and what is asserted.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -20,6 +22,10 @@ pub(crate) const CLOSING_408: &[u8] =
     b"HTTP/1.1 408 Late\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 pub(crate) const CLOSING_413: &[u8] =
     b"HTTP/1.1 413 Big\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// A limit that is to run out. What a case does before is over by then on a
+/// busy machine too.
+pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// How a case is set up.
 pub(crate) struct Setting {

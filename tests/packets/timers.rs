@@ -13,7 +13,7 @@ cases! {
         => assert_unknown(Doubt::NoFin(Acked::None, Some(Errno::ETIMEDOUT)));
 
     nothing_acked_until_the_user_timeout:
-        post().options(|options| options.tcp_user_timeout(Duration::from_millis(300))),
+        post().options(|options| options.tcp_user_timeout(LATE)),
         async |call| call.peer.expect_retransmission().await
         => assert_unknown(Doubt::NoFin(Acked::None, Some(Errno::ETIMEDOUT)));
 
@@ -59,17 +59,17 @@ cases! {
     } => assert_unknown(Doubt::Reset(Acked::None));
 
     a_closed_window_until_the_user_timeout:
-        post().window(0).options(|options| options.tcp_user_timeout(Duration::from_millis(300))),
+        post().window(0).options(|options| options.tcp_user_timeout(LATE)),
         async |_| {}
         => assert_unknown(Doubt::NoFin(Acked::None, Some(Errno::ETIMEDOUT)));
 
     all_acked_then_silence_until_the_deadline:
-        post().policy(|policy| policy.deadline(Duration::from_millis(300))),
+        post().policy(|policy| policy.deadline(LATE)),
         async |call| call.peer.ack(Covers::All)
         => assert_unknown(Doubt::TimedOut);
 
     nothing_acked_then_silence_until_the_deadline:
-        post().policy(|policy| policy.deadline(Duration::from_millis(300))),
+        post().policy(|policy| policy.deadline(LATE)),
         async |_| {}
         => assert_unknown(Doubt::TimedOut);
 }

@@ -28,7 +28,8 @@ impl ClosedPort {
         listener.into()
     }
 
-    fn address(&self) -> SocketAddr {
+    /// Returns the address that refuses.
+    pub fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap().as_socket().unwrap()
     }
 }

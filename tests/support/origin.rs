@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(feature = "tls")]
 #[path = "tls.rs"]
@@ -26,6 +26,9 @@ pub struct Origin {
     address: SocketAddr,
     truth: Arc<Truth>,
     thread: Option<JoinHandle<()>>,
+    /// Keeps the port when the script has ended: nobody else is given it, and a
+    /// client that still connects is refused.
+    _port: Socket,
 }
 
 /// What the origin's application saw.
@@ -78,8 +81,11 @@ impl Origin {
         connections: usize,
         mut serve: impl FnMut(usize, TcpStream, Arc<Truth>) + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = port.local_addr().unwrap().as_socket().unwrap();
+        let listener = bound(address);
+        listener.listen(128).unwrap();
+        let listener = TcpListener::from(listener);
         let truth = Arc::new(Truth::default());
         let seen = Arc::clone(&truth);
         let thread = std::thread::spawn(move || {
@@ -89,7 +95,7 @@ impl Origin {
                 serve(nth, stream, Arc::clone(&seen));
             }
         });
-        Self { scheme, address, truth, thread: Some(thread) }
+        Self { scheme, address, truth, thread: Some(thread), _port: port }
     }
 
     /// Returns `http://address/path`, or the same with https.
@@ -119,6 +125,15 @@ impl Origin {
             thread.join().unwrap();
         }
     }
+}
+
+/// A socket that does not listen, on a port that only we may share.
+fn bound(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    #[cfg(unix)]
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket
 }
 
 /// The origin's end of one connection.

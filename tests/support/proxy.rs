@@ -7,6 +7,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
+#[path = "client_end.rs"]
+pub mod client_end;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -14,6 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
+
+use self::client_end::Client;
 
 /// A proxy whose connections follow a script, each on a thread of its own.
 pub struct Proxy {
@@ -206,12 +211,28 @@ impl Guest {
         true
     }
 
-    /// Closes: a FIN, since all was read.
-    pub fn close(self) {}
+    /// Closes: a FIN, since all was read. It is over once the client's kernel
+    /// has heard of it.
+    pub fn close(self) {
+        let client = Client::of(&self.stream);
+        drop(self);
+        client.until_fin();
+    }
 
-    /// Resets.
+    /// Resets, which is over as late.
     pub fn reset(self) {
+        let client = Client::of(&self.stream);
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(self);
+        client.until_reset();
+    }
+
+    /// Writes text, in one segment, which is over as late.
+    pub fn say(&mut self, text: &str) {
+        let client = Client::of(&self.stream);
+        let before = client.received();
+        self.write(text);
+        client.until_received(before + 1);
     }
 
     /// Leaves the connection open, for ever.

@@ -56,7 +56,7 @@ impl Connection {
 
     /// Serves to the end; the process may end first.
     pub fn serve(mut self, board: &Board, below: &Below) {
-        if below.begin(&mut self.stream, PATIENCE).is_err() {
+        if below.begin(&mut self.stream, BEGINNING).is_err() {
             return;
         }
         if self.plan.asides.has_early_tickets {
@@ -118,7 +118,7 @@ impl Application<'_> {
     }
 
     fn warm_up(&mut self) -> bool {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + BEGINNING;
         while self.wait(end) {
             if matches!(self.read(LARGE, Reading::TakesUp), Got::End) {
                 return false;
@@ -331,7 +331,11 @@ fn sleep_until(moment: Instant) {
 
 /// As much as an application reads at once.
 const LARGE: usize = 1 << 17;
-/// How long a half-closed connection is read on.
-const LINGERS: Duration = Duration::from_millis(250);
+/// How long a half-closed connection is read on. A request that is lost once or
+/// twice is sent again by then, and is not refused after all.
+const LINGERS: Duration = Duration::from_secs(1);
 /// How long the next request of a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long what comes before a trial's request is waited for: on a busy machine
+/// clients get to it late, and a trial without it is spoilt.
+const BEGINNING: Duration = Duration::from_secs(20);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tower_resend::classify::Doubt;
 
+use super::chance;
 use super::crossing::args::{Args, Command, HELP};
 use super::crossing::peers::{Mapping, Peers};
 use super::crossing::stack::Kind;
@@ -41,7 +42,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn trials(args: &Args) -> ExitCode {
     let sets = Set::all(args);
-    let mut report = Report { checks: Vec::new(), controls: [(0, 0); 5], asked: [false; 5] };
+    let mut report =
+        Report { checks: Vec::new(), controls: [(0, 0); 5], asked: [false; 5], trusted: (0, 0) };
     for set in sets.into_iter().filter(|set| set.trials > 0) {
         let wire = match lay(set, args) {
             Ok(wire) => wire,
@@ -68,6 +70,9 @@ struct Report {
     controls: [(u32, u32); 5],
     /// Whether there were trials that a control is for.
     asked: [bool; 5],
+    /// What lingering closers did not take up whose user vouches for them, and
+    /// how much of it was known by that.
+    trusted: (u32, u32),
 }
 
 impl Report {
@@ -101,7 +106,9 @@ impl Report {
             return;
         }
         let spoilt = format!("{wire}: {} of {} trials spoilt, at most 5 %", all.spoilt, all.trials);
-        self.check(spoilt, all.spoilt * 20 <= all.trials);
+        // 2 % are, where packets are lost. Of a hundred trials, the fewest that a set
+        // has, more than 5 + 8 are by chance once in 10^7 times.
+        self.check(spoilt, all.spoilt <= all.trials / 20 + 8);
         self.shares(&wire, set, &table);
     }
 
@@ -177,12 +184,15 @@ impl Report {
         );
         // What is lost until the lingering is over can be refused after all.
         let is_unknown = plain.recalled <= 2 + plain.unapplied / 20;
-        let is_few = trusted.unapplied < FEW || !set.stack.believes();
-        self.check(text, is_unknown && (is_few || trusted.recalled > 0));
+        if set.stack.believes() {
+            self.trusted.0 += trusted.unapplied;
+            self.trusted.1 += trusted.recalled;
+        }
+        self.check(text, is_unknown);
     }
 
     /// The share that is recovered. A busy machine reads late and lowers it, so a small run
-    /// fails only if it is far off, beyond what chance makes of so few.
+    /// fails only if it is 15 % off, beyond what chance makes of so few.
     fn recall(&mut self, wire: &str, set: Set, ordinary: &Row) {
         // Under TLS a server's end takes longer, by what it says before, and
         // all that arrives meanwhile is acknowledged.
@@ -192,22 +202,19 @@ impl Report {
             (false, true) => 0.55,
             (true, true) => 0.5,
         };
-        let least = if set.trials < MANY {
-            let share: f64 = wanted - 0.15;
-            share - 3.0 * (share * (1.0 - share) / f64::from(ordinary.unapplied.max(1))).sqrt()
-        } else {
-            wanted
-        };
         let recall = ordinary.recall().unwrap_or_default();
+        let (recalled, unapplied) = (ordinary.recalled, ordinary.unapplied);
+        let is_reached = match set.trials < MANY {
+            true => chance::at_most(recalled, unapplied, wanted - 0.15) >= chance::NEVER,
+            false => recall >= wanted,
+        };
         let text = format!(
-            "{wire}: recall over ordinary closers {:.1} % of {} (wanted {:.0} %; below {:.0} % fails)",
+            "{wire}: recall over ordinary closers {:.1} % of {unapplied} (wanted {:.0} %)",
             recall * 100.0,
-            ordinary.unapplied,
-            wanted * 100.0,
-            least * 100.0
+            wanted * 100.0
         );
         let is_known = set.loss == 0.0 || set.loss == 0.05;
-        self.check(text, recall >= least || ordinary.unapplied < FEWEST || !is_known);
+        self.check(text, is_reached || unapplied < FEWEST || !is_known);
     }
 
     fn conclude(mut self, args: &Args) -> ExitCode {
@@ -217,6 +224,11 @@ impl Report {
                 let text = format!("caught: \"{control}\" resent {resent}, doubled {doubled}");
                 self.check(text, doubled > 0);
             }
+        }
+        let (unapplied, recalled) = self.trusted;
+        if unapplied >= FEW {
+            let text = format!("by closed_after_fin {recalled} of {unapplied} are safe");
+            self.check(text, recalled > 0);
         }
         let failed = self.checks.iter().filter(|passed| !**passed).count();
         println!("\n{} passed, {failed} failed", self.checks.len() - failed);
@@ -245,8 +257,9 @@ fn show(set: Set, trial: &Trial) {
 
 /// From so many trials on, shares mean something.
 const ENOUGH: u64 = 500;
-/// Of fewer, none may be recovered.
-const FEW: u32 = 15;
+/// Of fewer, none may be recovered: of so many none is once in 10^8 times, where
+/// every other one can be.
+const FEW: u32 = 30;
 /// A share of fewer means nothing.
 const FEWEST: u32 = 60;
 /// From so many trials on, what is wanted must be reached.

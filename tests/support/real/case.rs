@@ -152,7 +152,7 @@ impl Case<'_> {
             true => Pace::Aimed {
                 guess: self.closes_after() - DELAY,
                 crossings: 100,
-                limit: Duration::from_secs(10),
+                limit: Duration::from_secs(60),
             },
             false => Pace::Spread(Duration::from_secs(2)),
         };

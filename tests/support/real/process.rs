@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use super::server::{Order, To};
 
@@ -36,6 +37,14 @@ impl Process {
     ///
     /// The calling thread must outlive it: it ends with that thread.
     pub(crate) fn start(launch: &Launch<'_>, stdout: Stdio) -> io::Result<Self> {
+        let until = Instant::now() + Duration::from_secs(10);
+        // The last of the killed processes before may still be about to end.
+        while let Err(why) = is_free(launch.listen) {
+            if Instant::now() > until {
+                return Err(why);
+            }
+            sleep(Duration::from_millis(1));
+        }
         let log = File::options().create(true).append(true).open(launch.log)?;
         let mut command = Command::new(launch.program);
         command.args(launch.arguments).stdin(Stdio::null()).stdout(stdout).stderr(log);
@@ -99,6 +108,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Fails as long as somebody listens there. Does not listen itself, where
+/// clients could come.
+fn is_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
 }
 
 /// Returns the processes that a server started.

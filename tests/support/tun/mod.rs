@@ -43,7 +43,7 @@ pub const PORT: u16 = 80;
 /// Runs a script in a namespace of its own, or says why it cannot.
 ///
 /// Everything runs on the calling thread, since a namespace is a thread's.
-/// Scripts end by themselves; one that hangs fails after ten seconds.
+/// Scripts end by themselves; one that hangs fails after thirty seconds.
 pub fn run<F: Future<Output = ()>>(script: impl FnOnce(Net) -> F) {
     let device = match Device::in_new_namespace(LOCAL, PEER) {
         Ok(device) => device,
@@ -52,7 +52,7 @@ pub fn run<F: Future<Output = ()>>(script: impl FnOnce(Net) -> F) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let net = Net::new(device);
-        let script = tokio::time::timeout(Duration::from_secs(10), script(net.clone()));
+        let script = tokio::time::timeout(Duration::from_secs(30), script(net.clone()));
         if script.await.is_err() {
             panic!("the script hangs; not yet consumed: {:?}", net.0.heard.borrow());
         }
