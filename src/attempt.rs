@@ -27,8 +27,8 @@ pub struct Attempt {
     ground: Option<Ground>,
     standing: Option<Arc<Standing>>,
     id: Id,
-    /// Whether an error of this crate tells of it, if it failed.
-    is_told: bool,
+    /// Whether it is one of this crate's own transports.
+    is_ours: bool,
 }
 
 /// Tells attempts that failed from each other; a copy is the same attempt.
@@ -64,7 +64,7 @@ impl Attempt {
             ground: None,
             standing: None,
             id,
-            is_told: false,
+            is_ours: false,
         }
     }
 
@@ -79,10 +79,10 @@ impl Attempt {
         Self::new(evidence, &Contract::none())
     }
 
-    /// Says that it is an attempt of this crate's own transports, which fail
-    /// with an error that tells of it.
-    pub(crate) fn told(self) -> Self {
-        Self { is_told: true, ..self }
+    /// Says that it is an attempt of this crate's own transports. Those fail with
+    /// an error that tells of it, unless they are given up.
+    pub(crate) fn of_ours(self) -> Self {
+        Self { is_ours: true, ..self }
     }
 
     /// Sets the address of the connection's peer.
@@ -269,13 +269,11 @@ impl AttemptToken {
         self.lock().iter_mut().any(|recorded| recorded.id == attempt.id)
     }
 
-    /// Returns whether the last hand-off failed with an error of this crate, which
-    /// tells of it: one that was given up had nobody to tell.
-    pub(crate) fn is_last_told(&self) -> bool {
-        self.lock()
-            .iter_mut()
-            .last()
-            .is_some_and(|last| last.is_told && last.evidence.ended_by != EndedBy::Caller)
+    /// Returns how the last hand-off ended, if this crate's transports made it:
+    /// one that failed is told of by their error, one that was given up by none.
+    pub(crate) fn end_of_ours(&self) -> Option<EndedBy> {
+        let mut record = self.lock();
+        record.iter_mut().last().filter(|last| last.is_ours).map(|last| last.evidence.ended_by)
     }
 
     /// Returns whether somebody else holds the token: a copy of the request that

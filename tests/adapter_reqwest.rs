@@ -182,6 +182,24 @@ async fn a_timeout_leaves_the_proof_that_a_request_was_never_sent() {
     assert_eq!(origin.finish(), ["/orders"]);
 }
 
+/// The service fails as late as the timeout passes, with an error of its own.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_keeps_what_another_service_failed_with() {
+    let late = service_fn(|_: Request<Body>| async {
+        tokio::time::sleep(seconds(1)).await;
+        Err::<Response<Body>, _>(std::io::Error::other("too late"))
+    });
+    let through = SendThrough::new(late);
+    let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
+    let request = client.post("http://shop.test/orders").timeout(seconds(1));
+    let error = request.send().await.unwrap_err();
+    assert!(adapter::error(&error).is_none());
+    let error = adapter::into_error(error).unwrap_err();
+    let timed_out = downcast::<TimedOut>(&error).unwrap();
+    assert!(timed_out.fate().is_unknown());
+    assert!(sources(timed_out).any(|source| source.to_string() == "too late"));
+}
+
 #[tokio::test]
 async fn an_error_of_another_kind_is_given_back() {
     let error = client().post("ftp://127.0.0.1/").body("pay").send().await.unwrap_err();

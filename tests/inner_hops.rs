@@ -10,10 +10,11 @@
 #[path = "support/hops.rs"]
 mod hops;
 
-use std::io;
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use http::{Extensions, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -26,7 +27,7 @@ use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt,
 use tower_resend::classify::{
     ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, Refusal, Verdict,
 };
-use tower_resend::pool::{Pool, PoolOptions};
+use tower_resend::pool::{Failure, Pool, PoolOptions};
 use tower_resend::{Attempt, AttemptToken, ResendLayer};
 
 use self::hops::*;
@@ -520,18 +521,36 @@ async fn a_transport_of_ones_own_may_fail_with_the_error_of_its_client() {
     assert!(failed.fate.is_not_applied(), "{failed:?}");
 }
 
+/// An error that has the sources of another one in the place of that one.
+#[derive(Debug)]
+struct Transparent(Failure);
+
+impl fmt::Display for Transparent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Transparent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
 /// docs/limits.md: a layer between that hides the error costs the proof.
 #[tokio::test]
 async fn an_error_that_tells_of_no_hand_off_is_taken_for_that_of_another() {
     let dead = Site::dead();
     let hidden = boxed(pool().map_err(|error| BoxError::from(error.to_string())));
     assert_no_evidence(&fails(hidden, post(&dead.url("/pay"))).await);
+    let replaced = boxed(Pool::new(PoolOptions::new()).map_err(Transparent));
+    assert_no_evidence(&fails(replaced, post(&dead.url("/pay"))).await);
     let kept = boxed(pool().map_err(|error| BoxError::from(io::Error::other(error))));
     let failed = fails(kept, post(&dead.url("/pay"))).await;
     assert!(failed.fate.is_not_applied(), "control: the error is kept: {failed:?}");
 }
 
-/// What was given up has no error that could be hidden.
+/// What was given up has no error of its own; why it was is told by the timeout's.
 #[tokio::test]
 async fn an_error_of_a_timeout_between_leaves_the_proof_that_nothing_was_sent() {
     let site = Site::start(|_| Reply::Hold);
@@ -539,10 +558,46 @@ async fn an_error_of_a_timeout_between_leaves_the_proof_that_nothing_was_sent() 
     let timed = boxed(TimeoutLayer::new(Duration::from_millis(200)).layer(one.clone()));
     let holds = tokio::spawn(one.oneshot(post(&site.url("/pay"))));
     site.taken_up().await;
-    let failed = fails(timed, post(&site.url("/pay"))).await;
+    let failed = fails(timed.clone(), post(&site.url("/pay"))).await;
     assert!(failed.fate.is_not_applied(), "the only place is taken: {failed:?}");
+    let of_its_own = boxed(timed.map_err(|_| BoxError::from("too late")));
+    assert_no_evidence(&fails(of_its_own, post(&site.url("/pay"))).await);
     assert_eq!(site.executed(), PAID);
     holds.abort();
+}
+
+/// A timeout ends a wait for the only connection, and a transport that records
+/// nothing is turned to.
+#[tokio::test]
+async fn a_transport_that_records_nothing_after_a_timeout_is_seen_by_its_error() {
+    let told: [fn(legacy::Error) -> BoxError; 3] = [
+        |error| error.into(),
+        |error| io::Error::other(error).into(),
+        |error| error.to_string().into(),
+    ];
+    for told in told {
+        let (busy, site) = (Site::start(|_| Reply::Hold), Site::start(|_| Reply::Close));
+        let one = boxed(Pool::new(PoolOptions::new().max_per_origin(1)));
+        let timed = boxed(TimeoutLayer::new(Duration::from_millis(200)).layer(one.clone()));
+        let holds = tokio::spawn(one.oneshot(post(&busy.url("/pay"))));
+        busy.taken_up().await;
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Octets>();
+        let target = site.url("/pay");
+        let inner = service_fn(move |request: Request<Octets>| {
+            let (timed, client) = (timed.clone(), client.clone());
+            let copy = to(request.clone(), &target);
+            async move {
+                match timed.oneshot(request).await {
+                    Ok(response) => Ok::<_, BoxError>(response),
+                    Err(_) => Err(told(client.request(copy).await.unwrap_err())),
+                }
+            }
+        });
+        let failed = fails(boxed(inner), post(&busy.url("/pay"))).await;
+        assert_eq!(site.executed(), PAID);
+        assert_no_evidence(&failed);
+        holds.abort();
+    }
 }
 
 /// A copy that was never sent says nothing of others that may have been.

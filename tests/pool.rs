@@ -94,7 +94,7 @@ async fn a_request_that_is_given_up_before_its_connection_takes_it_is_sent_again
             if calls.fetch_add(1, Ordering::Relaxed) == 0 {
                 // The connection has no turn before it is given up.
                 assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await.is_pending());
-                return Err(BoxError::from("given up"));
+                return Err(BoxError::from(tower::timeout::error::Elapsed::new()));
             }
             call.await.map_err(BoxError::from)
         }

@@ -107,7 +107,7 @@ impl<B: RequestBody> Call<B> {
             want = want.after_hand_back();
         }
         let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
-        let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).told();
+        let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).of_ours();
         let failure = Failure::new(attempt, None);
         Err(self.not_sent(failure, request))
     }
@@ -159,7 +159,7 @@ impl<B: RequestBody> Call<B> {
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer).told()
+        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer).of_ours()
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -169,7 +169,7 @@ impl<B: RequestBody> Call<B> {
         }
         let contract = self.contract(lease);
         let peer = lease.connection.record().peer();
-        let attempt = Attempt::new(evidence, &contract).with_peer(peer).told();
+        let attempt = Attempt::new(evidence, &contract).with_peer(peer).of_ours();
         attempt.with_standing(lease.connection.standing())
     }
 
@@ -262,7 +262,7 @@ impl Drop for Waiting<'_> {
         if let Some(token) = self.0 {
             let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::PoolWait))
                 .with_ended_by(EndedBy::Caller);
-            token.record(Attempt::new(evidence, &Contract::none()));
+            token.record(Attempt::new(evidence, &Contract::none()).of_ours());
         }
     }
 }

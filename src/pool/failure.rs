@@ -26,7 +26,7 @@ impl Failure {
 
     pub(super) fn not_connected(error: ConnectError) -> Self {
         let evidence = Evidence::new(HandOff::NotConnected(error.failure()));
-        Self::new(Attempt::new(evidence, &Contract::none()).told(), Some(error.into()))
+        Self::new(Attempt::new(evidence, &Contract::none()).of_ours(), Some(error.into()))
     }
 
     /// Returns the attempt that failed, with its evidence and fate.

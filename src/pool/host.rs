@@ -261,16 +261,16 @@ impl<B: RequestBody> Host<B> {
             self.evict();
         }
         let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
-        let host = Arc::downgrade(self);
+        let under_way = UnderWay { host: Arc::downgrade(self), waiter };
         self.runtime.spawn(async move {
             let places = Places::take(of_host, of_all).await;
-            let Some(host) = host.upgrade() else { return };
+            let Some(host) = under_way.host.upgrade() else { return };
             let connected = match places {
                 Ok(_) if has_to_wait && host.is_surplus() => Ok(None),
                 Ok(places) => host.connect(places).await.map(Some),
                 Err(error) => Err(error),
             };
-            host.end_connect(waiter, connected);
+            under_way.end(connected);
         });
     }
 
@@ -301,6 +301,7 @@ impl<B: RequestBody> Host<B> {
     /// no other connect serves.
     fn fail(&self, waiter: Option<u64>, error: ConnectError) {
         let mut state = self.lock();
+        state.waiters.retain(|waiter| !waiter.give.is_closed());
         let own = state.waiters.iter().position(|other| Some(other.id) == waiter);
         let unserved = state.waiters.len() > state.connecting;
         if let Some(at) = own.or_else(|| unserved.then_some(0))
@@ -344,6 +345,30 @@ impl<B> Host<B> {
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connect that has not ended. Dropped as such, because it panicked or its
+/// runtime is gone, it has failed.
+struct UnderWay<B: RequestBody> {
+    /// Of nobody once it has ended.
+    host: Weak<Host<B>>,
+    waiter: Option<u64>,
+}
+
+impl<B: RequestBody> UnderWay<B> {
+    fn end(mut self, connected: Result<Option<Lease<B>>, ConnectError>) {
+        if let Some(host) = std::mem::take(&mut self.host).upgrade() {
+            host.end_connect(self.waiter, connected);
+        }
+    }
+}
+
+impl<B: RequestBody> Drop for UnderWay<B> {
+    fn drop(&mut self) {
+        if let Some(host) = self.host.upgrade() {
+            host.end_connect(self.waiter, Err(ConnectError::of(ConnectFailure::Connect(None))));
+        }
     }
 }
 
@@ -398,64 +423,4 @@ const READY_WITHIN: Duration = Duration::from_secs(1);
 const REAP_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use http::Request;
-    use http_body_util::Full;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    async fn host(options: PoolOptions) -> (TcpListener, Arc<Host<Full<Bytes>>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = format!("http://{}/", listener.local_addr().unwrap());
-        let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
-        let connector = Connector::new(&options.connect);
-        let places = Arc::new(Semaphore::new(2));
-        let key = Key::of(&request, None).unwrap();
-        let host = Host::new(key, connector, &options, places, Handle::current());
-        (listener, Arc::new(host))
-    }
-
-    impl Host<Full<Bytes>> {
-        async fn places(&self) -> Places {
-            let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
-            Places::take(of_host, of_all).await.unwrap()
-        }
-    }
-
-    /// With one place, a resend waits for an unused connection while a used
-    /// one is given back: that one must make room.
-    #[tokio::test]
-    async fn a_connection_that_suits_nobody_makes_room_for_one_that_does() {
-        let (_listener, host) = host(PoolOptions::new().max_per_origin(1)).await;
-        let mut used = host.obtain(Want::Any).await.unwrap();
-        assert!(poll_fn(|cx| used.connection.poll_ready(cx)).await);
-        used.connection.mark_used();
-        let mut unused = tokio_test::task::spawn(host.obtain(Want::Unused));
-        assert!(unused.poll().is_pending());
-        host.put(used);
-        assert!(!unused.await.unwrap().connection.is_used());
-    }
-
-    /// Such a one made no connect of his own, and would wait for nobody's.
-    #[tokio::test]
-    async fn who_counted_on_a_connect_that_came_to_nothing_for_him_gets_another() {
-        let (_listener, host) = host(PoolOptions::new()).await;
-        for is_made in [true, false] {
-            host.lock().connecting += 1;
-            let made = match is_made {
-                true => Some(host.connect(host.places().await).await.unwrap()),
-                false => None,
-            };
-            let now = time::now();
-            let mut younger = tokio_test::task::spawn(host.obtain(Want::UnusedSince(now)));
-            assert!(younger.poll().is_pending());
-            assert_eq!(host.lock().connecting, 1, "control: there is no other connect");
-            host.end_connect(None, Ok(made));
-            let obtained = time::timeout_at(now + host.wait_timeout / 2, younger).await;
-            assert!(obtained.expect("a connect").unwrap().connection.born() >= now);
-            assert_eq!(host.lock().connecting, 0);
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use crate::adapter::hyper_util;
 #[cfg(feature = "reqwest")]
 use crate::adapter::reqwest;
 use crate::attempt::{Attempt, AttemptToken};
+use crate::classify::EndedBy;
 use crate::error::Error;
 use crate::pool;
 
@@ -16,7 +17,8 @@ use crate::pool;
 ///
 /// Which attempt an error tells of is found in the errors of this crate, the
 /// outermost in the chain. One that tells of none is of another hand-off than
-/// the last recorded one, if that failed with an error of this crate.
+/// the last recorded one, if that is one of this crate's transports: they fail with
+/// such errors. If that was given up, a timeout's error says why.
 pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -> Option<Attempt> {
     let mut chain = iter::successors(Some(error), |error| below(*error));
     match chain.find_map(told_by) {
@@ -27,8 +29,22 @@ pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -
             Some(call.decisive().map_or_else(Attempt::unrecorded, Attempt::clone))
         }
         Some(Told::Answered) => Some(Attempt::unrecorded()),
-        None => token.is_last_told().then(Attempt::unrecorded),
+        None => match token.end_of_ours()? {
+            EndedBy::Caller if is_timeout(error) => None,
+            _ => Some(Attempt::unrecorded()),
+        },
     }
+}
+
+/// Returns whether it is the error of a layer that waits no longer. Below an error
+/// of a connection is one of a request's body, which may have waited too.
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    iter::successors(Some(error), |error| below(*error))
+        .take_while(|error| !error.is::<hyper::Error>())
+        .any(|error| {
+            error.is::<tower::timeout::error::Elapsed>()
+                || error.is::<tokio::time::error::Elapsed>()
+        })
 }
 
 fn is_all_of(attempts: &[Attempt], token: &AttemptToken) -> bool {

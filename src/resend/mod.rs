@@ -38,7 +38,8 @@
 //! nothing is taken for proven. Nor should it drop a request's extensions and
 //! then send it: such a hop is seen only if the call fails with its error. And it
 //! should keep an error among the sources of its own: one that tells of no recorded
-//! hand-off is taken for that of another hop.
+//! hand-off is taken for that of another hop, but for the `Elapsed` of tower or Tokio
+//! where it gave a hand-off up.
 //!
 //! # Examples
 //!

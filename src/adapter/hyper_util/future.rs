@@ -146,7 +146,7 @@ impl Call {
             false => handed_back(Some(&chosen.record)),
         });
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
-        let attempt = attempt.told();
+        let attempt = attempt.of_ours();
         if let Some(token) = &self.token {
             token.record(attempt);
         }
@@ -286,7 +286,7 @@ impl Call {
             (Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere, _) => None,
         };
         let peer = record.and_then(|record| record.peer());
-        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).told();
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).of_ours();
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }

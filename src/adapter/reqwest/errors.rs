@@ -13,8 +13,7 @@ use crate::error::BoxError;
 /// is one, behind a [`TimedOut`] too: it has the request's fate.
 pub fn error(error: &Error) -> Option<&crate::Error> {
     let Error::Middleware(error) = error else { return None };
-    let timed_out = || error.downcast_ref::<TimedOut>()?.error.as_deref();
-    error.downcast_ref().or_else(timed_out)
+    error.downcast_ref().or_else(|| error.downcast_ref().and_then(TimedOut::ours))
 }
 
 /// Takes out the error that [`error`] finds, to have the request back for example
@@ -23,18 +22,17 @@ pub fn error(error: &Error) -> Option<&crate::Error> {
 /// # Errors
 ///
 /// Gives back what has none of this crate.
-pub fn into_error(error: Error) -> Result<crate::Error, Error> {
-    let other = match error {
-        Error::Middleware(error) => error.downcast::<crate::Error>(),
-        Error::Reqwest(_) => return Err(error),
-    };
-    let other = match other.map_err(|error| error.downcast::<TimedOut>()) {
-        Ok(ours) => return Ok(ours),
-        Err(Ok(TimedOut { error: Some(ours), .. })) => return Ok(*ours),
-        Err(Ok(timed_out)) => timed_out.into(),
-        Err(Err(other)) => other,
-    };
-    Err(Error::Middleware(other))
+pub fn into_error(failed: Error) -> Result<crate::Error, Error> {
+    match failed {
+        Error::Middleware(failed) if failed.is::<crate::Error>() => {
+            failed.downcast().map_err(Error::Middleware)
+        }
+        Error::Middleware(failed) if failed.downcast_ref().and_then(TimedOut::ours).is_some() => {
+            let timed_out = failed.downcast().map_err(Error::Middleware)?;
+            TimedOut::into_ours(timed_out).map_err(Error::middleware)
+        }
+        other => Err(other),
+    }
 }
 
 /// Keeps the error's own type within reach of a downcast.
@@ -71,22 +69,21 @@ impl fmt::Display for NotHttp {
 
 impl StdError for NotHttp {}
 
-/// The request's own timeout passed. The source is what the service said of the
-/// request then, if that is an [`Error`](crate::Error).
+/// The request's own timeout passed. The source is the error that the service
+/// failed with then, if it did.
 #[derive(Debug)]
 pub struct TimedOut {
     timeout: Duration,
     fate: Fate,
-    error: Option<Box<crate::Error>>,
+    error: Option<BoxError>,
 }
 
 impl TimedOut {
     /// The service failed when the timeout passed.
     pub(super) fn waiting(timeout: Duration, error: BoxError) -> Self {
-        match error.downcast::<crate::Error>() {
-            Ok(error) => Self { timeout, fate: error.fate(), error: Some(error) },
-            Err(_) => Self::silent(timeout),
-        }
+        let silent = Self::silent(timeout);
+        let fate = error.downcast_ref().map_or(silent.fate, crate::Error::fate);
+        Self { fate, error: Some(error), ..silent }
     }
 
     /// The service said nothing.
@@ -99,13 +96,25 @@ impl TimedOut {
         Self { timeout, fate: Fate::ResponseLost, error: None }
     }
 
+    fn ours(&self) -> Option<&crate::Error> {
+        self.error.as_deref()?.downcast_ref()
+    }
+
+    fn into_ours(mut self) -> Result<crate::Error, Self> {
+        match self.error.take().map(|error| error.downcast()) {
+            Some(Ok(ours)) => Ok(*ours),
+            Some(Err(other)) => Err(Self { error: Some(other), ..self }),
+            None => Err(self),
+        }
+    }
+
     /// Returns the timeout that the request had.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Returns what became of the request at the server, as far as that is
-    /// proven.
+    /// Returns what became of the request at the server, as far as the service's
+    /// [`Error`](crate::Error) proves it.
     pub fn fate(&self) -> Fate {
         self.fate
     }
@@ -125,7 +134,7 @@ impl fmt::Display for TimedOut {
 
 impl StdError for TimedOut {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.as_ref().map(|error| &**error as _)
+        self.error.as_deref().map(|error| error as _)
     }
 }
 

@@ -142,7 +142,7 @@ impl Call {
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
-        let attempt = Attempt::new(evidence, &Contract::none()).told();
+        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }

@@ -1,0 +1,96 @@
+//! Who is given what, and when.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tokio::net::TcpListener;
+
+use super::*;
+
+async fn host(options: PoolOptions) -> (TcpListener, Arc<Host<Full<Bytes>>>) {
+    host_on(Handle::current(), options).await
+}
+
+async fn host_on(runtime: Handle, options: PoolOptions) -> (TcpListener, Arc<Host<Full<Bytes>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("http://{}/", listener.local_addr().unwrap());
+    let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
+    let connector = Connector::new(&options.connect);
+    let places = Arc::new(Semaphore::new(2));
+    let key = Key::of(&request, None).unwrap();
+    let host = Host::new(key, connector, &options, places, runtime);
+    (listener, Arc::new(host))
+}
+
+impl Host<Full<Bytes>> {
+    async fn places(&self) -> Places {
+        let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
+        Places::take(of_host, of_all).await.unwrap()
+    }
+}
+
+/// With one place, a resend waits for an unused connection while a used
+/// one is given back: that one must make room.
+#[tokio::test]
+async fn a_connection_that_suits_nobody_makes_room_for_one_that_does() {
+    let (_listener, host) = host(PoolOptions::new().max_per_origin(1)).await;
+    let mut used = host.obtain(Want::Any).await.unwrap();
+    assert!(poll_fn(|cx| used.connection.poll_ready(cx)).await);
+    used.connection.mark_used();
+    let mut unused = tokio_test::task::spawn(host.obtain(Want::Unused));
+    assert!(unused.poll().is_pending());
+    host.put(used);
+    assert!(!unused.await.unwrap().connection.is_used());
+}
+
+/// Such a one made no connect of his own, and would wait for nobody's.
+#[tokio::test]
+async fn who_counted_on_a_connect_that_came_to_nothing_for_him_gets_another() {
+    let (_listener, host) = host(PoolOptions::new()).await;
+    for is_made in [true, false] {
+        host.lock().connecting += 1;
+        let made = match is_made {
+            true => Some(host.connect(host.places().await).await.unwrap()),
+            false => None,
+        };
+        let now = time::now();
+        let mut younger = tokio_test::task::spawn(host.obtain(Want::UnusedSince(now)));
+        assert!(younger.poll().is_pending());
+        assert_eq!(host.lock().connecting, 1, "control: there is no other connect");
+        host.end_connect(None, Ok(made));
+        let obtained = time::timeout_at(now + host.wait_timeout / 2, younger).await;
+        assert!(obtained.expect("a connect").unwrap().connection.born() >= now);
+        assert_eq!(host.lock().connecting, 0);
+    }
+}
+
+/// He made no connect of his own either.
+#[tokio::test]
+async fn a_failure_is_told_to_whoever_still_waits() {
+    let (_listener, host) = host(PoolOptions::new()).await;
+    host.lock().connecting = 2;
+    let mut gone = tokio_test::task::spawn(host.obtain(Want::Any));
+    assert!(gone.poll().is_pending());
+    let mut waits = tokio_test::task::spawn(host.obtain(Want::Any));
+    assert!(waits.poll().is_pending());
+    drop(gone);
+    host.end_connect(None, Ok(None));
+    assert!(waits.poll().is_pending(), "control: another connect is under way");
+    let failure = ConnectFailure::Connect(None);
+    host.end_connect(None, Err(ConnectError::of(failure)));
+    let told = tokio_test::assert_ready!(waits.poll());
+    assert_eq!(told.unwrap_err().failure(), failure);
+    assert_eq!(host.lock().connecting, 0);
+}
+
+#[tokio::test]
+async fn a_connect_that_is_dropped_with_its_runtime_has_failed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_listener, host) = host_on(runtime.handle().clone(), PoolOptions::new()).await;
+    assert!(host.obtain(Want::Any).await.is_ok(), "control");
+    runtime.shutdown_background();
+    let soon = time::now() + host.wait_timeout / 2;
+    let told = time::timeout_at(soon, host.obtain(Want::Any)).await.expect("a failure");
+    assert_eq!(told.unwrap_err().failure(), ConnectFailure::Connect(None));
+    assert_eq!(host.lock().connecting, 0);
+}
