@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
-#[path = "support/closed_port.rs"]
-mod closed_port;
 #[path = "support/stacks/heard.rs"]
 mod heard;
 #[path = "support/origin.rs"]
@@ -27,7 +25,7 @@ use tower_resend::adapter::hyper_util::{Connector, Failure, Marked, Metered, Wra
 use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Finding, Proof};
 use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer, attempts};
 
-use self::closed_port::ClosedPort;
+use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, Peer, turnstile};
 use self::still::until_idle;
 

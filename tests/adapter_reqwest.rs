@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
-#[path = "support/closed_port.rs"]
-mod closed_port;
 #[path = "support/origin.rs"]
 mod origin;
 
@@ -26,7 +24,7 @@ use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::{Deadline, Idempotent};
 use tower_resend::{Attempt, AttemptToken, Body, Client, ResendLayer};
 
-use self::closed_port::ClosedPort;
+use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};
 
 fn client() -> ClientWithMiddleware {

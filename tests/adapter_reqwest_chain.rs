@@ -6,8 +6,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
-#[path = "support/closed_port.rs"]
-mod closed_port;
 #[path = "support/h2_origin.rs"]
 mod h2_origin;
 #[path = "support/origin.rs"]
@@ -30,9 +28,9 @@ use tower_resend::adapter::reqwest::{Failure, wrap};
 use tower_resend::classify::{ConnectFailure, Doubt, Fate, Proof};
 use tower_resend::{Body, ResendLayer};
 
-use self::closed_port::ClosedPort;
 use self::h2_origin::{Act, CANCEL, Frame, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
 use self::origin::Origin;
+use self::origin::closed_port::ClosedPort;
 
 /// reqwest with nothing of the machine's own settings.
 fn builder() -> reqwest::ClientBuilder {

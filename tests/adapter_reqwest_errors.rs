@@ -4,8 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
-#[path = "support/closed_port.rs"]
-mod closed_port;
 #[path = "support/error_links.rs"]
 mod error_links;
 #[path = "support/origin.rs"]
@@ -24,8 +22,8 @@ use tower::ServiceExt;
 use tower_resend::adapter::reqwest::{Failure, wrap};
 use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
 
-use self::closed_port::ClosedPort;
 use self::error_links::{Link, Says, below};
+use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, Peer};
 use self::still::until_idle;
 

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
-#[path = "support/closed_port.rs"]
-mod closed_port;
 #[path = "support/origin.rs"]
 mod origin;
 #[path = "support/proxy.rs"]
@@ -18,8 +16,8 @@ use tower_resend::classify::{ConnectFailure, Fate, Proof};
 use tower_resend::pool::{PoolOptions, Proxies, ProxiesBuilder};
 use tower_resend::{Attempt, Body, Client, Error, Policy, attempts};
 
-use self::closed_port::ClosedPort;
 use self::origin::Origin;
+use self::origin::closed_port::ClosedPort;
 use self::proxy::{Asked, Guest, Proxy};
 
 const BASIC: &str = "Basic bWU6cHc=";

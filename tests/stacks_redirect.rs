@@ -4,15 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
-#[path = "support/closed_port.rs"]
-mod closed_port;
 #[path = "support/stacks/mod.rs"]
 mod stacks;
 
 use tower_resend::classify::Fate;
 
-use self::closed_port::ClosedPort;
 use self::stacks::careless::Careless;
+use self::stacks::origin::closed_port::ClosedPort;
 use self::stacks::payload::Payload;
 use self::stacks::site::Site;
 use self::stacks::{Called, End, Knows, Level, Scheme, Stack, Tokens, for_each_stack};

@@ -24,7 +24,7 @@ impl ClosedPort {
     /// Opens the port for as long as the listener is there.
     pub fn open(&self) -> TcpListener {
         let listener = bound(self.address());
-        listener.listen(16).unwrap();
+        listener.listen(128).unwrap();
         listener.into()
     }
 

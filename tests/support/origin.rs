@@ -14,8 +14,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
+use self::closed_port::ClosedPort;
+
+#[path = "closed_port.rs"]
+pub mod closed_port;
 #[cfg(feature = "tls")]
 #[path = "tls.rs"]
 pub mod tls;
@@ -28,7 +32,7 @@ pub struct Origin {
     thread: Option<JoinHandle<()>>,
     /// Keeps the port when the script has ended: nobody else is given it, and a
     /// client that still connects is refused.
-    _port: Socket,
+    _port: ClosedPort,
 }
 
 /// What the origin's application saw.
@@ -81,11 +85,8 @@ impl Origin {
         connections: usize,
         mut serve: impl FnMut(usize, TcpStream, Arc<Truth>) + Send + 'static,
     ) -> Self {
-        let port = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let address = port.local_addr().unwrap().as_socket().unwrap();
-        let listener = bound(address);
-        listener.listen(128).unwrap();
-        let listener = TcpListener::from(listener);
+        let port = ClosedPort::new();
+        let (address, listener) = (port.address(), port.open());
         let truth = Arc::new(Truth::default());
         let seen = Arc::clone(&truth);
         let thread = std::thread::spawn(move || {
@@ -125,15 +126,6 @@ impl Origin {
             thread.join().unwrap();
         }
     }
-}
-
-/// A socket that does not listen, on a port that only we may share.
-fn bound(address: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    #[cfg(unix)]
-    socket.set_reuse_port(true).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket
 }
 
 /// The origin's end of one connection.
