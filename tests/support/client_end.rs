@@ -20,6 +20,7 @@ mod kernel {
     use std::net::{SocketAddr, TcpStream};
     use std::os::fd::{BorrowedFd, OwnedFd};
     use std::thread::yield_now;
+    use std::time::{Duration, Instant};
 
     use socket2::SockRef;
     use tower_resend::classify::{Snapshot, TcpState};
@@ -65,13 +66,10 @@ mod kernel {
         /// zeroes the counters.
         fn until(&self, is_so: impl Fn(&Snapshot) -> bool) {
             let Some(socket) = &self.0 else { return };
-            loop {
+            wait(|| {
                 let now = snapshot(socket);
-                if is_so(&now) || now.state == TcpState::Close {
-                    return;
-                }
-                yield_now();
-            }
+                is_so(&now) || now.state == TcpState::Close
+            });
         }
     }
 
@@ -81,7 +79,14 @@ mod kernel {
             let now = snapshot(&socket);
             now.bytes_sent > 0 && now.bytes_acked >= now.bytes_sent
         };
-        while !connected_to(server).any(has_sent) {
+        wait(|| connected_to(server).any(has_sent));
+    }
+
+    /// Waits for what happens soon, or never.
+    fn wait(mut is_over: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is_over() {
+            assert!(Instant::now() < end, "the client's kernel heard of nothing for a minute");
             yield_now();
         }
     }
