@@ -5,7 +5,11 @@
 //! The client's end is a socket of the same process, and is asked itself.
 
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test uses some of it")]
-#![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test helper measures in real time, and panics when it is in the way"
+)]
 
 #[cfg(target_os = "linux")]
 #[path = "tcp_info.rs"]
