@@ -185,7 +185,7 @@ impl<B: RequestBody> Connection<B> {
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
             // the sender is dropped.
-            if self.sender.is_none() || !self.record.poll_gone(cx.waker()) {
+            if self.sender.is_none() || !self.record.poll_gone(ALONE, cx.waker()) {
                 return Poll::Pending;
             }
             self.sender = None;
@@ -420,6 +420,9 @@ impl StdError for BodyFailed {
         Some(&*self.0)
     }
 }
+
+/// The one exchange that may wait for the connection's end.
+const ALONE: usize = 0;
 
 /// The longest body of a response to `OPTIONS *` that is read.
 const LONGEST_PRIMER: usize = 64 * 1024;

@@ -255,11 +255,9 @@ impl AsyncWrite for Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let (closing, waker) = self.record.lock().on_meter_drop(self.stream.take());
+        let (closing, waiters) = self.record.lock().on_meter_drop(self.stream.take());
         drop(closing);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waiters.wake();
     }
 }
 

@@ -14,6 +14,7 @@ mod settle;
 #[cfg(feature = "tls")]
 mod tap;
 mod unannounced;
+mod waiters;
 mod watch;
 
 pub(crate) use connect::{

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::above::Above;
 use super::offer::Belief;
 use super::unannounced::Unannounced;
+use super::waiters::Waiters;
 use super::watch::Watch;
 use crate::classify::{
     Counts, Errno, Finding, HandOff, Ledger, Limits, Phase, Recogniser, Reply, Snapshot,
@@ -52,7 +53,7 @@ pub(super) struct State {
     is_drained: bool,
     parked: Option<TcpStream>,
     meter_is_gone: bool,
-    waiting: Option<Waker>,
+    waiters: Waiters,
     /// There where somebody else's pool drives the connection.
     pub(super) unannounced: Option<Box<Unannounced>>,
 }
@@ -82,7 +83,7 @@ impl Record {
                 is_drained: false,
                 parked: None,
                 meter_is_gone: false,
-                waiting: None,
+                waiters: Waiters::default(),
                 unannounced: None,
             }),
         }
@@ -188,16 +189,19 @@ impl Record {
         self.lock().ledger.is_written()
     }
 
-    /// Returns whether the Meter was dropped; if not, `waker` is woken then.
-    pub(crate) fn poll_gone(&self, waker: &Waker) -> bool {
+    /// Returns whether the Meter was dropped; if not, `waker` is woken then, in
+    /// place of the one that `who` named before.
+    pub(crate) fn poll_gone(&self, who: usize, waker: &Waker) -> bool {
         let mut state = self.lock();
         if !state.meter_is_gone {
-            match &mut state.waiting {
-                Some(waiting) => waiting.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
+            state.waiters.wait(who, waker);
         }
         state.meter_is_gone
+    }
+
+    /// Notes that `who` waits for that no more.
+    pub(crate) fn leave(&self, who: usize) {
+        self.lock().waiters.leave(who);
     }
 
     /// Resets the connection at once, so that nothing of its request travels
@@ -402,12 +406,12 @@ impl State {
     }
 
     /// Takes the stream of a Meter that is dropped: parked while an exchange
-    /// is unresolved, closed otherwise. Returns the stream to close and the
-    /// waker of whoever waits for this.
+    /// is unresolved, closed otherwise. Returns the stream to close and who
+    /// waits for this.
     pub(super) fn on_meter_drop(
         &mut self,
         stream: Option<TcpStream>,
-    ) -> (Option<TcpStream>, Option<Waker>) {
+    ) -> (Option<TcpStream>, Waiters) {
         self.meter_is_gone = true;
         let closing = match self.ledger.phase() {
             Phase::Armed | Phase::Sent | Phase::TakenOver if self.fd.is_some() => {
@@ -419,7 +423,7 @@ impl State {
                 stream
             }
         };
-        (closing, self.waiting.take())
+        (closing, std::mem::take(&mut self.waiters))
     }
 
     /// Returns how far the current request got.

@@ -9,6 +9,7 @@
 //! copies: errors, responses and the pool of an HTTP/2 connection do.
 
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 use ::hyper_util::client::legacy::connect::{CaptureConnection, Connected};
 use http::Extensions;
@@ -90,6 +91,24 @@ impl Chosen {
     pub(super) fn is_held(&self) -> bool {
         self.held.strong_count() > 0
     }
+
+    /// Returns whether the connection has ended; if not, `waker` is woken when
+    /// it does, unless this is dropped before. Over HTTP/2 several wait.
+    pub(super) fn poll_gone(&self, waker: &Waker) -> bool {
+        self.record.poll_gone(self.id(), waker)
+    }
+
+    /// The address of the request's own copy, which nobody else has while this
+    /// is there.
+    fn id(&self) -> usize {
+        self.captured.as_ptr().addr()
+    }
+}
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        self.record.leave(self.id());
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +116,7 @@ mod tests {
     use ::hyper_util::client::legacy::connect::capture_connection;
     use http::Request;
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_test::task;
 
     use super::*;
 
@@ -120,5 +140,30 @@ mod tests {
         assert!(std::ptr::eq(of_the_copy.copy.of.as_ptr(), Arc::as_ptr(&of_it.copy)));
         drop(connected);
         assert_eq!(original.strong_count(), 0, "whoever else has copies");
+    }
+
+    /// Over HTTP/2 many requests wait on one connection.
+    #[tokio::test]
+    async fn everybody_who_still_waits_on_a_connection_hears_of_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (meter, record) = crate::transport::Connected::unannounced(stream).into_parts();
+        let connected = Connected::new().extra(Handle::new(record));
+        let [(mut one, first), (mut gone, given_up), (mut two, last)] = [(); 3].map(|()| {
+            let handle = Handle::copied(&connected).unwrap();
+            let captured = Arc::downgrade(&handle.copy);
+            let chosen =
+                Chosen { record: handle.record, captured, held: Weak::new(), is_listed: false };
+            (task::spawn(()), chosen)
+        });
+        for (task, chosen) in [(&mut one, &first), (&mut gone, &given_up), (&mut two, &last)] {
+            assert!(!task.enter(|cx, _| chosen.poll_gone(cx.waker())));
+        }
+        drop(given_up);
+        drop(meter);
+        assert!(one.is_woken() && two.is_woken());
+        assert!(!gone.is_woken());
+        assert!(one.enter(|cx, _| first.poll_gone(cx.waker())));
+        drop(last);
     }
 }

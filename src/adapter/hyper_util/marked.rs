@@ -135,7 +135,7 @@ impl Mark {
     /// ended; if not, `waker` is woken when it ends.
     pub(super) fn is_left_with(&self, chosen: &Chosen, waker: &Waker) -> bool {
         let is_taken = self.is_taken.load(Ordering::Acquire);
-        !is_taken && chosen.is_held() && chosen.record.poll_gone(waker)
+        !is_taken && chosen.is_held() && chosen.poll_gone(waker)
     }
 
     /// Keeps the client from using the request's connection again.

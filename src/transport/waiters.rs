@@ -1,0 +1,61 @@
+//! Who waits for the end of a connection.
+
+use std::task::Waker;
+
+/// The wakers of those who wait, each under a number of its own.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Vec<(usize, Waker)>);
+
+impl Waiters {
+    /// Notes whom to wake for `who`, in place of whom it named before.
+    pub(super) fn wait(&mut self, who: usize, waker: &Waker) {
+        match self.0.iter_mut().find(|(waiting, _)| *waiting == who) {
+            Some((_, known)) => known.clone_from(waker),
+            None => self.0.push((who, waker.clone())),
+        }
+    }
+
+    /// Forgets one, who waits no more.
+    pub(super) fn leave(&mut self, who: usize) {
+        self.0.retain(|(waiting, _)| *waiting != who);
+    }
+
+    /// Wakes all, and forgets them.
+    pub(super) fn wake(self) {
+        for (_, waker) in self.0 {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_test::task;
+
+    use super::*;
+
+    #[test]
+    fn everybody_is_woken_who_still_waits() {
+        let [mut first, mut gone, mut last] = [(); 3].map(task::spawn);
+        let mut waiters = Waiters::default();
+        for (who, task) in [&mut first, &mut gone, &mut last].into_iter().enumerate() {
+            task.enter(|cx, _| waiters.wait(who, cx.waker()));
+        }
+        waiters.leave(1);
+        waiters.wake();
+        assert!(first.is_woken() && last.is_woken());
+        assert!(!gone.is_woken());
+    }
+
+    #[test]
+    fn who_waits_again_is_woken_by_the_last_waker() {
+        let [mut before, mut now] = [(); 2].map(task::spawn);
+        let mut waiters = Waiters::default();
+        for task in [&mut before, &mut now] {
+            task.enter(|cx, _| waiters.wait(7, cx.waker()));
+        }
+        waiters.wake();
+        assert!(now.is_woken());
+        assert!(!before.is_woken());
+    }
+}
