@@ -17,7 +17,8 @@ use crate::time::Instant;
 /// One hand-off of a request to one connection, and what became of it.
 ///
 /// Failed connects and requests that a connection handed back are listed too,
-/// although no limit of attempts counts them.
+/// although no limit of attempts counts them. Where over 128 are listed, failed
+/// connects before and after which 64 others stand may be left out.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     evidence: Evidence,
@@ -145,6 +146,10 @@ impl Attempt {
         self.evidence.ended_by == EndedBy::RequestBody
     }
 
+    fn is_failed_connect(&self) -> bool {
+        matches!(self.evidence.hand_off, HandOff::NotConnected(_))
+    }
+
     /// Says that what dropped the attempt was a deadline of ours.
     fn end_by_deadline(&mut self) {
         let unrecorded = self.evidence.hand_off == HandOff::Unrecorded;
@@ -199,10 +204,31 @@ impl Record {
         }
     }
 
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    /// Forgets the failed connects in the middle, if there are very many
+    /// hand-offs. Nothing was sent by those, whatever else is listed.
+    fn shorten(&mut self) {
+        if self.len() <= 2 * LISTED_AT_EACH_END {
+            return;
+        }
+        let last = self.more.len().saturating_sub(LISTED_AT_EACH_END);
+        let mut index = 0;
+        self.more.retain(|attempt| {
+            index += 1;
+            index < LISTED_AT_EACH_END || index > last || !attempt.is_failed_connect()
+        });
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
         self.first.iter_mut().chain(&mut self.more)
     }
 }
+
+/// How many hand-offs are always listed, from the first and from the last on.
+const LISTED_AT_EACH_END: usize = 64;
 
 /// What is asked of the connection for a resend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,8 +275,7 @@ impl AttemptToken {
 
     /// Returns how many hand-offs are recorded.
     pub fn len(&self) -> usize {
-        let record = self.lock();
-        usize::from(record.first.is_some()) + record.more.len()
+        self.lock().len()
     }
 
     /// Returns whether no hand-off is recorded.
@@ -338,9 +363,8 @@ impl AttemptToken {
     /// was answered by a 421.
     pub(crate) fn is_misdirected(&self, start: usize) -> bool {
         let record = self.lock();
-        let recorded = usize::from(record.first.is_some()) + record.more.len();
         let last = record.more.last().or(record.first.as_ref());
-        recorded > start
+        record.len() > start
             && last.is_some_and(|last| last.fate == Fate::NotApplied(Proof::Misdirected))
     }
 
@@ -372,11 +396,15 @@ impl AttemptToken {
     }
 
     /// Notes the ground on which the request is sent again after the hand-offs
-    /// from `start` on.
-    pub(crate) fn resent_on(&self, start: usize, ground: Ground) {
+    /// from `start` on. Returns how many hand-offs are recorded then: of very
+    /// many failed connects only the first and the last are kept, since no limit
+    /// but time counts those.
+    pub(crate) fn resent_on(&self, start: usize, ground: Ground) -> usize {
         let mut record = self.lock();
         let hand_offs = record.iter_mut().skip(start).filter(|attempt| attempt.ground.is_none());
         hand_offs.for_each(|attempt| attempt.set_ground(ground));
+        record.shorten();
+        record.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use inner::*;
 use tokio::time::Instant;
-use tower_resend::classify::{Doubt, Fate, Opinion, Refusal, RequestFacts, Verdict};
+use tower_resend::classify::{Doubt, Fate, Opinion, Proof, Refusal, RequestFacts, Verdict};
 use tower_resend::resend::Deadline;
 use tower_resend::{AttemptToken, Policy};
 
@@ -237,6 +237,27 @@ async fn endless_limits_do_not_overflow() {
     let played = play(policy, post(), replies).await;
     assert!(played.result.is_ok());
     assert_eq!(played.calls.len(), 51);
+}
+
+/// A call may wait for its server for days.
+#[tokio::test(start_paused = true)]
+async fn the_list_of_endless_failed_connects_is_bounded() {
+    let policy = || Policy::new().deadline(None).connect_patience(Duration::MAX);
+    let replies = |call| match call {
+        300 => fail(handed_back()),
+        900 => fail(reset()),
+        _ => fail(not_connected()),
+    };
+    let played = play(policy(), post(), replies).await;
+    assert_eq!(played.calls.len(), 901);
+    let error = played.error();
+    assert!(!error.fate().is_not_applied());
+    let fates: Vec<Fate> = error.attempts().iter().map(|attempt| attempt.fate()).collect();
+    assert_eq!(fates.len(), 64 + 1 + 64 + 1, "the ends, and what is no failed connect");
+    let is_connect = |fate: &Fate| matches!(fate, Fate::NotApplied(Proof::NotConnected(_)));
+    assert_eq!(fates.iter().filter(|fate| is_connect(fate)).count(), 64 + 64);
+    assert!(matches!(fates[64], Fate::NotApplied(Proof::HandedBack(_))));
+    assert!(matches!(fates[129], Fate::Unknown(_)));
 }
 
 // ===== a deadline of the call's own =====

@@ -202,8 +202,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             return Err(self.give_up(Verdict::Refuse(Refusal::BodyNotReplayable)));
         };
         mark(&mut request, &self.token);
-        self.token.resent_on(self.start, ground);
-        self.start = self.token.len();
+        self.start = self.token.resent_on(self.start, ground);
         self.began = now();
         self.resends = self.resends.saturating_add(1);
         self.span = trace::attempt_span(self.kept.method(), self.resends);
