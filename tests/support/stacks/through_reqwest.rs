@@ -21,7 +21,7 @@ pub enum Through {
 
 impl Stack for Through {
     const CLASS: Class = Class::FULL;
-    const CONNECTS_AHEAD: bool = true;
+    const IS_OVER_POOL: bool = true;
 
     fn new(settings: &Settings) -> Self {
         let pool = settings.pool.clone();
