@@ -30,6 +30,8 @@ macro_rules! tls_stacks {
             ours_https: crate::stacks::secure::Secure<crate::stacks::own::Ours>,
             pool_https: crate::stacks::secure::Secure<crate::stacks::own::Pooled>,
             hyper_util_https: crate::stacks::secure::Secure<crate::stacks::legacy::HyperUtil>,
+            hyper_util_that_retries_https:
+                crate::stacks::secure::Secure<crate::stacks::legacy::Retrying>,
             hyper_util_unmodified_https:
                 crate::stacks::secure::Secure<crate::stacks::legacy::Unmodified>,
             hyper_rustls: crate::stacks::secure::OverHyperRustls,
