@@ -90,7 +90,7 @@ pub struct Server(Arc<ServerConfig>);
 
 impl Server {
     fn of(Identity { chain, key }: Identity, demands: Option<&Authority>) -> Self {
-        let provider = provider();
+        let provider = server_provider();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .unwrap();
@@ -149,6 +149,19 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 #[cfg(not(feature = "aws-lc"))]
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// An origin's: ring where there is a choice. aws-lc gathers entropy for every
+/// thread and process anew, which takes it a tenth of a second where it is not
+/// optimised, and an origin has a thread or a process for each connection.
+#[cfg(feature = "ring")]
+fn server_provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(not(feature = "ring"))]
+fn server_provider() -> Arc<rustls::crypto::CryptoProvider> {
+    provider()
 }
 
 /// The origin's end of a session.

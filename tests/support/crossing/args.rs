@@ -23,13 +23,7 @@ with what the server's application really took up.
   --server NAME    one kind of server only: hostile (without a contract, closing in every
                    way); rst, fin, plain or mixed (the crate's own, by what its closes say);
                    broken (announces a contract and breaks it)
-  --stack NAME     the client stack: ours (the default), pool (a layer over the pool),
-                   hyper-util (wrapped), unmodified (hyper-util's with our connector);
-                   reqwest (through our client) and reqwest-wrap (its own client) with the
-                   feature reqwest; careless (resends after every error); with the feature
-                   https over TLS: ours-https, hyper-util-https, hyper-rustls (hyper-util
-                   wrapped, with hyper-rustls above our connector), reqwest-https,
-                   reqwest-wrap-https, careless-https
+  --stack NAME     the client stack, by one of the names below (ours)
   --premise-p1     a server that breaks the one premise that no client can check
   --help
 

@@ -131,7 +131,7 @@ impl Trial<'_> {
         }
         if self.plan.warm_ups > 0 {
             sleep(self.plan.write_after).await;
-        } else if S::CONNECTS_AHEAD {
+        } else if S::IS_OVER_POOL {
             self.connect(&stack).await;
             sleep(self.plan.write_after).await;
         }

@@ -28,7 +28,6 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use args::Args;
@@ -39,16 +38,8 @@ pub use plan::Mode;
 use plan::{DELAY, seed_of};
 use server::Orders;
 pub use sets::Set;
-use stack::Kind;
 pub use table::{ANSWERED, Row, Table, UNENDED};
 
-use crate::stacks::careless::Careless;
-use crate::stacks::legacy::{HyperUtil, Unmodified};
-use crate::stacks::own::{Ours, Pooled};
-#[cfg(feature = "https")]
-use crate::stacks::secure::{Foreign, OverHyperRustls, Secure};
-#[cfg(feature = "reqwest")]
-use crate::stacks::through_reqwest;
 use crate::wire::{Config, Unavailable, Wire};
 
 /// Lays the wire of a set.
@@ -79,36 +70,9 @@ pub fn run(set: Set, args: &Args, wire: &Wire) -> io::Result<Vec<Trial>> {
         peers: set.peers,
         root: server.root.clone(),
     };
-    let (seen, board) = wire.client().run(|| send(set.stack, work))?;
+    let (seen, board) = wire.client().run(|| (set.stack.run)(work))?;
     server.finish()?;
     seen.into_iter().map(|seen| Ok(Trial { truth: board.truth(seen.trial)?, seen })).collect()
-}
-
-/// Runs all trials through a stack.
-fn send(stack: Kind, work: client::Work<'_>) -> io::Result<(Vec<client::Seen>, Arc<Board>)> {
-    match stack {
-        Kind::Ours => client::run::<Ours>(work),
-        Kind::Pool => client::run::<Pooled>(work),
-        Kind::HyperUtil => client::run::<HyperUtil>(work),
-        Kind::Unmodified => client::run::<Unmodified>(work),
-        #[cfg(feature = "reqwest")]
-        Kind::Reqwest => client::run::<through_reqwest::Through>(work),
-        #[cfg(feature = "reqwest")]
-        Kind::ReqwestWrap => client::run::<through_reqwest::Wrapped>(work),
-        Kind::Careless => client::run::<Careless>(work),
-        #[cfg(feature = "https")]
-        Kind::OursHttps => client::run::<Secure<Ours>>(work),
-        #[cfg(feature = "https")]
-        Kind::HyperUtilHttps => client::run::<Secure<HyperUtil>>(work),
-        #[cfg(feature = "https")]
-        Kind::HyperRustls => client::run::<OverHyperRustls>(work),
-        #[cfg(all(feature = "https", feature = "reqwest"))]
-        Kind::ReqwestHttps => client::run::<Secure<through_reqwest::Through>>(work),
-        #[cfg(all(feature = "https", feature = "reqwest-rustls"))]
-        Kind::ReqwestWrapHttps => client::run::<Secure<through_reqwest::Wrapped>>(work),
-        #[cfg(feature = "https")]
-        Kind::CarelessHttps => client::run::<Careless<Foreign>>(work),
-    }
 }
 
 /// Is the server process, until it is told to end.

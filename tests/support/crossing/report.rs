@@ -26,7 +26,9 @@ pub(crate) fn main() -> ExitCode {
             Ok(())
         }
         Ok(Command::Help) => {
-            print!("{HELP}");
+            let stacks = Kind::all().map(|stack| format!("  {stack}\n"));
+            let stacks: String = stacks.collect();
+            print!("{HELP}\nStacks, as far as their features are on:\n{stacks}");
             Ok(())
         }
         Err(error) => Err(error.to_string()),
@@ -86,7 +88,7 @@ impl Report {
         let wire = if set.loss > 0.0 { "lossy wire" } else { "clean wire" };
         let wire = format!("{}, {wire}", set.pair());
         let all = table.sum(|_| true);
-        if Kind::CARELESS.contains(&set.stack) {
+        if set.stack.is_careless() {
             let text = format!("{wire}: caught: {} of {} wrong", all.wrong, all.trials);
             return self.check(text, all.wrong > 0);
         }
@@ -95,7 +97,7 @@ impl Report {
                 println!("premise P1 broken: {} of {} conclusions wrong", all.wrong, all.failed);
                 return;
             }
-            Peers::Broken if set.stack.believes() => return self.broken(&wire, set, &table),
+            Peers::Broken if set.stack.believes => return self.broken(&wire, set, &table),
             Peers::Broken | Peers::Hostile | Peers::Own(_) => {}
         }
         for trial in trials.iter().filter(|trial| trial.wrong().is_some()) {
@@ -117,8 +119,8 @@ impl Report {
 
     /// What is made use of, and what is recovered.
     fn shares(&mut self, wire: &str, set: Set, table: &Table) {
-        match (set.peers, set.stack.class().evidence) {
-            (Peers::Own(mapping), _) if set.stack.believes() => {
+        match (set.peers, set.stack.class.evidence) {
+            (Peers::Own(mapping), _) if set.stack.believes => {
                 return self.promised(wire, set, mapping, table);
             }
             (Peers::Hostile, Knows::All) => {
@@ -129,7 +131,7 @@ impl Report {
             (Peers::Hostile, Knows::Silent) => self.nothing(wire, Doubt::NoEvidence, table),
             _ => return,
         }
-        let has_evidence = set.stack.class().evidence == Knows::All;
+        let has_evidence = set.stack.class.evidence == Knows::All;
         for (at, control) in Control::ALL.into_iter().enumerate() {
             if has_evidence || !control.needs_evidence() {
                 let (resent, doubled) = table.controls()[at];
@@ -187,7 +189,7 @@ impl Report {
         );
         // What is lost until the lingering is over can be refused after all.
         let is_unknown = plain.recalled <= 2 + plain.unapplied / 20;
-        if set.stack.believes() {
+        if set.stack.believes {
             self.trusted.0 += trusted.unapplied;
             self.trusted.1 += trusted.recalled;
         }

@@ -17,10 +17,10 @@ pub struct Set {
 }
 
 impl Set {
-    /// Each kind of server, on a clean wire and on a lossy one; and then each stack
-    /// that wraps what people have.
+    /// Each kind of server, on a clean wire and on a lossy one; and then each other
+    /// stack.
     pub fn all(args: &Args) -> Vec<Self> {
-        let stack = args.stack.unwrap_or(Kind::Ours);
+        let stack = args.stack.unwrap_or_else(Kind::ours);
         let own = args.trials / 5;
         let of = |mapping, trials| (Peers::Own(mapping), trials);
         let kinds = match args.peers {
@@ -40,24 +40,8 @@ impl Set {
         let mut all: Vec<_> =
             kinds.into_iter().map(|(peers, trials)| (stack, peers, trials)).collect();
         if args.peers.is_none() && args.stack.is_none() && args.replay.is_none() {
-            let wrapped =
-                Kind::WRAPPED.iter().map(|stack| (*stack, Peers::Hostile, args.trials / 2));
-            all.extend(wrapped);
-            // One over TLS has as many trials as those that it wraps; those that
-            // know nothing of what was sent have little to be wrong about.
-            let share = |kind: Kind| match kind.class().evidence {
-                _ if kind == Kind::SECURE[0] => 2,
-                Knows::All => 4,
-                Knows::Nothing(_) | Knows::Silent => 10,
-            };
-            let secure = Kind::SECURE
-                .iter()
-                .map(|&stack| (stack, Peers::Hostile, args.trials / share(stack)));
-            all.extend(secure);
-            // A tenth of them and more go wrong: of two hundred none does once in 10^9 times.
-            let careless =
-                Kind::CARELESS.iter().map(|&stack| (stack, Peers::Hostile, args.trials / 10));
-            all.extend(careless);
+            let others = Kind::all().filter(|kind| *kind != Kind::ours());
+            all.extend(others.map(|kind| (kind, Peers::Hostile, args.trials / share(kind))));
         }
         let mut sets = Vec::new();
         for (stack, peers, trials) in all {
@@ -65,7 +49,7 @@ impl Set {
             let wires = match args.loss {
                 Some(loss) => vec![(trials, loss)],
                 // What is broken is seen on any wire.
-                None if peers == Peers::Broken || Kind::CARELESS.contains(&stack) => {
+                None if peers == Peers::Broken || stack.is_careless() => {
                     vec![(trials, 0.0)]
                 }
                 None => vec![(trials - half, 0.0), (half, 0.05)],
@@ -93,8 +77,21 @@ impl Set {
     /// Who meets whom; our own client need not be named.
     pub fn pair(self) -> String {
         match self.stack {
-            Kind::Ours => self.peers.to_string(),
+            stack if stack == Kind::ours() => self.peers.to_string(),
             stack => format!("{stack}, {}", self.peers),
         }
+    }
+}
+
+/// How many times fewer trials a stack has than our own client.
+fn share(kind: Kind) -> u64 {
+    match kind.class.evidence {
+        // A tenth of them and more go wrong: of two hundred none does once in 10^9 times.
+        _ if kind.is_careless() => 10,
+        _ if kind.is_ours() || !kind.is_tls() => 2,
+        // One over TLS has as many trials as those that it wraps; those that know
+        // nothing of what was sent have little to be wrong about.
+        Knows::All => 4,
+        Knows::Nothing(_) | Knows::Silent => 10,
     }
 }

@@ -3,10 +3,9 @@
 //! A stack says by its [`Class`] what it promises. What a row of a suite
 //! expects follows from that ([`judge`]), never from the stack itself.
 //!
-//! To add a stack: implement [`Stack`], and name it in [`for_each_stack`]. Those
-//! over TLS have a [`Scheme`] of their own, which `Site::of` starts an origin
-//! for, and a list of their own, [`for_each_tls_stack`]: some servers of these
-//! tests speak plain HTTP only.
+//! To add a stack: implement [`Stack`], and name it in the [`list`]. Those over
+//! TLS have a [`Scheme`] of their own, which `Site::of` starts an origin for, and
+//! a list of their own: some servers of these tests speak plain HTTP only.
 
 #![allow(
     dead_code,
@@ -25,6 +24,7 @@ pub mod careless;
 pub mod heard;
 pub mod judge;
 pub mod legacy;
+pub mod list;
 #[path = "../origin.rs"]
 pub mod origin;
 pub mod own;
@@ -50,6 +50,9 @@ use tower_resend::pool::PoolOptions;
 use tower_resend::tls::rustls::pki_types::CertificateDer;
 use tower_resend::{Attempt, AttemptToken, Body, ResendLayer, attempts};
 
+pub(crate) use self::list::for_each_stack;
+#[cfg(feature = "https")]
+pub(crate) use self::list::for_each_tls_stack;
 use self::payload::Payload;
 
 /// A client stack, as its user would put it together.
@@ -61,9 +64,10 @@ pub trait Stack: Clone + Send + Sync + 'static {
     /// What it speaks below HTTP.
     const SCHEME: Scheme = Scheme::Http;
 
-    /// Whether a request that is dropped while it waits for its connection
-    /// leaves that behind.
-    const CONNECTS_AHEAD: bool = false;
+    /// Whether its connections are those of our own pool. Then it asks servers for
+    /// promises and its user can state some, and a request that is dropped while it
+    /// waits for its connection leaves that behind.
+    const IS_OVER_POOL: bool = false;
 
     /// Makes one.
     fn new(settings: &Settings) -> Self;
@@ -71,89 +75,6 @@ pub trait Stack: Clone + Send + Sync + 'static {
     /// Sends a request and reads its response to the end.
     fn call(&self, request: Request<Payload>) -> impl Future<Output = Called> + Send;
 }
-
-/// Makes the tests of `$rows!(Stack)` for every stack, each in a module of the
-/// stack's name.
-///
-/// [`Stack`]s that need a feature are rows where that is on.
-macro_rules! for_each_stack {
-    ($rows:ident) => {
-        mod ours {
-            use super::*;
-            $rows!(crate::stacks::own::Ours);
-        }
-        mod pool {
-            use super::*;
-            $rows!(crate::stacks::own::Pooled);
-        }
-        mod hyper_util {
-            use super::*;
-            $rows!(crate::stacks::legacy::HyperUtil);
-        }
-        mod hyper_util_that_retries {
-            use super::*;
-            $rows!(crate::stacks::legacy::Retrying);
-        }
-        mod hyper_util_unmodified {
-            use super::*;
-            $rows!(crate::stacks::legacy::Unmodified);
-        }
-        #[cfg(feature = "reqwest")]
-        mod reqwest_through_ours {
-            use super::*;
-            $rows!(crate::stacks::through_reqwest::Through);
-        }
-        #[cfg(feature = "reqwest")]
-        mod reqwest_wrapped {
-            use super::*;
-            $rows!(crate::stacks::through_reqwest::Wrapped);
-        }
-    };
-}
-pub(crate) use for_each_stack;
-
-/// The same for every stack over TLS.
-#[cfg(feature = "https")]
-macro_rules! for_each_tls_stack {
-    ($rows:ident) => {
-        mod ours_https {
-            use super::*;
-            $rows!(crate::stacks::secure::Secure<crate::stacks::own::Ours>);
-        }
-        mod pool_https {
-            use super::*;
-            $rows!(crate::stacks::secure::Secure<crate::stacks::own::Pooled>);
-        }
-        mod hyper_util_https {
-            use super::*;
-            $rows!(crate::stacks::secure::Secure<crate::stacks::legacy::HyperUtil>);
-        }
-        mod hyper_util_unmodified_https {
-            use super::*;
-            $rows!(crate::stacks::secure::Secure<crate::stacks::legacy::Unmodified>);
-        }
-        mod hyper_rustls {
-            use super::*;
-            $rows!(crate::stacks::secure::OverHyperRustls);
-        }
-        mod hyper_rustls_unmodified {
-            use super::*;
-            $rows!(crate::stacks::secure::UnmodifiedOverHyperRustls);
-        }
-        #[cfg(feature = "reqwest")]
-        mod reqwest_through_ours_https {
-            use super::*;
-            $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Through>);
-        }
-        #[cfg(feature = "reqwest-rustls")]
-        mod reqwest_wrapped_https {
-            use super::*;
-            $rows!(crate::stacks::secure::Secure<crate::stacks::through_reqwest::Wrapped>);
-        }
-    };
-}
-#[cfg(feature = "https")]
-pub(crate) use for_each_tls_stack;
 
 /// What a stack promises.
 #[derive(Clone, Copy, Debug)]

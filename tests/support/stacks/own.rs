@@ -20,7 +20,7 @@ pub enum Ours {
 
 impl Stack for Ours {
     const CLASS: Class = Class::FULL;
-    const CONNECTS_AHEAD: bool = true;
+    const IS_OVER_POOL: bool = true;
 
     fn new(settings: &Settings) -> Self {
         let pool = settings.pool.clone();
@@ -50,7 +50,7 @@ pub enum Pooled {
 
 impl Stack for Pooled {
     const CLASS: Class = Class::FULL;
-    const CONNECTS_AHEAD: bool = true;
+    const IS_OVER_POOL: bool = true;
 
     fn new(settings: &Settings) -> Self {
         let pool = Pool::new(settings.pool.clone());

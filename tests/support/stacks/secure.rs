@@ -18,7 +18,7 @@ pub struct Secure<S>(S);
 impl<S: Stack> Stack for Secure<S> {
     const CLASS: Class = S::CLASS;
     const SCHEME: Scheme = Scheme::Https;
-    const CONNECTS_AHEAD: bool = S::CONNECTS_AHEAD;
+    const IS_OVER_POOL: bool = S::IS_OVER_POOL;
 
     fn new(settings: &Settings) -> Self {
         Self(S::new(settings))

@@ -1,5 +1,7 @@
 //! reqwest: through our stack, and with its own client.
 
+use std::sync::LazyLock;
+
 use http::Request;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, RequestBuilder};
 use tower::Layer;
@@ -19,11 +21,11 @@ pub enum Through {
 
 impl Stack for Through {
     const CLASS: Class = Class::FULL;
-    const CONNECTS_AHEAD: bool = true;
+    const IS_OVER_POOL: bool = true;
 
     fn new(settings: &Settings) -> Self {
         let pool = settings.pool.clone();
-        let builder = ClientBuilder::new(reqwest::Client::new());
+        let builder = ClientBuilder::new(idle_client());
         match settings.level {
             Level::Once => {
                 Self::Once(builder.with(SendThrough::new(Pool::<Body>::new(pool))).build())
@@ -50,6 +52,13 @@ impl Stack for Through {
             Self::Whole(client) => send(of(client, request)).await,
         }
     }
+}
+
+/// Returns a client of reqwest's own, which nothing is sent through: it takes long to
+/// make, for it reads the roots of the system.
+fn idle_client() -> reqwest::Client {
+    static IDLE: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    IDLE.clone()
 }
 
 /// Makes reqwest's request of ours.
@@ -100,7 +109,8 @@ impl Stack for Wrapped {
             Some(root) => {
                 builder.http1_only().tls_certs_only([reqwest::Certificate::from_der(root).unwrap()])
             }
-            None => builder,
+            // Roots of the system take long to read.
+            None => builder.tls_certs_only([]),
         };
         Self { client: adapter::wrap(builder).unwrap(), level: settings.level }
     }
