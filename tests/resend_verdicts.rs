@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Request, Uri, Version};
 use http_body_util::Full;
 use inner::*;
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, ServiceExt};
 use tower_resend::classify::{
     Answer, Counts, Doubt, EndedBy, Evidence, Fate, Finding, Ground, HandOff, Opinion, Proof,
     Refusal, RequestFacts, Role, Verdict,
@@ -102,6 +102,49 @@ async fn a_key_counts_only_where_the_origin_deduplicates() {
     assert_eq!(played.calls.len(), 1);
     let played = play(policy, keyed_post(), script(vec![fail(reset())])).await;
     assert_eq!(attempts(&played.result.unwrap())[0].ground(), Some(Ground::Deduplicated));
+}
+
+/// Nothing can be told apart by a key without a character, and nobody knows which
+/// of two an origin takes.
+#[tokio::test(start_paused = true)]
+async fn an_empty_key_and_several_are_no_ground() {
+    for keys in [&[""][..], &["\"\""], &["\"a1\"", "\"a2\""], &["\"a1\"", ""]] {
+        let mut request = post();
+        for key in keys {
+            request.headers_mut().append("idempotency-key", key.parse().unwrap());
+        }
+        let policy = Policy::new().origins_deduplicate();
+        let played = play(policy, request, script(vec![fail(reset())])).await;
+        assert_eq!(played.calls.len(), 1, "{keys:?}");
+        assert!(played.error().fate().is_unknown());
+    }
+}
+
+/// Such an error has no last one to walk to.
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_its_own_source_ends_no_call_by_a_loop() {
+    let layers = |inner| {
+        let circular = tower::util::MapErr::new(inner, |_: BoxError| Circular);
+        ResendLayer::default().layer(circular)
+    };
+    let played = play_in(post(), script(vec![fail(handed_back())]), layers).await;
+    assert_eq!(played.calls.len(), 2);
+    played.result.unwrap();
+}
+
+#[derive(Debug)]
+struct Circular;
+
+impl std::fmt::Display for Circular {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("circular")
+    }
+}
+
+impl std::error::Error for Circular {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self)
+    }
 }
 
 #[tokio::test(start_paused = true)]
