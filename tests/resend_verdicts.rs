@@ -323,7 +323,7 @@ async fn the_text_says_what_happened_and_what_was_missing() {
     let error = play(Policy::new(), post(), script(vec![fail(reset)])).await.error();
     assert_eq!(
         error.to_string(),
-        "outcome unknown: POST /orders was sent (318/318 bytes acknowledged, 0 read); \
+        "outcome unknown: POST /orders for shop.test was sent (318/318 bytes acknowledged, 0 read); \
          the connection was reset with all of the request acknowledged; \
          it may or may not have been applied; \
          not resent: not idempotent, no idempotency key, no contract"
@@ -334,9 +334,27 @@ async fn the_text_says_what_happened_and_what_was_missing() {
     let error = play(Policy::new(), keyed_post(), script(replies)).await.error();
     assert_eq!(
         error.to_string(),
-        "response lost: POST /orders; its final response was begun and cut; \
+        "response lost: POST /orders for shop.test; its final response was begun and cut; \
          not resent: not idempotent, idempotency key not known to be honoured (after 2 attempts)"
     );
+}
+
+/// Where no connection is named, nothing else says which host was down; and which
+/// limit to change is not the deadline, which is thirty seconds.
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_request_that_was_never_sent_says_for_whom_and_which_limit_it_met() {
+    let mut request = post();
+    *request.uri_mut() = Uri::from_static("http://me:secret@shop.test:8080/orders");
+    let error = play(Policy::new(), request, |_| fail(not_connected())).await.error();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(
+            "not applied: POST /orders for shop.test:8080; never sent (connect failed); \
+             not resent: the deadline, or connect_patience, leaves no time (after "
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("secret"));
 }
 
 fn line<B>(request: &Request<B>) -> (Method, Uri, Version) {
