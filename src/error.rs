@@ -5,11 +5,13 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use http::uri::Authority;
 use http::{Method, Request, Uri};
 
 use crate::attempt::Attempt;
 use crate::classify::{
-    Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics, Verdict,
+    ConnectFailure, Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics,
+    Verdict,
 };
 
 /// The error type of inner services and bodies.
@@ -221,9 +223,15 @@ impl fmt::Display for Error {
         }
         let decisive = self.decisive();
         if let Some(attempt) = decisive {
-            write_attempt(f, attempt)?;
+            let target = line.as_ref().map(|(_, target)| target);
+            write_attempt(f, attempt, target.and_then(Uri::authority))?;
         }
         match verdict {
+            Verdict::Refuse(Refusal::Deadline)
+                if attempts.last().is_some_and(has_failed_connect) =>
+            {
+                f.write_str("; not resent: the deadline, or connect_patience, leaves no time")?;
+            }
             Verdict::Resend(_) => f.write_str("; the inner service is not ready for more")?,
             Verdict::Refuse(Refusal::Doubt(_) | Refusal::ResponseLost | Refusal::Answered) => {
                 f.write_str("; not resent: ")?;
@@ -238,12 +246,19 @@ impl fmt::Display for Error {
     }
 }
 
-fn write_attempt(f: &mut fmt::Formatter<'_>, attempt: &Attempt) -> fmt::Result {
+fn write_attempt(
+    f: &mut fmt::Formatter<'_>,
+    attempt: &Attempt,
+    host: Option<&Authority>,
+) -> fmt::Result {
     let counts = attempt.evidence().counts;
     match (counts.written, attempt.peer()) {
-        (0, _) => {}
+        (0, _) => write_host(f, host)?,
         (_, Some(peer)) => write!(f, " was sent to {peer} ({counts})")?,
-        (_, None) => write!(f, " was sent ({counts})")?,
+        (_, None) => {
+            write_host(f, host)?;
+            write!(f, " was sent ({counts})")?;
+        }
     }
     match attempt.fate() {
         Fate::Unknown(doubt) => {
@@ -252,6 +267,21 @@ fn write_attempt(f: &mut fmt::Formatter<'_>, attempt: &Attempt) -> fmt::Result {
         Fate::NotApplied(proof) => write!(f, "; {proof}"),
         Fate::ResponseLost => f.write_str("; its final response was begun and cut"),
         Fate::Completed => Ok(()),
+    }
+}
+
+/// Writes whom a request was for. What stands before the host may be a password.
+fn write_host(f: &mut fmt::Formatter<'_>, host: Option<&Authority>) -> fmt::Result {
+    let Some(authority) = host else { return Ok(()) };
+    write!(f, " for {}", authority.host())?;
+    authority.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+}
+
+/// Returns whether a connect failed; one that was given up met the deadline.
+fn has_failed_connect(attempt: &Attempt) -> bool {
+    match attempt.evidence().hand_off {
+        HandOff::NotConnected(failure) => failure != ConnectFailure::PoolWait,
+        _ => false,
     }
 }
 

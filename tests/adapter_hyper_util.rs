@@ -382,13 +382,32 @@ async fn any_connector_of_tcp_streams_can_be_under_ours() {
 
 // ===== targets =====
 
+/// As of a request that came to a gateway by HTTP/2: the client refuses it after
+/// it chose a connection, and before hyper has it.
+#[tokio::test]
+async fn a_version_that_the_connection_does_not_speak_is_never_sent() {
+    let origin = Origin::start(1, |_, mut peer| peer.serve(1));
+    let mut request = post(&origin.url("/orders"));
+    *request.version_mut() = http::Version::HTTP_2;
+    let failure = wrapped().oneshot(request).await.unwrap_err();
+    let bad = Proof::NotConnected(ConnectFailure::BadTarget);
+    assert_eq!(failure.attempt().fate(), Fate::NotApplied(bad));
+    wrapped().oneshot(post(&origin.url("/ends"))).await.unwrap();
+}
+
 /// In the place of an `HttpConnector` it must not be the one that sends in
 /// plain text what was meant for TLS.
 #[tokio::test]
-async fn an_https_target_without_tls_is_refused_and_gets_no_octet() {
+async fn a_target_that_is_not_http_is_refused_without_tls_and_gets_no_octet() {
+    for scheme in ["https", "wss", "ftp"] {
+        refuses_unless_told_otherwise(scheme).await;
+    }
+}
+
+async fn refuses_unless_told_otherwise(scheme: &str) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
     let client = Client::builder(TokioExecutor::new()).build::<_, Pay>(Connector::new());
     let error = client.request(post(&url)).await.unwrap_err();
     assert!(error.is_connect());

@@ -17,10 +17,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, wrap};
-use tower_resend::classify::{Doubt, Fate};
-use tower_resend::{Attempt, AttemptToken};
+use tower_resend::classify::{ConnectFailure, Doubt, Fate, HandOff};
+use tower_resend::{Attempt, AttemptToken, ResendLayer};
 
 use self::proxy::{Guest, Proxy};
 
@@ -102,6 +102,20 @@ macro_rules! tunnels {
                         assert_eq!(round(connect, act).await, (false, 1), "not taken up");
                     }
                 }
+            }
+
+            /// The greeting is in the counters, which would call each connection
+            /// ended for as long as connects are repeated.
+            #[tokio::test]
+            async fn under_our_connector_it_is_refused_at_once_and_nothing_is_sent() {
+                let proxy = Proxy::start(|_, mut guest| guest.open());
+                let tunnel = $connector(at(&proxy), HttpConnector::new());
+                let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::around(tunnel)));
+                let error = ResendLayer::default().layer(client).oneshot(request()).await.unwrap_err();
+                let [attempt] = error.attempts() else { panic!("{error:?}") };
+                let bad = HandOff::NotConnected(ConnectFailure::BadTarget);
+                assert_eq!(attempt.evidence().hand_off, bad);
+                assert!(proxy.seen().heads.is_empty());
             }
 
             #[tokio::test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Request, Uri, Version};
 use http_body_util::Full;
 use inner::*;
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, ServiceExt};
 use tower_resend::classify::{
     Answer, Counts, Doubt, EndedBy, Evidence, Fate, Finding, Ground, HandOff, Opinion, Proof,
     Refusal, RequestFacts, Role, Verdict,
@@ -102,6 +102,49 @@ async fn a_key_counts_only_where_the_origin_deduplicates() {
     assert_eq!(played.calls.len(), 1);
     let played = play(policy, keyed_post(), script(vec![fail(reset())])).await;
     assert_eq!(attempts(&played.result.unwrap())[0].ground(), Some(Ground::Deduplicated));
+}
+
+/// Nothing can be told apart by a key without a character, and nobody knows which
+/// of two an origin takes.
+#[tokio::test(start_paused = true)]
+async fn an_empty_key_and_several_are_no_ground() {
+    for keys in [&[""][..], &["\"\""], &["\"a1\"", "\"a2\""], &["\"a1\"", ""]] {
+        let mut request = post();
+        for key in keys {
+            request.headers_mut().append("idempotency-key", key.parse().unwrap());
+        }
+        let policy = Policy::new().origins_deduplicate();
+        let played = play(policy, request, script(vec![fail(reset())])).await;
+        assert_eq!(played.calls.len(), 1, "{keys:?}");
+        assert!(played.error().fate().is_unknown());
+    }
+}
+
+/// Such an error has no last one to walk to.
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_its_own_source_ends_no_call_by_a_loop() {
+    let layers = |inner| {
+        let circular = tower::util::MapErr::new(inner, |_: BoxError| Circular);
+        ResendLayer::default().layer(circular)
+    };
+    let played = play_in(post(), script(vec![fail(handed_back())]), layers).await;
+    assert_eq!(played.calls.len(), 2);
+    played.result.unwrap();
+}
+
+#[derive(Debug)]
+struct Circular;
+
+impl std::fmt::Display for Circular {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("circular")
+    }
+}
+
+impl std::error::Error for Circular {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self)
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,7 +323,7 @@ async fn the_text_says_what_happened_and_what_was_missing() {
     let error = play(Policy::new(), post(), script(vec![fail(reset)])).await.error();
     assert_eq!(
         error.to_string(),
-        "outcome unknown: POST /orders was sent (318/318 bytes acknowledged, 0 read); \
+        "outcome unknown: POST /orders for shop.test was sent (318/318 bytes acknowledged, 0 read); \
          the connection was reset with all of the request acknowledged; \
          it may or may not have been applied; \
          not resent: not idempotent, no idempotency key, no contract"
@@ -291,9 +334,27 @@ async fn the_text_says_what_happened_and_what_was_missing() {
     let error = play(Policy::new(), keyed_post(), script(replies)).await.error();
     assert_eq!(
         error.to_string(),
-        "response lost: POST /orders; its final response was begun and cut; \
+        "response lost: POST /orders for shop.test; its final response was begun and cut; \
          not resent: not idempotent, idempotency key not known to be honoured (after 2 attempts)"
     );
+}
+
+/// Where no connection is named, nothing else says which host was down; and which
+/// limit to change is not the deadline, which is thirty seconds.
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_request_that_was_never_sent_says_for_whom_and_which_limit_it_met() {
+    let mut request = post();
+    *request.uri_mut() = Uri::from_static("http://me:secret@shop.test:8080/orders");
+    let error = play(Policy::new(), request, |_| fail(not_connected())).await.error();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(
+            "not applied: POST /orders for shop.test:8080; never sent (connect failed); \
+             not resent: the deadline, or connect_patience, leaves no time (after "
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("secret"));
 }
 
 fn line<B>(request: &Request<B>) -> (Method, Uri, Version) {

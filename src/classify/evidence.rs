@@ -114,9 +114,9 @@ pub enum ConnectFailure {
     /// credentials or forbids the target; or it is of a kind that cannot be
     /// used.
     ProxyDenied,
-    /// The wait for a place in the pool ended first.
+    /// The wait for a connection, or for a place in the pool, ended first.
     PoolWait,
-    /// The request cannot be sent at all: no host, unknown scheme.
+    /// The request cannot be sent at all: no host, unknown scheme or version.
     BadTarget,
 }
 
@@ -131,8 +131,10 @@ impl fmt::Display for ConnectFailure {
             Self::Untrusted => f.write_str("no trusted TLS connection is possible"),
             Self::Proxy => f.write_str("the proxy made no connection"),
             Self::ProxyDenied => f.write_str("the proxy denies it"),
-            Self::PoolWait => f.write_str("no connection became free in time"),
-            Self::BadTarget => f.write_str("the request names no reachable target"),
+            Self::PoolWait => f.write_str("no connection was made or became free in time"),
+            Self::BadTarget => {
+                f.write_str("no host, or a scheme or version that is not served here")
+            }
         }
     }
 }

@@ -131,7 +131,8 @@ pub enum Refusal {
     Attempts(u32),
     /// The budget for resends is empty.
     Budget,
-    /// The deadline over all attempts has passed, or would during the wait.
+    /// The deadline over all attempts has passed, or would during the wait; or so
+    /// has the patience with connects that fail (`Policy::connect_patience`).
     Deadline,
     /// A user's classifier forbids it, and this is its reason.
     Forbidden(&'static str),
@@ -166,7 +167,9 @@ impl Refusal {
             Self::Budget => {
                 "The budget for resends is empty, which protects the server from a storm."
             }
-            Self::Deadline => "The deadline over all attempts leaves no time for another.",
+            Self::Deadline => {
+                "The deadline over all attempts, or the patience with failed connects, leaves no time for another."
+            }
             Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
             Self::NoTarget => {
                 "There is no target that it could be sent to, and there would be none the next time."

@@ -20,8 +20,7 @@ use crate::pool;
 /// the last recorded one, if that is one of this crate's transports: they fail with
 /// such errors. If that was given up, a timeout's error says why.
 pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -> Option<Attempt> {
-    let mut chain = iter::successors(Some(error), |error| below(*error));
-    match chain.find_map(told_by) {
+    match chain(error).find_map(told_by) {
         Some(Told::Attempt(attempt)) => (!token.has(attempt)).then(|| attempt.clone()),
         // It stood down for the layer whose token this is.
         Some(Told::Call(call)) if is_all_of(call.attempts(), token) => None,
@@ -39,12 +38,9 @@ pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -
 /// Returns whether it is the error of a layer that waits no longer. Below an error
 /// of a connection is one of a request's body, which may have waited too.
 fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
-    iter::successors(Some(error), |error| below(*error))
-        .take_while(|error| !error.is::<hyper::Error>())
-        .any(|error| {
-            error.is::<tower::timeout::error::Elapsed>()
-                || error.is::<tokio::time::error::Elapsed>()
-        })
+    chain(error).take_while(|error| !error.is::<hyper::Error>()).any(|error| {
+        error.is::<tower::timeout::error::Elapsed>() || error.is::<tokio::time::error::Elapsed>()
+    })
 }
 
 fn is_all_of(attempts: &[Attempt], token: &AttemptToken) -> bool {
@@ -76,6 +72,16 @@ fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
     }
     error.downcast_ref().map(Told::Call)
 }
+
+/// Returns an error and those below it. An error can be its own source; what stands
+/// too deep is not found, and what is not found proves nothing.
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |error| below(*error)).take(DEEPEST)
+}
+
+const DEEPEST: usize = 64;
 
 /// Returns the next error of a chain. That of an I/O error skips what it wraps.
 fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {

@@ -117,12 +117,16 @@ impl<B: Replayable + 'static> Kept<B> {
 
     /// Whether the caller sent an idempotency key. It was kept before the
     /// first attempt, so that attempt carried it too.
+    ///
+    /// An empty one is none: an origin would tell no two requests apart by it. Of
+    /// several nobody knows which one an origin takes.
     fn key(&self, policy: &Policy) -> Key {
-        let is_there = self.headers.iter().any(|(name, _)| name == IDEMPOTENCY_KEY);
-        match (is_there, policy.deduplicates) {
-            (false, _) => Key::Absent,
-            (true, false) => Key::NotHonoured,
-            (true, true) => Key::Honoured,
+        let mut keys = self.headers.iter().filter(|(name, _)| name == IDEMPOTENCY_KEY);
+        match (keys.next(), keys.next()) {
+            (None, _) => Key::Absent,
+            (Some((_, key)), None) if is_empty(key) => Key::Absent,
+            (Some(_), None) if policy.deduplicates => Key::Honoured,
+            (Some(_), _) => Key::NotHonoured,
         }
     }
 
@@ -211,6 +215,11 @@ impl<B: Replayable + 'static> Kept<B> {
 /// Puts the token of a call into a request.
 pub(super) fn mark<B>(request: &mut Request<B>, token: &AttemptToken) {
     request.extensions_mut().insert(token.clone());
+}
+
+/// Returns whether a field has no value, or a quoted one without a character.
+fn is_empty(value: &HeaderValue) -> bool {
+    matches!(value.as_bytes().trim_ascii(), b"" | b"\"\"")
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -22,6 +22,12 @@ impl Connected {
         Self { io: Io::Plain(meter), record }
     }
 
+    /// Returns whether the counters tell that the stream had been written to before
+    /// it was wrapped.
+    pub(crate) fn was_used(&self) -> bool {
+        self.record.was_used()
+    }
+
     /// Makes TLS on a connection on which nothing was sent yet.
     ///
     /// # Errors

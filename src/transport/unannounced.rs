@@ -42,6 +42,12 @@ impl Record {
         self.lock().unannounced = Some(Box::default());
     }
 
+    /// Returns whether the kernel sent octets that were not written here. To be
+    /// asked before any are.
+    pub(super) fn was_used(&self) -> bool {
+        self.lock().snapshot().is_ok_and(|snapshot| snapshot.bytes_sent > 0)
+    }
+
     /// Arms a request that hyper has taken and of which it has written
     /// nothing. None if the place where it begins cannot be known.
     ///

@@ -67,7 +67,9 @@ impl Default for Connector {
 
 impl<C> Connector<C> {
     /// Makes its connections with `inner`, which yields TCP streams on which
-    /// nothing was sent yet.
+    /// nothing was sent yet. One that opens tunnels, such as hyper-util's
+    /// `Tunnel` and `SocksV5`, goes over this connector: the connections of one
+    /// under it are refused, where the system tells that they were used.
     pub fn around(inner: C) -> Self {
         Self {
             inner,
@@ -77,10 +79,10 @@ impl<C> Connector<C> {
         }
     }
 
-    /// Sets whether targets are refused whose scheme is `https`, as long as the
-    /// connector has no TLS of its own. They are, by default: what is sent to
-    /// them would go in plain text. To be switched off **only** for whoever makes
-    /// TLS above it, such as hyper-rustls.
+    /// Sets whether targets are refused whose scheme is not `http`, nor `https`
+    /// where the connector has TLS of its own. They are, by default: what is sent
+    /// to them (`wss` among others) would go in plain text. To be switched off
+    /// **only** for whoever makes TLS above it, such as hyper-rustls.
     #[must_use]
     pub fn enforce_http(self, enforced: bool) -> Self {
         Self { enforces_http: enforced, ..self }
@@ -104,7 +106,8 @@ impl<C> Connector<C> {
             let host = target.host().unwrap_or_default().to_owned();
             return Above::Tls(tls.clone(), host);
         }
-        let is_plain = target.scheme() != Some(&Scheme::HTTPS);
+        // One without a scheme is a CONNECT's.
+        let is_plain = target.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
         if is_plain || !self.enforces_http { Above::Nothing } else { Above::Refused }
     }
 }
@@ -197,6 +200,10 @@ where
         };
         let connected = ready!(inner.poll(cx)).map_err(ConnectError::new)?;
         let connected = transport::Connected::unannounced(connected.into_tcp_stream());
+        // Its counters could not speak of a request, and would be taken for an end.
+        if connected.was_used() {
+            return Poll::Ready(Err(ConnectError::used()));
+        }
         match std::mem::replace(this.above, Above::Nothing) {
             Above::Nothing | Above::Refused => Poll::Ready(Ok(Metered::new(connected))),
             #[cfg(feature = "tls")]
@@ -319,8 +326,14 @@ impl ConnectError {
     }
 
     fn plain_text() -> Self {
-        let source = "https without TLS: give the connector its own, or let it be under another's \
-                      (enforce_http)";
+        let source = "neither http nor https with TLS here: give the connector its own, or let it \
+                      be under another's (enforce_http)";
+        Self { failure: ConnectFailure::BadTarget, source: source.into() }
+    }
+
+    fn used() -> Self {
+        let source = "octets were sent on the stream before: what opens tunnels goes over this \
+                      connector, not under it";
         Self { failure: ConnectFailure::BadTarget, source: source.into() }
     }
 

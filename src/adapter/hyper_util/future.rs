@@ -222,11 +222,15 @@ impl Call {
             HandOff::NotConnected(ConnectFailure::BadTarget)
         } else if error.connect_info().is_none() {
             HandOff::NotConnected(ConnectFailure::Connect(None))
-        } else if in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
-            let record = error.connect_info().and_then(Handle::of);
-            handed_back(record.as_ref())
         } else {
-            HandOff::Unrecorded
+            match in_chain::<hyper::Error>(error) {
+                Some(error_of_hyper) if error_of_hyper.is_canceled() => {
+                    handed_back(error.connect_info().and_then(Handle::of).as_ref())
+                }
+                Some(_) => HandOff::Unrecorded,
+                // The client itself: the request's version is not the connection's.
+                None => HandOff::NotConnected(ConnectFailure::BadTarget),
+            }
         })
     }
 

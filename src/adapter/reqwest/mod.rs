@@ -46,8 +46,15 @@
 //! | the client's own timeout | the request's own timeout; the [`Policy`](crate::Policy)'s deadline, which ends with the response's head |
 //! | proxies | [`PoolOptions::proxies`](crate::pool::PoolOptions::proxies) |
 //! | TLS settings | `PoolOptions::tls` (feature `https`) |
-//! | cookies, DNS settings, HTTP/2 | nothing yet |
+//! | cookies, DNS settings, HTTP/2, `Response::remote_addr` | nothing yet |
 //! | retries of reqwest | the [`Policy`](crate::Policy) |
+//!
+//! A failure is this crate's, in a `reqwest_middleware::Error::Middleware`, whose
+//! `is_timeout`, `is_connect` and the like are always false: code that asks them
+//! has to ask [`error`], or the type that is named at [`SendThrough`]. A connect that
+//! fails is repeated for up to 10 seconds, as the policy's
+//! [`connect_patience`](crate::Policy::connect_patience) says, where reqwest fails
+//! at once.
 //!
 //! `https` URLs are sent too where the service can; a [`Client`](crate::Client)
 //! can with the feature `https`, by its own TLS settings and not reqwest's. Any
@@ -129,6 +136,8 @@
 //! 303, and whose next request was refused a connection, was executed. A layer
 //! that follows redirects belongs under the [`ResendLayer`] here too.
 //!
+//! - An unsolicited response, such as a 408 of a server that closes, is given to the
+//!   next request as its answer, as reqwest has it.
 //! - Of an `http` URL that `https_only` forbids reqwest says nothing that could
 //!   not follow an answer too: *unknown*.
 //! - What reqwest's pool sends again by itself was handed back to it, so it
