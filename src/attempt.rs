@@ -211,7 +211,7 @@ impl Record {
     /// Forgets the failed connects in the middle, if there are very many
     /// hand-offs. Nothing was sent by those, whatever else is listed.
     fn shorten(&mut self) {
-        if self.len() <= 2 * LISTED_AT_EACH_END {
+        if self.len() <= MOST_LISTED {
             return;
         }
         let last = self.more.len().saturating_sub(LISTED_AT_EACH_END);
@@ -228,7 +228,10 @@ impl Record {
 }
 
 /// How many hand-offs are always listed, from the first and from the last on.
-const LISTED_AT_EACH_END: usize = 64;
+const LISTED_AT_EACH_END: usize = MOST_LISTED / 2;
+
+/// How many hand-offs are listed before any is left out.
+pub(crate) const MOST_LISTED: usize = 128;
 
 /// What is asked of the connection for a resend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::iter;
 use std::sync::{Mutex, PoisonError};
 
 use http::uri::Authority;
 use http::{Method, Request, Uri};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, MOST_LISTED};
 use crate::classify::{
     ConnectFailure, Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics,
     Verdict,
@@ -22,7 +23,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// [`fate`](Self::fate) says what became of the request at the server,
 /// [`verdict`](Self::verdict) why it was not sent again. The text is one line
 /// that a person can act on, and [`source`](StdError::source) is the inner
-/// service's own error.
+/// service's own error. `{error:#}` is that line with what its sources add: which
+/// certificate was not trusted, or which proxy could not be reached.
 ///
 /// ```
 /// # fn handle(error: tower_resend::Error) {
@@ -210,6 +212,28 @@ impl Missing {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match f.alternate() {
+            true => self.write_with_sources(f),
+            false => self.write(f),
+        }
+    }
+}
+
+impl Error {
+    fn write_with_sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.to_string();
+        f.write_str(&said)?;
+        let sources = iter::successors(self.source(), |error| (*error).source());
+        for text in sources.take(MOST_SOURCES).map(ToString::to_string) {
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said.push_str(&text);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { line, fate, verdict, attempts, missing, .. } = &*self.0;
         f.write_str(match fate {
             Fate::Unknown(_) => "outcome unknown: ",
@@ -241,10 +265,15 @@ impl fmt::Display for Error {
         }
         match attempts.len() {
             0 | 1 => Ok(()),
+            // Of more than that not all are listed.
+            more if more > MOST_LISTED => write!(f, " (after over {MOST_LISTED} attempts)"),
             several => write!(f, " (after {several} attempts)"),
         }
     }
 }
+
+/// An error can be its own source.
+const MOST_SOURCES: usize = 16;
 
 fn write_attempt(
     f: &mut fmt::Formatter<'_>,

@@ -17,8 +17,8 @@
 //! let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay".into())?;
 //! match client.request(order).await {
 //!     Ok(response) => println!("{}", response.status()),
-//!     Err(error) if error.fate().is_not_applied() => println!("safe to redo: {error}"),
-//!     Err(error) => println!("{error}"),
+//!     Err(error) if error.fate().is_not_applied() => println!("safe to redo: {error:#}"),
+//!     Err(error) => println!("{error:#}"),
 //! }
 //! # Ok(())
 //! # }

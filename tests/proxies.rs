@@ -225,7 +225,7 @@ async fn in_an_environment() {
     let client = Client::builder().pool(options).policy(policy).build();
     match post(&client, &target).await {
         Ok(_) => {}
-        Err(error) => panic!("{:?}: {}", why(&error), told(&error)),
+        Err(error) => panic!("{:?}: {error:#}", why(&error)),
     }
 }
 
@@ -286,12 +286,6 @@ fn why(error: &Error) -> Option<ConnectFailure> {
     }
 }
 
-/// The chain of an error, as text.
-fn told(error: &Error) -> String {
-    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
-    chain.map(|error| error.to_string()).collect::<Vec<_>>().join(": ")
-}
-
 /// The request as it was before it was sent.
 async fn assert_handed_back(mut error: Error, target: &str) {
     let (head, body) = error.take_request::<Body>().unwrap().into_parts();
@@ -316,7 +310,8 @@ async fn what_a_proxy_denies_is_not_applied_and_not_tried_again() {
         let client = client(Proxies::builder().http(proxy.uri(scheme)));
         let error = post(&client, target).await.unwrap_err();
         assert_eq!(why(&error), Some(ConnectFailure::ProxyDenied), "{error}");
-        assert!(told(&error).contains("the proxy opened no tunnel"), "{}", told(&error));
+        let told = format!("{error:#}");
+        assert!(told.contains("the proxy opened no tunnel"), "{told}");
         assert_eq!((proxy.seen().connections, error.attempts().len()), (1, 1), "{scheme}");
         assert_handed_back(error, target).await;
     }
@@ -401,7 +396,7 @@ async fn a_proxy_that_cannot_be_reached_is_named() {
         let client = Client::builder().pool(options(proxies)).policy(policy).build();
         let error = post(&client, "http://shop.example/orders").await.unwrap_err();
         assert!(matches!(why(&error), Some(ConnectFailure::Connect(Some(_)))), "{error}");
-        let told = told(&error);
+        let told = format!("{error:#}");
         assert!(told.contains(&format!("the proxy {scheme}://{closed}/ cannot be")), "{told}");
         assert!(!told.contains("pw"), "{told}");
         assert_handed_back(error, "http://shop.example/orders").await;

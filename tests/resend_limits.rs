@@ -258,6 +258,7 @@ async fn the_list_of_endless_failed_connects_is_bounded() {
     assert_eq!(fates.iter().filter(|fate| is_connect(fate)).count(), 64 + 64);
     assert!(matches!(fates[64], Fate::NotApplied(Proof::HandedBack(_))));
     assert!(matches!(fates[129], Fate::Unknown(_)));
+    assert!(error.to_string().ends_with(" (after over 128 attempts)"), "{error}");
 }
 
 // ===== a deadline of the call's own =====

@@ -357,6 +357,18 @@ async fn the_text_of_a_request_that_was_never_sent_says_for_whom_and_which_limit
     assert!(!text.contains("secret"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_long_text_says_what_the_sources_add_and_ends() {
+    let layers = |inner| {
+        let fails = tower::util::MapErr::new(inner, |_: BoxError| Circular);
+        ResendLayer::default().layer(fails)
+    };
+    let error = play_in(post(), script(vec![fail(reset())]), layers).await.error();
+    let long = format!("{error:#}");
+    assert_eq!(long, format!("{error}: circular"));
+    assert!(!error.to_string().contains("circular"));
+}
+
 fn line<B>(request: &Request<B>) -> (Method, Uri, Version) {
     (request.method().clone(), request.uri().clone(), request.version())
 }
