@@ -11,8 +11,7 @@ use http::{Method, Request, Uri};
 
 use crate::attempt::{Attempt, MOST_LISTED};
 use crate::classify::{
-    ConnectFailure, Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics,
-    Verdict,
+    Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics, Verdict,
 };
 
 /// The error type of inner services and bodies.
@@ -251,11 +250,6 @@ impl Error {
             write_attempt(f, attempt, target.and_then(Uri::authority))?;
         }
         match verdict {
-            Verdict::Refuse(Refusal::Deadline)
-                if attempts.last().is_some_and(has_failed_connect) =>
-            {
-                f.write_str("; not resent: the deadline, or connect_patience, leaves no time")?;
-            }
             Verdict::Resend(_) => f.write_str("; the inner service is not ready for more")?,
             Verdict::Refuse(Refusal::Doubt(_) | Refusal::ResponseLost | Refusal::Answered) => {
                 f.write_str("; not resent: ")?;
@@ -304,14 +298,6 @@ fn write_host(f: &mut fmt::Formatter<'_>, host: Option<&Authority>) -> fmt::Resu
     let Some(authority) = host else { return Ok(()) };
     write!(f, " for {}", authority.host())?;
     authority.port().map_or(Ok(()), |port| write!(f, ":{port}"))
-}
-
-/// Returns whether a connect failed; one that was given up met the deadline.
-fn has_failed_connect(attempt: &Attempt) -> bool {
-    match attempt.evidence().hand_off {
-        HandOff::NotConnected(failure) => failure != ConnectFailure::PoolWait,
-        _ => false,
-    }
 }
 
 impl fmt::Debug for Error {

@@ -95,11 +95,12 @@ async fn failed_connects_are_repeated_until_patience_ends() {
     assert!(played.elapsed >= Duration::from_secs(8), "{:?}", played.elapsed);
     let error = played.error();
     assert!(error.fate().is_not_applied());
-    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Deadline));
+    assert_eq!(error.verdict(), Verdict::Refuse(Refusal::ConnectPatience));
 
     let policy = Policy::new().deadline(Duration::from_secs(3));
     let played = play(policy, post(), |_| fail(not_connected())).await;
     assert!(played.elapsed <= Duration::from_secs(3), "{:?}", played.elapsed);
+    assert_eq!(played.error().verdict(), Verdict::Refuse(Refusal::Deadline));
 }
 
 #[tokio::test(start_paused = true)]

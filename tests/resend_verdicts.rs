@@ -89,7 +89,7 @@ async fn unknown_and_then_refused_stays_unknown() {
         let error = played.error();
         assert!(error.fate().is_unknown(), "{error}");
         assert!(error.attempts().last().unwrap().fate().is_not_applied());
-        assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Deadline));
+        assert_eq!(error.verdict(), Verdict::Refuse(Refusal::ConnectPatience));
     }
 }
 
@@ -350,7 +350,7 @@ async fn the_text_of_a_request_that_was_never_sent_says_for_whom_and_which_limit
     assert!(
         text.starts_with(
             "not applied: POST /orders for shop.test:8080; never sent (connect failed); \
-             not resent: the deadline, or connect_patience, leaves no time (after "
+             not resent: connects failed for all of connect_patience (after "
         ),
         "{text}"
     );

@@ -58,7 +58,7 @@ fn each_hindrance_meets_exactly_one_line() {
     let values = Hindrances::new();
     let walked =
         Table::check(&values.dimensions(), &lines, |at| values.outcome(at), verdicts_in_words);
-    assert_eq!(walked, OPINIONS.len() * OUTLINE.len() * 3 * 2);
+    assert_eq!(walked, OPINIONS.len() * OUTLINE.len() * 3 * 3);
 }
 
 /// The numbered rows are what they are whatever the file says.
@@ -310,6 +310,7 @@ fn verdicts(of: impl FnMut(&Kind) -> Verdict) -> Verdicts {
         Verdict::Refuse(Refusal::BodyFailed) => "body failed",
         Verdict::Refuse(Refusal::Attempts(2)) => "attempts 2",
         Verdict::Refuse(Refusal::Deadline) => "deadline",
+        Verdict::Refuse(Refusal::ConnectPatience) => "patience",
         Verdict::Refuse(other) => panic!("{other:?} is not for decide to say here"),
     })
 }

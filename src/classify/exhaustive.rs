@@ -72,7 +72,8 @@ fn what_is_concluded_is_listed() {
         Ground::CallerSays(_));
     assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,
         Refusal::Proxy, Refusal::Forgeable(_), Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
-        Refusal::Budget, Refusal::Deadline, Refusal::Forbidden(_), Refusal::NoTarget, Refusal::StandsDown);
+        Refusal::Budget, Refusal::Deadline, Refusal::ConnectPatience, Refusal::Forbidden(_), Refusal::NoTarget,
+        Refusal::StandsDown);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn what_a_decision_needs_is_listed() {
         Semantics::MarkedIdempotent);
     assert_listed!(deduplications: Deduplication::None, Deduplication::Keyed);
     assert_listed!(body_states: BodyState::Replayable, BodyState::Gone, BodyState::Failed);
-    assert_listed!(times: Time::Left, Time::Over);
+    assert_listed!(times: Time::Left, Time::Over, Time::OutOfPatience);
 }
 
 #[test]

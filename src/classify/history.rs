@@ -182,6 +182,7 @@ fn hindrance(
     }
     match request.time {
         Time::Over => Some(Refusal::Deadline),
+        Time::OutOfPatience => Some(Refusal::ConnectPatience),
         Time::Left => None,
     }
 }

@@ -328,10 +328,13 @@ pub enum BodyState {
 
 /// Whether there is time for another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "there is, or there is not")]
+#[allow(clippy::exhaustive_enums, reason = "there is, or one of two limits is met")]
 pub enum Time {
     /// Yes.
     Left,
-    /// No.
+    /// No: the deadline has passed, or would during the wait.
     Over,
+    /// No: connects have failed for as long as they are repeated, or will have
+    /// after the wait.
+    OutOfPatience,
 }

@@ -131,9 +131,12 @@ pub enum Refusal {
     Attempts(u32),
     /// The budget for resends is empty.
     Budget,
-    /// The deadline over all attempts has passed, or would during the wait; or so
-    /// has the patience with connects that fail (`Policy::connect_patience`).
+    /// The deadline over all attempts has passed, or would during the wait.
     Deadline,
+    /// Connects have failed for as long as the policy repeats them
+    /// ([`connect_patience`](super::Policy::connect_patience)), or will have after
+    /// the wait.
+    ConnectPatience,
     /// A user's classifier forbids it, and this is its reason.
     Forbidden(&'static str),
     /// The request names no target that it could be sent to.
@@ -167,8 +170,9 @@ impl Refusal {
             Self::Budget => {
                 "The budget for resends is empty, which protects the server from a storm."
             }
-            Self::Deadline => {
-                "The deadline over all attempts, or the patience with failed connects, leaves no time for another."
+            Self::Deadline => "The deadline over all attempts leaves no time for another.",
+            Self::ConnectPatience => {
+                "Connects have failed for as long as they are repeated; see connect_patience."
             }
             Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
             Self::NoTarget => {
@@ -196,6 +200,7 @@ impl fmt::Display for Refusal {
             Self::Attempts(limit) => write!(f, "the limit of {limit} attempts is used up"),
             Self::Budget => f.write_str("the resend budget is empty"),
             Self::Deadline => f.write_str("the deadline leaves no time"),
+            Self::ConnectPatience => f.write_str("connects failed for all of connect_patience"),
             Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
             Self::NoTarget => f.write_str("that would end the same way"),
             Self::StandsDown => f.write_str("a layer above decides"),

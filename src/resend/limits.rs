@@ -86,11 +86,18 @@ impl Limits {
             return Start { at: None, time: Time::Over };
         };
         let at = Some(at).filter(|&at| at > now);
-        let in_time = self.deadline.into_iter().chain(self.patience).all(|end| match at {
-            Some(at) => woken_by(at).is_some_and(|latest| latest <= end),
-            None => now < end,
-        });
-        Start { at, time: if in_time { Time::Left } else { Time::Over } }
+        let is_late = |end: Option<Instant>| {
+            end.is_some_and(|end| match at {
+                Some(at) => woken_by(at).is_none_or(|latest| latest > end),
+                None => now >= end,
+            })
+        };
+        let time = match (is_late(self.deadline), is_late(self.patience)) {
+            (true, _) => Time::Over,
+            (false, true) => Time::OutOfPatience,
+            (false, false) => Time::Left,
+        };
+        Start { at, time }
     }
 }
 
@@ -101,12 +108,12 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
-    /// Whether a resend after a failed connect is in time: by the ladder the
+    /// Whether there is time for a resend after a failed connect: by the ladder the
     /// first pause is 25 ms for a fraction of 1.
-    fn is_in_time(limits: &mut Limits, now: Instant) -> bool {
+    fn time_left(limits: &mut Limits, now: Instant) -> Time {
         let start = limits.next(Cause::Connect, now, now, 1.0);
         assert_eq!(start.at, Some(now + 25 * MILLISECOND));
-        start.time == Time::Left
+        start.time
     }
 
     #[test]
@@ -122,10 +129,18 @@ mod tests {
         ] {
             let policy = Policy::new().deadline(end);
             let mut by_deadline = Limits::new(&policy, &Extensions::new(), now);
-            assert_eq!(is_in_time(&mut by_deadline, now), in_time, "deadline {end:?}");
+            let of = |late| if in_time { Time::Left } else { late };
+            assert_eq!(time_left(&mut by_deadline, now), of(Time::Over), "deadline {end:?}");
             let policy = Policy::new().connect_patience(end);
             let mut by_patience = Limits::new(&policy, &Extensions::new(), now);
-            assert_eq!(is_in_time(&mut by_patience, now), in_time, "patience {end:?}");
+            assert_eq!(
+                time_left(&mut by_patience, now),
+                of(Time::OutOfPatience),
+                "patience {end:?}"
+            );
+            let both = policy.deadline(end);
+            let mut by_both = Limits::new(&both, &Extensions::new(), now);
+            assert_eq!(time_left(&mut by_both, now), of(Time::Over), "both {end:?}");
         }
     }
 

@@ -218,6 +218,7 @@ pub fn refusals() -> Vec<Refusal> {
         Refusal::Attempts(2),
         Refusal::Budget,
         Refusal::Deadline,
+        Refusal::ConnectPatience,
         Refusal::Forbidden(REASON),
         Refusal::NoTarget,
         Refusal::StandsDown,
@@ -242,5 +243,5 @@ pub fn body_states() -> Vec<BodyState> {
 }
 
 pub fn times() -> Vec<Time> {
-    vec![Time::Left, Time::Over]
+    vec![Time::Left, Time::Over, Time::OutOfPatience]
 }
