@@ -420,7 +420,7 @@ async fn what_was_never_sent_is_not_applied_on_a_hostile_path_too() {
 // ===== what goes over the wire =====
 
 #[tokio::test]
-async fn the_offer_stands_on_every_request_and_comes_back_on_none() {
+async fn the_offer_stands_on_requests_beside_their_own_fields() {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
     let client = Client::new();
     get(&client, &server).await;
@@ -438,6 +438,25 @@ async fn the_offer_stands_on_every_request_and_comes_back_on_none() {
     let pool = PoolOptions::new().contract(ContractOptions::none());
     get(&Client::builder().pool(pool).build(), &silent).await;
     assert!(!silent.heads()[0].contains("retry-contract"));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_asked_four_times_on_each_connection() {
+    for (announce, asked) in [(Announce::nothing(), 4), (Announce::of(RST), 6)] {
+        let server = Server::start(move |_, peer| peer.serve_all(&announce));
+        for connections in 1..=2 {
+            let client = Client::new();
+            for _ in 0..6 {
+                get(&client, &server).await;
+            }
+            assert_eq!(server.accepted(), connections);
+        }
+        let offers = |head: &String| head.contains("retry-contract");
+        for heads in server.heads().chunks(6) {
+            assert!(heads[..asked].iter().all(offers), "{heads:?}");
+            assert!(!heads[asked..].iter().any(offers), "{heads:?}");
+        }
+    }
 }
 
 #[tokio::test]

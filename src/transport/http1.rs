@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::connect::{Connected, Io};
-use super::offer::{self, Added, Belief};
+use super::offer::{self, Added, Asking, Belief};
 use super::record::Record;
 use super::settle::Failure;
 use super::watch::Watch;
@@ -44,6 +44,7 @@ pub(crate) struct Connection<B> {
     /// The contract that the request on the connection went out under, and
     /// from its response on that of the next one (C6).
     standing: Standing,
+    asking: Asking,
     added: Added,
     is_drained: bool,
 }
@@ -85,6 +86,7 @@ impl<B: RequestBody> Connection<B> {
             is_used: false,
             belief: Belief::Nothing,
             standing: Standing::FirstRequest,
+            asking: Asking::default(),
             added: Added::Nothing,
             is_drained: false,
         })
@@ -92,8 +94,8 @@ impl<B: RequestBody> Connection<B> {
 
     /// Hands a request over, to be answered by [`poll_answer`].
     ///
-    /// Asks the server for a contract where one would be believed; a request
-    /// that comes back is as it was.
+    /// Asks the server for a contract where one would be believed and may come;
+    /// a request that comes back is as it was.
     ///
     /// # Errors
     ///
@@ -115,8 +117,8 @@ impl<B: RequestBody> Connection<B> {
             return Err(Box::new((found, request)));
         }
         self.added = match belief {
-            Belief::OwnHop | Belief::AnyHop => offer::add(&mut request),
-            Belief::Nothing | Belief::Broken => Added::Nothing,
+            Belief::OwnHop | Belief::AnyHop if self.asking.goes_on() => offer::add(&mut request),
+            Belief::OwnHop | Belief::AnyHop | Belief::Nothing | Belief::Broken => Added::Nothing,
         };
         self.dispatch(request.map(|body| Outgoing { inner: Some(body), record }));
         Ok(())
@@ -236,8 +238,10 @@ impl<B> Connection<B> {
         // Of the few names there are, a comparison is cheaper than a hash.
         if !response.headers().keys().any(|name| name == RETRY_CONTRACT) {
             self.standing = Standing::Ignored(crate::contract::Ignored::Absent);
+            self.asking.on_silence();
             return Answered::Answer;
         }
+        self.asking.on_answer();
         self.on_announcement(response)
     }
 
