@@ -22,38 +22,14 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Returns the key of a request that goes by a proxy, or directly.
-    ///
-    /// # Errors
-    ///
-    /// If the target has no host, its scheme is not known here, or there is no
-    /// runtime.
-    pub(super) fn of<B>(
-        request: &Request<B>,
-        proxy: Option<Arc<Proxy>>,
-    ) -> Result<Self, ConnectFailure> {
-        let uri = request.uri();
-        let authority = uri.authority().ok_or(ConnectFailure::BadTarget)?.clone();
-        let scheme = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => Scheme::HTTP,
-            Some(scheme) if *scheme == Scheme::HTTPS && cfg!(feature = "tls") => Scheme::HTTPS,
-            None if request.method() == Method::CONNECT => Scheme::HTTP,
-            Some(_) | None => return Err(ConnectFailure::BadTarget),
-        };
-        if !matches!(request.version(), Version::HTTP_11 | Version::HTTP_10) {
-            return Err(ConnectFailure::BadTarget);
-        }
-        let runtime = runtime::Handle::try_current().map_err(|_| ConnectFailure::BadTarget)?.id();
-        Ok(Self { scheme, authority, proxy, runtime })
-    }
-
-    /// Returns whether the other key is written the very same way, which is
+    /// Returns whether a request's key is written the very same way, which is
     /// cheaper to tell than whether it is equal.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.runtime == other.runtime
-            && self.authority.as_str() == other.authority.as_str()
-            && self.scheme == other.scheme
-            && self.proxy == other.proxy
+    #[inline]
+    pub(super) fn is_written_as(&self, of: &KeyOf<'_>) -> bool {
+        self.runtime == of.runtime
+            && self.authority.as_str() == of.authority.as_str()
+            && self.is_https() == of.is_https
+            && self.proxy == of.proxy
     }
 
     /// Returns whether a proxy is on the way.
@@ -108,6 +84,53 @@ impl Key {
     }
 }
 
+/// The key of a request, of which only the first of its kind is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct KeyOf<'a> {
+    is_https: bool,
+    authority: &'a Authority,
+    proxy: Option<Arc<Proxy>>,
+    runtime: runtime::Id,
+}
+
+impl<'a> KeyOf<'a> {
+    /// Returns the key of a request that goes by a proxy, or directly.
+    ///
+    /// # Errors
+    ///
+    /// If the target has no host, its scheme is not known here, or there is no
+    /// runtime.
+    #[inline]
+    pub(super) fn new<B>(
+        request: &'a Request<B>,
+        proxy: Option<Arc<Proxy>>,
+    ) -> Result<Self, ConnectFailure> {
+        let uri = request.uri();
+        let authority = uri.authority().ok_or(ConnectFailure::BadTarget)?;
+        let is_https = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS && cfg!(feature = "tls") => true,
+            None if request.method() == Method::CONNECT => false,
+            Some(_) | None => return Err(ConnectFailure::BadTarget),
+        };
+        if !matches!(request.version(), Version::HTTP_11 | Version::HTTP_10) {
+            return Err(ConnectFailure::BadTarget);
+        }
+        let runtime = runtime::Handle::try_current().map_err(|_| ConnectFailure::BadTarget)?.id();
+        Ok(Self { is_https, authority, proxy, runtime })
+    }
+
+    /// Returns the key, to be kept.
+    pub(super) fn to_key(&self) -> Key {
+        Key {
+            scheme: if self.is_https { Scheme::HTTPS } else { Scheme::HTTP },
+            authority: self.authority.clone(),
+            proxy: self.proxy.clone(),
+            runtime: self.runtime,
+        }
+    }
+}
+
 /// What [`to_wire`] changed, so that [`from_wire`] can undo it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
@@ -152,13 +175,10 @@ fn absolute(host: &HeaderValue, path: PathAndQuery) -> Uri {
 /// Inserts a field that is not there yet. Returns whether it was inserted.
 fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderValue>) -> bool {
     let Some(value) = value else { return false };
-    match request.headers_mut().entry(name) {
-        header::Entry::Vacant(entry) => {
-            entry.insert(value.clone());
-            true
-        }
-        header::Entry::Occupied(_) => false,
-    }
+    let headers = request.headers_mut();
+    // Of the few names there are, a comparison is cheaper than a hash.
+    let is_there = headers.keys().any(|there| *there == name);
+    !is_there && headers.try_insert(name, value.clone()).is_ok()
 }
 
 /// Puts a request that was not sent back into the form it came in.
@@ -182,7 +202,8 @@ mod tests {
     use super::*;
 
     fn key(uri: &str) -> Result<Key, ConnectFailure> {
-        Key::of(&Request::builder().uri(uri).body(()).unwrap(), None)
+        let request = Request::builder().uri(uri).body(()).unwrap();
+        KeyOf::new(&request, None).map(|of| of.to_key())
     }
 
     #[tokio::test]
@@ -210,7 +231,7 @@ mod tests {
         for (uri, path) in [("http://h/a?b=c", "/a?b=c"), ("http://h", "/"), ("http://h?q", "/?q")]
         {
             let mut request = Request::builder().uri(uri).body(()).unwrap();
-            let key = Key::of(&request, None).unwrap();
+            let key = KeyOf::new(&request, None).unwrap().to_key();
             let host = key.host();
             let form = to_wire(&mut request, &key, host.as_ref());
             assert_eq!(request.uri(), path);
@@ -238,15 +259,16 @@ mod tests {
             proxy("socks5://p/", None),
         ];
         let request = Request::get("http://a.example/").body(()).unwrap();
-        let keys = ways.map(|way| Key::of(&request, way).unwrap());
+        let sought = ways.map(|way| KeyOf::new(&request, way).unwrap());
+        let keys = sought.each_ref().map(KeyOf::to_key);
         for (at, key) in keys.iter().enumerate() {
             for (other_at, other) in keys.iter().enumerate() {
-                assert_eq!(key.is_same(other), at == other_at);
+                assert_eq!(key.is_written_as(&sought[other_at]), at == other_at);
                 assert_eq!(key == other, at == other_at);
             }
         }
-        let again = Key::of(&request, proxy("http://p:80/", None)).unwrap();
-        assert!(again == keys[1] && again.is_same(&keys[1]));
+        let again = KeyOf::new(&request, proxy("http://p:80/", None)).unwrap();
+        assert!(again.to_key() == keys[1] && keys[1].is_written_as(&again));
     }
 
     #[tokio::test]
@@ -258,7 +280,7 @@ mod tests {
         ] {
             let way = proxy("http://p/", Some("Basic bWU6cHc="));
             let mut request = Request::post(given).body(()).unwrap();
-            let key = Key::of(&request, way).unwrap();
+            let key = KeyOf::new(&request, way).unwrap().to_key();
             let form = to_wire(&mut request, &key, key.host().as_ref());
             assert_eq!(request.uri(), sent);
             assert_eq!(request.headers()["proxy-authorization"], "Basic bWU6cHc=");
@@ -276,7 +298,8 @@ mod tests {
                 continue;
             }
             let mut request = Request::post(target).body(()).unwrap();
-            let key = Key::of(&request, proxy(at, Some("Basic bWU6cHc="))).unwrap();
+            let by = proxy(at, Some("Basic bWU6cHc="));
+            let key = KeyOf::new(&request, by).unwrap().to_key();
             to_wire(&mut request, &key, key.host().as_ref());
             assert_eq!(request.uri(), "/");
             assert_eq!(request.headers().len(), 1, "Host only");

@@ -41,7 +41,7 @@ pub use proxies::{Proxies, ProxiesBuilder};
 pub use crate::transport::ProxyError;
 
 use self::host::Host;
-use self::key::Key;
+use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
 use crate::body::RequestBody;
 use crate::classify::ConnectFailure;
@@ -88,7 +88,7 @@ impl<B: RequestBody> Pool<B> {
         Self(Arc::new(Shared { hosts, options, connector }))
     }
 
-    fn host(&self, key: Key) -> Arc<Host<B>> {
+    fn host(&self, of: &KeyOf<'_>) -> Arc<Host<B>> {
         let Shared { hosts, options, connector } = &*self.0;
         let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.process != std::process::id() {
@@ -97,10 +97,11 @@ impl<B: RequestBody> Pool<B> {
             std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
         }
         if let Some(host) = &hosts.recent
-            && host.key().is_same(&key)
+            && host.key().is_written_as(of)
         {
             return Arc::clone(host);
         }
+        let key = of.to_key();
         let host = match hosts.by_key.get(&key) {
             Some(host) => Arc::clone(host),
             None => {
@@ -166,8 +167,8 @@ impl<B: RequestBody> Pool<B> {
     #[inline]
     fn host_of(&self, request: &Request<B>) -> Result<Arc<Host<B>>, ConnectError> {
         let proxy = self.0.options.proxies.of(request).map_err(ConnectError::proxy)?;
-        let key = Key::of(request, proxy).map_err(|why| not_sent(request, why))?;
-        let host = self.host(key);
+        let of = KeyOf::new(request, proxy).map_err(|why| not_sent(request, why))?;
+        let host = self.host(&of);
         match host.name {
             Some(_) => Ok(host),
             None => Err(ConnectError::of(ConnectFailure::BadTarget)),

@@ -5,6 +5,7 @@ use http::Request;
 use http_body_util::Full;
 use tokio::net::TcpListener;
 
+use super::super::key::KeyOf;
 use super::*;
 
 async fn host(options: PoolOptions) -> (TcpListener, Arc<Host<Full<Bytes>>>) {
@@ -17,7 +18,7 @@ async fn host_on(runtime: Handle, options: PoolOptions) -> (TcpListener, Arc<Hos
     let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
     let connector = Connector::new(&options.connect);
     let places = Arc::new(Semaphore::new(2));
-    let key = Key::of(&request, None).unwrap();
+    let key = KeyOf::new(&request, None).unwrap().to_key();
     let host = Host::new(key, connector, &options, places, runtime);
     (listener, Arc::new(host))
 }
