@@ -54,6 +54,7 @@ impl Id {
 impl Attempt {
     /// Returns an attempt of which its connection saw `evidence`, under a
     /// contract of that connection.
+    #[inline]
     pub fn new(evidence: Evidence, contract: &Contract) -> Self {
         let fate = classify(&evidence, contract);
         let id = Id::of(fate);
@@ -82,12 +83,14 @@ impl Attempt {
 
     /// Says that it is an attempt of this crate's own transports. Those fail with
     /// an error that tells of it, unless they are given up.
+    #[inline]
     pub(crate) fn of_ours(self) -> Self {
         Self { is_ours: true, ..self }
     }
 
     /// Sets the address of the connection's peer.
     #[must_use]
+    #[inline]
     pub fn with_peer(mut self, peer: Option<SocketAddr>) -> Self {
         self.peer = peer;
         self
@@ -197,6 +200,7 @@ struct Record {
 }
 
 impl Record {
+    #[inline]
     fn push(&mut self, attempt: Attempt) {
         match self.first {
             None => self.first = Some(attempt),
@@ -260,6 +264,7 @@ impl AttemptToken {
     ///
     /// If it follows one that is proven not to have been applied, and that no
     /// layer has resent, then the transport itself resent it on that proof.
+    #[inline]
     pub fn record(&self, attempt: Attempt) {
         let mut record = self.lock();
         if let Some(last) = record.iter_mut().last()
@@ -386,6 +391,7 @@ impl AttemptToken {
 
     /// Returns whether nothing more happened than that one hand-off, if it was
     /// recorded at all, was answered.
+    #[inline]
     pub(crate) fn is_clean(&self) -> bool {
         let record = self.lock();
         record.more.is_empty()
@@ -410,6 +416,7 @@ impl AttemptToken {
         record.len()
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Record> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

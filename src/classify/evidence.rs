@@ -28,6 +28,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Returns evidence of a hand-off about which nothing else is known.
+    #[inline]
     pub fn new(hand_off: HandOff) -> Self {
         Self {
             hand_off,
@@ -41,6 +42,7 @@ impl Evidence {
 
     /// Sets what was read back.
     #[must_use]
+    #[inline]
     pub fn with_answer(mut self, answer: Answer) -> Self {
         self.answer = answer;
         self

@@ -52,6 +52,7 @@ impl Fd {
     }
 
     /// Reads the socket's counters.
+    #[inline]
     pub(crate) fn snapshot(self) -> Result<Snapshot, Unavailable> {
         let mut info = MaybeUninit::<tcp_info>::zeroed();
         let len = self

@@ -125,6 +125,7 @@ impl Record {
 impl State {
     /// Notes octets that were read. Returns whether they must be withheld,
     /// since they cannot answer the request.
+    #[inline]
     pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
         let is_drain = self.ledger.phase() == Phase::TakenOver;
         let is_first_drained = is_drain && self.ledger.exchange_read() == 0;

@@ -152,6 +152,7 @@ impl Record {
     /// # Errors
     ///
     /// What was found, if the connection is known to be dead.
+    #[inline]
     pub(super) fn arm(&self, belief: Belief, watch: Option<Box<Watch>>) -> Result<(), Finding> {
         let mut state = self.lock();
         if let Some(found) = state.ledger.found() {
@@ -170,6 +171,7 @@ impl Record {
     }
 
     /// Notes that the exchange's answer was read to its end.
+    #[inline]
     pub(crate) fn resolve(&self) {
         self.lock().ledger.resolve();
     }
@@ -180,6 +182,7 @@ impl Record {
     }
 
     /// Returns what was found while no request was on the connection.
+    #[inline]
     pub(crate) fn found(&self) -> Option<Finding> {
         self.lock().ledger.found()
     }
@@ -191,6 +194,7 @@ impl Record {
 
     /// Returns whether the Meter was dropped; if not, `waker` is woken then, in
     /// place of the one that `who` named before.
+    #[inline]
     pub(crate) fn poll_gone(&self, who: usize, waker: &Waker) -> bool {
         let mut state = self.lock();
         if !state.meter_is_gone {
@@ -221,6 +225,7 @@ impl Record {
         }
     }
 
+    #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,11 +254,13 @@ impl State {
     }
 
     /// Reads the counters, unless the socket is gone.
+    #[inline]
     pub(super) fn snapshot(&self) -> Result<Snapshot, Unavailable> {
         self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
     }
 
     /// The look before a request is written (step B).
+    #[inline]
     pub(super) fn look(&mut self) -> kernel::Look {
         if self.is_within_record() {
             return kernel::Look::Stale;
@@ -280,6 +287,7 @@ impl State {
     /// Notes octets of HTTP that were read. Returns whether they must be
     /// withheld, since they cannot answer the request. `is_first_drained` says
     /// that they are the exchange's first, and read by the drain.
+    #[inline]
     pub(super) fn on_http(&mut self, octets: &[u8], is_first_drained: bool) -> bool {
         // Whoever is above may have taken the request already, and would take
         // them for its answer.
@@ -300,6 +308,7 @@ impl State {
     }
 
     /// Notes octets that the kernel accepted of those that were offered.
+    #[inline]
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
         match self.above {
             Above::Tls(_) if !self.has_text() => return self.ledger.on_written_before(accepted),
