@@ -405,16 +405,15 @@ async fn a_target_that_is_not_http_is_refused_without_tls_and_gets_no_octet() {
 }
 
 async fn refuses_unless_told_otherwise(scheme: &str) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
     let client = Client::builder(TokioExecutor::new()).build::<_, Pay>(Connector::new());
-    let error = client.request(post(&url)).await.unwrap_err();
+    let error = tokio::select! {
+        answered = client.request(post(&url)) => answered.unwrap_err(),
+        _ = listener.accept() => panic!("{scheme}: it was connected to"),
+    };
     assert!(error.is_connect());
-    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-    let listening =
-        tokio::spawn(Connector::new().enforce_http(false).oneshot(url.parse().unwrap()));
-    listening.await.unwrap().unwrap();
-    listener.set_nonblocking(false).unwrap();
-    listener.accept().unwrap();
+    let connected = Connector::new().enforce_http(false).oneshot(url.parse().unwrap());
+    let (connected, accepted) = tokio::join!(connected, listener.accept());
+    drop((connected.unwrap(), accepted.unwrap()));
 }
