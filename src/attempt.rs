@@ -149,6 +149,14 @@ impl Attempt {
         self.evidence.ended_by == EndedBy::RequestBody
     }
 
+    /// Writes that the peer refused TLS with us, if it did.
+    pub(crate) fn write_alert(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.evidence.alert {
+            Some(alert) => write!(f, "; the peer refuses this client by the TLS alert {alert}"),
+            None => Ok(()),
+        }
+    }
+
     fn is_failed_connect(&self) -> bool {
         matches!(self.evidence.hand_off, HandOff::NotConnected(_))
     }
@@ -167,9 +175,10 @@ impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.evidence.counts;
         match counts.written {
-            0 => write!(f, "{}", self.fate),
-            _ => write!(f, "{} ({counts})", self.fate),
+            0 => write!(f, "{}", self.fate)?,
+            _ => write!(f, "{} ({counts})", self.fate)?,
         }
+        self.write_alert(f)
     }
 }
 

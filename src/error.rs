@@ -290,7 +290,8 @@ fn write_attempt(
         Fate::NotApplied(proof) => write!(f, "; {proof}"),
         Fate::ResponseLost => f.write_str("; its final response was begun and cut"),
         Fate::Completed => Ok(()),
-    }
+    }?;
+    attempt.write_alert(f)
 }
 
 /// Writes whom a request was for. What stands before the host may be a password.

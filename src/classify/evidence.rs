@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::alert::Alert;
 use super::doubt::Unavailable;
 use super::kernel::Errno;
 
@@ -24,6 +25,10 @@ pub struct Evidence {
     pub limits: Limits,
     /// The byte counts behind the rest, for people.
     pub counts: Counts,
+    /// The fatal alert by which the peer refused TLS with us, before a text of its
+    /// own. No fate depends on it: it says that another connection would end the
+    /// same way.
+    pub alert: Option<Alert>,
 }
 
 impl Evidence {
@@ -37,6 +42,7 @@ impl Evidence {
             ended_by: EndedBy::Connection,
             limits: Limits::Unchecked,
             counts: Counts::default(),
+            alert: None,
         }
     }
 
@@ -66,6 +72,13 @@ impl Evidence {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets the alert by which the peer refused TLS with us.
+    #[must_use]
+    pub fn with_alert(mut self, alert: Option<Alert>) -> Self {
+        self.alert = alert;
         self
     }
 

@@ -18,6 +18,7 @@
 //! The whole of [`classify`] is a table, checked in as
 //! `tests/verdict_table.txt` and compared in a test.
 
+mod alert;
 mod contract;
 mod deadline;
 mod doubt;
@@ -32,6 +33,7 @@ mod ledger;
 mod policy;
 mod verdict;
 
+pub use alert::Alert;
 pub use contract::{Contract, Source};
 pub use deadline::Deadline;
 pub use doubt::{Doubt, Unavailable};

@@ -139,7 +139,8 @@ pub enum Refusal {
     ConnectPatience,
     /// A user's classifier forbids it, and this is its reason.
     Forbidden(&'static str),
-    /// The request names no target that it could be sent to.
+    /// The request names no target that it could be sent to, or one that refuses
+    /// TLS with us.
     NoTarget,
     /// Another resending layer above this one decides.
     StandsDown,
@@ -176,7 +177,7 @@ impl Refusal {
             }
             Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
             Self::NoTarget => {
-                "There is no target that it could be sent to, and there would be none the next time."
+                "There is no target that it could be sent to, or none that takes this client, and there would be none the next time."
             }
             Self::StandsDown => {
                 "A resending layer above this one decides, so this one stands down."

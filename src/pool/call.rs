@@ -18,6 +18,7 @@ use crate::body::RequestBody;
 use crate::classify::{
     Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Semantics,
 };
+use crate::error::BoxError;
 use crate::time;
 use crate::transport::{self, Answered as Announced, Broken, ConnectError};
 
@@ -44,12 +45,12 @@ pub(super) struct InFlight<B: RequestBody> {
 
 /// An exchange that failed before its response's head.
 pub(super) enum Lost<B: RequestBody> {
-    /// The request came back untouched.
-    HandedBack(Call<B>, Box<Request<B>>),
+    /// The request came back untouched, and what ended TLS if that was why.
+    HandedBack(Call<B>, Box<Request<B>>, Option<BoxError>),
     /// The request is gone, and its fate is to be found out.
     Broken(InFlight<B>, transport::Failure, hyper::Error),
     /// The server refused the request under its contract (C8), and its
-    /// response is no answer.
+    /// response is no answer; or it refused TLS with us, and would again.
     Refused(Failure),
 }
 
@@ -69,13 +70,14 @@ impl<B: RequestBody> Call<B> {
         self,
         mut lease: Lease<B>,
         request: Request<B>,
-    ) -> Result<InFlight<B>, Box<(Self, Request<B>)>> {
+    ) -> Result<InFlight<B>, Box<Lost<B>>> {
         match lease.connection.send(request, self.host.belief()) {
             Ok(()) => Ok(InFlight { inner: Some((self, lease)) }),
             Err(refused) => {
                 let (found, request) = *refused;
-                self.record(Evidence::new(HandOff::HandedBack(found)), &lease);
-                Err(Box::new((self, request)))
+                let alert = lease.connection.record().alert();
+                let evidence = Evidence::new(HandOff::HandedBack(found)).with_alert(alert);
+                Err(Box::new(self.handed_back(evidence, &lease, Box::new(request))))
             }
         }
     }
@@ -88,27 +90,33 @@ impl<B: RequestBody> Call<B> {
         mut want: Want,
         mut idle: Option<Lease<B>>,
     ) -> Answered {
+        let mut why = None;
         for _ in 0..HAND_BACKS {
             let lease = match self.lease(want, idle.take()).await {
                 Ok(lease) => lease,
                 Err(error) => return Err(self.not_sent(Failure::not_connected(error), request)),
             };
-            match self.send(lease, request) {
+            let lost = match self.send(lease, request) {
                 Ok(mut in_flight) => match poll_fn(|cx| in_flight.poll_answer(cx)).await {
                     Ok(response) => return Ok(response),
-                    Err(Lost::HandedBack(call, returned)) => (self, request) = (call, *returned),
-                    Err(Lost::Broken(in_flight, failure, error)) => {
-                        return in_flight.resolve(failure, error).await;
-                    }
-                    Err(Lost::Refused(failure)) => return Err(failure),
+                    Err(lost) => lost,
                 },
-                Err(returned) => (self, request) = *returned,
+                Err(lost) => *lost,
+            };
+            match lost {
+                Lost::HandedBack(call, returned, by) => {
+                    (self, request, why) = (call, *returned, by)
+                }
+                Lost::Broken(in_flight, failure, error) => {
+                    return in_flight.resolve(failure, error).await;
+                }
+                Lost::Refused(failure) => return Err(failure),
             }
             want = want.after_hand_back();
         }
         let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
         let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).of_ours();
-        let failure = Failure::new(attempt, None);
+        let failure = Failure::new(attempt, why);
         Err(self.not_sent(failure, request))
     }
 
@@ -139,6 +147,23 @@ impl<B: RequestBody> Call<B> {
             && self.semantics == Semantics::NotIdempotent
             && !self.is_connect
             && !lease.connection.is_used()
+    }
+
+    /// Goes on elsewhere with a request that a connection handed back, unless
+    /// the peer refuses TLS with us: elsewhere it would too.
+    fn handed_back(
+        self,
+        evidence: Evidence,
+        lease: &Lease<B>,
+        request: Box<Request<B>>,
+    ) -> Lost<B> {
+        let why = lease.connection.record().session_error();
+        if evidence.alert.is_none() {
+            self.record(evidence, lease);
+            return Lost::HandedBack(self, request, why);
+        }
+        let failure = Failure::new(self.attempt(evidence, lease), why);
+        Lost::Refused(self.not_sent(failure, *request))
     }
 
     /// Records that the request was not sent, and gives it back.
@@ -199,8 +224,7 @@ impl<B: RequestBody> InFlight<B> {
             },
             Err(Broken::HandedBack(request)) => {
                 let evidence = transport::handed_back(lease.connection.record());
-                call.record(evidence, &lease);
-                Err(Lost::HandedBack(call, request))
+                Err(call.handed_back(evidence, &lease, request))
             }
             Err(Broken::Lost(failure, error)) => {
                 Err(Lost::Broken(Self { inner: Some((call, lease)) }, failure, error))
@@ -270,7 +294,7 @@ impl Drop for Waiting<'_> {
 /// Goes on after the connection that was idle failed.
 pub(super) async fn recover<B: RequestBody>(lost: Lost<B>) -> Answered {
     match lost {
-        Lost::HandedBack(call, request) => {
+        Lost::HandedBack(call, request, _) => {
             call.drive(*request, Want::Any.after_hand_back(), None).await
         }
         Lost::Refused(failure) => Err(failure),

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use http::{Method, Request};
 
-use super::call::{Answered, Call, InFlight, recover};
+use super::call::{Answered, Call, InFlight, Lost, recover};
 use super::failure::Failure;
 use super::host::Host;
 use super::key::Form;
@@ -57,10 +57,12 @@ impl<B: RequestBody> ResponseFuture<B> {
         }
         Self(match call.send(lease, request) {
             Ok(in_flight) => State::InFlight(in_flight),
-            Err(returned) => {
-                let (call, request) = *returned;
-                State::Slow(Box::pin(call.drive(request, want.after_hand_back(), None)))
-            }
+            Err(lost) => State::Slow(match *lost {
+                Lost::HandedBack(call, request, _) => {
+                    Box::pin(call.drive(*request, want.after_hand_back(), None))
+                }
+                lost => Box::pin(recover(lost)),
+            }),
         })
     }
 

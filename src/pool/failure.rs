@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::attempt::Attempt;
-use crate::classify::{Contract, Evidence, HandOff};
+use crate::classify::Contract;
 use crate::error::BoxError;
 use crate::transport::ConnectError;
 
@@ -25,8 +25,8 @@ impl Failure {
     }
 
     pub(super) fn not_connected(error: ConnectError) -> Self {
-        let evidence = Evidence::new(HandOff::NotConnected(error.failure()));
-        Self::new(Attempt::new(evidence, &Contract::none()).of_ours(), Some(error.into()))
+        let attempt = Attempt::new(error.evidence(), &Contract::none()).of_ours();
+        Self::new(attempt, Some(error.into()))
     }
 
     /// Returns the attempt that failed, with its evidence and fate.

@@ -152,7 +152,10 @@ impl<B: RequestBody> Host<B> {
                 return Ok(primed);
             }
         }
-        Err(ConnectError::of(ConnectFailure::Connect(None)))
+        Err(match &unprimed.0 {
+            Some(lease) => ConnectError::unusable(lease.connection.record()),
+            None => ConnectError::of(ConnectFailure::Connect(None)),
+        })
     }
 
     /// Returns whether connections are primed, as long as that may help.

@@ -326,12 +326,16 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 }
 
-/// Returns whether the request can never be sent anywhere.
+/// Returns whether the request can never be sent anywhere, or not to a peer that
+/// takes us.
 fn is_hopeless(attempt: &Attempt) -> bool {
-    matches!(
-        attempt.evidence().hand_off,
-        HandOff::NotConnected(
-            ConnectFailure::BadTarget | ConnectFailure::Untrusted | ConnectFailure::ProxyDenied
+    let evidence = attempt.evidence();
+    let is_refused = evidence.alert.is_some();
+    is_refused
+        || matches!(
+            evidence.hand_off,
+            HandOff::NotConnected(
+                ConnectFailure::BadTarget | ConnectFailure::Untrusted | ConnectFailure::ProxyDenied
+            )
         )
-    )
 }

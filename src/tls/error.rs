@@ -8,8 +8,12 @@ use std::sync::Arc;
 use rustls::AlertDescription;
 use rustls::pki_types::{InvalidDnsNameError, pem};
 
-/// There is no TLS: a setting cannot be used, or a handshake failed. Nothing
-/// of a request was sent.
+use crate::classify::Alert;
+
+/// There is no TLS: a setting cannot be used, a handshake failed, or a session.
+///
+/// Nothing of a request was sent unless a session failed
+/// ([`is_of_session`](Self::is_of_session)).
 #[derive(Clone, Debug)]
 pub struct TlsError(Arc<Kind>);
 
@@ -21,6 +25,7 @@ enum Kind {
     Setting(rustls::Error),
     Name(InvalidDnsNameError),
     Handshake(io::Error),
+    Session(rustls::Error),
 }
 
 impl TlsError {
@@ -48,6 +53,23 @@ impl TlsError {
         Self(Arc::new(Kind::Handshake(error)))
     }
 
+    /// Returns what ended a session, if it was TLS.
+    pub(crate) fn of_session(error: &io::Error) -> Option<Self> {
+        let error: &rustls::Error = error.get_ref()?.downcast_ref()?;
+        Some(Self(Arc::new(Kind::Session(error.clone()))))
+    }
+
+    /// Returns whether it ended a session whose handshake was done for our part.
+    /// A server of TLS 1.3 refuses a certificate no sooner.
+    pub fn is_of_session(&self) -> bool {
+        matches!(&*self.0, Kind::Session(_))
+    }
+
+    /// Returns the peer's alert, if it is one that ends every handshake.
+    pub(crate) fn alert(&self) -> Option<Alert> {
+        self.rustls().and_then(refusal)
+    }
+
     /// Returns whether another handshake would end the same way: the server's
     /// certificate is not trusted, or it does not take ours; the peer speaks no
     /// TLS or none that suits; or a setting cannot be used.
@@ -57,13 +79,15 @@ impl TlsError {
                 true
             }
             Kind::Handshake(_) => self.rustls().is_some_and(ends_every_handshake),
+            Kind::Session(_) => self.alert().is_some(),
         }
     }
 
-    /// Returns what rustls found wrong, in a setting or in the handshake.
+    /// Returns what rustls found wrong, in a setting, in the handshake or in the
+    /// session; [`AlertReceived`](rustls::Error::AlertReceived) is the peer's word.
     pub fn rustls(&self) -> Option<&rustls::Error> {
         match &*self.0 {
-            Kind::Setting(error) => Some(error),
+            Kind::Setting(error) | Kind::Session(error) => Some(error),
             Kind::Handshake(error) => error.get_ref()?.downcast_ref(),
             Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Name(_) => None,
         }
@@ -92,8 +116,20 @@ pub(crate) fn ends_every_handshake(error: &rustls::Error) -> bool {
                     | AlertDescription::CertificateUnknown
                     | AlertDescription::CertificateRequired
                     | AlertDescription::AccessDenied
+                    // What we signed, such as by the key of our certificate.
+                    | AlertDescription::DecryptError
             )
     )
+}
+
+/// Returns the peer's alert, if this is one that ends every handshake.
+pub(crate) fn refusal(error: &rustls::Error) -> Option<Alert> {
+    match error {
+        rustls::Error::AlertReceived(alert) if ends_every_handshake(error) => {
+            Some(Alert((*alert).into()))
+        }
+        _ => None,
+    }
 }
 
 impl fmt::Display for TlsError {
@@ -110,6 +146,7 @@ impl fmt::Display for TlsError {
             Kind::Setting(error) => write!(f, "not a usable TLS setting: {error}"),
             Kind::Name(_) => f.write_str("the host is no name that a certificate can have"),
             Kind::Handshake(error) => write!(f, "TLS handshake failed: {error}"),
+            Kind::Session(error) => write!(f, "TLS session failed: {error}"),
         }
     }
 }
@@ -119,9 +156,10 @@ impl StdError for TlsError {
         match &*self.0 {
             Kind::NoProvider | Kind::NoRoots => None,
             Kind::Pem(error) => Some(error),
-            Kind::Setting(error) => Some(error),
+            Kind::Setting(error) | Kind::Session(error) => Some(error),
             Kind::Name(error) => Some(error),
-            Kind::Handshake(error) => Some(error),
+            // The sources of an `io::Error` leave out the error that it holds.
+            Kind::Handshake(error) => self.rustls().map_or(Some(error), |error| Some(error)),
         }
     }
 }

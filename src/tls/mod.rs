@@ -38,10 +38,18 @@
 //! - That an origin acts on complete messages only
 //!   ([`complete_messages_only`]) is not used: octets that follow a request,
 //!   such as an alert, would count as its missing end.
+//! - A server that does not take our certificate, or wants one, ends the call by
+//!   its alert, with TLS 1.3 too, where that comes after our part of the
+//!   handshake: the request is not sent again ([`Refusal::NoTarget`]). The alert is
+//!   in [`Evidence::alert`], and in the error's sources as the [`rustls::Error`]
+//!   that it is, as is every alert that ended a connection of a [`Pool`].
 //! - A part of a record that arrived before a request may be half of an
 //!   unsolicited response. The request then goes to another connection.
 //!
 //! [`CryptoProvider`]: rustls::crypto::CryptoProvider
+//! [`Evidence::alert`]: crate::classify::Evidence::alert
+//! [`Pool`]: crate::pool::Pool
+//! [`Refusal::NoTarget`]: crate::classify::Refusal::NoTarget
 //! [`complete_messages_only`]: crate::pool::PoolOptions::complete_messages_only
 #![forbid(unsafe_code)]
 
@@ -62,6 +70,7 @@ pub use builder::TlsBuilder;
 pub use error::TlsError;
 #[cfg(feature = "reqwest")]
 pub(crate) use error::ends_every_handshake;
+pub(crate) use error::refusal;
 
 use self::rustls::ClientConfig;
 use self::rustls::pki_types::ServerName;

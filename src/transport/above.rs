@@ -3,6 +3,7 @@
 use std::sync::MutexGuard;
 
 use super::record::{Record, State};
+use super::session::Session;
 use crate::classify::{Finding, Phase, Reply};
 
 /// What the octets are that pass the Meter.
@@ -34,6 +35,8 @@ pub(super) struct Tls {
     is_unflushed: bool,
     /// The peer ended the session during the exchange.
     has_ended: bool,
+    /// What ended it, and whether text came out of it.
+    pub(super) session: Session,
 }
 
 impl Record {
@@ -66,7 +69,10 @@ impl Record {
     /// Notes text that came out of TLS. Returns whether it must be withheld,
     /// since it cannot answer the request.
     pub(super) fn on_text(&self, octets: &[u8]) -> bool {
-        self.untaken().is_none_or(|mut state| state.on_http(octets, false))
+        self.untaken().is_none_or(|mut state| {
+            state.on_session_text();
+            state.on_http(octets, false)
+        })
     }
 
     /// Notes that text is about to be written. Returns whether a look is due
@@ -83,7 +89,9 @@ impl Record {
 
     /// Notes that there is text that nobody asked for.
     pub(super) fn on_unasked_text(&self) {
-        self.lock().ledger.on_found(Finding::Stray);
+        let state = &mut *self.lock();
+        state.on_session_text();
+        state.ledger.on_found(Finding::Stray);
     }
 
     /// Notes that TLS took text of a request, `taken` octets of those that
@@ -108,16 +116,6 @@ impl Record {
             if let Some(watch) = &mut state.watch {
                 watch.on_flush(tls.written);
             }
-        }
-    }
-
-    /// Notes that the session ended or failed.
-    pub(super) fn on_tls_end(&self) {
-        let state = &mut *self.lock();
-        state.ledger.on_found(Finding::EndOfTls);
-        state.on_unannounced(Finding::EndOfTls);
-        if let Above::Tls(tls) = &mut state.above {
-            tls.has_ended = true;
         }
     }
 }
@@ -203,6 +201,20 @@ impl State {
     /// rest is still in TLS, and would count as the next request's.
     pub(super) fn is_flushed(&self) -> bool {
         !matches!(&self.above, Above::Tls(tls) if tls.is_unflushed)
+    }
+
+    /// Notes that the peer said that it will close.
+    #[cfg(feature = "tls")]
+    pub(super) fn on_end_announced(&mut self) {
+        if let Above::Tls(tls) = &mut self.above {
+            tls.has_ended = true;
+        }
+    }
+
+    fn on_session_text(&mut self) {
+        if let Above::Tls(tls) = &mut self.above {
+            tls.session.has_text = true;
+        }
     }
 
     /// Returns whether the peer said that it will close.

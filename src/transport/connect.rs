@@ -20,7 +20,7 @@ use super::record::Record;
 #[cfg(feature = "tls")]
 use super::tap::Tap;
 
-use crate::classify::{ConnectFailure, Errno};
+use crate::classify::{Alert, ConnectFailure, Errno, Evidence, HandOff};
 use crate::error::BoxError;
 use crate::time;
 #[cfg(feature = "tls")]
@@ -253,8 +253,29 @@ impl ConnectError {
         Self { failure, source: Some(error.into()) }
     }
 
-    pub(crate) fn failure(&self) -> ConnectFailure {
-        self.failure
+    /// A connection that was just made ended before it was used. If that was by
+    /// the peer's refusal of TLS with us, others would end the same way.
+    pub(crate) fn unusable(record: &Record) -> Self {
+        let failure = match record.alert() {
+            Some(_) => ConnectFailure::Untrusted,
+            None => ConnectFailure::Connect(None),
+        };
+        Self { failure, source: record.session_error() }
+    }
+
+    /// Returns the evidence of a request for which there is no connection.
+    pub(crate) fn evidence(&self) -> Evidence {
+        Evidence::new(HandOff::NotConnected(self.failure)).with_alert(self.alert())
+    }
+
+    #[cfg(feature = "tls")]
+    fn alert(&self) -> Option<Alert> {
+        self.source.as_deref()?.downcast_ref().and_then(TlsError::alert)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn alert(&self) -> Option<Alert> {
+        None
     }
 }
 

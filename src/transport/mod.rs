@@ -10,6 +10,7 @@ mod offer;
 mod proxy;
 mod proxy_error;
 mod record;
+mod session;
 mod settle;
 #[cfg(feature = "tls")]
 mod tap;

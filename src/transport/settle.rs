@@ -63,6 +63,7 @@ pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
         Evidence::new(hand_off)
             .with_answer(answer)
             .with_ended_by(ended_by)
+            .with_alert(state.alert())
             .with_counts(state.counts())
     };
     record.abort();
@@ -73,7 +74,7 @@ pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
 pub(crate) fn handed_back(record: &Record) -> Evidence {
     let found = record.found().unwrap_or(Finding::Ended);
     record.abort();
-    Evidence::new(HandOff::HandedBack(found))
+    Evidence::new(HandOff::HandedBack(found)).with_alert(record.alert())
 }
 
 struct Resolution<'a, F> {
@@ -227,6 +228,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
             .with_kernel(kernel)
             .with_limits(limits)
             .with_ended_by(ended_by)
+            .with_alert(state.alert())
             .with_counts(state.counts())
     }
 }

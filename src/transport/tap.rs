@@ -12,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::meter::{Meter, not_writable, taken_over, withheld};
 use super::record::Record;
 use crate::classify::Phase;
+use crate::tls::TlsError;
 
 /// A TLS stream over a [`Meter`] that reports its text to the connection's
 /// record.
@@ -45,7 +46,7 @@ impl Tap {
         match Pin::new(&mut self.tls).poll_fill_buf(cx) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(text)) if !text.is_empty() => self.record.on_unasked_text(),
-            Poll::Ready(Ok(_) | Err(_)) => self.record.on_tls_end(),
+            Poll::Ready(end) => ended(&self.record, end.map(drop))?,
         }
         Err(not_writable())
     }
@@ -68,6 +69,18 @@ impl Tap {
     }
 }
 
+/// Notes how a session ended. An error of TLS, such as the peer's alert, is given
+/// on in a form that has it among its sources: those of an [`io::Error`] leave
+/// out the very error that it holds.
+fn ended(record: &Record, end: io::Result<()>) -> io::Result<()> {
+    let why = end.as_ref().err().and_then(TlsError::of_session);
+    record.on_tls_end(why.clone());
+    end.map_err(|error| match why {
+        Some(why) => io::Error::new(error.kind(), why),
+        None => error,
+    })
+}
+
 impl AsyncRead for Tap {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -82,10 +95,7 @@ impl AsyncRead for Tap {
         // One piece at a time: what arrives after it is judged by itself.
         let text = match ready!(Pin::new(&mut tap.tls).poll_fill_buf(cx)) {
             Ok(text) if !text.is_empty() => &text[..text.len().min(buf.remaining())],
-            end => {
-                tap.record.on_tls_end();
-                return Poll::Ready(end.map(drop));
-            }
+            end => return Poll::Ready(ended(&tap.record, end.map(drop))),
         };
         let is_withheld = tap.record.on_text(text);
         if !is_withheld {

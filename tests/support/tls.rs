@@ -5,10 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use rustls::{
+    ALL_VERSIONS, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,
+};
 use tower_resend::tls::{Tls, TlsBuilder, rustls};
 
 /// A certificate authority of a test's own.
@@ -24,6 +26,14 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Returns one of this name; all others have the same.
+    pub fn named(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -55,18 +65,23 @@ impl Authority {
 
     /// Returns an origin at 127.0.0.1.
     pub fn server(&self) -> Server {
-        Server::of(self.issue("127.0.0.1"), None)
+        Server::of(self.issue("127.0.0.1"), None, ALL_VERSIONS)
     }
 
     /// Returns an origin at an address.
     pub fn server_at(&self, address: IpAddr) -> Server {
-        Server::of(self.issue(&address.to_string()), None)
+        Server::of(self.issue(&address.to_string()), None, ALL_VERSIONS)
     }
 
     /// Returns an origin at 127.0.0.1 that demands a certificate of this
     /// authority from its clients.
     pub fn demanding_server(&self) -> Server {
-        Server::of(self.issue("127.0.0.1"), Some(self))
+        Server::of(self.issue("127.0.0.1"), Some(self), ALL_VERSIONS)
+    }
+
+    /// Returns the same with one version of TLS.
+    pub fn demanding_server_of(&self, version: &'static SupportedProtocolVersion) -> Server {
+        Server::of(self.issue("127.0.0.1"), Some(self), &[version])
     }
 }
 
@@ -86,13 +101,20 @@ pub fn config_trusting(roots: RootCertStore) -> rustls::ClientConfig {
 
 /// What an origin needs to speak TLS.
 #[derive(Clone)]
-pub struct Server(Arc<ServerConfig>);
+pub struct Server {
+    config: Arc<ServerConfig>,
+    is_slow: bool,
+}
 
 impl Server {
-    fn of(Identity { chain, key }: Identity, demands: Option<&Authority>) -> Self {
+    fn of(
+        Identity { chain, key }: Identity,
+        demands: Option<&Authority>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let provider = server_provider();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap();
         let builder = match demands {
             None => builder.with_no_client_auth(),
@@ -107,26 +129,35 @@ impl Server {
         let mut config = builder.with_single_cert(chain, key).unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.max_early_data_size = u32::MAX;
-        Self(Arc::new(config))
+        Self { config: Arc::new(config), is_slow: false }
     }
 
     /// Returns the same with one protocol to speak.
     pub fn speaking(&self, protocol: &[u8]) -> Self {
-        let mut config = (*self.0).clone();
+        let mut config = (*self.config).clone();
         config.alpn_protocols = vec![protocol.to_vec()];
-        Self(Arc::new(config))
+        Self { config: Arc::new(config), ..*self }
+    }
+
+    /// Returns the same, but slow to judge what the client ends its handshake
+    /// with (TLS 1.3): its kernel has some of a request by then.
+    pub fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
     }
 
     /// Returns the configuration.
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.config)
     }
 
     /// Shakes hands; none if that fails.
     pub fn accept(&self, stream: &mut TcpStream) -> Option<Session> {
-        let mut session = Session(ServerConnection::new(Arc::clone(&self.0)).unwrap());
+        let mut session = Session(ServerConnection::new(self.config()).unwrap());
         while session.0.is_handshaking() {
             session.flush(stream);
+            if self.is_slow {
+                wait_behind_secret(stream);
+            }
             match session.receive(stream) {
                 Ok(0) => return None,
                 Ok(_) => {}
@@ -139,6 +170,24 @@ impl Server {
         }
         Some(session)
     }
+}
+
+/// Seconds, of a thread that does nothing else than to look.
+const MANY_TURNS: u32 = 10_000_000;
+
+/// If the next record is encrypted, waits until the kernel has some of another.
+fn wait_behind_secret(stream: &TcpStream) {
+    let mut octets = vec![0; 1 << 15];
+    for _ in 0..MANY_TURNS {
+        match stream.peek(&mut octets).unwrap() {
+            5.. if octets[0] != 23 => return,
+            there @ 5.. if there > 5 + usize::from(u16::from_be_bytes([octets[3], octets[4]])) => {
+                return;
+            }
+            _ => std::thread::yield_now(),
+        }
+    }
+    panic!("nothing follows");
 }
 
 #[cfg(feature = "aws-lc")]

@@ -18,9 +18,11 @@ use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
 use crate::attempt::{Attempt, AttemptToken};
 use crate::classify::{
-    Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
+    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
 use crate::time::{Sleep, now, sleep_until};
+#[cfg(feature = "tls")]
+use crate::tls;
 use crate::transport::{self, Exchange, Record};
 
 type Answered = Result<Response<Incoming>, Failure>;
@@ -140,11 +142,11 @@ impl Call {
             return;
         };
         chosen.is_listed = true;
-        let evidence = Evidence::new(match self.mark.is_taken_by(&chosen.record) {
+        let evidence = match self.mark.is_taken_by(&chosen.record) {
             // Who took it has nothing to hand back.
-            true => HandOff::Unrecorded,
+            true => Evidence::new(HandOff::Unrecorded),
             false => handed_back(Some(&chosen.record)),
-        });
+        };
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
         let attempt = attempt.of_ours();
         if let Some(token) = &self.token {
@@ -214,24 +216,31 @@ impl Call {
     /// The evidence of a request that was dropped before a connection took it.
     /// The client's own error has to say so too.
     fn not_taken(&self, error: &legacy::Error) -> Evidence {
-        Evidence::new(if error.is_connect() {
+        if error.is_connect() {
             let connect = in_chain::<ConnectError>(error);
             let failure = connect.map_or(ConnectFailure::Connect(None), ConnectError::failure);
-            HandOff::NotConnected(failure)
+            not_connected(failure).with_alert(alert(error))
         } else if !self.mark.has_connection() && in_chain::<hyper::Error>(error).is_none() {
-            HandOff::NotConnected(ConnectFailure::BadTarget)
+            not_connected(ConnectFailure::BadTarget)
         } else if error.connect_info().is_none() {
-            HandOff::NotConnected(ConnectFailure::Connect(None))
+            // The connection ended before the client had it.
+            let alert = alert(error);
+            let is_refused = alert.is_some();
+            not_connected(match is_refused {
+                true => ConnectFailure::Untrusted,
+                false => ConnectFailure::Connect(None),
+            })
+            .with_alert(alert)
         } else {
             match in_chain::<hyper::Error>(error) {
                 Some(error_of_hyper) if error_of_hyper.is_canceled() => {
                     handed_back(error.connect_info().and_then(Handle::of).as_ref())
                 }
-                Some(_) => HandOff::Unrecorded,
+                Some(_) => Evidence::new(HandOff::Unrecorded),
                 // The client itself: the request's version is not the connection's.
-                None => HandOff::NotConnected(ConnectFailure::BadTarget),
+                None => not_connected(ConnectFailure::BadTarget),
             }
-        })
+        }
     }
 
     fn failure(&self, error: &legacy::Error) -> transport::Failure {
@@ -313,9 +322,25 @@ fn is_of(error: &legacy::Error, record: &Arc<Record>) -> bool {
 }
 
 /// What a connection did that gave a request back.
-fn handed_back(record: Option<&Arc<Record>>) -> HandOff {
+fn handed_back(record: Option<&Arc<Record>>) -> Evidence {
     let found = record.and_then(|record| record.last_read());
-    HandOff::HandedBack(found.unwrap_or(Finding::Ended))
+    let evidence = Evidence::new(HandOff::HandedBack(found.unwrap_or(Finding::Ended)));
+    evidence.with_alert(record.and_then(|record| record.alert()))
+}
+
+fn not_connected(failure: ConnectFailure) -> Evidence {
+    Evidence::new(HandOff::NotConnected(failure))
+}
+
+/// Returns the alert by which the peer refused a connection that was just made.
+#[cfg(feature = "tls")]
+fn alert(error: &legacy::Error) -> Option<Alert> {
+    in_chain(error).and_then(tls::refusal)
+}
+
+#[cfg(not(feature = "tls"))]
+fn alert(_: &legacy::Error) -> Option<Alert> {
+    None
 }
 
 /// How long hyper may take to give a request back, or to say what became of it,

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::super::key::KeyOf;
 use super::*;
+use crate::classify::HandOff;
 
 async fn host(options: PoolOptions) -> (TcpListener, Arc<Host<Full<Bytes>>>) {
     host_on(Handle::current(), options).await
@@ -80,7 +81,7 @@ async fn a_failure_is_told_to_whoever_still_waits() {
     let failure = ConnectFailure::Connect(None);
     host.end_connect(None, Err(ConnectError::of(failure)));
     let told = tokio_test::assert_ready!(waits.poll());
-    assert_eq!(told.unwrap_err().failure(), failure);
+    assert_eq!(told.unwrap_err().evidence().hand_off, HandOff::NotConnected(failure));
     assert_eq!(host.lock().connecting, 0);
 }
 
@@ -92,6 +93,7 @@ async fn a_connect_that_is_dropped_with_its_runtime_has_failed() {
     runtime.shutdown_background();
     let soon = time::now() + host.wait_timeout / 2;
     let told = time::timeout_at(soon, host.obtain(Want::Any)).await.expect("a failure");
-    assert_eq!(told.unwrap_err().failure(), ConnectFailure::Connect(None));
+    let not_connected = HandOff::NotConnected(ConnectFailure::Connect(None));
+    assert_eq!(told.unwrap_err().evidence().hand_off, not_connected);
     assert_eq!(host.lock().connecting, 0);
 }

@@ -1,0 +1,44 @@
+//! Alerts of TLS, by their numbers.
+
+use std::fmt;
+
+/// A fatal alert of TLS, by its number (RFC 8446 6, and IANA's list).
+///
+/// It says why a peer wants no TLS with us. It is no proof and no doubt: what
+/// became of a request is not told by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "an alert is its number")]
+pub struct Alert(pub u8);
+
+impl Alert {
+    /// Returns the name that the RFCs give it, of those that refuse a handshake
+    /// for good.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            40 => "handshake_failure",
+            42 => "bad_certificate",
+            43 => "unsupported_certificate",
+            44 => "certificate_revoked",
+            45 => "certificate_expired",
+            46 => "certificate_unknown",
+            48 => "unknown_ca",
+            49 => "access_denied",
+            51 => "decrypt_error",
+            70 => "protocol_version",
+            71 => "insufficient_security",
+            112 => "unrecognized_name",
+            116 => "certificate_required",
+            120 => "no_application_protocol",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "{name} ({})", self.0),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
