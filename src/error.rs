@@ -17,6 +17,17 @@ use crate::classify::{
 /// The error type of inner services and bodies.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
+/// Returns an error and its sources. An error can be its own source, so that what
+/// stands very deep is left out.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |error| (*error).source()).take(DEEPEST)
+}
+
+/// How many errors of a chain are looked at.
+pub(crate) const DEEPEST: usize = 64;
+
 /// A request that failed, and all that is known of it.
 ///
 /// [`fate`](Self::fate) says what became of the request at the server,
