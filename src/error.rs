@@ -34,7 +34,9 @@ pub(crate) const DEEPEST: usize = 64;
 /// [`verdict`](Self::verdict) why it was not sent again. The text is one line
 /// that a person can act on, and [`source`](StdError::source) is the inner
 /// service's own error. `{error:#}` is that line with what its sources add: which
-/// certificate was not trusted, or which proxy could not be reached.
+/// certificate was not trusted, or which proxy could not be reached. No text of this
+/// crate has a password or a query in it; what a service of others prints, a URL for
+/// example, is printed as it is.
 ///
 /// ```
 /// # fn handle(error: tower_resend::Error) {
