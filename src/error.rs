@@ -17,13 +17,26 @@ use crate::classify::{
 /// The error type of inner services and bodies.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
+/// Returns an error and its sources. An error can be its own source, so that what
+/// stands very deep is left out.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |error| (*error).source()).take(DEEPEST)
+}
+
+/// How many errors of a chain are looked at.
+pub(crate) const DEEPEST: usize = 64;
+
 /// A request that failed, and all that is known of it.
 ///
 /// [`fate`](Self::fate) says what became of the request at the server,
 /// [`verdict`](Self::verdict) why it was not sent again. The text is one line
 /// that a person can act on, and [`source`](StdError::source) is the inner
 /// service's own error. `{error:#}` is that line with what its sources add: which
-/// certificate was not trusted, or which proxy could not be reached.
+/// certificate was not trusted, or which proxy could not be reached. No text of this
+/// crate has a password or a query in it; what a service of others prints, a URL for
+/// example, is printed as it is.
 ///
 /// ```
 /// # fn handle(error: tower_resend::Error) {

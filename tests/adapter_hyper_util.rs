@@ -380,6 +380,31 @@ async fn any_connector_of_tcp_streams_can_be_under_ours() {
     origin.finish();
 }
 
+/// Such as a resolver's: it has no last one to walk to.
+#[tokio::test]
+async fn a_connectors_error_that_is_its_own_source_ends_the_call() {
+    let fails =
+        tower::service_fn(|_: Uri| std::future::ready(Err::<tokio::net::TcpStream, _>(Circular)));
+    let client = Client::builder(TokioExecutor::new()).build(Connector::around(fails));
+    let failure = wrap(client).oneshot(post("http://origin.invalid/")).await.unwrap_err();
+    assert!(failure.attempt().fate().is_not_applied());
+}
+
+#[derive(Debug)]
+struct Circular;
+
+impl std::fmt::Display for Circular {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("circular")
+    }
+}
+
+impl std::error::Error for Circular {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self)
+    }
+}
+
 // ===== targets =====
 
 /// As of a request that came to a gateway by HTTP/2: the client refuses it after

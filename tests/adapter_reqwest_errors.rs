@@ -13,14 +13,16 @@ mod still;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use reqwest::dns::{Name, Resolve, Resolving};
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 use tower_resend::adapter::reqwest::{Failure, wrap};
 use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
+use tower_resend::{Policy, ResendLayer};
 
 use self::error_links::{Link, Says, below};
 use self::origin::closed_port::ClosedPort;
@@ -120,6 +122,22 @@ async fn a_refused_connect() {
     let refused = Link::Io(ErrorKind::ConnectionRefused, Some(libc::ECONNREFUSED));
     assert_eq!(links, [Link::NoConnection, Link::Private, refused]);
     assert_eq!(fate, not_connected(ConnectFailure::Connect(Some(Errno(libc::ECONNREFUSED)))));
+}
+
+/// What reqwest prints of a URL is all of it, a password and a token among it.
+#[tokio::test]
+async fn no_text_of_an_error_has_the_url_in_it() {
+    let at = ClosedPort::new();
+    let url = at.url().replacen("http://", "http://me:secret@", 1) + "?token=secret";
+    let policy = Policy::new().connect_patience(Duration::ZERO);
+    let client = ResendLayer::new(policy).layer(wrap(builder()).unwrap());
+    let post = Request::post(url).body(Full::<Bytes>::from("pay")).unwrap();
+    let error = client.oneshot(post).await.unwrap_err();
+    assert!(error.fate().is_not_applied());
+    assert!(format!("{error:#}").contains("error sending request"), "{error:#}");
+    for text in [format!("{error:#}"), format!("{error:?}")] {
+        assert!(!text.contains("secret"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 #[path = "support/inner.rs"]
 mod inner;
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use http::{Method, Request, Uri, Version};
 use http_body_util::Full;
@@ -120,16 +122,48 @@ async fn an_empty_key_and_several_are_no_ground() {
     }
 }
 
-/// Such an error has no last one to walk to.
+/// Such an error has no last one to walk to, and what it tells of is not known.
 #[tokio::test(start_paused = true)]
-async fn an_error_that_is_its_own_source_ends_no_call_by_a_loop() {
+async fn an_error_that_is_its_own_source_ends_a_call_as_unknown_and_not_by_a_loop() {
     let layers = |inner| {
         let circular = tower::util::MapErr::new(inner, |_: BoxError| Circular);
         ResendLayer::default().layer(circular)
     };
     let played = play_in(post(), script(vec![fail(handed_back())]), layers).await;
-    assert_eq!(played.calls.len(), 2);
-    played.result.unwrap();
+    assert_eq!(played.calls.len(), 1);
+    assert!(played.error().fate().is_unknown());
+}
+
+/// A layer between had another hand-off, which only its error tells of.
+#[tokio::test(start_paused = true)]
+async fn a_hand_off_that_an_error_tells_of_very_far_down_is_not_overlooked() {
+    for depth in [0, 10, 63, 64, 1_000] {
+        let hidden = play(Policy::new(), post(), script(vec![fail(reset())])).await.error();
+        let buried = (0..depth).fold(BoxError::from(hidden), |below, _| Box::new(Over(below)));
+        let buried = Arc::new(Mutex::new(Some(buried)));
+        let layers = |inner| {
+            let fails = move |error: BoxError| buried.lock().unwrap().take().unwrap_or(error);
+            ResendLayer::default().layer(tower::util::MapErr::new(inner, fails))
+        };
+        let played = play_in(post(), script(vec![fail(handed_back())]), layers).await;
+        assert_eq!(played.calls.len(), 1, "{depth}");
+        assert!(played.error().fate().is_unknown(), "{depth}");
+    }
+}
+
+#[derive(Debug)]
+struct Over(BoxError);
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("over")
+    }
+}
+
+impl std::error::Error for Over {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
 }
 
 #[derive(Debug)]

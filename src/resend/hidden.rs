@@ -8,7 +8,7 @@ use crate::adapter::hyper_util;
 use crate::adapter::reqwest;
 use crate::attempt::{Attempt, AttemptToken};
 use crate::classify::EndedBy;
-use crate::error::Error;
+use crate::error::{DEEPEST, Error};
 use crate::pool;
 
 /// Returns the attempt that is not recorded although its error was delivered: a
@@ -28,6 +28,8 @@ pub(super) fn in_error(error: &(dyn StdError + 'static), token: &AttemptToken) -
             Some(call.decisive().map_or_else(Attempt::unrecorded, Attempt::clone))
         }
         Some(Told::Answered) => Some(Attempt::unrecorded()),
+        // What was not looked at may tell of any.
+        None if all(error).nth(DEEPEST).is_some() => Some(Attempt::unrecorded()),
         None => match token.end_of_ours()? {
             EndedBy::Caller if is_timeout(error) => None,
             _ => Some(Attempt::unrecorded()),
@@ -73,15 +75,19 @@ fn told_by<'a>(error: &'a (dyn StdError + 'static)) -> Option<Told<'a>> {
     error.downcast_ref().map(Told::Call)
 }
 
-/// Returns an error and those below it. An error can be its own source; what stands
-/// too deep is not found, and what is not found proves nothing.
+/// Returns an error and those below it, as many as are looked at.
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    iter::successors(Some(error), |error| below(*error)).take(DEEPEST)
+    all(error).take(DEEPEST)
 }
 
-const DEEPEST: usize = 64;
+/// Returns an error and those below it, without an end where one is its own source.
+fn all<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |error| below(*error))
+}
 
 /// Returns the next error of a chain. That of an I/O error skips what it wraps.
 fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {

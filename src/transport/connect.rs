@@ -21,7 +21,7 @@ use super::record::Record;
 use super::tap::Tap;
 
 use crate::classify::{Alert, ConnectFailure, Errno, Evidence, HandOff};
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::{Lazy, Tls, TlsError};
@@ -282,18 +282,14 @@ impl ConnectError {
 /// Tells a failed connect by the errno in its chain; without one it was the
 /// name that did not resolve.
 pub(crate) fn connect_failure(error: &(dyn StdError + 'static)) -> ConnectFailure {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return match (io.raw_os_error(), io.kind()) {
-                (Some(errno), _) => ConnectFailure::Connect(Some(Errno(errno))),
-                (None, io::ErrorKind::TimedOut) => ConnectFailure::TimedOut,
-                (None, _) => ConnectFailure::Resolve,
-            };
-        }
-        next = error.source();
+    match chain(error).find_map(|error| error.downcast_ref::<io::Error>()) {
+        Some(io) => match (io.raw_os_error(), io.kind()) {
+            (Some(errno), _) => ConnectFailure::Connect(Some(Errno(errno))),
+            (None, io::ErrorKind::TimedOut) => ConnectFailure::TimedOut,
+            (None, _) => ConnectFailure::Resolve,
+        },
+        None => ConnectFailure::BadTarget,
     }
-    ConnectFailure::BadTarget
 }
 
 impl fmt::Display for ConnectError {

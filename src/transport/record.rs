@@ -197,15 +197,18 @@ impl Record {
     #[inline]
     pub(crate) fn poll_gone(&self, who: usize, waker: &Waker) -> bool {
         let mut state = self.lock();
-        if !state.meter_is_gone {
-            state.waiters.wait(who, waker);
-        }
-        state.meter_is_gone
+        let is_gone = state.meter_is_gone;
+        let before = if is_gone { None } else { state.waiters.wait(who, waker) };
+        // Dropping a waker can run anything, another request's end too.
+        drop(state);
+        drop(before);
+        is_gone
     }
 
     /// Notes that `who` waits for that no more.
     pub(crate) fn leave(&self, who: usize) {
-        self.lock().waiters.leave(who);
+        let left = self.lock().waiters.leave(who);
+        drop(left);
     }
 
     /// Resets the connection at once, so that nothing of its request travels

@@ -1,5 +1,6 @@
 //! Who waits for the end of a connection.
 
+use std::mem;
 use std::task::Waker;
 
 /// The wakers of those who wait, each under a number of its own.
@@ -7,17 +8,24 @@ use std::task::Waker;
 pub(super) struct Waiters(Vec<(usize, Waker)>);
 
 impl Waiters {
-    /// Notes whom to wake for `who`, in place of whom it named before.
-    pub(super) fn wait(&mut self, who: usize, waker: &Waker) {
+    /// Notes whom to wake for `who`. Returns whom it named before, to be dropped
+    /// where nothing is locked.
+    pub(super) fn wait(&mut self, who: usize, waker: &Waker) -> Option<Waker> {
         match self.0.iter_mut().find(|(waiting, _)| *waiting == who) {
-            Some((_, known)) => known.clone_from(waker),
-            None => self.0.push((who, waker.clone())),
+            Some((_, known)) if known.will_wake(waker) => None,
+            Some((_, known)) => Some(mem::replace(known, waker.clone())),
+            None => {
+                self.0.push((who, waker.clone()));
+                None
+            }
         }
     }
 
-    /// Forgets one, who waits no more.
-    pub(super) fn leave(&mut self, who: usize) {
-        self.0.retain(|(waiting, _)| *waiting != who);
+    /// Forgets one, who waits no more. Returns whom it named, to be dropped in the
+    /// same way.
+    pub(super) fn leave(&mut self, who: usize) -> Option<Waker> {
+        let at = self.0.iter().position(|(waiting, _)| *waiting == who)?;
+        Some(self.0.swap_remove(at).1)
     }
 
     /// Wakes all, and forgets them.
@@ -39,9 +47,9 @@ mod tests {
         let [mut first, mut gone, mut last] = [(); 3].map(task::spawn);
         let mut waiters = Waiters::default();
         for (who, task) in [&mut first, &mut gone, &mut last].into_iter().enumerate() {
-            task.enter(|cx, _| waiters.wait(who, cx.waker()));
+            assert!(task.enter(|cx, _| waiters.wait(who, cx.waker())).is_none());
         }
-        waiters.leave(1);
+        assert!(waiters.leave(1).is_some());
         waiters.wake();
         assert!(first.is_woken() && last.is_woken());
         assert!(!gone.is_woken());
@@ -52,7 +60,7 @@ mod tests {
         let [mut before, mut now] = [(); 2].map(task::spawn);
         let mut waiters = Waiters::default();
         for task in [&mut before, &mut now] {
-            task.enter(|cx, _| waiters.wait(7, cx.waker()));
+            drop(task.enter(|cx, _| waiters.wait(7, cx.waker())));
         }
         waiters.wake();
         assert!(now.is_woken());

@@ -20,6 +20,7 @@ use crate::attempt::{Attempt, AttemptToken};
 use crate::classify::{
     Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
+use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
 #[cfg(feature = "tls")]
 use crate::tls;
@@ -371,12 +372,5 @@ fn no_boundary(failure: transport::Failure) -> Evidence {
 
 /// Finds the first error of this type in a chain.
 fn in_chain<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    chain(error).find_map(|error| error.downcast_ref())
 }

@@ -113,6 +113,8 @@ impl Drop for Chosen {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use ::hyper_util::client::legacy::connect::capture_connection;
     use http::Request;
     use tokio::net::{TcpListener, TcpStream};
@@ -165,5 +167,28 @@ mod tests {
         assert!(!gone.is_woken());
         assert!(one.enter(|cx, _| first.poll_gone(cx.waker())));
         drop(last);
+    }
+
+    /// What a waker keeps alive may be another request on the same connection.
+    #[tokio::test]
+    async fn a_waker_that_asks_the_connection_as_it_is_dropped_finds_it_unlocked() {
+        struct Nosy(Arc<Record>);
+        impl Wake for Nosy {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Nosy {
+            fn drop(&mut self) {
+                assert!(!self.0.is_written());
+            }
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (meter, record) = crate::transport::Connected::unannounced(stream).into_parts();
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Nosy(Arc::clone(&record))));
+            assert!(!record.poll_gone(0, &waker));
+        }
+        record.leave(0);
+        drop(meter);
     }
 }

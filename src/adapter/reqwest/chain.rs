@@ -10,6 +10,7 @@ use std::io;
 use hyper_util::client::legacy;
 
 use crate::classify::{Answer, ConnectFailure, Errno, Evidence, Finding, HandOff};
+use crate::error::chain as causes;
 #[cfg(feature = "tls")]
 use crate::tls;
 
@@ -62,17 +63,12 @@ fn connect_failure(error: &::reqwest::Error, client: &legacy::Error) -> ConnectF
     if error.is_dns() {
         return ConnectFailure::Resolve;
     }
-    let mut next = client.source();
-    while let Some(cause) = next {
-        if let Some(failure) = cause.downcast_ref().and_then(connect_failure_of) {
-            return failure;
-        }
-        next = cause.source();
-    }
-    match error.is_timeout() {
+    let mut causes = client.source().into_iter().flat_map(causes);
+    let found = causes.find_map(|cause| connect_failure_of(cause.downcast_ref()?));
+    found.unwrap_or_else(|| match error.is_timeout() {
         true => ConnectFailure::TimedOut,
         false => ConnectFailure::Connect(None),
-    }
+    })
 }
 
 /// Looks into an I/O error and those that it wraps, which `source` skips: a

@@ -203,6 +203,8 @@ struct Inner {
 
 impl Failure {
     fn new(attempt: Attempt, source: ::reqwest::Error) -> Self {
+        // It is printed whole, a password and what follows the path too.
+        let source = source.without_url();
         Self(Box::new(Inner { attempt, source }))
     }
 
@@ -211,7 +213,7 @@ impl Failure {
         &self.0.attempt
     }
 
-    /// Returns reqwest's own error.
+    /// Returns reqwest's own error, without its URL, which may have a secret in it.
     pub fn into_error(self) -> ::reqwest::Error {
         self.0.source
     }
