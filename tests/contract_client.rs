@@ -460,6 +460,22 @@ async fn a_server_that_never_answers_is_asked_four_times_on_each_connection() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_offered_nothing_left_nothing_unanswered() {
+    let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
+    let client = Client::new();
+    for _ in 0..6 {
+        let mut own = contract::request(&server, "pay".into());
+        own.headers_mut().insert("retry-contract", "half".parse().unwrap());
+        let response = client.request(own).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    get(&client, &server).await;
+    assert_eq!(server.accepted(), 1);
+    let heads = server.heads();
+    assert!(heads[6].contains("retry-contract: rst, fin, gone, half\r\n"), "{}", heads[6]);
+}
+
+#[tokio::test]
 async fn a_draining_server_gets_no_second_request_on_the_connection() {
     let server = Server::start(|_, mut peer| {
         peer.read_request();

@@ -26,7 +26,7 @@ use super::watch::Watch;
 use crate::body::RequestBody;
 use crate::classify::{Contract, Finding};
 use crate::contract::{Promise, RETRY_CONTRACT, Standing, accept_tied};
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 use crate::time::{self, Instant};
 
 type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>;
@@ -238,7 +238,9 @@ impl<B> Connection<B> {
         // Of the few names there are, a comparison is cheaper than a hash.
         if !response.headers().keys().any(|name| name == RETRY_CONTRACT) {
             self.standing = Standing::Ignored(crate::contract::Ignored::Absent);
-            self.asking.on_silence();
+            if self.added != Added::Nothing {
+                self.asking.on_silence();
+            }
             return Answered::Answer;
         }
         self.asking.on_answer();
@@ -339,14 +341,7 @@ fn failure(error: &hyper::Error) -> Failure {
 }
 
 fn is_of_the_body(error: &hyper::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if error.is::<BodyFailed>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    error.source().into_iter().flat_map(chain).any(|error| error.is::<BodyFailed>())
 }
 
 pin_project! {

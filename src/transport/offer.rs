@@ -47,8 +47,8 @@ impl Asking {
         self.has_answered || self.unanswered < IN_VAIN
     }
 
-    /// A final response has no field. A layer of the server's may have made it,
-    /// above the one that knows the field.
+    /// A final response to an offer has no field. A layer of the server's may have
+    /// made it, above the one that knows the field.
     pub(super) fn on_silence(&mut self) {
         self.unanswered = self.unanswered.saturating_add(1);
     }

@@ -106,7 +106,7 @@ impl<C> Connector<C> {
             let host = target.host().unwrap_or_default().to_owned();
             return Above::Tls(tls.clone(), host);
         }
-        // One without a scheme is a CONNECT's.
+        // The legacy client names a scheme always; who asks without one means TCP.
         let is_plain = target.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
         if is_plain || !self.enforces_http { Above::Nothing } else { Above::Refused }
     }
