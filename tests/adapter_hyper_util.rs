@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
+#[path = "support/circular.rs"]
+mod circular;
 #[path = "support/stacks/heard.rs"]
 mod heard;
 #[path = "support/origin.rs"]
@@ -25,6 +27,7 @@ use tower_resend::adapter::hyper_util::{Connector, Failure, Marked, Metered, Wra
 use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Finding, Proof};
 use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer, attempts};
 
+use self::circular::Circular;
 use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, Peer, turnstile};
 use self::still::until_idle;
@@ -388,21 +391,6 @@ async fn a_connectors_error_that_is_its_own_source_ends_the_call() {
     let client = Client::builder(TokioExecutor::new()).build(Connector::around(fails));
     let failure = wrap(client).oneshot(post("http://origin.invalid/")).await.unwrap_err();
     assert!(failure.attempt().fate().is_not_applied());
-}
-
-#[derive(Debug)]
-struct Circular;
-
-impl std::fmt::Display for Circular {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("circular")
-    }
-}
-
-impl std::error::Error for Circular {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self)
-    }
 }
 
 // ===== targets =====

@@ -1,11 +1,14 @@
 //! What is resent, what is not, and what the caller is told.
 
+#[path = "support/circular.rs"]
+mod circular;
 #[path = "support/inner.rs"]
 mod inner;
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use circular::Circular;
 use http::{Method, Request, Uri, Version};
 use http_body_util::Full;
 use inner::*;
@@ -163,21 +166,6 @@ impl std::fmt::Display for Over {
 impl std::error::Error for Over {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&*self.0)
-    }
-}
-
-#[derive(Debug)]
-struct Circular;
-
-impl std::fmt::Display for Circular {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("circular")
-    }
-}
-
-impl std::error::Error for Circular {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self)
     }
 }
 
