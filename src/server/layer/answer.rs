@@ -9,24 +9,24 @@ use crate::server::gateway::NotApplied;
 /// What of a request decides what its answer means for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// HTTP/1.1, and the connection stays one.
+    /// HTTP/1, and the connection stays one.
     Ordinary,
     /// To become a tunnel.
     Connect,
-    /// In a version that has no contract.
+    /// HTTP/2 or later, which has no contract.
     OtherVersion,
 }
 
 impl Asked {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        match (request.version(), request.method()) {
-            (Version::HTTP_11, &Method::CONNECT) => Self::Connect,
-            (Version::HTTP_11, _) => Self::Ordinary,
-            _ => Self::OtherVersion,
+        match request.method() {
+            _ if request.version() > Version::HTTP_11 => Self::OtherVersion,
+            &Method::CONNECT => Self::Connect,
+            _ => Self::Ordinary,
         }
     }
 
-    /// Whether HTTP/1.1 ends on the connection with this answer, or was never
+    /// Whether HTTP/1 ends on the connection with this answer, or was never
     /// there.
     pub(super) fn is_left_by<B>(self, response: &Response<B>) -> bool {
         match self {

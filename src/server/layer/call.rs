@@ -35,7 +35,7 @@ impl Call {
         let offer = Offer::read(request).unwrap_or_default();
         connection.seat.begin(offer);
         let exchange = connection.connection.begin(offer);
-        if request.version() != Version::HTTP_11 {
+        if request.version() > Version::HTTP_11 {
             connection.connection.disarm();
         }
         let asked = Asked::of(request);

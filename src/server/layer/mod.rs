@@ -81,7 +81,8 @@ impl<S> Layer<S> for TakeUpLayer {
 ///   sees such a request.
 /// - Every final HTTP/1.1 response has the announcement (S9), unless the
 ///   client never offered to understand it. A 101 and the 2xx of a `CONNECT`
-///   have none and end the contract of the connection, as HTTP/1.0 does.
+///   have none and end the contract of the connection. So does HTTP/2; the
+///   answer to a request of HTTP/1.0 has none, which withdraws the promises.
 /// - The field `Retry-Contract` of a request does not reach the service, and
 ///   one that a service set does not reach the client: it is for one hop.
 ///

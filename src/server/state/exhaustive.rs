@@ -43,7 +43,10 @@ impl Truth {
     fn can(&self, event: Event) -> bool {
         match event {
             Event::TakeUp => self.is_open,
-            _ if self.is_closed || self.is_tunnel => false,
+            _ if self.is_closed => false,
+            Event::Waited | Event::Read | Event::GoAway | Event::Received if self.is_tunnel => {
+                false
+            }
             Event::Began(_) => !self.is_open,
             Event::Received | Event::Announce | Event::Answered | Event::Abandoned => self.is_open,
             Event::Acked => self.is_unacked && !self.is_unflushed,
@@ -103,10 +106,10 @@ fn breach(
     event: Event,
 ) -> Option<&'static str> {
     let is_armed = linger == Linger::Zero && !truth.is_closed;
-    if truth.is_tunnel {
-        return is_armed.then_some("an armed tunnel");
-    }
     match mode {
+        CloseMode::ResetBeforeTakeUp if is_armed && truth.is_tunnel => {
+            return Some("an armed tunnel");
+        }
         CloseMode::Plain if is_armed => return Some("armed without a mode"),
         CloseMode::ResetBeforeTakeUp if is_armed && truth.is_taken_up => {
             return Some("armed with a request taken up");

@@ -54,6 +54,10 @@ pub(in crate::server) struct Machine {
     pub(super) leaves: bool,
     pub(super) peer_ended: bool,
     pub(super) is_closed: bool,
+    /// Whether the connection left HTTP/1.1 with a request taken up under `fin`
+    /// of whose answer no byte has reached the kernel: until one has, a FIN
+    /// would be taken for the request's refusal.
+    pub(super) owes_reset: bool,
 }
 
 impl Machine {
@@ -78,6 +82,7 @@ impl Machine {
             leaves: false,
             peer_ended: false,
             is_closed: false,
+            owes_reset: false,
         }
     }
 
@@ -172,7 +177,10 @@ impl Machine {
 
     /// `fin`: a request is taken up, and a FIN would be taken for its refusal.
     pub(super) fn must_reset(&self) -> bool {
-        let is_open = !matches!(self.phase, Phase::Closing | Phase::Disarmed);
+        if self.phase == Phase::Disarmed {
+            return self.owes_reset;
+        }
+        let is_open = self.phase != Phase::Closing;
         let is_taken_up = matches!(self.phase, Phase::TakenUp | Phase::Answered) || self.is_lost;
         is_open && is_taken_up && (self.in_force || self.announces)
     }

@@ -101,3 +101,46 @@ fn a_connection_that_http_ends_is_told_what_the_response_did_not_tell() {
     let events = [before, &[Event::TakeUp, Event::GoAway], rest, &[Event::Shutdown]].concat();
     assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Silent);
 }
+
+/// Leaving HTTP/1.1 under `fin`: at each step, whether the connection is armed.
+#[test]
+fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
+    let begun = [Event::Read, Event::Began(Offer::all()), Event::Received, Event::TakeUp];
+    let switched = [begun.to_vec(), vec![Event::Disarm]].concat();
+    let promised = |events: &[Event]| {
+        let events = served(Offer::all()).into_iter().chain(events.iter().copied());
+        after(CloseMode::FinBeforeTakeUp, events)
+    };
+    let mut machine = promised(&switched);
+    assert_eq!(machine.linger, Linger::Zero, "nothing of the answer reached the kernel");
+    assert!(!machine.on(Event::Shutdown).is_allowed, "a FIN would refuse the request");
+    for (event, linger) in [(Event::Write, Linger::Zero), (Event::Flushed, Linger::Off)] {
+        let _ = machine.on(event);
+        assert_eq!(machine.linger, linger, "{event:?}");
+    }
+    assert!(machine.on(Event::Shutdown).is_allowed);
+    assert!(!machine.on(Event::TakeUp).is_allowed, "nothing is taken up after a FIN");
+
+    // Whatever is taken up later, in a version without a contract.
+    let mut machine = promised(&[Event::Read, Event::Began(Offer::none()), Event::Disarm]);
+    assert_eq!(machine.linger, Linger::Off);
+    let step = machine.on(Event::TakeUp);
+    assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
+
+    // Where nothing was promised nothing is armed.
+    assert_eq!(after(CloseMode::FinBeforeTakeUp, switched.clone()).linger, Linger::Off);
+    let events = served(Offer::all()).into_iter().chain(switched);
+    assert_eq!(after(CloseMode::ResetBeforeTakeUp, events).linger, Linger::Off);
+}
+
+#[test]
+fn attack_what_is_closing_does_not_become_a_tunnel() {
+    let read = [Event::Waited, Event::Read];
+    let events = served(Offer::all()).into_iter().chain(read);
+    let mut machine = after(CloseMode::Plain, events);
+    let _ = machine.on(Event::GoAway);
+    assert_eq!(machine.farewell(), Farewell::Refusal);
+    let _ = machine.on(Event::Began(Offer::none()));
+    let _ = machine.on(Event::Disarm);
+    assert!(!machine.on(Event::TakeUp).is_allowed, "the client was refused");
+}

@@ -29,19 +29,43 @@ impl Machine {
             Event::Acked => {}
             Event::GoAway => self.on_go_away(),
             Event::Shutdown => return self.on_shutdown(),
-            Event::Disarm => self.phase = Phase::Disarmed,
+            Event::Disarm => self.on_disarm(),
             Event::Broken => self.phase = Phase::Closing,
             Event::Closed => self.on_closed(),
         }
         true
     }
 
-    /// A tunnel, or another protocol: nothing is promised, all is allowed.
+    /// A connection that is closing stays so: it may have told its client that
+    /// nothing is taken up.
+    fn on_disarm(&mut self) {
+        if self.phase == Phase::Closing {
+            return;
+        }
+        let is_fin = self.mode == CloseMode::FinBeforeTakeUp;
+        self.owes_reset = is_fin && self.must_reset() && !self.reached;
+        self.in_force |= self.announces;
+        self.phase = Phase::Disarmed;
+    }
+
+    /// A tunnel, or another protocol: nothing more is promised, all is allowed.
+    /// What was promised before holds for a request until a byte of its answer
+    /// has reached the kernel.
     fn note_disarmed(&mut self, event: Event) -> bool {
         match event {
             Event::GoAway => self.leaves = true,
             Event::Closed => self.is_closed = true,
-            Event::TakeUp => return !self.is_closed,
+            Event::TakeUp if self.is_closed => return false,
+            Event::TakeUp => {
+                self.owes_reset = self.mode == CloseMode::FinBeforeTakeUp && self.in_force;
+                self.wrote = false;
+            }
+            Event::Write => self.wrote = true,
+            Event::Flushed if self.wrote => self.owes_reset = false,
+            Event::Shutdown if self.owes_reset => return false,
+            Event::Shutdown => self.is_closed = true,
+            Event::PeerEnded => self.peer_ended = true,
+            Event::Broken => self.phase = Phase::Closing,
             Event::Announce => return false,
             _ => {}
         }

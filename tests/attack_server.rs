@@ -1,0 +1,111 @@
+//! Attacks on the server half: ways in which a request that reached the
+//! application could be taken for one that did not.
+#![cfg(target_os = "linux")]
+
+#[path = "support/site.rs"]
+mod site;
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tower::{Layer, Service};
+use tower_resend::server::{CloseMode, Listener, ListenerOptions, RequestBody, TakeUpLayer};
+
+use self::site::{Client, End};
+
+const OFFER: &str = "Connection: retry-contract\r\nRetry-Contract: rst, fin, gone, half\r\n";
+
+async fn listen(options: ListenerOptions) -> (Listener, Client) {
+    let listener = options.bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
+    (listener, Client(TcpStream::connect(address).await.expect("the server listens")))
+}
+
+// ===== under `fin`, what ends HTTP on the connection =====
+
+/// Answers `/first`, opens tunnels, and never answers anything else.
+async fn application(
+    request: Request<RequestBody<Incoming>>,
+    seen: mpsc::UnboundedSender<String>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let mut response = Response::new(Empty::new());
+    match request.uri().path() {
+        "/first" => {}
+        "/switch" => *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS,
+        "" => {}
+        path => {
+            let _ = seen.send(path.to_owned());
+            std::future::pending::<()>().await;
+        }
+    }
+    Ok(response)
+}
+
+/// Promises `fin`, takes a request up, and ends before a byte of its answer was
+/// written; returns what the client reads then.
+async fn end_before_the_answer(mode: CloseMode, request: &str) -> (String, End) {
+    let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
+    let (connection, _) = listener.accept().await;
+    let (seen, mut heard) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(async move {
+        let service = {
+            let seen = seen.clone();
+            tower::service_fn(move |request| application(request, seen.clone()))
+        };
+        let taken_up = TakeUpLayer::new(connection.handle().clone()).layer(service);
+        // What stands between the answer of the service and its first byte.
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (seen, is_first) = (seen.clone(), request.uri().path() == "/first");
+            let answering = taken_up.clone().call(request);
+            async move {
+                let answer = answering.await;
+                if !is_first {
+                    let _ = seen.send("answered".to_owned());
+                    std::future::pending::<()>().await;
+                }
+                answer
+            }
+        });
+        let http = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+        let _ = http.with_upgrades().await;
+    });
+    client.get("/first", OFFER).await;
+    let first = client.response().await;
+    let promise = if mode == CloseMode::FinBeforeTakeUp { ", fin" } else { ", rst" };
+    assert!(first.contains(promise), "{first}");
+    client.send(request).await;
+    heard.recv().await.expect("the request reaches the application");
+    serving.abort();
+    client.rest().await
+}
+
+const ENDS: [&str; 4] = [
+    "POST /order HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "POST /order HTTP/1.0\r\nContent-Length: 0\r\n\r\n",
+    "GET /switch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+    "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+];
+
+#[tokio::test]
+async fn attack_under_fin_what_was_taken_up_is_reset_even_if_it_ends_http() {
+    for request in ENDS {
+        let ended = end_before_the_answer(CloseMode::FinBeforeTakeUp, request).await;
+        assert_eq!(ended, (String::new(), End::Reset), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn control_under_rst_the_same_ends_by_a_fin() {
+    for request in ENDS {
+        let ended = end_before_the_answer(CloseMode::ResetBeforeTakeUp, request).await;
+        assert_eq!(ended, (String::new(), End::Fin), "{request}");
+    }
+}
