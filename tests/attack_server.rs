@@ -14,10 +14,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
-use tower_resend::server::{CloseMode, Listener, ListenerOptions, RequestBody, TakeUpLayer};
+use tower_resend::contract::Offer;
+use tower_resend::server::{
+    CloseMode, Connection, Listener, ListenerOptions, RequestBody, TakeUpLayer,
+};
 
 use self::site::{Client, End};
 
@@ -108,4 +112,38 @@ async fn control_under_rst_the_same_ends_by_a_fin() {
         let ended = end_before_the_answer(CloseMode::ResetBeforeTakeUp, request).await;
         assert_eq!(ended, (String::new(), End::Fin), "{request}");
     }
+}
+
+// ===== tunnels =====
+
+/// Plays HTTP and its service on a connection that becomes a tunnel.
+async fn tunnel() -> (Connection, Client) {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (mut connection, _) = listener.accept().await;
+    client.get("/switch", OFFER).await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.expect("nothing fails on loopback"));
+    }
+    let mut exchange = connection.handle().begin(Offer::all());
+    exchange.received();
+    exchange.take_up().expect("nobody leaves");
+    drop(exchange.answer(()));
+    let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    connection.write_all(switched).await.expect("nothing fails on loopback");
+    connection.flush().await.expect("nothing fails on loopback");
+    client.response().await;
+    (connection, client)
+}
+
+#[tokio::test]
+async fn attack_a_tunnel_that_is_half_closed_can_still_be_read() {
+    let (mut connection, mut client) = tunnel().await;
+    connection.shutdown().await.expect("nothing fails on loopback");
+    assert_eq!(client.rest().await, (String::new(), End::Fin));
+    client.send("late").await;
+    client.0.shutdown().await.expect("nothing fails on loopback");
+    let mut read = String::new();
+    connection.read_to_string(&mut read).await.expect("nothing fails on loopback");
+    assert_eq!(read, "late");
 }

@@ -32,6 +32,9 @@ use super::state::Event;
 /// refused by a reset, which is what its client can prove something by. Dropping
 /// the connection in the middle of all that leaves the rest to a task of the
 /// runtime.
+///
+/// Once the connection left HTTP/1.1, as a tunnel or for another protocol,
+/// shutting it down sends the FIN alone, and it can still be read.
 pub struct Connection<S = Socket>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -212,7 +215,17 @@ where
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_close(cx)
+        let this = self.get_mut();
+        if !this.shared().lock().machine.is_tunnel() {
+            return this.poll_close(cx);
+        }
+        match &mut this.stream {
+            Some(stream) if this.handle.0.note(Event::Shutdown) => {
+                Pin::new(stream).poll_shutdown(cx)
+            }
+            // The reset follows when the connection is dropped.
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -223,8 +236,17 @@ where
     /// Leaves what is left of a close to a task: HTTP drops a connection that
     /// failed, or on which nothing was ever read, without shutting it down.
     fn drop(&mut self) {
-        if self.closing.is_none() && self.shared().lock().leaves_now() {
-            self.closing = self.shared().on_shutdown();
+        if self.closing.is_none() {
+            let shared = self.shared();
+            let (leaves, ends) = {
+                let state = shared.lock();
+                (state.leaves_now(), state.machine.is_ended_tunnel())
+            };
+            self.closing = match (leaves, ends) {
+                (true, _) => shared.on_shutdown(),
+                (false, true) => Some(Closing::staged(Vec::new())),
+                (false, false) => None,
+            };
         }
         let (Some(mut closing), Some(mut stream)) = (self.closing.take(), self.stream.take())
         else {

@@ -109,6 +109,17 @@ impl Machine {
         self.leaves && matches!(self.phase, Phase::Idle | Phase::Receiving)
     }
 
+    /// Returns whether the connection left HTTP/1.1.
+    pub(in crate::server) fn is_tunnel(&self) -> bool {
+        self.phase == Phase::Disarmed
+    }
+
+    /// Returns whether the connection left HTTP/1.1, sent its FIN, and its peer
+    /// may still send.
+    pub(in crate::server) fn is_ended_tunnel(&self) -> bool {
+        self.is_tunnel() && self.is_closed && !self.peer_ended
+    }
+
     pub(in crate::server) fn farewell(&self) -> Farewell {
         self.farewell
     }
