@@ -6,6 +6,8 @@
 mod site;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -146,4 +148,65 @@ async fn attack_a_tunnel_that_is_half_closed_can_still_be_read() {
     let mut read = String::new();
     connection.read_to_string(&mut read).await.expect("nothing fails on loopback");
     assert_eq!(read, "late");
+}
+
+// ===== layers above that call again =====
+
+/// What a layer above does that was to be outermost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Above {
+    /// Calls again once there is an answer, which it drops.
+    Retries,
+    /// Calls again before there is one.
+    Hedges,
+    /// Calls again after it gave the first call up.
+    TimesOut,
+}
+
+/// Has a request given to the application once, and a copy of it after the
+/// server was told to leave; returns what the client reads.
+async fn call_again(above: Above) -> String {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (connection, _) = listener.accept().await;
+    let handle = connection.handle().clone();
+    let app = tower::service_fn(move |request: Request<RequestBody<Empty<Bytes>>>| async move {
+        if request.extensions().get() != Some(&"copy") && above != Above::Retries {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let taken_up = TakeUpLayer::new(handle.clone()).layer(app);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (mut taken_up, handle) = (taken_up.clone(), handle.clone());
+        async move {
+            let mut first = request.map(|_| Empty::<Bytes>::new());
+            let mut copy = first.clone();
+            first.extensions_mut().clear();
+            copy.extensions_mut().insert("copy");
+            let mut answering = Box::pin(taken_up.call(first));
+            let answered = poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
+            assert_eq!(handle.counters().taken_up, 1);
+            handle.go_away();
+            match above {
+                Above::Retries => drop(answered),
+                Above::TimesOut => drop(answering),
+                Above::Hedges => std::mem::forget(answering),
+            }
+            taken_up.call(copy).await
+        }
+    });
+    let http = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+    tokio::spawn(http);
+    client
+        .send(&format!("POST /order HTTP/1.1\r\nHost: a\r\n{OFFER}Content-Length: 0\r\n\r\n"))
+        .await;
+    client.response().await
+}
+
+#[tokio::test]
+async fn attack_a_request_is_not_refused_of_which_a_copy_was_taken_up() {
+    for above in [Above::Retries, Above::Hedges, Above::TimesOut] {
+        let response = call_again(above).await;
+        assert!(!response.contains("refused"), "{above:?}: {response}");
+    }
 }

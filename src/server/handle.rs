@@ -40,6 +40,13 @@ impl Handle {
         self.0.go_away();
     }
 
+    /// Returns what refuses all that is not yet answered. Nothing is taken up
+    /// from now on (S4).
+    pub(super) fn refuse(&self) -> Announcement {
+        self.0.note(Event::Refused);
+        Announcement::new(self.hop()).with_refused()
+    }
+
     /// Returns whether the server leaves.
     pub fn is_going_away(&self) -> bool {
         self.0.lock().machine.leaves()

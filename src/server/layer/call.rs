@@ -101,7 +101,7 @@ impl Call {
     /// Does something unless the connection goes away before it is done, and
     /// the request can be refused: its client understands that.
     async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        if !self.offer.has_gone() {
+        if !self.may_be_refused() {
             return Some(work.await);
         }
         let mut gone = pin!(self.connection.connection.gone());
@@ -112,6 +112,11 @@ impl Call {
             (Poll::Pending, Poll::Pending) => Poll::Pending,
         })
         .await
+    }
+
+    /// Whether the client offered `gone`, and no layer above called twice.
+    fn may_be_refused(&self) -> bool {
+        self.offer.has_gone() && self.connection.connection.0.lock().machine.is_certain()
     }
 
     /// The answer to a request that was not taken up, and will not be.
@@ -139,7 +144,7 @@ impl Call {
     /// What is announced to a request that is refused, which is decided for
     /// the connection first (S4): only who offered `gone` is refused.
     fn refusal(&mut self) -> Option<Announcement> {
-        if !self.offer.has_gone() {
+        if !self.may_be_refused() {
             return self.exchange.announcement();
         }
         self.exchange.take_up().err()?;
@@ -163,12 +168,12 @@ impl Call {
             return self.finish(response, running);
         }
         if answer::take_not_applied(&mut response) {
-            // Before `refused` is written: nothing else is taken up (S4).
+            // Before `refused` is written: nothing else is taken up (S4). Only
+            // where the client understands it (S6).
+            let refusal = self.may_be_refused().then(|| connection.refuse());
             connection.go_away();
             running.is_refused();
-            // Only where the client understands it (S6).
-            let refusal = Announcement::new(connection.hop()).with_refused();
-            answer::announce(&mut response, self.offer.has_gone().then_some(refusal));
+            answer::announce(&mut response, refusal);
         } else {
             // Without the field all promises are withdrawn, which is safe.
             let _ = self.exchange.announce(response.headers_mut());

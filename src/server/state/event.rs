@@ -68,6 +68,8 @@ pub(in crate::server) enum Event {
     Announce,
     /// The response head says that the connection ends with it.
     Told,
+    /// The response refuses all that is not yet answered.
+    Refused,
     /// The service made the whole of the response.
     Answered,
     /// The exchange ended without a response that the service knows of.

@@ -44,9 +44,8 @@ impl Truth {
         match event {
             Event::TakeUp => self.is_open,
             _ if self.is_closed => false,
-            Event::Waited | Event::Read | Event::GoAway | Event::Received if self.is_tunnel => {
-                false
-            }
+            Event::Write | Event::Flushed | Event::Shutdown | Event::Closed => true,
+            _ if self.is_tunnel => false,
             Event::Began(_) => !self.is_open,
             Event::Received | Event::Announce | Event::Answered | Event::Abandoned => self.is_open,
             Event::Acked => self.is_unacked && !self.is_unflushed,
@@ -68,6 +67,7 @@ impl Truth {
                 (self.is_taken_up, self.is_answered) = (true, false);
                 (self.wrote, self.reached) = (false, false);
             }
+            Event::TakeUp if !self.is_taken_up => self.is_over = true,
             Event::Announce if is_allowed => self.promises = self.is_offered,
             Event::Answered => (self.is_open, self.is_answered) = (false, true),
             Event::Abandoned => {

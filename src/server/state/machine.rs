@@ -54,6 +54,8 @@ pub(in crate::server) struct Machine {
     pub(super) leaves: bool,
     pub(super) peer_ended: bool,
     pub(super) is_closed: bool,
+    /// Whether the client was refused: nothing is taken up any more (S4).
+    pub(super) refused: bool,
     /// Whether the connection left HTTP/1.1 with a request taken up under `fin`
     /// of whose answer no byte has reached the kernel: until one has, a FIN
     /// would be taken for the request's refusal.
@@ -82,6 +84,7 @@ impl Machine {
             leaves: false,
             peer_ended: false,
             is_closed: false,
+            refused: false,
             owes_reset: false,
         }
     }
@@ -178,12 +181,17 @@ impl Machine {
     fn may_reset(&self) -> bool {
         let is_before_take_up =
             matches!(self.phase, Phase::Idle | Phase::Receiving | Phase::Head | Phase::Received);
-        let is_certain = !self.pipelines && !self.is_lost;
         self.mode == CloseMode::ResetBeforeTakeUp
             && is_before_take_up
-            && is_certain
+            && self.is_certain()
             && self.in_force
             && self.offer.has_rst()
+    }
+
+    /// Returns whether the requests of the connection can be told apart, so that
+    /// it is known of the current one that no part or copy of it was taken up.
+    pub(in crate::server) fn is_certain(&self) -> bool {
+        !self.pipelines && !self.is_lost
     }
 
     /// `fin`: a request is taken up, and a FIN would be taken for its refusal.

@@ -144,3 +144,25 @@ fn attack_what_is_closing_does_not_become_a_tunnel() {
     let _ = machine.on(Event::Disarm);
     assert!(!machine.on(Event::TakeUp).is_allowed, "the client was refused");
 }
+
+/// A layer above that calls twice has one call refused, or one taken up.
+#[test]
+fn attack_of_two_copies_of_a_request_none_is_refused_once_one_was_taken_up() {
+    let begun = [Event::Read, Event::Began(Offer::all()), Event::Received];
+    let again = [Event::Began(Offer::all()), Event::Received];
+    let mut machine = after(CloseMode::Plain, begun);
+    let _ = machine.on(Event::GoAway);
+    assert!(!machine.on(Event::TakeUp).is_allowed && machine.is_refused());
+    for event in again {
+        let _ = machine.on(event);
+    }
+    assert!(!machine.on(Event::TakeUp).is_allowed, "the first copy was refused");
+
+    for end in [Event::Answered, Event::Abandoned, Event::Waited] {
+        let taken_up = [&begun[..], &[Event::TakeUp, end], &again].concat();
+        let mut machine = after(CloseMode::Plain, taken_up);
+        let _ = machine.on(Event::GoAway);
+        assert!(!machine.is_refused(), "{end:?}");
+        assert!(machine.on(Event::TakeUp).is_allowed, "{end:?}");
+    }
+}

@@ -20,6 +20,7 @@ impl Machine {
             Event::TakeUp => return self.on_take_up(),
             Event::Announce => return self.on_announce(),
             Event::Told => self.told |= self.is_answering(),
+            Event::Refused => self.refused = true,
             Event::Answered => self.on_answered(),
             Event::Abandoned if self.phase == Phase::TakenUp => self.is_lost = true,
             Event::Abandoned => self.on_answered(),
@@ -55,7 +56,7 @@ impl Machine {
         match event {
             Event::GoAway => self.leaves = true,
             Event::Closed => self.is_closed = true,
-            Event::TakeUp if self.is_closed => return false,
+            Event::TakeUp if self.is_closed || self.refused => return false,
             Event::TakeUp => {
                 self.owes_reset = self.mode == CloseMode::FinBeforeTakeUp && self.in_force;
                 self.wrote = false;
@@ -121,10 +122,12 @@ impl Machine {
         self.is_whole = true;
     }
 
-    /// Whoever understands `refused` is refused once the server leaves (S4).
+    /// Whoever understands `refused` is refused once the server leaves (S4), and
+    /// so is every request after that.
     fn on_take_up(&mut self) -> bool {
         let is_pending = matches!(self.phase, Phase::Head | Phase::Received);
-        if !is_pending || self.is_closed || self.must_refuse() {
+        self.refused |= is_pending && self.must_refuse();
+        if !is_pending || self.is_closed || self.refused {
             self.told |= is_pending;
             return false;
         }
@@ -140,7 +143,7 @@ impl Machine {
     }
 
     fn must_refuse(&self) -> bool {
-        self.leaves && self.offer.has_gone()
+        self.refused || (self.leaves && self.offer.has_gone() && self.is_certain())
     }
 
     fn on_announce(&mut self) -> bool {
@@ -207,7 +210,7 @@ impl Machine {
     /// What has to be said if the connection ends now.
     fn owed(&self) -> Farewell {
         match self.phase {
-            _ if self.peer_ended || self.told => Farewell::Silent,
+            _ if self.peer_ended || self.told || !self.is_certain() => Farewell::Silent,
             Phase::Idle if !self.is_used => Farewell::Unused,
             // HTTP that ends a connection by itself has told the client with the
             // response; HTTP that was told to leave just now has not.
