@@ -210,3 +210,25 @@ async fn attack_a_request_is_not_refused_of_which_a_copy_was_taken_up() {
         assert!(!response.contains("refused"), "{above:?}: {response}");
     }
 }
+
+/// Under a promise, the body of a request without an offer of its own: whether
+/// the service sees it whole, if its connection's layer is made for each request.
+#[tokio::test]
+async fn attack_a_promise_is_kept_whichever_layer_made_it() {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (connection, _) = listener.accept().await;
+    let handle = connection.handle().clone();
+    let app = tower::service_fn(|request: Request<RequestBody<Incoming>>| async move {
+        let body = if request.body().is_whole() { "whole" } else { "streamed" };
+        Ok::<_, Infallible>(Response::new(body.to_owned()))
+    });
+    let service =
+        service_fn(move |request| TakeUpLayer::new(handle.clone()).layer(app).call(request));
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+    client.get("/first", OFFER).await;
+    assert!(client.response().await.contains(", rst"), "it is promised");
+    client.send("POST /order HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc").await;
+    client.send("def").await;
+    let response = client.response().await;
+    assert!(response.ends_with("whole"), "{response}");
+}

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, Uri};
 
-use crate::contract::Offer;
-
 /// What a drain did, and which requests it cut off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -147,8 +145,6 @@ pub(crate) struct Seat {
     running: Mutex<Option<(u64, Method, Uri)>>,
     /// Requests that came, whatever became of them.
     begun: AtomicU64,
-    /// The client knows the contract.
-    offered: AtomicBool,
     /// The drain found the connection open.
     found_open: AtomicBool,
     /// Requests that were answered or refused.
@@ -157,16 +153,8 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn begin(&self, offer: Offer) {
+    pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        if offer != Offer::none() {
-            self.offered.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the client of the connection ever offered anything.
-    pub(super) fn has_offered(&self) -> bool {
-        self.offered.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_begun(&self) -> bool {

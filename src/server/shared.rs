@@ -32,6 +32,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) machine: Machine,
     pub(super) counters: Counters,
+    /// The client knows the contract: it offered something once.
+    has_offered: bool,
     /// Gone once the connection has ended.
     socket: Option<Arc<TcpStream>>,
     /// The task that drives the connection.
@@ -55,7 +57,8 @@ impl Shared {
     pub(super) fn new(socket: Arc<TcpStream>, hop: Hop, settings: Settings) -> Self {
         let machine = Machine::new(settings.mode);
         let (counters, socket) = (Counters::default(), Some(socket));
-        let state = State { machine, counters, socket, waker: None, made: None };
+        let has_offered = false;
+        let state = State { machine, counters, has_offered, socket, waker: None, made: None };
         Self { state: Mutex::new(state), gone: Notify::new(), hop, settings }
     }
 
@@ -73,7 +76,12 @@ impl Shared {
     pub(super) fn begin(&self, offer: Offer) {
         let mut state = self.lock();
         state.counters.requests += 1;
+        state.has_offered |= offer != Offer::none();
         state.note(Event::Began(offer));
+    }
+
+    pub(super) fn has_offered(&self) -> bool {
+        self.lock().has_offered
     }
 
     pub(super) fn take_up(&self) -> Result<(), Refused> {

@@ -33,7 +33,7 @@ impl Call {
     pub(super) fn begin<B>(connection: &TakeUpLayer, request: &Request<B>) -> Self {
         let connection = connection.clone();
         let offer = Offer::read(request).unwrap_or_default();
-        connection.seat.begin(offer);
+        connection.seat.begin();
         let exchange = connection.connection.begin(offer);
         if request.version() > Version::HTTP_11 {
             connection.connection.disarm();
@@ -79,7 +79,7 @@ impl Call {
         head.headers.remove(RETRY_CONTRACT);
         // A promise that was made holds until it is withdrawn by a response:
         // the client need not have offered anew.
-        if !self.connection.seat.has_offered() {
+        if !self.connection.connection.0.has_offered() {
             let body = RequestBody::streamed(body);
             self.streamed = body.end();
             return Ok(Request::from_parts(head, body));
