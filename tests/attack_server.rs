@@ -22,10 +22,10 @@ use tokio::sync::mpsc;
 use tower::{Layer, Service};
 use tower_resend::contract::Offer;
 use tower_resend::server::{
-    CloseMode, Connection, Listener, ListenerOptions, RequestBody, TakeUpLayer,
+    CloseMode, Connection, Leave, Listener, ListenerOptions, RequestBody, TakeUpLayer,
 };
 
-use self::site::{Client, End};
+use self::site::{Client, End, Site};
 
 const OFFER: &str = "Connection: retry-contract\r\nRetry-Contract: rst, fin, gone, half\r\n";
 
@@ -231,4 +231,40 @@ async fn attack_a_promise_is_kept_whichever_layer_made_it() {
     client.send("def").await;
     let response = client.response().await;
     assert!(response.ends_with("whole"), "{response}");
+}
+
+// ===== a drain and what has arrived already =====
+
+/// A request of a client without a contract, of which the part before `|` has
+/// arrived when the server leaves; returns what the client reads.
+async fn leave_amid(request: &str) -> String {
+    let mut site = Site::start().await;
+    let mut client = site.client().await;
+    client.get("/first", "").await;
+    client.response().await;
+    let (arrived, rest) = request.split_once('|').expect("a cut");
+    client.send(arrived).await;
+    if !rest.is_empty() {
+        site.settle().await;
+    }
+    site.leave(Leave::HandedOver);
+    while !rest.is_empty() && TcpStream::connect(site.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let _ = client.0.write_all(rest.as_bytes()).await;
+    let (response, end) = client.rest().await;
+    assert_eq!(end, End::Fin);
+    assert_eq!(site.report().await.answered, u64::from(!response.is_empty()));
+    response
+}
+
+#[tokio::test]
+async fn attack_a_request_that_has_arrived_is_not_dropped_by_a_drain() {
+    for request in
+        ["GET /quick HTTP/1.1\r\nHost: a\r\n\r\n|", "GET /quick HTTP/1.1\r\nHo|st: a\r\n\r\n"]
+    {
+        let response = leave_amid(request).await;
+        assert!(response.starts_with("http/1.1 200"), "{request:?}: {response}");
+        assert!(response.contains("connection: close"), "{response}");
+    }
 }

@@ -30,7 +30,9 @@ impl Handle {
     ///
     /// An idle connection, and one with part of a request's head, says so
     /// itself: with the closing response where the client offered `gone`, with
-    /// a FIN otherwise (S6). A request that the service has and that is not
+    /// a FIN otherwise (S6). Where the kernel has octets of an idle connection
+    /// that nobody read yet, and the client did not offer `gone`, they are served
+    /// first. A request that the service has and that is not
     /// taken up is refused if its client offered `gone`: [`Exchange::take_up`]
     /// fails from now on. One that is taken up is answered.
     ///
@@ -50,6 +52,12 @@ impl Handle {
     /// Returns whether the server leaves.
     pub fn is_going_away(&self) -> bool {
         self.0.lock().machine.leaves()
+    }
+
+    /// Returns whether a request has begun to arrive that is served although the
+    /// server leaves.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.0.lock().is_arriving()
     }
 
     /// Waits until the server leaves. Cancel safe.

@@ -114,7 +114,8 @@ impl<M, F> Serve<M, F> {
     /// 2. Requests that were not taken up are refused. Idle connections are
     ///    closed, after a closing response where the client offered to
     ///    understand one. Those that were never used, those of step 1 among
-    ///    them, are served one request if it comes within a second.
+    ///    them, are served one request if it comes within a second, as is a
+    ///    request of a client without a contract that has begun to arrive.
     /// 3. Requests that were taken up are answered, with `Connection: close`.
     /// 4. At the [deadline](Self::drain_deadline) what still runs is cut off.
     ///

@@ -25,7 +25,8 @@ use crate::error::BoxError;
 use crate::time;
 
 /// How long a connection that was never used may take for its request once the
-/// server drains: a round trip and some.
+/// server drains, and one with part of a head for the rest: a round trip and
+/// some.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What it takes to serve a connection.
@@ -91,6 +92,13 @@ impl ServeConnection {
             }
         }
         handle.go_away();
+        // The client may know no better than to fail if it is told nothing of a
+        // request that has begun to arrive. HTTP would end the connection.
+        if handle.is_arriving()
+            && before(time::sleep(GRACE), http.as_mut()).await == Ended::Connection
+        {
+            return;
+        }
         http.as_mut().go_away();
         end(http).await;
     }

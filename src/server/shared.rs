@@ -1,5 +1,6 @@
 //! What a connection and its service share, under one lock (S4).
 
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::probe;
 use super::closing::{self, Closing};
 use super::handle::{Counters, Refused};
 use super::listener::Settings;
-use super::state::{CloseMode, Event, Farewell, Linger, Machine};
+use super::state::{CloseMode, Event, Farewell, Linger, Machine, Phase};
 
 /// How a response begins after which the connection is no longer HTTP/1.1.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
@@ -139,7 +140,8 @@ impl Shared {
 
     pub(super) fn go_away(&self) {
         let mut state = self.lock();
-        state.note(Event::GoAway);
+        let is_arriving = state.is_arriving_unread();
+        state.note(if is_arriving { Event::GoAwayLater } else { Event::GoAway });
         let waker = state.waker.take();
         drop(state);
         self.gone.notify_waiters();
@@ -165,7 +167,10 @@ impl Shared {
             Some(waker) => waker.clone_from(cx.waker()),
             waker => *waker = Some(cx.waker().clone()),
         }
-        state.note(Event::Waited);
+        // The runtime has yet to hear of what the kernel has.
+        if !(state.machine.leaves() && state.is_arriving_unread()) {
+            state.note(Event::Waited);
+        }
         state.next()
     }
 
@@ -254,6 +259,20 @@ impl State {
             // What is unknown counts as unacknowledged.
             Some(Err(_)) | None => Next::Go,
         }
+    }
+
+    /// Returns whether a request is arriving that is served although the server
+    /// leaves.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.machine.phase() == Phase::Receiving || self.is_arriving_unread()
+    }
+
+    /// Returns whether nothing was read of that request, and the kernel has some.
+    fn is_arriving_unread(&self) -> bool {
+        let peeked =
+            |socket: &Arc<TcpStream>| SockRef::from(&**socket).peek(&mut [MaybeUninit::uninit()]);
+        self.machine.serves_what_arrives()
+            && self.socket.as_ref().is_some_and(|socket| peeked(socket).is_ok_and(|some| some > 0))
     }
 
     fn set(&mut self, linger: Linger) -> bool {

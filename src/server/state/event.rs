@@ -82,6 +82,8 @@ pub(in crate::server) enum Event {
     Acked,
     /// The server leaves.
     GoAway,
+    /// The server leaves, and octets that the kernel has wait to be read.
+    GoAwayLater,
     /// HTTP ends the connection. Not allowed: no FIN must be sent.
     Shutdown,
     /// The connection leaves HTTP/1.1.

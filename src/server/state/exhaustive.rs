@@ -180,6 +180,7 @@ fn events() -> Vec<Event> {
         Event::Flushed,
         Event::Acked,
         Event::GoAway,
+        Event::GoAwayLater,
         Event::Shutdown,
         Event::Disarm,
         Event::Closed,

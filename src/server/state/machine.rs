@@ -112,6 +112,12 @@ impl Machine {
         self.leaves && matches!(self.phase, Phase::Idle | Phase::Receiving)
     }
 
+    /// Returns whether octets that arrive now are served if the server leaves:
+    /// no request is begun, and the client does not know what `refused` means.
+    pub(in crate::server) fn serves_what_arrives(&self) -> bool {
+        self.phase == Phase::Idle && !self.offer.has_gone()
+    }
+
     /// Returns whether the connection left HTTP/1.1.
     pub(in crate::server) fn is_tunnel(&self) -> bool {
         self.phase == Phase::Disarmed

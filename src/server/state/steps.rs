@@ -29,6 +29,7 @@ impl Machine {
             Event::Acked if self.octets == Octets::Unacked => self.octets = Octets::Acked,
             Event::Acked => {}
             Event::GoAway => self.on_go_away(),
+            Event::GoAwayLater => self.leaves = true,
             Event::Shutdown => return self.on_shutdown(),
             Event::Disarm => self.on_disarm(),
             Event::Broken => self.phase = Phase::Closing,
@@ -54,7 +55,7 @@ impl Machine {
     /// has reached the kernel.
     fn note_disarmed(&mut self, event: Event) -> bool {
         match event {
-            Event::GoAway => self.leaves = true,
+            Event::GoAway | Event::GoAwayLater => self.leaves = true,
             Event::Closed => self.is_closed = true,
             Event::TakeUp if self.is_closed || self.refused => return false,
             Event::TakeUp => {
