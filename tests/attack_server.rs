@@ -8,21 +8,22 @@ mod site;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Empty;
+use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, Service};
 use tower_resend::contract::Offer;
 use tower_resend::server::{
-    CloseMode, Connection, Leave, Listener, ListenerOptions, RequestBody, TakeUpLayer,
+    CloseMode, Connection, Leave, Listener, ListenerOptions, RequestBody, TakeUpLayer, serve,
 };
 
 use self::site::{Client, End, Site};
@@ -267,4 +268,26 @@ async fn attack_a_request_that_has_arrived_is_not_dropped_by_a_drain() {
         assert!(response.starts_with("http/1.1 200"), "{request:?}: {response}");
         assert!(response.contains("connection: close"), "{response}");
     }
+}
+
+#[tokio::test]
+async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
+    const LARGE: usize = 64 << 20;
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
+    let app = tower::service_fn(|_: Request<RequestBody<Incoming>>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![0; LARGE]))))
+    });
+    let (leave, signal) = oneshot::channel::<()>();
+    let serving = serve(listener, app)
+        .drain_deadline(Duration::from_millis(50))
+        .with_graceful_shutdown(async { signal.await.unwrap_or_default() });
+    let serving = tokio::spawn(serving.into_future());
+    let mut client = Client(TcpStream::connect(address).await.expect("the server listens"));
+    client.get("/large", OFFER).await;
+    client.0.read_u8().await.expect("the answer begins");
+    let _ = leave.send(());
+    let report = serving.await.expect("no panic").expect("no error");
+    assert_eq!((report.answered, report.running.len()), (0, 1), "{report}");
+    assert!(client.rest().await.0.len() < LARGE, "it was cut off");
 }

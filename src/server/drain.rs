@@ -122,7 +122,7 @@ where
         let accepted = Accepted::new(peer, connection.handle().hop());
         let serving = ServeConnection {
             accepted,
-            seated: self.board.seat(),
+            seated: self.board.seat(connection.handle().clone()),
             settings: self.settings.clone(),
             leaving: self.leaving.clone(),
         };

@@ -7,21 +7,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, Uri};
 
+use super::handle::Handle;
+use super::state::Phase;
+
 /// What a drain did, and which requests it cut off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// Connections that waited in the accept queue, and were accepted.
     pub from_queue: u64,
-    /// Requests that were taken up and answered in full.
+    /// Requests that were taken up and answered in full: the kernel has the
+    /// whole answer.
     pub answered: u64,
     /// Requests that were refused: none of them was taken up.
     pub refused: u64,
     /// Connections that were closed without a request that was answered or
     /// refused during the drain: idle ones, never used ones.
     pub closed: u64,
-    /// Requests that were taken up and not answered when the deadline came.
-    /// They were cut off.
+    /// Requests that were taken up and not answered when the deadline came, or
+    /// whose client had not read enough of the answer. They were cut off.
     pub running: Vec<RunningRequest>,
 }
 
@@ -80,9 +84,10 @@ struct Counts {
 
 impl Board {
     /// Writes a new connection down.
-    pub(super) fn seat(self: &Arc<Self>) -> Seated {
+    pub(super) fn seat(self: &Arc<Self>, connection: Handle) -> Seated {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let seat = Arc::new(Seat { counts: Arc::clone(&self.counts), ..Seat::default() });
+        let (counts, connection) = (Arc::clone(&self.counts), Some(connection));
+        let seat = Arc::new(Seat { counts, connection, ..Seat::default() });
         self.seats().insert(id, Arc::clone(&seat));
         Seated { board: Arc::clone(self), id, seat }
     }
@@ -101,10 +106,18 @@ impl Board {
     }
 
     pub(super) fn report(&self, from_queue: u64) -> Report {
-        let running = self.seats().values().filter_map(|seat| seat.running()).collect();
         let Counts { answered, refused, closed, .. } = &*self.counts;
-        let [answered, refused, closed] =
+        let [mut answered, refused, closed] =
             [answered, refused, closed].map(|count| count.load(Ordering::Relaxed));
+        let mut running = Vec::new();
+        for seat in self.seats().values() {
+            let Some(request) = seat.running() else { continue };
+            // Its answer was made in full, and counted if the drain saw that.
+            let is_counted = request.is_made && seat.ends.load(Ordering::Relaxed) > 0;
+            answered = answered.saturating_sub(u64::from(is_counted));
+            let path = request.target.path().to_owned();
+            running.push(RunningRequest { method: request.method, path });
+        }
         Report { from_queue, answered, refused, closed, running }
     }
 
@@ -140,9 +153,8 @@ impl Drop for Seated {
 /// What is known of one connection's requests.
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
-    /// With the number of the request, so that the end of an earlier one does
-    /// not clear it.
-    running: Mutex<Option<(u64, Method, Uri)>>,
+    running: Mutex<Option<TakenUp>>,
+    connection: Option<Handle>,
     /// Requests that came, whatever became of them.
     begun: AtomicU64,
     /// The drain found the connection open.
@@ -155,6 +167,7 @@ pub(crate) struct Seat {
 impl Seat {
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.slot().take_if(|before| before.is_made);
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -174,7 +187,8 @@ impl Seat {
     /// A request was taken up.
     pub(super) fn take_up<B>(self: &Arc<Self>, request: &Request<B>) -> Running {
         let number = self.begun.load(Ordering::Relaxed);
-        *self.slot() = Some((number, request.method().clone(), request.uri().clone()));
+        let (method, target) = (request.method().clone(), request.uri().clone());
+        *self.slot() = Some(TakenUp { number, method, target, is_made: false });
         Running { seat: Arc::clone(self), number, end: End::Cut }
     }
 
@@ -183,15 +197,28 @@ impl Seat {
         Running { seat: Arc::clone(self), number: 0, end }
     }
 
-    fn running(&self) -> Option<RunningRequest> {
-        let slot = self.slot();
-        let (_, method, target) = slot.as_ref()?;
-        Some(RunningRequest { method: method.clone(), path: target.path().to_owned() })
+    /// The request that is taken up, until the kernel has the whole of its
+    /// answer.
+    fn running(&self) -> Option<TakenUp> {
+        let request = self.slot().clone()?;
+        let is_held = || self.connection.as_ref().is_some_and(|c| c.phase() == Phase::Answered);
+        (!request.is_made || is_held()).then_some(request)
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<(u64, Method, Uri)>> {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<TakenUp>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The latest request of a connection that was taken up.
+#[derive(Clone, Debug)]
+struct TakenUp {
+    /// Its number, so that the end of an earlier one does not clear it.
+    number: u64,
+    method: Method,
+    target: Uri,
+    /// The service made the whole of its answer.
+    is_made: bool,
 }
 
 /// How a request ended.
@@ -230,7 +257,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.seat.slot().take_if(|(number, ..)| *number == self.number);
+        let mut slot = self.seat.slot();
+        match slot.as_mut().filter(|request| request.number == self.number) {
+            Some(request) if self.end == End::Answered => request.is_made = true,
+            Some(_) => *slot = None,
+            None => {}
+        }
+        drop(slot);
         let count = match self.end {
             End::Answered => &self.seat.counts.answered,
             End::Refused => &self.seat.counts.refused,
