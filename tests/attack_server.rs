@@ -7,7 +7,9 @@ mod site;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,13 +19,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, Service};
 use tower_resend::contract::Offer;
 use tower_resend::server::{
-    CloseMode, Connection, Leave, Listener, ListenerOptions, RequestBody, TakeUpLayer, serve,
+    CloseMode, Connection, Handle, Leave, Listener, ListenerOptions, RequestBody, TakeUpLayer,
+    serve,
 };
 
 use self::site::{Client, End, Site};
@@ -290,4 +293,57 @@ async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
     let report = serving.await.expect("no panic").expect("no error");
     assert_eq!((report.answered, report.running.len()), (0, 1), "{report}");
     assert!(client.rest().await.0.len() < LARGE, "it was cut off");
+}
+
+// ===== wakers =====
+
+/// Asks the connection whenever it is woken or dropped, as an executor does that
+/// runs or frees a task there and then.
+struct Asking(Handle);
+
+impl Wake for Asking {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let _ = self.0.phase();
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let _ = self.0.phase();
+    }
+}
+
+#[tokio::test]
+async fn attack_no_waker_runs_under_the_lock_of_a_connection() {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (mut connection, _) = listener.accept().await;
+    let handle = connection.handle().clone();
+    client.get("/first", OFFER).await;
+    connection.read_u8().await.expect("nothing fails on loopback");
+    let mut exchange = handle.begin(Offer::all());
+    exchange.take_up().expect("nobody leaves");
+    drop(exchange.answer(()));
+    connection.write_all(b"answer").await.expect("nothing fails on loopback");
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let waker = || Waker::from(Arc::new(Asking(handle.clone())));
+        let flushed = Pin::new(&mut connection).poll_flush(&mut Context::from_waker(&waker()));
+        assert!(matches!(flushed, Poll::Ready(Ok(()))));
+        for _ in 0..3 {
+            let mut all = [0; 1024];
+            let mut buf = ReadBuf::new(&mut all);
+            let _ =
+                Pin::new(&mut connection).poll_read(&mut Context::from_waker(&waker()), &mut buf);
+        }
+        handle.go_away();
+        let _ = done.send(());
+        // Its timers and its reactor are those of the test.
+        std::mem::forget(connection);
+    });
+    let waited = tokio::task::spawn_blocking(move || is_done.recv_timeout(Duration::from_secs(20)));
+    assert!(matches!(waited.await, Ok(Ok(()))), "the lock was held, or the thread failed");
 }

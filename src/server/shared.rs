@@ -163,9 +163,14 @@ impl Shared {
     /// HTTP waits for octets.
     pub(super) fn on_wait(&self, cx: &Context<'_>) -> Next {
         let mut state = self.lock();
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            waker => *waker = Some(cx.waker().clone()),
+        if !state.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            // Foreign code runs where a waker is cloned, dropped or woken: not
+            // under the lock.
+            drop(state);
+            let waker = cx.waker().clone();
+            let before = self.lock().waker.replace(waker);
+            drop(before);
+            state = self.lock();
         }
         // The runtime has yet to hear of what the kernel has.
         if !(state.machine.leaves() && state.is_arriving_unread()) {
@@ -189,11 +194,14 @@ impl Shared {
         let mut state = self.lock();
         let before = state.machine.phase();
         state.note(Event::Flushed);
-        if before != state.machine.phase() && state.machine.must_be_seen_waiting() {
+        let wakes = before != state.machine.phase() && state.machine.must_be_seen_waiting();
+        let next = state.next();
+        drop(state);
+        if wakes {
             // HTTP need not read after it has flushed.
             cx.waker().wake_by_ref();
         }
-        state.next()
+        next
     }
 
     /// HTTP ends the connection. Returns how; nothing if there must be no FIN.
@@ -216,10 +224,9 @@ impl Shared {
     pub(super) fn on_closed(&self) {
         let mut state = self.lock();
         state.note(Event::Closed);
-        state.waker = None;
-        let socket = state.socket.take();
+        let (waker, socket) = (state.waker.take(), state.socket.take());
         drop(state);
-        drop(socket);
+        drop((waker, socket));
     }
 }
 
