@@ -151,6 +151,9 @@ impl<M, F> Serve<M, F> {
 
     /// Sets how many connections are served at a time, at least 1; 10,000 by
     /// default. More wait in the accept queue.
+    ///
+    /// A client that does not read its answer holds a place until it goes: no
+    /// timer resets a connection with a request taken up (S8).
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.connections = connections.max(1);
         self
