@@ -1,6 +1,7 @@
 //! Attacks on the server half: ways in which a request that reached the
 //! application could be taken for one that did not.
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test that would hang has an end")]
 
 #[path = "support/site.rs"]
 mod site;
@@ -8,7 +9,7 @@ mod site;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -293,6 +294,36 @@ async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
     let report = serving.await.expect("no panic").expect("no error");
     assert_eq!((report.answered, report.running.len()), (0, 1), "{report}");
     assert!(client.rest().await.0.len() < LARGE, "it was cut off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attack_a_service_that_blocks_its_thread_does_not_hold_up_a_drain() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.local_addr().expect("a socket has an address");
+    let (blocks, mut heard) = mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let app = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
+        let (blocks, released) = (blocks.clone(), Arc::clone(&released));
+        async move {
+            let _ = blocks.send(());
+            let _ = released.lock().map(|released| released.recv());
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let (leave, signal) = oneshot::channel::<()>();
+    let serving = serve(listener, app)
+        .drain_deadline(Duration::from_millis(50))
+        .with_graceful_shutdown(async { signal.await.unwrap_or_default() });
+    let serving = tokio::spawn(serving.into_future());
+    let mut client = Client(TcpStream::connect(address).await.expect("the server listens"));
+    client.get("/blocks", OFFER).await;
+    heard.recv().await.expect("the request reaches the application");
+    let _ = leave.send(());
+    let report = tokio::time::timeout(Duration::from_secs(20), serving).await;
+    drop(release);
+    let report = report.expect("the drain ends").expect("no panic").expect("no error");
+    assert_eq!(report.running.len(), 1, "{report}");
 }
 
 // ===== wakers =====

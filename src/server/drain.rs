@@ -33,6 +33,10 @@ const QUEUE_MOST: u64 = 4096;
 /// more keep coming.
 const QUEUE_TIME: Duration = Duration::from_secs(1);
 
+/// How long a drain waits at its deadline for what it cut off to be dropped. A
+/// service that blocks its thread cannot be stopped.
+const CUT: Duration = Duration::from_millis(100);
+
 /// What becomes of the listening socket when a server leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -140,12 +144,12 @@ where
         let Self { listener, board, mut connections, leaving, .. } = self;
         drop(listener);
         leaving.cancel();
-        let ended = async { while connections.join_next().await.is_some() {} };
-        let report = match time::timeout_at(deadline, ended).await {
+        let report = match time::timeout_at(deadline, ended(&mut connections)).await {
             Ok(()) => board.report(from_queue),
             Err(_) => {
                 let report = board.report(from_queue);
-                connections.shutdown().await;
+                connections.abort_all();
+                let _ = time::timeout_at(time::from_now(CUT), ended(&mut connections)).await;
                 report
             }
         };
@@ -193,6 +197,11 @@ where
         time::sleep(Duration::from_secs(1)).await;
     }
     listener.accept().await
+}
+
+/// Waits for all connections to end.
+async fn ended(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
 
 /// Forgets connections that ended. Their tasks do not panic unless a service

@@ -129,7 +129,8 @@ impl<M, F> Serve<M, F> {
         Serve { listener, make, signal, settings }
     }
 
-    /// Sets how long a drain may take; 25 s by default.
+    /// Sets how long a drain may take; 25 s by default. What blocks its thread
+    /// then is not waited for.
     pub fn drain_deadline(mut self, time: Duration) -> Self {
         self.settings.drain = time;
         self
