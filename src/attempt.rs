@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Request;
 
 use crate::classify::{
-    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
+    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, Semantics, classify,
 };
 use crate::contract::Standing;
 use crate::time::Instant;
@@ -30,6 +30,8 @@ pub struct Attempt {
     id: Id,
     /// Whether it is one of this crate's own transports.
     is_ours: bool,
+    /// What its own method says of a repeat, where that is known.
+    semantics: Option<Semantics>,
 }
 
 /// Tells attempts that failed from each other; a copy is the same attempt.
@@ -67,6 +69,7 @@ impl Attempt {
             standing: None,
             id,
             is_ours: false,
+            semantics: None,
         }
     }
 
@@ -86,6 +89,18 @@ impl Attempt {
     #[inline]
     pub(crate) fn of_ours(self) -> Self {
         Self { is_ours: true, ..self }
+    }
+
+    /// Sets what the method says of a repeat that was sent in this attempt.
+    #[inline]
+    pub(crate) fn sent_as(self, semantics: Semantics) -> Self {
+        Self { semantics: Some(semantics), ..self }
+    }
+
+    /// Returns `true` if it may have been applied, and its own method, which need not
+    /// be that of the call, is not idempotent.
+    pub(crate) fn is_no_repeat(&self) -> bool {
+        self.semantics == Some(Semantics::NotIdempotent) && !self.fate.is_not_applied()
     }
 
     /// Sets the address of the connection's peer.

@@ -184,7 +184,8 @@ impl<B: RequestBody> Call<B> {
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer).of_ours()
+        let contract = self.host.contract(Contract::none());
+        Attempt::new(evidence, &contract).with_peer(peer).of_ours().sent_as(self.semantics)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -195,7 +196,7 @@ impl<B: RequestBody> Call<B> {
         let contract = self.contract(lease);
         let peer = lease.connection.record().peer();
         let attempt = Attempt::new(evidence, &contract).with_peer(peer).of_ours();
-        attempt.with_standing(lease.connection.standing())
+        attempt.sent_as(self.semantics).with_standing(lease.connection.standing())
     }
 
     /// Returns what the user states and what the server announced.

@@ -13,7 +13,7 @@ use super::request::{Kept, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
 use crate::classify::{
-    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Time, Verdict,
+    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Semantics, Time, Verdict,
     counts_as_attempt, decide,
 };
 use crate::error::{BoxError, Error};
@@ -237,14 +237,24 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Records what the record is seen to lack, so that what it proves of the
     /// hand-offs in it is not taken for a proof of all.
     fn complete_record(&self) {
+        let error = self.source.as_deref();
+        let hidden = error.and_then(|error| hidden::in_error(error, &self.token));
+        let is_idempotent = self.kept.semantics() == Semantics::IdempotentMethod;
+        let other = hidden.as_ref().filter(|it| is_idempotent && it.is_no_repeat());
         if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
-            return self.token.complete_with(Attempt::unrecorded());
+            let unrecorded = Attempt::unrecorded();
+            return self.token.complete_with(match other {
+                Some(_) => unrecorded.sent_as(Semantics::NotIdempotent),
+                None => unrecorded,
+            });
+        }
+        if let Some(other) = other {
+            return self.token.complete_with(other.clone());
         }
         if !self.token.is_unapplied(self.start) {
             return;
         }
-        let error = self.source.as_deref();
-        match error.and_then(|error| hidden::in_error(error, &self.token)) {
+        match hidden {
             // A proof of that one hand-off says nothing of others like it.
             Some(hidden) if hidden.fate().is_not_applied() => {
                 self.token.complete_with(Attempt::unrecorded());
@@ -289,9 +299,21 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             true => BodyState::Failed,
             false => self.kept.body_state(),
         };
-        let facts = self.kept.facts(&self.policy).with_body(body).with_time(time);
+        let mut facts = self.kept.facts(&self.policy).with_body(body).with_time(time);
+        facts.semantics = self.semantics(attempts);
         let history: History = attempts.iter().map(Attempt::fate).collect();
         decide(&history, &facts, &self.policy)
+    }
+
+    /// Returns what may be said of a repeat. What a layer between sent for this
+    /// request goes out again with it, and a method speaks for its own request only.
+    fn semantics(&self, attempts: &[Attempt]) -> Semantics {
+        match self.kept.semantics() {
+            Semantics::IdempotentMethod if attempts.iter().any(Attempt::is_no_repeat) => {
+                Semantics::NotIdempotent
+            }
+            semantics => semantics,
+        }
     }
 
     /// Returns the attempts behind a response, unless it was a single clean one.
@@ -317,10 +339,12 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     fn error(&mut self, verdict: Verdict) -> Error {
-        let missing = self.kept.missing(&self.policy);
+        let attempts = self.attempts();
+        let mut missing = self.kept.missing(&self.policy);
+        missing.semantics = Some(self.semantics(&attempts));
         let request = self.kept.take();
         let line = (self.kept.method().clone(), self.kept.uri().clone());
-        Error::new(line, verdict, self.attempts(), missing)
+        Error::new(line, verdict, attempts, missing)
             .with_source(self.source.take())
             .with_request(request)
     }
