@@ -1,5 +1,7 @@
 //! Attempts, and the token that carries their record through a stack.
 
+mod sent;
+
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
 
+pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::classify::{
-    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, Semantics, classify,
+    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
 };
 use crate::contract::Standing;
 use crate::time::Instant;
@@ -30,8 +33,8 @@ pub struct Attempt {
     id: Id,
     /// Whether it is one of this crate's own transports.
     is_ours: bool,
-    /// What its own method says of a repeat, where that is known.
-    semantics: Option<Semantics>,
+    /// What was sent, where that is known.
+    sent: Option<Sent>,
 }
 
 /// Tells attempts that failed from each other; a copy is the same attempt.
@@ -69,7 +72,7 @@ impl Attempt {
             standing: None,
             id,
             is_ours: false,
-            semantics: None,
+            sent: None,
         }
     }
 
@@ -91,16 +94,15 @@ impl Attempt {
         Self { is_ours: true, ..self }
     }
 
-    /// Sets what the method says of a repeat that was sent in this attempt.
+    /// Sets what was sent in this attempt.
     #[inline]
-    pub(crate) fn sent_as(self, semantics: Semantics) -> Self {
-        Self { semantics: Some(semantics), ..self }
+    pub(crate) fn sending(self, sent: Sent) -> Self {
+        Self { sent: Some(sent), ..self }
     }
 
-    /// Returns `true` if it may have been applied, and its own method, which need not
-    /// be that of the call, is not idempotent.
-    pub(crate) fn is_no_repeat(&self) -> bool {
-        self.semantics == Some(Semantics::NotIdempotent) && !self.fate.is_not_applied()
+    /// Returns what was sent that may have been applied, where that is known.
+    pub(crate) fn maybe_applied(&self) -> Option<Sent> {
+        self.sent.filter(|_| !self.fate.is_not_applied())
     }
 
     /// Sets the address of the connection's peer.

@@ -6,8 +6,11 @@
 #[allow(dead_code, reason = "each test file uses its own part")]
 mod hops;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
-use http::{Method, Request, Uri};
+use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -15,7 +18,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_resend::adapter::hyper_util::{Connector, wrap};
 use tower_resend::resend::Idempotent;
-use tower_resend::{AttemptToken, ResendLayer};
+use tower_resend::{AttemptToken, Policy, ResendLayer};
 
 use hops::{Octets, Reply, Site, pool};
 
@@ -76,6 +79,61 @@ async fn attack_a_post_that_a_layer_sends_for_a_get_is_not_repeated_with_it() {
                 let sent = taken_up(transport(), Method::PUT, keeps, is_marked).await;
                 assert_eq!(sent, ["PUT /token"; 2], "{name}, keeps {keeps}, marked {is_marked}");
             }
+        }
+    }
+}
+
+/// What a layer makes of a request with a key, once for each attempt.
+#[derive(Clone, Copy, Debug)]
+enum Keys {
+    /// Passes it on. The control.
+    Same,
+    /// Gives each copy a key of its own.
+    Own,
+    /// Drops it.
+    None,
+    /// Sends a request of its own before it, which has none.
+    Before { keeps: bool },
+}
+
+/// Returns how many requests an origin took up that closes on everything.
+async fn taken_up_by_key(transport: Transport, keys: Keys) -> usize {
+    let site = Site::start(|_| Reply::Close);
+    let before = site.url("/before");
+    let count = Arc::new(AtomicUsize::new(0));
+    let inner = service_fn(move |mut request: Request<Octets>| {
+        let transport = transport.clone();
+        let nth = count.fetch_add(1, Ordering::Relaxed);
+        match keys {
+            Keys::Same => {}
+            Keys::Own => {
+                request.headers_mut().insert("idempotency-key", HeaderValue::from(nth));
+            }
+            Keys::None => drop(request.headers_mut().remove("idempotency-key")),
+            Keys::Before { keeps } => {
+                let token = request.extensions().get::<AttemptToken>().unwrap().clone();
+                request = Request::post(&before).body(Octets::default()).unwrap();
+                if keeps {
+                    request.extensions_mut().insert(token);
+                }
+            }
+        }
+        transport.oneshot(request)
+    });
+    let request = Request::post(site.url("/pay")).header("idempotency-key", "\"8e03\"");
+    let request = request.body(Full::from("pay")).unwrap();
+    let policy = Policy::new().origins_deduplicate();
+    ResendLayer::new(policy).layer(inner).oneshot(request).await.unwrap_err();
+    site.executed().len()
+}
+
+#[tokio::test]
+async fn attack_a_key_that_a_layer_changes_deduplicates_nothing() {
+    for (transport, name) in [(pooled as fn() -> Transport, "pool"), (legacy, "legacy")] {
+        assert_eq!(taken_up_by_key(transport(), Keys::Same).await, 3, "{name}, the control");
+        let befores = [true, false].map(|keeps| Keys::Before { keeps });
+        for keys in [Keys::Own, Keys::None].into_iter().chain(befores) {
+            assert_eq!(taken_up_by_key(transport(), keys).await, 1, "{name}, {keys:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use super::request::{Kept, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
 use crate::classify::{
-    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Semantics, Time, Verdict,
+    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Time, Verdict,
     counts_as_attempt, decide,
 };
 use crate::error::{BoxError, Error};
@@ -239,12 +239,11 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     fn complete_record(&self) {
         let error = self.source.as_deref();
         let hidden = error.and_then(|error| hidden::in_error(error, &self.token));
-        let is_idempotent = self.kept.semantics() == Semantics::IdempotentMethod;
-        let other = hidden.as_ref().filter(|it| is_idempotent && it.is_no_repeat());
+        let other = hidden.as_ref().filter(|hidden| self.kept.is_unlike(hidden));
         if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
             let unrecorded = Attempt::unrecorded();
-            return self.token.complete_with(match other {
-                Some(_) => unrecorded.sent_as(Semantics::NotIdempotent),
+            return self.token.complete_with(match other.and_then(Attempt::maybe_applied) {
+                Some(sent) => unrecorded.sending(sent),
                 None => unrecorded,
             });
         }
@@ -299,21 +298,9 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             true => BodyState::Failed,
             false => self.kept.body_state(),
         };
-        let mut facts = self.kept.facts(&self.policy).with_body(body).with_time(time);
-        facts.semantics = self.semantics(attempts);
+        let facts = self.kept.facts(&self.policy, attempts).with_body(body).with_time(time);
         let history: History = attempts.iter().map(Attempt::fate).collect();
         decide(&history, &facts, &self.policy)
-    }
-
-    /// Returns what may be said of a repeat. What a layer between sent for this
-    /// request goes out again with it, and a method speaks for its own request only.
-    fn semantics(&self, attempts: &[Attempt]) -> Semantics {
-        match self.kept.semantics() {
-            Semantics::IdempotentMethod if attempts.iter().any(Attempt::is_no_repeat) => {
-                Semantics::NotIdempotent
-            }
-            semantics => semantics,
-        }
     }
 
     /// Returns the attempts behind a response, unless it was a single clean one.
@@ -340,8 +327,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     fn error(&mut self, verdict: Verdict) -> Error {
         let attempts = self.attempts();
-        let mut missing = self.kept.missing(&self.policy);
-        missing.semantics = Some(self.semantics(&attempts));
+        let missing = self.kept.missing(&self.policy, &attempts);
         let request = self.kept.take();
         let line = (self.kept.method().clone(), self.kept.uri().clone());
         Error::new(line, verdict, attempts, missing)

@@ -16,9 +16,9 @@ use super::connector::ConnectError;
 use super::failure::Failure;
 use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
-use crate::attempt::{Attempt, AttemptToken};
+use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::classify::{
-    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Semantics,
+    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
 use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
@@ -43,9 +43,9 @@ impl ResponseFuture {
         mark: Arc<Mark>,
         token: Option<AttemptToken>,
         is_connect: bool,
-        semantics: Semantics,
+        sent: Sent,
     ) -> Self {
-        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect, semantics };
+        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect, sent };
         Self(Box::pin(call.drive()))
     }
 }
@@ -73,7 +73,7 @@ struct Call {
     chosen: Option<Chosen>,
     token: Option<AttemptToken>,
     is_connect: bool,
-    semantics: Semantics,
+    sent: Sent,
 }
 
 impl Call {
@@ -151,7 +151,7 @@ impl Call {
             false => handed_back(Some(&chosen.record)),
         };
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
-        let attempt = attempt.of_ours().sent_as(self.semantics);
+        let attempt = attempt.of_ours().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt);
         }
@@ -303,7 +303,7 @@ impl Call {
         };
         let peer = record.and_then(|record| record.peer());
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).of_ours();
-        let attempt = attempt.sent_as(self.semantics);
+        let attempt = attempt.sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }

@@ -15,8 +15,8 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::chain;
-use crate::attempt::{Attempt, AttemptToken};
-use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Semantics};
+use crate::attempt::{Attempt, AttemptToken, Sent};
+use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 use crate::error::BoxError;
 
 /// Makes a client of reqwest's builder that leaves evidence of what became of
@@ -68,8 +68,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
         let is_polled = Arc::new(AtomicBool::new(false));
-        let semantics = Semantics::of(request.method());
-        let call = Call { token, semantics, is_over: false, is_polled: Arc::clone(&is_polled) };
+        let sent = Sent::of(&request);
+        let call = Call { token, sent, is_over: false, is_polled: Arc::clone(&is_polled) };
         let request = request.map(|inner| ::reqwest::Body::wrap(Watched { inner, is_polled }));
         ResponseFuture(Box::pin(call.drive(self.0.clone(), request)))
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for ResponseFuture {
 /// above may go on with another.
 struct Call {
     token: Option<AttemptToken>,
-    semantics: Semantics,
+    sent: Sent,
     is_over: bool,
     is_polled: Arc<AtomicBool>,
 }
@@ -144,7 +144,7 @@ impl Call {
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
-        let attempt = Attempt::new(evidence, &Contract::none()).of_ours().sent_as(self.semantics);
+        let attempt = Attempt::new(evidence, &Contract::none()).of_ours().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }
