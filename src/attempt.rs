@@ -359,7 +359,8 @@ impl AttemptToken {
     /// the resending layer.)
     pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
         request.extensions_mut().remove::<Self>();
-        self.lock().returned = Some(Box::new(request));
+        // One that was there goes where nothing is locked: its body is foreign code.
+        let _before = self.lock().returned.replace(Box::new(request));
     }
 
     /// Takes a request that was given back.

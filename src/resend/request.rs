@@ -12,7 +12,10 @@ use crate::error::{Key, Missing};
 /// Marks a request as idempotent, put into its extensions by the caller.
 ///
 /// It is the caller's word that sending the request twice has the effect of
-/// sending it once, whatever its method. A wrong mark doubles requests.
+/// sending it once, whatever its method. A wrong mark doubles requests. It stays with
+/// the request's extensions: a layer *above* the resending one that makes another
+/// request of it, such as one that follows redirects, marks that one too where it keeps
+/// them.
 ///
 /// ```
 /// # fn main() -> Result<(), http::Error> {
