@@ -1,5 +1,6 @@
 //! What a transport was given of a request, as far as a repeat of it goes.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use http::{HeaderName, HeaderValue, Request};
@@ -27,8 +28,8 @@ impl Sent {
 }
 
 /// Tells whether two requests have the same idempotency key. The key itself may be
-/// a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// a secret, and nothing of it is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyPrint(Option<u64>);
 
 impl KeyPrint {
@@ -44,6 +45,12 @@ impl KeyPrint {
     /// Returns `true` if there is a key.
     pub(crate) fn is_there(self) -> bool {
         self.0.is_some()
+    }
+}
+
+impl fmt::Debug for KeyPrint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_there() { "KeyPrint(some)" } else { "KeyPrint(none)" })
     }
 }
 
