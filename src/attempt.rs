@@ -1,5 +1,7 @@
 //! Attempts, and the token that carries their record through a stack.
 
+mod sent;
+
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
 
+pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::classify::{
     Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
 };
@@ -30,6 +33,8 @@ pub struct Attempt {
     id: Id,
     /// Whether it is one of this crate's own transports.
     is_ours: bool,
+    /// What was sent, where that is known.
+    sent: Option<Sent>,
 }
 
 /// Tells attempts that failed from each other; a copy is the same attempt.
@@ -67,6 +72,7 @@ impl Attempt {
             standing: None,
             id,
             is_ours: false,
+            sent: None,
         }
     }
 
@@ -86,6 +92,17 @@ impl Attempt {
     #[inline]
     pub(crate) fn of_ours(self) -> Self {
         Self { is_ours: true, ..self }
+    }
+
+    /// Sets what was sent in this attempt.
+    #[inline]
+    pub(crate) fn sending(self, sent: Sent) -> Self {
+        Self { sent: Some(sent), ..self }
+    }
+
+    /// Returns what was sent that may have been applied, where that is known.
+    pub(crate) fn maybe_applied(&self) -> Option<Sent> {
+        self.sent.filter(|_| !self.fate.is_not_applied())
     }
 
     /// Sets the address of the connection's peer.
@@ -342,7 +359,8 @@ impl AttemptToken {
     /// the resending layer.)
     pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
         request.extensions_mut().remove::<Self>();
-        self.lock().returned = Some(Box::new(request));
+        // One that was there goes where nothing is locked: its body is foreign code.
+        let _before = self.lock().returned.replace(Box::new(request));
     }
 
     /// Takes a request that was given back.

@@ -131,7 +131,8 @@ pub enum ConnectFailure {
     ProxyDenied,
     /// The wait for a connection, or for a place in the pool, ended first.
     PoolWait,
-    /// The request cannot be sent at all: no host, unknown scheme or version.
+    /// The request cannot be sent at all: no host, a port that is no port number,
+    /// unknown scheme or version.
     BadTarget,
 }
 

@@ -13,7 +13,7 @@ use super::host::Host;
 use super::idle::Want;
 use super::key::{self, Form};
 use super::lease::Lease;
-use crate::attempt::{Attempt, AttemptToken, Fresh};
+use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
 use crate::body::RequestBody;
 use crate::classify::{
     Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Semantics,
@@ -33,7 +33,8 @@ pub(super) struct Call<B> {
     pub(super) form: Form,
     /// Whether a 2xx makes the connection a tunnel.
     pub(super) is_connect: bool,
-    pub(super) semantics: Semantics,
+    /// What of it matters for a repeat.
+    pub(super) sent: Sent,
 }
 
 /// A request that a connection took. Dropped without an answer, it is given
@@ -144,7 +145,7 @@ impl<B: RequestBody> Call<B> {
     /// Returns whether a promise has to be fetched before the request is sent.
     pub(super) fn needs_priming(&self, lease: &Lease<B>) -> bool {
         self.host.primes()
-            && self.semantics == Semantics::NotIdempotent
+            && self.sent.semantics == Semantics::NotIdempotent
             && !self.is_connect
             && !lease.connection.is_used()
     }
@@ -184,7 +185,8 @@ impl<B: RequestBody> Call<B> {
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
-        Attempt::new(evidence, &self.host.contract(Contract::none())).with_peer(peer).of_ours()
+        let contract = self.host.contract(Contract::none());
+        Attempt::new(evidence, &contract).with_peer(peer).of_ours().sending(self.sent)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -195,7 +197,7 @@ impl<B: RequestBody> Call<B> {
         let contract = self.contract(lease);
         let peer = lease.connection.record().peer();
         let attempt = Attempt::new(evidence, &contract).with_peer(peer).of_ours();
-        attempt.with_standing(lease.connection.standing())
+        attempt.sending(self.sent).with_standing(lease.connection.standing())
     }
 
     /// Returns what the user states and what the server announced.

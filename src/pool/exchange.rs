@@ -12,9 +12,8 @@ use super::call::{Answered, Call, InFlight, Lost, recover};
 use super::failure::Failure;
 use super::host::Host;
 use super::key::Form;
-use crate::attempt::AttemptToken;
+use crate::attempt::{AttemptToken, Sent};
 use crate::body::RequestBody;
-use crate::classify::Semantics;
 use crate::transport::ConnectError;
 
 /// The response future of a [`Pool`](super::Pool).
@@ -44,9 +43,9 @@ impl<B: RequestBody> ResponseFuture<B> {
         token: Option<AttemptToken>,
         on_waiting: impl FnOnce(),
     ) -> Self {
-        let semantics = Semantics::of(request.method());
+        let sent = Sent::of(&request);
         let is_connect = request.method() == Method::CONNECT;
-        let call = Call { host, token, form, is_connect, semantics };
+        let call = Call { host, token, form, is_connect, sent };
         let want = call.want();
         let Some(lease) = call.host.idle(want) else {
             on_waiting();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -62,6 +63,20 @@ struct Waiter<B> {
     id: u64,
     want: Want,
     give: oneshot::Sender<Result<Lease<B>, ConnectError>>,
+}
+
+impl<B> State<B> {
+    /// Takes out who waits no more, to be dropped where nothing is locked: with them
+    /// go their wakers, whose drop can run anything.
+    fn take_closed(&mut self) -> VecDeque<Waiter<B>> {
+        if !self.waiters.iter().any(|waiter| waiter.give.is_closed()) {
+            return VecDeque::new();
+        }
+        let waiters = mem::take(&mut self.waiters).into_iter();
+        let (gone, waiting) = waiters.partition(|waiter| waiter.give.is_closed());
+        self.waiters = waiting;
+        gone
+    }
 }
 
 impl<B: RequestBody> Host<B> {
@@ -217,11 +232,12 @@ impl<B: RequestBody> Host<B> {
         let (give, taken) = oneshot::channel();
         let id = state.next_waiter;
         state.next_waiter += 1;
-        state.waiters.retain(|waiter| !waiter.give.is_closed());
+        let gone = state.take_closed();
         state.waiters.push_back(Waiter { id, want, give });
         let connects = state.connecting < state.waiters.len();
         state.connecting += usize::from(connects);
         drop(state);
+        drop(gone);
         if connects {
             self.spawn_connect(Some(id));
         }
@@ -231,22 +247,24 @@ impl<B: RequestBody> Host<B> {
     /// Gives a connection to the first waiter whom it suits, or lays it up.
     fn offer(self: &Arc<Self>, mut lease: Lease<B>) {
         let now = time::now();
-        let mut state = self.lock();
-        while let Some(at) = state.waiters.iter().position(|waiter| waiter.want.takes(&lease, now))
-        {
-            let Some(waiter) = state.waiters.remove(at) else { break };
+        let mut state = loop {
+            let mut state = self.lock();
+            let at = state.waiters.iter().position(|waiter| waiter.want.takes(&lease, now));
+            let Some(waiter) = at.and_then(|at| state.waiters.remove(at)) else { break state };
+            // A waker can run anything, another call on this host too.
+            drop(state);
             match waiter.give.send(Ok(lease)) {
                 Ok(()) | Err(Err(_)) => return,
                 Err(Ok(unwanted)) => lease = unwanted,
             }
-        }
+        };
         let is_in_the_way = !state.waiters.is_empty() && self.is_full();
         let surplus = match is_in_the_way {
             // Whoever waits needs its place, for a connection of another kind.
             true => Some(lease),
             false => state.idle.push(lease, now, &self.lifetimes),
         };
-        let reap = !std::mem::replace(&mut state.is_reaped, true);
+        let reap = !mem::replace(&mut state.is_reaped, true);
         drop(state);
         drop(surplus);
         if reap {
@@ -304,13 +322,13 @@ impl<B: RequestBody> Host<B> {
     /// no other connect serves.
     fn fail(&self, waiter: Option<u64>, error: ConnectError) {
         let mut state = self.lock();
-        state.waiters.retain(|waiter| !waiter.give.is_closed());
+        let gone = state.take_closed();
         let own = state.waiters.iter().position(|other| Some(other.id) == waiter);
         let unserved = state.waiters.len() > state.connecting;
-        if let Some(at) = own.or_else(|| unserved.then_some(0))
-            && let Some(waiter) = state.waiters.remove(at)
-        {
-            drop(state);
+        let told = own.or_else(|| unserved.then_some(0)).and_then(|at| state.waiters.remove(at));
+        drop(state);
+        drop(gone);
+        if let Some(waiter) = told {
             let _ = waiter.give.send(Err(error));
         }
     }
@@ -361,7 +379,7 @@ struct UnderWay<B: RequestBody> {
 
 impl<B: RequestBody> UnderWay<B> {
     fn end(mut self, connected: Result<Option<Lease<B>>, ConnectError>) {
-        if let Some(host) = std::mem::take(&mut self.host).upgrade() {
+        if let Some(host) = mem::take(&mut self.host).upgrade() {
             host.end_connect(self.waiter, connected);
         }
     }

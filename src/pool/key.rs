@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
 use crate::classify::ConnectFailure;
-use crate::transport::{Proxy, Route};
+use crate::transport::{Proxy, Route, has_sound_port};
 
 /// Requests of one key may share connections: same scheme, host and port, same
 /// proxy with the same credentials, same runtime. A pool has one local address
@@ -73,8 +73,12 @@ impl Key {
     }
 
     /// Returns the value of the Host field (RFC 9112 3.2): no userinfo, and no
-    /// port where it is the scheme's default.
+    /// port where it is the scheme's default. None if there is no such target: its
+    /// port is no port number.
     pub(super) fn host(&self) -> Option<HeaderValue> {
+        if !has_sound_port(&self.authority) {
+            return None;
+        }
         let host = self.authority.host();
         let default = if self.is_https() { 443 } else { 80 };
         match self.authority.port_u16() {

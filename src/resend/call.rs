@@ -237,14 +237,23 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Records what the record is seen to lack, so that what it proves of the
     /// hand-offs in it is not taken for a proof of all.
     fn complete_record(&self) {
+        let error = self.source.as_deref();
+        let hidden = error.and_then(|error| hidden::in_error(error, &self.token));
+        let other = hidden.as_ref().filter(|hidden| self.kept.is_unlike(hidden));
         if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
-            return self.token.complete_with(Attempt::unrecorded());
+            let unrecorded = Attempt::unrecorded();
+            return self.token.complete_with(match other.and_then(Attempt::maybe_applied) {
+                Some(sent) => unrecorded.sending(sent),
+                None => unrecorded,
+            });
+        }
+        if let Some(other) = other {
+            return self.token.complete_with(other.clone());
         }
         if !self.token.is_unapplied(self.start) {
             return;
         }
-        let error = self.source.as_deref();
-        match error.and_then(|error| hidden::in_error(error, &self.token)) {
+        match hidden {
             // A proof of that one hand-off says nothing of others like it.
             Some(hidden) if hidden.fate().is_not_applied() => {
                 self.token.complete_with(Attempt::unrecorded());
@@ -289,7 +298,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             true => BodyState::Failed,
             false => self.kept.body_state(),
         };
-        let facts = self.kept.facts(&self.policy).with_body(body).with_time(time);
+        let facts = self.kept.facts(&self.policy, attempts).with_body(body).with_time(time);
         let history: History = attempts.iter().map(Attempt::fate).collect();
         decide(&history, &facts, &self.policy)
     }
@@ -317,10 +326,11 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     fn error(&mut self, verdict: Verdict) -> Error {
-        let missing = self.kept.missing(&self.policy);
+        let attempts = self.attempts();
+        let missing = self.kept.missing(&self.policy, &attempts);
         let request = self.kept.take();
         let line = (self.kept.method().clone(), self.kept.uri().clone());
-        Error::new(line, verdict, self.attempts(), missing)
+        Error::new(line, verdict, attempts, missing)
             .with_source(self.source.take())
             .with_request(request)
     }

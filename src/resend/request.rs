@@ -4,7 +4,7 @@ use std::mem;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-use crate::attempt::AttemptToken;
+use crate::attempt::{Attempt, AttemptToken, IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::body::{NotReplayable, Replayable, StreamId};
 use crate::classify::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
 use crate::error::{Key, Missing};
@@ -12,7 +12,10 @@ use crate::error::{Key, Missing};
 /// Marks a request as idempotent, put into its extensions by the caller.
 ///
 /// It is the caller's word that sending the request twice has the effect of
-/// sending it once, whatever its method. A wrong mark doubles requests.
+/// sending it once, whatever its method. A wrong mark doubles requests. It stays with
+/// the request's extensions: a layer *above* the resending one that makes another
+/// request of it, such as one that follows redirects, marks that one too where it keeps
+/// them.
 ///
 /// ```
 /// # fn main() -> Result<(), http::Error> {
@@ -93,17 +96,45 @@ impl<B: Replayable + 'static> Kept<B> {
         &self.uri
     }
 
-    /// Returns what is known of the request, apart from its body and time.
-    pub(super) fn facts(&self, policy: &Policy) -> RequestFacts {
-        RequestFacts::new(self.semantics()).with_deduplication(match self.key(policy) {
+    /// Returns what is known of the request and of what was sent for it, apart from
+    /// its body and time.
+    pub(super) fn facts(&self, policy: &Policy, attempts: &[Attempt]) -> RequestFacts {
+        let semantics = self.semantics_of(attempts);
+        RequestFacts::new(semantics).with_deduplication(match self.key(policy, attempts) {
             Key::Honoured => Deduplication::Keyed,
             Key::Absent | Key::NotHonoured => Deduplication::None,
         })
     }
 
     /// Returns which grounds are missing, for an error's text.
-    pub(super) fn missing(&self, policy: &Policy) -> Missing {
-        Missing { semantics: Some(self.semantics()), key: self.key(policy) }
+    pub(super) fn missing(&self, policy: &Policy, attempts: &[Attempt]) -> Missing {
+        let semantics = Some(self.semantics_of(attempts));
+        Missing { semantics, key: self.key(policy, attempts) }
+    }
+
+    /// Returns what may be said of a repeat. What a layer between sent for this
+    /// request goes out again with it, and a method speaks for its own request only.
+    fn semantics_of(&self, attempts: &[Attempt]) -> Semantics {
+        let mut sent = attempts.iter().filter_map(Attempt::maybe_applied);
+        match self.semantics() {
+            Semantics::IdempotentMethod if !sent.all(is_idempotent) => Semantics::NotIdempotent,
+            semantics => semantics,
+        }
+    }
+
+    /// Returns `true` if an attempt that may have been applied sent another request than
+    /// this, so that a ground for this one says nothing of it.
+    pub(super) fn is_unlike(&self, attempt: &Attempt) -> bool {
+        let key = self.key_print();
+        let is_by_method = self.semantics() == Semantics::IdempotentMethod;
+        attempt.maybe_applied().is_some_and(|sent| {
+            let has_other_key = key.is_there() && sent.key != key;
+            has_other_key || (is_by_method && !is_idempotent(sent))
+        })
+    }
+
+    fn key_print(&self) -> KeyPrint {
+        KeyPrint::of(self.headers.iter().map(|(name, value)| (name, value)))
     }
 
     pub(super) fn semantics(&self) -> Semantics {
@@ -115,17 +146,22 @@ impl<B: Replayable + 'static> Kept<B> {
         }
     }
 
-    /// Whether the caller sent an idempotency key. It was kept before the
-    /// first attempt, so that attempt carried it too.
+    /// Whether the caller sent an idempotency key, and every attempt that may have
+    /// been applied carried it, as far as is known. It was kept before the first.
     ///
     /// An empty one is none: an origin would tell no two requests apart by it. Of
     /// several nobody knows which one an origin takes.
-    fn key(&self, policy: &Policy) -> Key {
-        let mut keys = self.headers.iter().filter(|(name, _)| name == IDEMPOTENCY_KEY);
+    fn key(&self, policy: &Policy, attempts: &[Attempt]) -> Key {
+        let mut sent = attempts.iter().filter_map(Attempt::maybe_applied);
+        let mut keys = self.headers.iter().filter(|(name, _)| *name == IDEMPOTENCY_KEY);
         match (keys.next(), keys.next()) {
             (None, _) => Key::Absent,
             (Some((_, key)), None) if is_empty(key) => Key::Absent,
-            (Some(_), None) if policy.deduplicates => Key::Honoured,
+            (Some(_), None)
+                if policy.deduplicates && sent.all(|sent| sent.key == self.key_print()) =>
+            {
+                Key::Honoured
+            }
             (Some(_), _) => Key::NotHonoured,
         }
     }
@@ -222,7 +258,9 @@ fn is_empty(value: &HeaderValue) -> bool {
     matches!(value.as_bytes().trim_ascii(), b"" | b"\"\"")
 }
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+fn is_idempotent(sent: Sent) -> bool {
+    sent.semantics != Semantics::NotIdempotent
+}
 
 #[cfg(test)]
 mod tests {

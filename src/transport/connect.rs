@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
@@ -153,6 +153,23 @@ impl Connector {
     #[cfg(not(feature = "tls"))]
     async fn secure(self, _: Meter, _: Arc<Record>, _: &Uri) -> Result<Connected, ConnectError> {
         Err(ConnectError::no_tls())
+    }
+}
+
+/// Returns `true` unless the authority has a port that is no port number.
+///
+/// `http` gives none for such a port, as if there were none, and what connects would
+/// take the scheme's. An empty one is the scheme's (RFC 3986 3.2.3).
+pub(crate) fn has_sound_port(authority: &Authority) -> bool {
+    let written = authority.as_str();
+    let host = written.rfind('@').map_or(written, |at| &written[at + 1..]);
+    match host.strip_prefix(authority.host()) {
+        Some("" | ":") => true,
+        Some(port) => {
+            let is_number = port.bytes().skip(1).all(|digit| digit.is_ascii_digit());
+            is_number && authority.port_u16().is_some()
+        }
+        None => false,
     }
 }
 

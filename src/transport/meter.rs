@@ -27,6 +27,8 @@ use crate::classify::{Finding, Phase};
 /// - A write error is held back while there is something to read, such as the
 ///   413 that explains it; while no request is known to be on the connection
 ///   only as long as somebody reads.
+/// - An end of the stream that hides an error, which a write took, is reported as
+///   that error: a cut response that lasts until the close would look whole.
 /// - It sends no FIN of its own while a request is unresolved: that FIN would
 ///   complete the request for a half-closed reader.
 pub(crate) struct Meter {
@@ -124,7 +126,7 @@ impl Meter {
 /// Notes a read that filled `buf` from `start` on.
 fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
     if buf.filled().len() == start {
-        state.on_end();
+        return state.on_end();
     } else if state.on_read(&buf.filled()[start..]) {
         buf.set_filled(start);
         return Err(withheld());
@@ -156,7 +158,7 @@ fn read_unheard(state: &mut State, socket: &SockRef<'_>, buf: &mut ReadBuf<'_>) 
     let mut fresh = [0; 4096];
     let room = fresh.len().min(buf.remaining());
     match (&**socket).read(&mut fresh[..room]) {
-        Ok(0) => state.on_end(),
+        Ok(0) => return state.on_end(),
         Ok(octets) => {
             if state.on_read(&fresh[..octets]) {
                 return Err(withheld());
@@ -341,6 +343,33 @@ mod tests {
         assert_eq!(read(&mut meter).await.unwrap(), b"HTTP/1.1 413");
         let error = poll_fn(|cx| write(&mut meter, cx)).await.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+    }
+
+    /// A failed write takes the socket's error, and the read then says end of
+    /// stream, which would make a cut answer whole that ends with its connection.
+    #[tokio::test]
+    async fn attack_a_cut_is_no_end_of_stream_where_a_write_took_its_error() {
+        for is_cut in [true, false] {
+            let (mut meter, _record, mut peer) = armed().await;
+            poll_fn(|cx| write(&mut meter, cx)).await.unwrap();
+            peer.write_all(b"HTTP/1.1 200").unwrap();
+            if is_cut {
+                SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            } else {
+                // The control: all of the answer came, its FIN too.
+                peer.shutdown(net::Shutdown::Write).unwrap();
+            }
+            drop(peer);
+            poll_fn(|cx| {
+                // Without a FIN the first write fails, and after one the second.
+                while write(&mut meter, cx).is_ready() {}
+                Poll::Ready(())
+            })
+            .await;
+            assert_eq!(read(&mut meter).await.unwrap(), b"HTTP/1.1 200");
+            let end = read(&mut meter).await.map_err(|error| error.raw_os_error());
+            assert_eq!(end, if is_cut { Err(Some(libc::ECONNRESET)) } else { Ok(vec![]) });
+        }
     }
 
     #[tokio::test]

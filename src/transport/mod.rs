@@ -20,7 +20,7 @@ mod watch;
 
 pub(crate) use connect::{
     ConnectError, ConnectOptions, Connected, Connector, Io, Keepalive, Route, connect_failure,
-    http_connector,
+    has_sound_port, http_connector,
 };
 pub(crate) use http1::{Answered, Broken, Connection};
 pub(crate) use offer::Belief;

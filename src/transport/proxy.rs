@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
+use super::connect::has_sound_port;
 use super::meter::Meter;
 use super::proxy_error::{Heard, ProxyError};
 use crate::error::BoxError;
@@ -177,8 +178,11 @@ impl fmt::Debug for Proxy {
 }
 
 /// Returns the URI with its port written and nothing else of it but its scheme
-/// and host.
+/// and host; none if its port is no port number.
 fn with_port(at: &Uri, default: u16) -> Option<Uri> {
+    if !at.authority().is_some_and(has_sound_port) {
+        return None;
+    }
     let port = at.port_u16().unwrap_or(default);
     let authority = uri(&format!("{}:{port}", at.host()?))?.into_parts().authority?;
     let builder = Uri::builder().scheme(at.scheme()?.clone()).authority(authority);

@@ -251,9 +251,26 @@ impl State {
     }
 
     /// Notes the end of the stream.
-    pub(super) fn on_end(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// The error that ended it. A write takes a socket's error away, and the next
+    /// read says end of stream: only the counters tell that from a FIN.
+    pub(super) fn on_end(&mut self) -> io::Result<()> {
+        if let Some(Errno(number)) = self.ledger.errno().filter(|_| !self.has_fin()) {
+            let error = io::Error::from_raw_os_error(number);
+            self.on_error(&error);
+            return Err(error);
+        }
         self.ledger.on_end();
         self.on_unannounced(Finding::Fin);
+        Ok(())
+    }
+
+    /// Returns `true` if the peer's FIN was received, and all before it was read.
+    fn has_fin(&self) -> bool {
+        let end = self.ledger.exchange().read + 1;
+        self.snapshot().is_ok_and(|snapshot| snapshot.bytes_received == end)
     }
 
     /// Reads the counters, unless the socket is gone.

@@ -24,7 +24,9 @@ use crate::error::BoxError;
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::transport::{self, ConnectOptions, Io, Record, connect_failure, http_connector};
+use crate::transport::{
+    self, ConnectOptions, Io, Record, connect_failure, has_sound_port, http_connector,
+};
 
 /// Makes connections that leave evidence, for any legacy `Client`.
 ///
@@ -99,6 +101,9 @@ impl<C> Connector<C> {
 
     /// Returns what a connection to a target needs besides TCP.
     fn above_tcp(&self, target: &Uri) -> Above {
+        if !target.authority().is_none_or(has_sound_port) {
+            return Above::Refused(ConnectError::no_port);
+        }
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls
             && target.scheme() == Some(&Scheme::HTTPS)
@@ -108,7 +113,11 @@ impl<C> Connector<C> {
         }
         // The legacy client names a scheme always; who asks without one means TCP.
         let is_plain = target.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
-        if is_plain || !self.enforces_http { Above::Nothing } else { Above::Refused }
+        if is_plain || !self.enforces_http {
+            Above::Nothing
+        } else {
+            Above::Refused(ConnectError::plain_text)
+        }
     }
 }
 
@@ -128,7 +137,7 @@ where
 
     fn call(&mut self, target: Uri) -> Connecting<C::Future> {
         let above = self.above_tcp(&target);
-        let is_refused = matches!(above, Above::Refused);
+        let is_refused = matches!(above, Above::Refused(_));
         Connecting { inner: (!is_refused).then(|| self.inner.call(target)), above }
     }
 }
@@ -172,7 +181,8 @@ pin_project! {
 /// What follows the TCP connection.
 enum Above {
     Nothing,
-    Refused,
+    /// The target is not connected to, for this reason.
+    Refused(fn() -> ConnectError),
     #[cfg(feature = "tls")]
     Tls(Tls, String),
     #[cfg(feature = "tls")]
@@ -195,9 +205,10 @@ where
         if let Above::Handshake(handshake) = this.above {
             return handshake.as_mut().poll(cx).map_ok(Metered::new);
         }
-        let Some(inner) = this.inner.as_pin_mut() else {
-            return Poll::Ready(Err(ConnectError::plain_text()));
-        };
+        if let Above::Refused(why) = this.above {
+            return Poll::Ready(Err(why()));
+        }
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
         let connected = ready!(inner.poll(cx)).map_err(ConnectError::new)?;
         let connected = transport::Connected::unannounced(connected.into_tcp_stream());
         // Its counters could not speak of a request, and would be taken for an end.
@@ -205,7 +216,7 @@ where
             return Poll::Ready(Err(ConnectError::used()));
         }
         match std::mem::replace(this.above, Above::Nothing) {
-            Above::Nothing | Above::Refused => Poll::Ready(Ok(Metered::new(connected))),
+            Above::Nothing | Above::Refused(_) => Poll::Ready(Ok(Metered::new(connected))),
             #[cfg(feature = "tls")]
             Above::Tls(tls, host) => {
                 let mut handshake = Box::pin(secure(connected, tls, host));
@@ -328,6 +339,11 @@ impl ConnectError {
     fn plain_text() -> Self {
         let source = "neither http nor https with TLS here: give the connector its own, or let it \
                       be under another's (enforce_http)";
+        Self { failure: ConnectFailure::BadTarget, source: source.into() }
+    }
+
+    fn no_port() -> Self {
+        let source = "the target's port is no port number";
         Self { failure: ConnectFailure::BadTarget, source: source.into() }
     }
 

@@ -16,7 +16,7 @@ use super::connector::ConnectError;
 use super::failure::Failure;
 use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
-use crate::attempt::{Attempt, AttemptToken};
+use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::classify::{
     Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
@@ -43,8 +43,9 @@ impl ResponseFuture {
         mark: Arc<Mark>,
         token: Option<AttemptToken>,
         is_connect: bool,
+        sent: Sent,
     ) -> Self {
-        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect };
+        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect, sent };
         Self(Box::pin(call.drive()))
     }
 }
@@ -72,6 +73,7 @@ struct Call {
     chosen: Option<Chosen>,
     token: Option<AttemptToken>,
     is_connect: bool,
+    sent: Sent,
 }
 
 impl Call {
@@ -149,7 +151,7 @@ impl Call {
             false => handed_back(Some(&chosen.record)),
         };
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
-        let attempt = attempt.of_ours();
+        let attempt = attempt.of_ours().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt);
         }
@@ -301,6 +303,7 @@ impl Call {
         };
         let peer = record.and_then(|record| record.peer());
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).of_ours();
+        let attempt = attempt.sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }

@@ -14,7 +14,7 @@ use tower::Service;
 use super::failure::Failure;
 use super::future::ResponseFuture;
 use super::marked::Marked;
-use crate::attempt::AttemptToken;
+use crate::attempt::{AttemptToken, Sent};
 
 /// Makes a legacy client leave evidence of what became of its requests.
 ///
@@ -63,8 +63,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
         let is_connect = request.method() == Method::CONNECT;
+        let sent = Sent::of(&request);
         let (request, mark) = Marked::request(request);
-        ResponseFuture::new(self.0.request(request), mark, token, is_connect)
+        ResponseFuture::new(self.0.request(request), mark, token, is_connect, sent)
     }
 }
 

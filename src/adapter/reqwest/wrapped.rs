@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::chain;
-use crate::attempt::{Attempt, AttemptToken};
+use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 use crate::error::BoxError;
 
@@ -68,7 +68,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
         let is_polled = Arc::new(AtomicBool::new(false));
-        let call = Call { token, is_over: false, is_polled: Arc::clone(&is_polled) };
+        let sent = Sent::of(&request);
+        let call = Call { token, sent, is_over: false, is_polled: Arc::clone(&is_polled) };
         let request = request.map(|inner| ::reqwest::Body::wrap(Watched { inner, is_polled }));
         ResponseFuture(Box::pin(call.drive(self.0.clone(), request)))
     }
@@ -103,6 +104,7 @@ impl fmt::Debug for ResponseFuture {
 /// above may go on with another.
 struct Call {
     token: Option<AttemptToken>,
+    sent: Sent,
     is_over: bool,
     is_polled: Arc<AtomicBool>,
 }
@@ -142,7 +144,7 @@ impl Call {
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
-        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
+        let attempt = Attempt::new(evidence, &Contract::none()).of_ours().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }

@@ -1,0 +1,63 @@
+//! What a transport was given of a request, as far as a repeat of it goes.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use http::{HeaderName, HeaderValue, Request};
+
+use crate::classify::Semantics;
+
+/// What a transport was given of a request, as far as a repeat of it goes: its method,
+/// and its `Idempotency-Key`.
+///
+/// It need not be what the caller gave to the resending layer. A layer between may
+/// send a request of its own for the caller's, or change the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) semantics: Semantics,
+    pub(crate) key: KeyPrint,
+}
+
+impl Sent {
+    /// Returns what was sent of a request that goes out as it is.
+    #[inline]
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        let semantics = Semantics::of(request.method());
+        Self { semantics, key: KeyPrint::of(request.headers()) }
+    }
+}
+
+/// Tells whether two requests have the same idempotency key. The key itself may be
+/// a secret, and nothing of it is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyPrint(Option<u64>);
+
+impl KeyPrint {
+    /// Returns that of all fields with the name, in their order.
+    #[inline]
+    pub(crate) fn of<'a>(
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) -> Self {
+        let keys = fields.into_iter().filter(|(name, _)| **name == IDEMPOTENCY_KEY);
+        Self(keys.fold(None, |before, (_, key)| Some(hash(before, key))))
+    }
+
+    /// Returns `true` if there is a key.
+    pub(crate) fn is_there(self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl fmt::Debug for KeyPrint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_there() { "KeyPrint(some)" } else { "KeyPrint(none)" })
+    }
+}
+
+fn hash(before: Option<u64>, key: &HeaderValue) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, key.as_bytes()).hash(&mut hasher);
+    hasher.finish()
+}
+
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
