@@ -53,7 +53,8 @@ use crate::transport::{Proxy, ProxyError};
 /// - No contract is asked for, none is believed, and no connection is primed;
 ///   [`trust_nat`] changes nothing.
 /// - What the user states of an origin's connections is not used:
-///   [`closed_after_fin`], [`complete_messages_only`], [`trust_proxy_status`].
+///   [`closed_after_fin`], [`complete_messages_only`], [`no_relay`],
+///   [`trust_proxy_status`].
 ///
 /// Connections through different proxies, or to one with different
 /// credentials, are never shared. A CONNECT of the user's own goes directly.
@@ -62,6 +63,7 @@ use crate::transport::{Proxy, ProxyError};
 /// [`ProxyDenied`]: crate::classify::ConnectFailure::ProxyDenied
 /// [`closed_after_fin`]: super::PoolOptions::closed_after_fin
 /// [`complete_messages_only`]: super::PoolOptions::complete_messages_only
+/// [`no_relay`]: super::PoolOptions::no_relay
 /// [`trust_nat`]: super::ContractOptions::trust_nat
 /// [`trust_proxy_status`]: super::PoolOptions::trust_proxy_status
 #[derive(Clone, Default)]

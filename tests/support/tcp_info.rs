@@ -29,6 +29,8 @@ pub fn snapshot(socket: &impl AsRawFd) -> Snapshot {
     snapshot.bytes_retrans = info.tcpi_bytes_retrans;
     snapshot.notsent = info.tcpi_notsent_bytes.into();
     snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
+    snapshot.total_retrans = Some(info.tcpi_total_retrans);
+    snapshot.data_segs_out = Some(info.tcpi_data_segs_out);
     snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
     snapshot
 }
