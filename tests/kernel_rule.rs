@@ -275,7 +275,8 @@ fn attack_a_retransmission_in_pieces_is_several_segments() {
 
 #[test]
 fn segments_that_cannot_be_counted_are_not_one() {
-    let uncounted: [(&str, fn(Snapshot) -> Snapshot); 6] = [
+    type Change = fn(Snapshot) -> Snapshot;
+    let uncounted: [(&str, Change); 6] = [
         ("none was sent", |shown| carried(shown, 0)),
         ("fewer than before", |shown| with(shown, |s| s.data_segs_out = Some(SEGMENTS_BEFORE - 1))),
         ("more again than sent", |shown| with(shown, |s| s.total_retrans = Some(AGAIN_BEFORE + 1))),

@@ -89,6 +89,13 @@ impl Doubt {
         }
     }
 
+    fn explain_segments(&self) -> &'static str {
+        match self {
+            Self::SeveralSegments => SEVERAL_SEGMENTS,
+            _ => SEGMENTS_UNCOUNTED,
+        }
+    }
+
     /// Explains the doubt in one sentence and names its rule.
     pub fn explain(&self) -> &'static str {
         match self {
@@ -104,8 +111,7 @@ impl Doubt {
             Self::Unsettled => {
                 "The server's TCP did not answer the request's bytes before the settle deadline (G2 needs its reset)."
             }
-            Self::SeveralSegments => SEVERAL_SEGMENTS,
-            Self::SegmentsUncounted => SEGMENTS_UNCOUNTED,
+            Self::SeveralSegments | Self::SegmentsUncounted => self.explain_segments(),
             Self::Reset(_) => {
                 "A reset acknowledges nothing and proves nothing without a contract (G4 needs one)."
             }
@@ -172,10 +178,10 @@ impl fmt::Display for Doubt {
                 "the server's FIN was not followed by an answer to the request's bytes in time",
             ),
             Self::SeveralSegments => f.write_str(
-                "the server closed with none acknowledged, but the request went out in several segments",
+                "the server closed and reset the request, but that had gone out in several segments",
             ),
             Self::SegmentsUncounted => f.write_str(
-                "the server closed with none acknowledged, but in how many segments the request went out is not known",
+                "the server closed and reset the request, but in how many segments that had gone out is not known",
             ),
             Self::Reset(acked) => {
                 write!(f, "the connection was reset with {acked} of the request acknowledged")
