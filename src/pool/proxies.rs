@@ -48,7 +48,8 @@ use crate::transport::{Proxy, ProxyError};
 ///
 /// TCP ends at the proxy, and so does what it tells:
 ///
-/// - G1 and G2 stand: of what the proxy's TCP refused nothing went any further.
+/// - G1 and G2 stand: of a segment that the proxy's TCP refused nothing went any
+///   further, and G2 is for requests in one segment here, whatever is stated.
 ///   So does a 599 or 408 that came before the request (G3).
 /// - No contract is asked for, none is believed, and no connection is primed;
 ///   [`trust_nat`] changes nothing.
