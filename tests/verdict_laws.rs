@@ -113,6 +113,25 @@ fn a_contract_only_ever_adds_proofs() {
     }
 }
 
+/// Of whole messages the server's word is used unless the user's needs no
+/// limits, which takes a way without relays; and no server speaks of relays.
+#[test]
+fn what_the_user_and_the_server_say_together() {
+    let mut stated = Contract::none();
+    stated.complete_messages_only = Some(Source::Configured);
+    let mut announced = Contract::none();
+    announced.complete_messages_only = Some(Source::Announced);
+    announced.no_relay = Some(Source::Announced);
+    let both = stated.with_announced(announced);
+    assert_eq!((both.complete_messages_only, both.no_relay), (Some(Source::Announced), None));
+    let alone = stated.with_announced(Contract::none());
+    assert_eq!(alone.complete_messages_only, Some(Source::Configured));
+    stated.no_relay = Some(Source::Configured);
+    let both = stated.with_announced(announced);
+    let configured = Some(Source::Configured);
+    assert_eq!((both.complete_messages_only, both.no_relay), (configured, configured));
+}
+
 // ===== a reset is believed for one segment only =====
 
 /// The first proof by a reset after a FIN, of a request of which a relay may
