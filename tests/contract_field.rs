@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tower_resend::classify::{
     Acked, Answer, Contract, Early, EndedBy, Errno, Evidence, Fate, HandOff, Kernel, Limits, Proof,
-    Settled, classify,
+    Segments, Settled, classify,
 };
 use tower_resend::contract::*;
 
@@ -596,8 +596,8 @@ fn failures() -> Vec<Failure> {
         Kernel::Reset(Acked::All),
         Kernel::Fin(Acked::None, Settled::Unsettled),
         Kernel::Fin(Acked::Part, Settled::Unsettled),
-        Kernel::Fin(Acked::Part, Settled::Refused),
-        Kernel::Fin(Acked::All, Settled::Refused),
+        Kernel::Fin(Acked::Part, Settled::Refused(Segments::One)),
+        Kernel::Fin(Acked::All, Settled::Refused(Segments::One)),
         Kernel::NoFin(Acked::None, Some(Errno::ETIMEDOUT)),
         Kernel::StillOpen,
     ];
@@ -636,7 +636,7 @@ fn control_a_valid_field_changes_verdicts() {
         (all, reset, Proof::ResetPromised),
         (", max=65536, rst", Kernel::Reset(Acked::None), Proof::ResetPromised),
         (all, fin(Settled::Unsettled), Proof::FinPromised),
-        (", max=65536", fin(Settled::Refused), Proof::FinPromised),
+        (", max=65536", fin(Settled::Refused(Segments::One)), Proof::FinPromised),
         (", max=65536, fin", fin(Settled::AckedAfterFin), Proof::ClosePromised),
         (", max=65536, fin", Kernel::Fin(Acked::All, Settled::NotAwaited), Proof::ClosePromised),
         (", max=65536, fin", Kernel::Fin(Acked::None, Settled::Unsettled), Proof::ClosePromised),
@@ -653,7 +653,7 @@ fn control_a_valid_field_changes_verdicts() {
         (", max=65536, fin", reset),
         (", max=65536, fin", Kernel::NoFin(Acked::None, None)),
         (", max=65536, rst", Kernel::Fin(Acked::All, Settled::NotAwaited)),
-        (", half", fin(Settled::Refused)),
+        (", half", fin(Settled::Refused(Segments::One))),
         (", max=65536", fin(Settled::Unsettled)),
         (", max=65536, rst", Kernel::Fin(Acked::None, Settled::Unsettled)),
         (", gone, drain", reset),

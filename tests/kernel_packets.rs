@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 use tower_resend::classify::kernel::{
     Exchange, Fin, LastRead, Look, Step, at_end, calibrate, closed, look, settle,
 };
-use tower_resend::classify::{Acked, Errno, Kernel, Settled, Snapshot, TcpState};
+use tower_resend::classify::{
+    Acked, Errno, Kernel, SegmentBase, Segments, Settled, Snapshot, TcpState,
+};
 
 #[path = "support/skip.rs"]
 mod skip;
@@ -29,6 +31,7 @@ struct Socket {
     written: u64,
     read: u64,
     base: u64,
+    segment_base: Option<SegmentBase>,
     errno: Option<Errno>,
 }
 
@@ -53,7 +56,9 @@ impl Socket {
         let stream = connect.await.expect("no panic").expect("connected");
         stream.set_nodelay(true).expect("an option");
         socket2::SockRef::from(&stream).set_out_of_band_inline(true).expect("an option");
-        let socket = Self { net: net.clone(), stream, written: 0, read: 0, base: 1, errno: None };
+        let (written, read, base) = (0, 0, 1);
+        let net = net.clone();
+        let socket = Self { net, stream, written, read, base, segment_base: None, errno: None };
         assert_eq!(calibrate(&socket.shown()), Ok(()));
         (socket, peer)
     }
@@ -68,11 +73,17 @@ impl Socket {
 
     /// Looks (step B) and writes a request, which the peer hears.
     async fn request(&mut self, peer: &mut Peer, octets: usize) {
-        assert_eq!(self.look(), Look::Clear(Ok(())));
-        self.base = self.written + 1;
+        self.begin();
         peer.begin_request();
         self.write(&vec![b'P'; octets]);
         peer.expect_data(octets).await;
+    }
+
+    /// The look, clear, and what is kept of it.
+    fn begin(&mut self) {
+        assert_eq!(self.look(), Look::Clear(Ok(())));
+        self.base = self.written + 1;
+        self.segment_base = SegmentBase::at_look(self.written, &self.shown());
     }
 
     fn write(&mut self, octets: &[u8]) {
@@ -107,7 +118,7 @@ impl Socket {
     }
 
     fn exchange(&self) -> Exchange {
-        Exchange::new(self.base, self.written, self.read)
+        Exchange::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
     }
 
     /// Steps C2 to C5, once the kernel has digested all that was sent to it.
@@ -180,9 +191,9 @@ macro_rules! cases {
 
 cases! {
     fin_none_acked_then_rst: |p| p.fin(Covers::Nothing), Peer::rst
-        => Kernel::Fin(Acked::None, Settled::Refused);
+        => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
     fin_and_rst_before_the_client_looks: |p| { p.fin(Covers::Nothing); p.rst() }, nothing
-        => Kernel::Fin(Acked::None, Settled::Refused);
+        => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
     fin_none_acked_then_silence: |p| p.fin(Covers::Nothing), nothing
         => Kernel::Fin(Acked::None, Settled::Unsettled);
     fin_none_acked_then_ack_of_all: |p| p.fin(Covers::Nothing), |p| p.ack(Covers::All)
@@ -198,21 +209,21 @@ cases! {
         => Kernel::Fin(Acked::None, Settled::AckedAfterFin);
     fin_again_that_acks_nothing_then_rst: |p| p.fin(Covers::Nothing),
         |p| { p.segment(Covers::Nothing).fin().ahead(-1).send(); p.rst() }
-        => Kernel::Fin(Acked::None, Settled::Refused);
+        => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
     fin_acks_half: |p| p.fin(Covers::Octets(35)), nothing
         => Kernel::Fin(Acked::Part, Settled::Unsettled);
     fin_acks_half_then_rst: |p| p.fin(Covers::Octets(35)), Peer::rst
-        => Kernel::Fin(Acked::Part, Settled::Refused);
+        => Kernel::Fin(Acked::Part, Settled::Refused(Segments::One));
     fin_acks_all_but_one_then_rst: |p| p.fin(Covers::Octets(69)), Peer::rst
-        => Kernel::Fin(Acked::Part, Settled::Refused);
+        => Kernel::Fin(Acked::Part, Settled::Refused(Segments::One));
     fin_acks_all: |p| p.fin(Covers::All), nothing
         => Kernel::Fin(Acked::All, Settled::Unsettled);
     /// The newest acknowledgement counts, not the FIN's own.
     fin_with_an_older_ack: |p| { p.ack(Covers::All); p.fin(Covers::Nothing) }, Peer::rst
-        => Kernel::Fin(Acked::All, Settled::Refused);
+        => Kernel::Fin(Acked::All, Settled::Refused(Segments::One));
     /// The peer had not even all that came before.
     fin_that_lacks_earlier_octets: |p| p.fin(Covers::Short(0)), Peer::rst
-        => Kernel::Fin(Acked::None, Settled::Refused);
+        => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
 
     rst_alone: Peer::rst, nothing => Kernel::Reset(Acked::None);
     /// The acknowledgement in a RST moves nothing.
@@ -226,23 +237,23 @@ cases! {
         => Kernel::StillOpen;
 
     response_then_fin_then_rst: |p| { p.data(b"599", Covers::Nothing); p.fin(Covers::Nothing) },
-        Peer::rst => Kernel::Fin(Acked::None, Settled::Refused);
+        Peer::rst => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
     response_and_fin_in_one_segment: |p| p.segment(Covers::Nothing).data(b"599").fin().send(),
-        Peer::rst => Kernel::Fin(Acked::None, Settled::Refused);
+        Peer::rst => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
     response_then_rst: |p| { p.data(b"599", Covers::Nothing); p.rst() }, nothing
         => Kernel::Reset(Acked::None);
     response_and_no_close: |p| p.data(b"200", Covers::Nothing), nothing => Kernel::StillOpen;
     /// What comes after a FIN is dropped.
     octets_behind_the_fin: |p| p.fin(Covers::Nothing),
         |p| { p.data(b"late", Covers::Nothing); p.segment(Covers::Nothing).rst().no_ack().ahead(-4).send() }
-        => Kernel::Fin(Acked::None, Settled::Refused);
+        => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
 
     /// Counted only once the gap before it is filled.
     fin_out_of_order: |p| {
             p.segment(Covers::Nothing).data(b"59").fin().ahead(1).send();
             p.segment(Covers::Nothing).data(b"5").ahead(0).send();
         }, |p| p.segment(Covers::Nothing).rst().no_ack().ahead(4).send()
-        => Kernel::Fin(Acked::None, Settled::Refused);
+        => Kernel::Fin(Acked::None, Settled::Refused(Segments::One));
     fin_out_of_order_and_never_filled: |p| {
             p.segment(Covers::Nothing).data(b"59").fin().ahead(1).send();
         }, nothing
@@ -252,7 +263,7 @@ cases! {
             p.segment(Covers::All).data(b"59").fin().ahead(1).send();
             p.segment(Covers::Nothing).data(b"5").ahead(0).send();
         }, |p| p.segment(Covers::Nothing).rst().no_ack().ahead(4).send()
-        => Kernel::Fin(Acked::All, Settled::Refused);
+        => Kernel::Fin(Acked::All, Settled::Refused(Segments::One));
     fin_that_acks_what_was_never_sent: |p| p.fin(Covers::Beyond(1)), nothing
         => Kernel::StillOpen;
 
@@ -291,7 +302,7 @@ fn a_write_after_fin_and_rst_finds_epipe() {
         socket.write(b"more");
         assert_eq!(socket.errno, Some(Errno::EPIPE));
         let kernel = socket.kernel(&mut peer, nothing).await;
-        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused));
+        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused(Segments::One)));
     });
 }
 
@@ -309,7 +320,7 @@ fn a_request_behind_unacknowledged_octets() {
         socket.request(&mut peer, 70).await;
         peer.fin(Covers::Short(20));
         let kernel = socket.kernel(&mut peer, Peer::rst).await;
-        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused));
+        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused(Segments::Uncounted)));
     });
 }
 
@@ -321,14 +332,13 @@ fn a_request_that_a_closed_window_keeps_back() {
         peer.set_window(0);
         peer.ack(Covers::All);
         net.barrier().await;
-        assert_eq!(socket.look(), Look::Clear(Ok(())));
-        socket.base = socket.written + 1;
+        socket.begin();
         peer.begin_request();
         socket.write(&[b'P'; 70]);
         assert_eq!(socket.shown().notsent, 70);
         peer.fin(Covers::Nothing);
         let kernel = socket.kernel(&mut peer, Peer::rst).await;
-        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused));
+        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused(Segments::Uncounted)));
     });
 }
 
@@ -337,7 +347,7 @@ fn a_request_that_a_closed_window_keeps_back() {
 fn a_body_that_does_not_fit() {
     run(|net| async move {
         let (mut socket, mut peer) = Socket::used(&net).await;
-        socket.base = socket.written + 1;
+        socket.begin();
         peer.begin_request();
         let before = socket.written;
         socket.write(&vec![b'P'; 8 << 20]);
@@ -346,7 +356,7 @@ fn a_body_that_does_not_fit() {
         peer.expect_data(10 * 1460).await;
         peer.fin(Covers::Nothing);
         let kernel = socket.kernel(&mut peer, Peer::rst).await;
-        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused));
+        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused(Segments::Several)));
         assert_eq!(socket.shown().bytes_acked, before + 1);
     });
 }
@@ -362,7 +372,125 @@ fn a_request_that_is_sent_again() {
         assert!(socket.shown().bytes_retrans >= 140);
         peer.fin(Covers::Nothing);
         let kernel = socket.kernel(&mut peer, Peer::rst).await;
-        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused));
+        assert_eq!(kernel, Kernel::Fin(Acked::None, Settled::Refused(Segments::One)));
+    });
+}
+
+// ===== how many segments carried it =====
+
+/// A case of segments: what of the request is written and happens, and what
+/// the counters make of it once a FIN and a reset have acknowledged nothing.
+async fn segments(
+    net: Net,
+    request: impl AsyncFnOnce(&mut Socket, &mut Peer),
+) -> (Segments, Snapshot) {
+    let (mut socket, mut peer) = Socket::used(&net).await;
+    socket.begin();
+    peer.begin_request();
+    request(&mut socket, &mut peer).await;
+    peer.fin(Covers::Nothing);
+    match socket.kernel(&mut peer, Peer::rst).await {
+        Kernel::Fin(Acked::None, Settled::Refused(segments)) => (segments, socket.shown()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Writes so many bytes at once, which the peer hears.
+async fn written(socket: &mut Socket, peer: &mut Peer, bytes: usize) {
+    let heard = peer.request().len();
+    socket.write(&vec![b'P'; bytes]);
+    peer.expect_data(heard + bytes).await;
+}
+
+#[test]
+fn one_segment_stays_one_however_often_it_is_sent_again() {
+    run(|net| async move {
+        let (segments, shown) = segments(net, async |socket, peer| {
+            written(socket, peer, 1000).await;
+            peer.expect_retransmission().await;
+            peer.expect_retransmission().await;
+        })
+        .await;
+        assert!(shown.total_retrans >= Some(2), "{shown:?}");
+        assert_eq!(segments, Segments::One);
+    });
+}
+
+/// Head, then a frame of the body: a relay may have passed the head on.
+#[test]
+fn attack_two_writes_are_two_segments() {
+    run(|net| async move {
+        let (segments, _) = segments(net, async |socket, peer| {
+            written(socket, peer, 100).await;
+            written(socket, peer, 20).await;
+        })
+        .await;
+        assert_eq!(segments, Segments::Several);
+    });
+}
+
+/// The kernel cuts what does not fit, and may leave that to the device, whose
+/// segments are counted all the same.
+#[test]
+fn attack_one_write_of_more_than_a_segment_is_several() {
+    run(|net| async move {
+        let (segments, shown) = segments(net, async |socket, peer| {
+            written(socket, peer, 1461).await;
+        })
+        .await;
+        assert_eq!((segments, shown.data_segs_out), (Segments::Several, Some(1 + 2)));
+    });
+}
+
+/// The path turns out to be narrower: what is sent again goes in pieces.
+#[test]
+fn attack_a_segment_that_is_cut_for_a_narrower_path_is_not_one() {
+    run(|net| async move {
+        let (segments, shown) = segments(net, async |socket, peer| {
+            written(socket, peer, 1000).await;
+            peer.fragmentation_needed(600);
+            peer.expect_retransmission().await;
+        })
+        .await;
+        // Both pieces at once, mostly: the bytes of one whole, in two segments.
+        let again = shown.total_retrans.map(u64::from).expect("counted");
+        assert!(shown.bytes_retrans < again * 1000, "pieces: {shown:?}");
+        assert_eq!(segments, Segments::Uncounted);
+    });
+}
+
+/// The peer takes back a part of its window: a part is sent again.
+#[test]
+fn attack_a_segment_that_is_cut_for_a_smaller_window_is_not_one() {
+    run(|net| async move {
+        let (segments, shown) = segments(net, async |socket, peer| {
+            written(socket, peer, 1000).await;
+            peer.set_window(40);
+            peer.data(b"1", Covers::Nothing);
+            peer.expect_retransmission().await;
+        })
+        .await;
+        assert_ne!(shown.bytes_retrans % 1000, 0, "a piece: {shown:?}");
+        assert_eq!(segments, Segments::Uncounted);
+    });
+}
+
+/// A probe of a closed window has no payload; what it opens is one segment.
+#[test]
+fn probes_of_a_closed_window_are_no_segments_of_the_request() {
+    run(|net| async move {
+        let (segments, _) = segments(net, async |socket, peer| {
+            peer.set_window(0);
+            peer.ack(Covers::All);
+            socket.net.barrier().await;
+            socket.write(&[b'P'; 70]);
+            peer.expect_probe().await;
+            peer.set_window(1000);
+            peer.ack(Covers::Nothing);
+            peer.expect_data(70).await;
+        })
+        .await;
+        assert_eq!(segments, Segments::One);
     });
 }
 

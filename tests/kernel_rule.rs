@@ -11,8 +11,8 @@ use tower_resend::classify::kernel::{
     settle, settle_limit,
 };
 use tower_resend::classify::{
-    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, Kernel, Proof, Settled,
-    Snapshot, Source, TcpState, Unavailable, classify,
+    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, Kernel, Proof,
+    SegmentBase, Segments, Settled, Snapshot, Source, TcpState, Unavailable, classify,
 };
 
 const WRITTEN_BEFORE: u64 = 100;
@@ -31,11 +31,41 @@ fn shown(state: TcpState, acked: u64, received: u64) -> Snapshot {
     snapshot.bytes_acked = acked;
     snapshot.bytes_received = received;
     snapshot.bytes_sent = W;
+    snapshot.data_segs_out = Some(SEGMENTS_BEFORE + 1);
+    snapshot.total_retrans = Some(AGAIN_BEFORE);
+    snapshot
+}
+
+/// Segments of the exchange before, two of them sent again, and a SYN.
+const SEGMENTS_BEFORE: u32 = 5;
+const AGAIN_BEFORE: u32 = 3;
+
+/// What the look showed.
+fn looked() -> Snapshot {
+    let mut snapshot = shown(ESTABLISHED, BASE, READ_BEFORE);
+    snapshot.bytes_sent = WRITTEN_BEFORE;
+    snapshot.data_segs_out = Some(SEGMENTS_BEFORE);
     snapshot
 }
 
 fn exchange(read: u64) -> Exchange {
-    Exchange::new(BASE, W, read)
+    let base = SegmentBase::at_look(WRITTEN_BEFORE, &looked());
+    Exchange::new(BASE, W, read).with_segment_base(base)
+}
+
+/// The snapshot after `again` retransmissions of so many bytes in all.
+fn retransmitted(mut snapshot: Snapshot, again: u32, bytes: u64) -> Snapshot {
+    snapshot.bytes_sent += bytes;
+    snapshot.bytes_retrans += bytes;
+    snapshot.data_segs_out = snapshot.data_segs_out.map(|segments| segments + again);
+    snapshot.total_retrans = snapshot.total_retrans.map(|segments| segments + again);
+    snapshot
+}
+
+/// The snapshot with so many new segments.
+fn carried(mut snapshot: Snapshot, segments: u32) -> Snapshot {
+    snapshot.data_segs_out = Some(SEGMENTS_BEFORE + segments);
+    snapshot
 }
 
 /// What follows the drain while the fate settles.
@@ -169,9 +199,7 @@ fn row_2_fin_none_acked_then_rst_is_never_received() {
     assert_eq!(after_end(&[rst], epipe).fate(), proven, "both before the drain");
     let stale = shown(ESTABLISHED, BASE, READ_BEFORE + 1);
     assert_eq!(after_end(&[stale, rst], epipe).fate(), proven, "a state older than the counters");
-    let mut again = rst;
-    again.bytes_sent = W + 140;
-    again.bytes_retrans = 140;
+    let again = retransmitted(rst, 2, 2 * REQUEST);
     assert_eq!(after_end(&[fin, again], epipe).fate(), proven, "with two retransmissions");
 }
 
@@ -179,8 +207,144 @@ fn row_2_fin_none_acked_then_rst_is_never_received() {
 fn row_2_on_octets_that_were_in_flight_before() {
     let less = shown(CLOSE_WAIT, BASE - 20, READ_BEFORE + 1);
     let rst = shown(CLOSE, BASE - 20, READ_BEFORE + 1);
-    let fate = after_end(&[less, rst], Some(Errno::EPIPE)).fate();
+    let mut look = looked();
+    look.bytes_acked = BASE - 20;
+    let base = SegmentBase::at_look(WRITTEN_BEFORE, &look);
+    assert_eq!(base, None, "the segments in flight could be taken for the request's");
+    let exchange = exchange(READ_BEFORE).with_segment_base(base);
+    let recording = Recording { exchange, ..after_end(&[less, rst], Some(Errno::EPIPE)) };
+    assert_eq!(recording.fate(), unknown(Doubt::SegmentsUncounted));
+    let fate = recording.fate_under(&no_relay(), Answer::Nothing);
     assert_eq!(fate, Fate::NotApplied(Proof::NeverReceived));
+}
+
+fn no_relay() -> Contract {
+    with(Contract::none(), |contract| contract.no_relay = Some(Source::Configured))
+}
+
+fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
+}
+
+// ===== C5a: one segment =====
+
+/// A FIN and a reset that acknowledge nothing, the counters changed by `with`.
+fn refused(with: impl Fn(Snapshot) -> Snapshot) -> Recording {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
+    after_end(&[with(fin), with(rst)], Some(Errno::EPIPE))
+}
+
+/// A relay took the first segment, passed it on, and reset the second. The
+/// acknowledgement was lost.
+#[test]
+fn attack_a_reset_refuses_the_last_of_several_segments_only() {
+    for segments in [2, 3, 100] {
+        let recording = refused(|shown| carried(shown, segments));
+        assert_eq!(recording.fate(), unknown(Doubt::SeveralSegments), "{segments}");
+        let again = refused(|shown| retransmitted(carried(shown, segments), 2, 2 * REQUEST));
+        assert_eq!(again.fate(), unknown(Doubt::SeveralSegments), "{segments} and two again");
+        let closes_fully = |c: &mut Contract| c.closed_after_fin = Some(Source::Configured);
+        for stated in [no_relay(), with(Contract::none(), closes_fully)] {
+            let fate = recording.fate_under(&stated, Answer::Nothing);
+            assert!(fate.is_not_applied(), "{stated:?}: {fate}");
+        }
+    }
+}
+
+/// Cut when it was sent again, since the path's MTU or the window shrank: to
+/// the peer these are segments like others.
+#[test]
+fn attack_a_retransmission_in_pieces_is_several_segments() {
+    for (again, bytes) in [
+        (1, REQUEST - 1),           // a first piece
+        (2, REQUEST),               // both pieces
+        (3, 2 * REQUEST),           // whole, then both pieces
+        (2, 2 * REQUEST - 1),       // whole, then a piece
+        (3, REQUEST + REQUEST / 2), // whole, and pieces again
+        (1, REQUEST + 1),           // more than there is
+        (1, 0),
+    ] {
+        let recording = refused(|shown| retransmitted(shown, again, bytes));
+        assert_eq!(recording.fate(), unknown(Doubt::SegmentsUncounted), "{again}: {bytes}");
+    }
+    let whole = refused(|shown| retransmitted(shown, 3, 3 * REQUEST));
+    assert_eq!(whole.fate(), Fate::NotApplied(Proof::NeverReceived), "control");
+}
+
+#[test]
+fn segments_that_cannot_be_counted_are_not_one() {
+    type Change = fn(Snapshot) -> Snapshot;
+    let uncounted: [(&str, Change); 6] = [
+        ("none was sent", |shown| carried(shown, 0)),
+        ("fewer than before", |shown| with(shown, |s| s.data_segs_out = Some(SEGMENTS_BEFORE - 1))),
+        ("more again than sent", |shown| with(shown, |s| s.total_retrans = Some(AGAIN_BEFORE + 1))),
+        ("no count of segments", |shown| with(shown, |s| s.data_segs_out = None)),
+        ("no count of retransmissions", |shown| with(shown, |s| s.total_retrans = None)),
+        ("some of it waits", |mut shown| {
+            shown.bytes_sent -= 1;
+            shown.notsent = 1;
+            shown
+        }),
+    ];
+    for (why, with) in uncounted {
+        let fate = refused(with).fate();
+        // A huge difference counts as several.
+        let doubts = [Doubt::SegmentsUncounted, Doubt::SeveralSegments].map(unknown);
+        assert!(doubts.contains(&fate), "{why}: {fate}");
+    }
+    let mut before = looked();
+    before.data_segs_out = None;
+    assert_eq!(SegmentBase::at_look(WRITTEN_BEFORE, &before), None);
+    let mut before = looked();
+    before.notsent = 1;
+    assert_eq!(SegmentBase::at_look(WRITTEN_BEFORE, &before), None);
+    let unlooked =
+        Recording { exchange: Exchange::new(BASE, W, READ_BEFORE), ..refused(|shown| shown) };
+    assert_eq!(unlooked.fate(), unknown(Doubt::SegmentsUncounted));
+}
+
+/// 32 bits may wrap; no segment has more bytes than an IP packet.
+#[test]
+fn counts_of_segments_wrap_around() {
+    let counting = |shown, segments, again| {
+        with(shown, |s: &mut Snapshot| {
+            s.data_segs_out = Some(segments);
+            s.total_retrans = Some(again);
+        })
+    };
+    let near = |shown| counting(shown, u32::MAX, u32::MAX);
+    let wrapped = |shown| counting(shown, 1, 0);
+    let base = SegmentBase::at_look(WRITTEN_BEFORE, &near(looked()));
+    let exchange = exchange(READ_BEFORE).with_segment_base(base);
+    let again = refused(|shown| wrapped(retransmitted(shown, 1, REQUEST)));
+    let fate = Recording { exchange, ..again }.fate();
+    assert_eq!(fate, Fate::NotApplied(Proof::NeverReceived));
+    for (length, segments) in [(65_535, Segments::One), (65_536, Segments::Uncounted)] {
+        let exchange = Exchange::new(BASE, WRITTEN_BEFORE + length, READ_BEFORE);
+        let base = SegmentBase::at_look(WRITTEN_BEFORE, &looked());
+        let exchange = exchange.with_segment_base(base);
+        assert_eq!(exchange.segments(&shown(CLOSE, BASE, READ_BEFORE + 1)), segments, "{length}");
+    }
+}
+
+/// The count at the reset is the one that is judged, and one at the FIN that was
+/// worse stands.
+#[test]
+fn a_count_of_segments_is_never_better_later() {
+    let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
+    let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
+    let waits = with(fin, |s| (s.notsent, s.bytes_sent) = (1, W - 1));
+    let epipe = Some(Errno::EPIPE);
+    assert_eq!(after_end(&[fin, carried(rst, 2)], epipe).fate(), unknown(Doubt::SeveralSegments));
+    assert_eq!(after_end(&[carried(fin, 2), rst], epipe).fate(), unknown(Doubt::SeveralSegments));
+    assert_eq!(after_end(&[waits, rst], epipe).fate(), unknown(Doubt::SegmentsUncounted));
+    assert_eq!(
+        after_end(&[fin, rst], epipe).fate(),
+        Fate::NotApplied(Proof::NeverReceived),
+        "control"
+    );
 }
 
 #[test]
@@ -227,9 +391,15 @@ fn row_6_a_fin_that_acks_part_may_have_been_read() {
         let more = shown(CLOSE, W + 1, READ_BEFORE + 1);
         let partly = unknown(Doubt::PartlyAcknowledged);
         let refused = after_end(&[fin, rst], Some(Errno::EPIPE));
-        assert_eq!(refused.played(), Kernel::Fin(Acked::Part, Settled::Refused));
+        assert_eq!(refused.played(), Kernel::Fin(Acked::Part, Settled::Refused(Segments::One)));
         assert_eq!(refused.fate(), partly);
         let fate = refused.fate_under(&whole_only, Answer::Nothing);
+        assert_eq!(fate, Fate::NotApplied(Proof::NeverComplete));
+        let several = after_end(&[carried(fin, 2), carried(rst, 2)], Some(Errno::EPIPE));
+        let fate = several.fate_under(&whole_only, Answer::Nothing);
+        assert_eq!(fate, unknown(Doubt::SeveralSegments), "a relay may have the rest");
+        let both = with(no_relay(), |c| c.complete_messages_only = Some(Source::Configured));
+        let fate = several.fate_under(&both, Answer::Nothing);
         assert_eq!(fate, Fate::NotApplied(Proof::NeverComplete));
         let completed = after_end(&[fin, more], Some(Errno::EPIPE));
         assert_eq!(completed.fate_under(&whole_only, Answer::Nothing), partly);
@@ -312,6 +482,8 @@ fn rows_13_to_15_a_response_before_the_request_needs_the_close_of_row_2() {
     };
 
     let row_13 = play(&[fin, refused], Some(Errno::EPIPE));
+    let several = play(&[carried(fin, 2), carried(refused, 2)], Some(Errno::EPIPE));
+    assert_eq!(several.fate_under(&none, stray), unknown(Doubt::StrayResponse));
     let proven = Fate::NotApplied(Proof::RefusedBeforeReceipt);
     assert_eq!(row_13.fate_under(&none, stray), proven);
     let row_14 = play(&[reset], Some(Errno::ECONNRESET));

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tower_resend::classify::kernel::Look;
-use tower_resend::classify::{Errno, Ledger, Reply, Snapshot, TcpState, Unavailable};
+use tower_resend::classify::{Errno, Ledger, Reply, Segments, Snapshot, TcpState, Unavailable};
 
 use self::model::{Operation, SEEN, Seen, run, writes};
 
@@ -94,4 +94,44 @@ fn a_late_look_does_not_mend_a_missed_one() {
     quiet.bytes_sent = 100;
     assert_eq!(ledger.on_look(Ok(quiet)), Look::Clear(Ok(())));
     assert_eq!(ledger.check(), Err(Unavailable::NotExamined));
+}
+
+/// What was in flight at the look could be counted as the request's, and the
+/// other way round.
+#[test]
+fn attack_segments_in_flight_at_the_look_are_not_told_from_the_requests() {
+    for (acked, segments) in [(101, Segments::One), (100, Segments::Uncounted)] {
+        let mut ledger = Ledger::new(Ok(()));
+        let mut shown = Snapshot::new(TcpState::Established);
+        ledger.on_written(100);
+        shown.bytes_sent = 100;
+        shown.bytes_acked = acked;
+        shown.data_segs_out = Some(1);
+        shown.total_retrans = Some(0);
+        ledger.arm();
+        assert_eq!(ledger.on_look(Ok(shown)), Look::Clear(Ok(())));
+        ledger.on_written(70);
+        shown.bytes_sent = 170;
+        shown.data_segs_out = Some(2);
+        assert_eq!(ledger.exchange().segments(&shown), segments, "{acked}");
+    }
+}
+
+/// A look that vouches for one request says nothing of the segments of the next.
+#[test]
+fn the_count_of_segments_starts_anew_with_each_request() {
+    let mut ledger = Ledger::new(Ok(()));
+    let mut shown = Snapshot::new(TcpState::Established);
+    shown.bytes_acked = 1;
+    shown.data_segs_out = Some(0);
+    shown.total_retrans = Some(0);
+    ledger.arm();
+    assert_eq!(ledger.on_look(Ok(shown)), Look::Clear(Ok(())));
+    ledger.on_written(100);
+    shown.bytes_sent = 100;
+    shown.data_segs_out = Some(1);
+    assert_eq!(ledger.exchange().segments(&shown), Segments::One);
+    ledger.resolve();
+    ledger.arm();
+    assert_eq!(ledger.exchange().segments(&shown), Segments::Uncounted);
 }

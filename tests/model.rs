@@ -87,12 +87,25 @@ fn p1_half_close_then_take_up_then_reset() {
     breaks("P1 off", without(Premises { after_fin: AfterFin::AtAnyTime, ..PLAIN }));
 }
 
-/// The second segment is refused by a reset, while the acknowledgement of the
-/// first, which was taken up, waits or is lost.
+/// A relay in TCP mode half-closes to us and still forwards. Its backend acts
+/// on the first segment and resets, the second one makes the relay give the
+/// connection up, and the acknowledgement is lost. By the whole rule this is a
+/// doubt: `no_request_is_taken_up_twice` walks the same world.
 #[test]
-fn p1_speaks_of_closing_too() {
+fn attack_a_relay_that_passed_the_first_segment_on() {
+    breaks("more than one segment", weakened(&[Clause::OneSegment]));
+    let walked = holds("the rule against that relay", first_only(without(PLAIN)));
+    assert!(walked[1] > 0, "a request in one segment is still proven");
+}
+
+/// The second segment is refused by a reset, while the acknowledgement of the
+/// first, which was taken up, waits or is lost. In one segment that is not so.
+#[test]
+fn p1_speaks_of_closing_too_where_segments_are_not_counted() {
     let premises = Premises { after_fin: AfterFin::ResetWaits, ..PLAIN };
-    breaks("P1 for resets only", without(premises));
+    let rule = Rule::without(&[Clause::OneSegment]);
+    breaks("P1 for resets only", World::new(rule, premises));
+    holds("P1 for resets only, one segment", first_only(without(premises)));
 }
 
 #[test]
@@ -113,7 +126,9 @@ fn p3_a_fin_that_acknowledges_less() {
 
 #[test]
 fn p3_an_application_that_reads_ahead() {
-    breaks("P3 off: read", without(Premises { peer_tcp: PeerTcp::ReadsAhead, ..PLAIN }));
+    // What is ahead is a second segment.
+    let premises = Premises { peer_tcp: PeerTcp::ReadsAhead, ..PLAIN };
+    breaks("P3 off: read", World::new(Rule::without(&[Clause::OneSegment]), premises));
 }
 
 #[test]
@@ -166,7 +181,7 @@ fn with_any_end_for_a_fin() {
 fn closed_after_fin() -> World {
     let mut contract = Contract::none();
     contract.closed_after_fin = Some(Source::Configured);
-    let rule = Rule { contract, ..Rule::whole() };
+    let rule = Rule { stated: contract, ..Rule::whole() };
     World::new(rule, Premises { after_fin: AfterFin::TakesUpNothing, ..Premises::HOLD })
 }
 
@@ -178,10 +193,28 @@ fn closed_after_fin_holds_for_what_it_states() {
     breaks("closed_after_fin, wrongly stated", World { premises, ..closed_after_fin() });
 }
 
+fn no_relay(after_fin: AfterFin) -> World {
+    let mut contract = Contract::none();
+    contract.no_relay = Some(Source::Configured);
+    let premises = Premises { after_fin, ..Premises::HOLD };
+    World::new(Rule { stated: contract, ..Rule::whole() }, premises)
+}
+
+#[test]
+fn no_relay_holds_for_what_it_states() {
+    let stated = no_relay(AfterFin::AckArrivesFirst);
+    let [_, g2, _] = holds("no_relay", first_only(stated));
+    assert!(g2 > 0);
+    let relay = World { premises: PLAIN, ..no_relay(AfterFin::LoneAckArrivesFirst) };
+    breaks("no_relay, wrongly stated", relay);
+}
+
+/// Stated together with `no_relay`: a relay's reset says nothing of the rest.
 fn complete_messages_only(premises: Premises) -> World {
     let mut contract = Contract::none();
     contract.complete_messages_only = Some(Source::Configured);
-    World::new(Rule { contract, ..Rule::whole() }, premises)
+    contract.no_relay = Some(Source::Configured);
+    World::new(Rule { stated: contract, ..Rule::whole() }, premises)
 }
 
 #[test]
@@ -195,4 +228,16 @@ fn complete_messages_only_holds_for_what_it_states() {
     let after_fin = AfterFin::AckArrivesFirst;
     let some_acked = Premises { after_fin, bypass: false, ..stated };
     breaks("complete_messages_only, P1 for some of it", complete_messages_only(some_acked));
+}
+
+/// Without `no_relay` a relay may take the rest, pass the whole on, and reset.
+#[test]
+fn complete_messages_only_does_not_speak_for_a_relay() {
+    let relay = Premises { whole_messages: true, ..Premises::HOLD };
+    let mut world = complete_messages_only(relay);
+    world.premises.bypass = false;
+    breaks("complete_messages_only before a relay", world);
+    let mut alone = complete_messages_only(relay);
+    alone.rule.stated.no_relay = None;
+    holds("complete_messages_only alone", first_only(alone));
 }

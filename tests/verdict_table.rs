@@ -103,7 +103,7 @@ fn render() -> String {
     let _ = write!(
         text,
         "## {OBSERVATIONS}\n\nOf {} combinations. closed, complete, reset and fin are the members of the \
-         contract: closed_after_fin,\ncomplete_messages_only, reset_before_take_up, fin_before_take_up.\n\n{}\n",
+         contract: closed_after_fin,\ncomplete_messages_only, reset_before_take_up, fin_before_take_up; no relay is no_relay.\n\n{}\n",
         observations.len(),
         table.render("fate"),
     );
@@ -149,6 +149,10 @@ struct Observations {
 const MEMBERS: [(&str, Option<Source>); 3] =
     [("-", None), ("by(server)", Some(Source::Announced)), ("by(user)", Some(Source::Configured))];
 
+/// What only the user can state: an announced one counts for nothing, which a
+/// law has.
+const RELAY: [(&str, Option<Source>); 2] = [MEMBERS[0], ("stated", Some(Source::Configured))];
+
 impl Observations {
     fn new() -> Self {
         assert_eq!(variants::sources().len() + 1, MEMBERS.len());
@@ -170,6 +174,7 @@ impl Observations {
             Dimension::of("answer", &self.answers),
             Dimension::of("ended by", &self.ends),
             Dimension::of("kernel", &self.kernels),
+            Dimension::named("no relay", RELAY.map(|(word, _)| word.to_owned()).to_vec()),
             member("closed"),
             member("complete"),
             member("reset"),
@@ -180,12 +185,13 @@ impl Observations {
 
     fn len(&self) -> usize {
         let evidence = self.hand_offs.len() * self.answers.len() * self.ends.len();
-        evidence * self.kernels.len() * self.limits.len() * variants::contracts().len()
+        evidence * self.kernels.len() * self.limits.len() * RELAY.len() * MEMBERS.len().pow(4)
     }
 
     fn outcome(&self, at: &[usize]) -> Concluded {
-        let &[hand_off, answer, ended_by, kernel, closed, complete, reset, fin, limits] = at else {
-            panic!("nine dimensions, not {}", at.len());
+        let &[hand_off, answer, ended_by, kernel, relay, closed, complete, reset, fin, limits] = at
+        else {
+            panic!("ten dimensions, not {}", at.len());
         };
         let evidence = Evidence::new(self.hand_offs[hand_off])
             .with_answer(self.answers[answer])
@@ -197,6 +203,7 @@ impl Observations {
         contract.complete_messages_only = MEMBERS[complete].1;
         contract.reset_before_take_up = MEMBERS[reset].1;
         contract.fin_before_take_up = MEMBERS[fin].1;
+        contract.no_relay = RELAY[relay].1;
         concluded(classify(&evidence, &contract), &evidence)
     }
 }
@@ -481,6 +488,28 @@ fn takes_whole() -> Contract {
     contract
 }
 
+fn no_relay() -> Contract {
+    let mut contract = Contract::none();
+    contract.no_relay = Some(Source::Configured);
+    contract
+}
+
+fn takes_whole_without_relay() -> Contract {
+    let mut contract = takes_whole();
+    contract.no_relay = Some(Source::Configured);
+    contract
+}
+
+fn promises_whole() -> Contract {
+    let mut contract = Contract::none();
+    contract.complete_messages_only = Some(Source::Announced);
+    contract
+}
+
+fn refused(acked: Acked, segments: Segments) -> Evidence {
+    failed(Kernel::Fin(acked, Settled::Refused(segments)))
+}
+
 fn resets_untaken() -> Contract {
     let mut contract = Contract::none();
     contract.reset_before_take_up = Some(Source::Announced);
@@ -524,7 +553,12 @@ const NAMED: &[Numbered] = &[
             case!(
                 Safe,
                 "FIN acks nothing, RST answers the request",
-                failed(Kernel::Fin(Acked::None, Settled::Refused))
+                failed(Kernel::Fin(Acked::None, Settled::Refused(Segments::One)))
+            ),
+            case!(
+                Unknown,
+                "FIN acks nothing, RST answers the last segment of several",
+                failed(Kernel::Fin(Acked::None, Settled::Refused(Segments::Several)))
             ),
             case!(
                 Unknown,
@@ -546,7 +580,15 @@ const NAMED: &[Numbered] = &[
             case!(
                 Safe,
                 "read with none acked, then FIN and RST",
-                stray(Early::Refusal, Kernel::Fin(Acked::None, Settled::Refused))
+                stray(Early::Refusal, Kernel::Fin(Acked::None, Settled::Refused(Segments::One)))
+            ),
+            case!(
+                Unknown,
+                "the same, the request in several segments",
+                stray(
+                    Early::Refusal,
+                    Kernel::Fin(Acked::None, Settled::Refused(Segments::Several))
+                )
             ),
             case!(
                 Unknown,
@@ -582,8 +624,26 @@ const NUMBERED: &[Numbered] = &[
     },
     Numbered {
         title: " 2  FIN, none acked, then RST (CLOSE + EPIPE) within settle",
-        proven: "not read before FIN; bytes after it were refused by TCP",
-        cases: &[case!(Safe, "EPIPE", failed(Kernel::Fin(Acked::None, Settled::Refused)))],
+        proven: "not read before FIN; bytes after it were refused by TCP, all of them if they were one segment (5a)",
+        cases: &[
+            case!(Safe, "one segment", refused(Acked::None, Segments::One)),
+            case!(Unknown, "several segments", refused(Acked::None, Segments::Several)),
+            case!(Unknown, "segments uncounted", refused(Acked::None, Segments::Uncounted)),
+            case!(Safe, "several, no_relay", refused(Acked::None, Segments::Several), no_relay),
+            case!(Safe, "uncounted, no_relay", refused(Acked::None, Segments::Uncounted), no_relay),
+            case!(
+                Safe,
+                "several, closed_after_fin",
+                refused(Acked::None, Segments::Several),
+                closes_fully
+            ),
+            case!(
+                Safe,
+                "several, max promised, limits kept",
+                refused(Acked::None, Segments::Several).with_limits(Limits::Kept),
+                promises_whole
+            ),
+        ],
     },
     Numbered {
         title: " 3  FIN, none acked, then ACK covers some",
@@ -628,20 +688,32 @@ const NUMBERED: &[Numbered] = &[
     },
     Numbered {
         title: " 6  FIN acks part, then RST",
-        proven: "peer never had the complete message, but may have read the prefix",
+        proven: "peer never had the complete message, but may have read the prefix, and a relay the rest",
         cases: &[
-            case!(Unknown, "by default", failed(Kernel::Fin(Acked::Part, Settled::Refused))),
+            case!(Unknown, "by default", refused(Acked::Part, Segments::Several)),
             case!(
-                Safe,
+                Unknown,
                 "complete_messages_only",
-                failed(Kernel::Fin(Acked::Part, Settled::Refused)),
+                refused(Acked::Part, Segments::Several),
                 takes_whole
             ),
             case!(
-                Unknown,
-                "complete_messages_only, not settled",
-                failed(Kernel::Fin(Acked::Part, Settled::Unsettled)),
+                Safe,
+                "complete_messages_only, one segment",
+                refused(Acked::Part, Segments::One),
                 takes_whole
+            ),
+            case!(
+                Safe,
+                "complete_messages_only and no_relay",
+                refused(Acked::Part, Segments::Several),
+                takes_whole_without_relay
+            ),
+            case!(
+                Unknown,
+                "both, not settled",
+                failed(Kernel::Fin(Acked::Part, Settled::Unsettled)),
+                takes_whole_without_relay
             ),
         ],
     },
@@ -650,7 +722,11 @@ const NUMBERED: &[Numbered] = &[
         proven: "kernel had it; app may or may not have read",
         cases: &[
             case!(Unknown, "not awaited", failed(Kernel::Fin(Acked::All, Settled::NotAwaited))),
-            case!(Unknown, "then RST", failed(Kernel::Fin(Acked::All, Settled::Refused))),
+            case!(
+                Unknown,
+                "then RST",
+                failed(Kernel::Fin(Acked::All, Settled::Refused(Segments::One)))
+            ),
             case!(
                 Safe,
                 "fin_before_take_up, limits kept",
@@ -734,12 +810,29 @@ const NUMBERED: &[Numbered] = &[
             case!(
                 Safe,
                 "599 or 408 with close",
-                stray(Early::Refusal, Kernel::Fin(Acked::None, Settled::Refused))
+                stray(Early::Refusal, Kernel::Fin(Acked::None, Settled::Refused(Segments::One)))
+            ),
+            case!(
+                Unknown,
+                "the request in several segments",
+                stray(
+                    Early::Refusal,
+                    Kernel::Fin(Acked::None, Settled::Refused(Segments::Several))
+                )
+            ),
+            case!(
+                Safe,
+                "several, no_relay",
+                stray(
+                    Early::Refusal,
+                    Kernel::Fin(Acked::None, Settled::Refused(Segments::Several))
+                ),
+                no_relay
             ),
             case!(
                 Safe,
                 "without close",
-                stray(Early::Other, Kernel::Fin(Acked::None, Settled::Refused))
+                stray(Early::Other, Kernel::Fin(Acked::None, Settled::Refused(Segments::One)))
             ),
         ],
     },
@@ -774,7 +867,7 @@ const NUMBERED: &[Numbered] = &[
             case!(
                 Safe,
                 "then FIN acks nothing and RST",
-                stray(Early::Other, Kernel::Fin(Acked::None, Settled::Refused))
+                stray(Early::Other, Kernel::Fin(Acked::None, Settled::Refused(Segments::One)))
             ),
         ],
     },

@@ -52,10 +52,15 @@ fn evidence(input: &mut Input<'_>) -> Result<Evidence> {
 
 /// Takes arbitrary counters through the steps of the kernel rule. A refusal
 /// needs a FIN that acknowledged what it is said to, conserved counters, a
-/// closed socket, EPIPE, and no acknowledgement after the FIN.
+/// closed socket, EPIPE, and no acknowledgement after the FIN; one that counts
+/// as that of one segment, one new segment that was never sent in pieces.
 fn story(input: &mut Input<'_>) -> Result<Kernel> {
     let [before, length, read] = [number(input)?, number(input)?, number(input)?];
     let exchange = Exchange::new(before + 1, before + length, read);
+    let mut look = snapshot(input, &Exchange::new(before + 1, before, read))?;
+    look.notsent = 0;
+    let base = SegmentBase::at_look(before, &look);
+    let exchange = exchange.with_segment_base(base);
     let last = *input.choose(&[LastRead::End, LastRead::Failed, LastRead::WouldBlock])?;
     let errno = input.arbitrary::<Option<u8>>()?.map(|number| Errno(number.into()));
     let first = snapshot(input, &exchange)?;
@@ -81,13 +86,21 @@ fn story(input: &mut Input<'_>) -> Result<Kernel> {
             }
         }
     };
-    if let Kernel::Fin(acked, Settled::Refused) = kernel {
+    if let Kernel::Fin(acked, Settled::Refused(segments)) = kernel {
         let end = shown.last().expect("the first is there");
         assert!(last == LastRead::End && first.bytes_received == read + 1, "no FIN");
         assert_eq!(exchange.acked(&first), acked);
         assert!(end.state == TcpState::Close && errno == Some(Errno::EPIPE), "no reset");
         assert!(shown.iter().all(|shown| shown.is_conserved(exchange.written)));
         assert!(end.bytes_acked <= first.bytes_acked, "acknowledged after the FIN");
+        if segments == Segments::One {
+            let more = |now: Option<u32>, then: Option<u32>| Some(now?.wrapping_sub(then?));
+            let again = more(end.total_retrans, look.total_retrans).expect("counted");
+            assert_eq!(more(end.data_segs_out, look.data_segs_out), again.checked_add(1));
+            assert_eq!(look.bytes_acked, before + 1, "something was in flight");
+            assert_eq!(end.notsent, 0);
+            assert_eq!(end.bytes_retrans - look.bytes_retrans, u64::from(again) * length);
+        }
     }
     Ok(kernel)
 }
@@ -109,6 +122,8 @@ fn snapshot(input: &mut Input<'_>, exchange: &Exchange) -> Result<Snapshot> {
     snapshot.bytes_retrans = number(input)?;
     snapshot.bytes_sent = near(input, exchange.written + snapshot.bytes_retrans)?;
     snapshot.notsent = near(input, 0)?;
+    snapshot.data_segs_out = input.arbitrary::<Option<u8>>()?.map(u32::from);
+    snapshot.total_retrans = input.arbitrary::<Option<u8>>()?.map(u32::from);
     Ok(snapshot)
 }
 
@@ -129,7 +144,7 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
         Proof::HandedBack(_) => matches!(hand_off, HandOff::HandedBack(_)),
         Proof::NothingWritten => hand_off == HandOff::NothingWritten,
         Proof::NeverReceived | Proof::RefusedBeforeReceipt => {
-            unanswered && by_peer && kernel == Kernel::Fin(Acked::None, Settled::Refused)
+            unanswered && by_peer && is_refused(kernel, Acked::None, contract)
         }
         Proof::NeverReceivedClosed => {
             contract.closed_after_fin.is_some()
@@ -141,14 +156,19 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
             contract.complete_messages_only.is_some()
                 && unanswered
                 && by_peer
-                && kernel == Kernel::Fin(Acked::Part, Settled::Refused)
+                && is_refused(kernel, Acked::Part, contract)
         }
         Proof::ResetPromised | Proof::FinPromised => {
             *contract != Contract::none()
                 && limits == Limits::Kept
                 && answer == Answer::Nothing
                 && by_peer
-                && matches!(kernel, Kernel::Reset(_) | Kernel::Fin(Acked::Part, _))
+                && matches!(
+                    kernel,
+                    Kernel::Reset(_)
+                        | Kernel::Fin(Acked::Part, _)
+                        | Kernel::Fin(Acked::None, Settled::Refused(_))
+                )
         }
         Proof::ClosePromised => {
             contract.fin_before_take_up.is_some()
@@ -164,6 +184,18 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
         _ => false,
     };
     assert!(is_argued, "{proof:?} from {evidence:?} under {contract:?}");
+}
+
+/// A reset after a FIN that acknowledged so much, of one segment or without a
+/// relay on the way.
+fn is_refused(kernel: Kernel, acked: Acked, contract: &Contract) -> bool {
+    let has_no_relay = contract.no_relay == Some(Source::Configured);
+    match kernel {
+        Kernel::Fin(by_fin, Settled::Refused(segments)) => {
+            by_fin == acked && (segments == Segments::One || has_no_relay)
+        }
+        _ => false,
+    }
 }
 
 /// Less evidence, or fewer promises, never prove more.

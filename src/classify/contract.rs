@@ -1,5 +1,7 @@
 //! What the server at the other end has promised, or is stated to do.
 
+use super::segments::Segments;
+
 /// What the server at the other end of a connection has promised.
 ///
 /// The default promises nothing. Each member says where it comes from:
@@ -13,7 +15,9 @@ pub struct Contract {
     pub closed_after_fin: Option<Source>,
     /// The origin acts only on complete messages: a settled FIN that
     /// acknowledges less than the whole request is proof. Where the server
-    /// announces it, it holds within the contract's limits only.
+    /// announces it, it holds within the contract's limits only. Where the user
+    /// states it, the request must have gone out in one data segment, or
+    /// `no_relay` be stated too.
     pub complete_messages_only: Option<Source>,
     /// The server resets a connection only while no request is taken up.
     pub reset_before_take_up: Option<Source>,
@@ -22,6 +26,11 @@ pub struct Contract {
     /// The opposite of `reset_before_take_up`: of the two a server makes true
     /// one at most.
     pub fin_before_take_up: Option<Source>,
+    /// No TCP relay stands on the way to the origin, so that a reset after a
+    /// FIN is the origin's own: a proof (G2) whatever the number of data
+    /// segments. Only the user can state it; an announced one counts for
+    /// nothing. Wrong for an origin behind a relay, where it doubles requests.
+    pub no_relay: Option<Source>,
 }
 
 impl Contract {
@@ -29,18 +38,31 @@ impl Contract {
     /// together say.
     ///
     /// Where both say the same, the source is the one that proves more: of
-    /// whole messages the user's, which needs no limits, of the time after a
-    /// FIN the server's, which the promise of whole messages builds on.
+    /// whole messages the user's where no relay is stated, since it needs no
+    /// limits then, and else the server's; of the time after a FIN the
+    /// server's, which the promise of whole messages builds on.
     #[must_use]
     pub fn with_announced(self, announced: Self) -> Self {
         Self {
             closed_after_fin: announced.closed_after_fin.or(self.closed_after_fin),
-            complete_messages_only: self
-                .complete_messages_only
-                .or(announced.complete_messages_only),
+            complete_messages_only: match self.no_relay {
+                Some(Source::Configured) => {
+                    self.complete_messages_only.or(announced.complete_messages_only)
+                }
+                Some(Source::Announced) | None => {
+                    announced.complete_messages_only.or(self.complete_messages_only)
+                }
+            },
             reset_before_take_up: self.reset_before_take_up.or(announced.reset_before_take_up),
             fin_before_take_up: self.fin_before_take_up.or(announced.fin_before_take_up),
+            no_relay: self.no_relay,
         }
+    }
+
+    /// Returns `true` if a reset that settles a FIN refuses a request that
+    /// went out in so many `segments`: in one, or no relay is on the way.
+    pub(super) fn believes_reset(&self, segments: Segments) -> bool {
+        segments == Segments::One || self.no_relay == Some(Source::Configured)
     }
 
     /// Returns what of this contract can be told of a connection under TLS.

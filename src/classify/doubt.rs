@@ -19,6 +19,12 @@ pub enum Doubt {
     AcknowledgedAfterFin,
     /// The peer's TCP did not answer the request's bytes after its FIN in time.
     Unsettled,
+    /// The request went out in more than one data segment: a TCP relay may have
+    /// passed on the first before the reset came.
+    SeveralSegments,
+    /// How many data segments carried the request cannot be told, so that it
+    /// may have been more than one.
+    SegmentsUncounted,
     /// A reset without a FIN, which proves nothing by itself.
     Reset(Acked),
     /// An end without a FIN: only the FIN's own acknowledgement can be trusted.
@@ -63,6 +69,8 @@ impl Doubt {
             Self::PartlyAcknowledged => "partly_acknowledged",
             Self::AcknowledgedAfterFin => "acknowledged_after_fin",
             Self::Unsettled => "unsettled",
+            Self::SeveralSegments => "several_segments",
+            Self::SegmentsUncounted => "segments_uncounted",
             Self::Reset(_) => "reset",
             Self::NoFin(..) => "no_fin",
             Self::NotByReset(_) => "not_by_reset",
@@ -81,6 +89,13 @@ impl Doubt {
         }
     }
 
+    fn explain_segments(&self) -> &'static str {
+        match self {
+            Self::SeveralSegments => SEVERAL_SEGMENTS,
+            _ => SEGMENTS_UNCOUNTED,
+        }
+    }
+
     /// Explains the doubt in one sentence and names its rule.
     pub fn explain(&self) -> &'static str {
         match self {
@@ -96,6 +111,7 @@ impl Doubt {
             Self::Unsettled => {
                 "The server's TCP did not answer the request's bytes before the settle deadline (G2 needs its reset)."
             }
+            Self::SeveralSegments | Self::SegmentsUncounted => self.explain_segments(),
             Self::Reset(_) => {
                 "A reset acknowledges nothing and proves nothing without a contract (G4 needs one)."
             }
@@ -143,6 +159,9 @@ impl Doubt {
     }
 }
 
+const SEVERAL_SEGMENTS: &str = "The request went out in several TCP segments, of which a TCP relay may have passed on the first before the reset (G2 needs one segment, into which a small request in one write fits, or the statement no_relay of this origin).";
+const SEGMENTS_UNCOUNTED: &str = "The kernel's counters do not tell in how many TCP segments the request went out, and of several a TCP relay may have passed on the first (G2 needs one, sent whole each time and with nothing else in flight, or the statement no_relay of this origin).";
+
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -157,6 +176,12 @@ impl fmt::Display for Doubt {
             }
             Self::Unsettled => f.write_str(
                 "the server's FIN was not followed by an answer to the request's bytes in time",
+            ),
+            Self::SeveralSegments => f.write_str(
+                "the server closed and reset the request, but that had gone out in several segments",
+            ),
+            Self::SegmentsUncounted => f.write_str(
+                "the server closed and reset the request, but in how many segments that had gone out is not known",
             ),
             Self::Reset(acked) => {
                 write!(f, "the connection was reset with {acked} of the request acknowledged")

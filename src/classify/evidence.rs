@@ -5,6 +5,7 @@ use std::fmt;
 use super::alert::Alert;
 use super::doubt::Unavailable;
 use super::kernel::Errno;
+use super::segments::Segments;
 
 /// What one attempt's connection saw.
 ///
@@ -272,8 +273,10 @@ impl fmt::Display for Acked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Settled {
-    /// A reset: state CLOSE and EPIPE. Nobody will read those bytes.
-    Refused,
+    /// A reset: state CLOSE and EPIPE; and how many data segments carried the
+    /// request, by the counters that showed it. Whoever sent the reset will not
+    /// read what it answers.
+    Refused(Segments),
     /// A further acknowledgement: somebody may read those bytes.
     AckedAfterFin,
     /// The socket closed for a reason of this host; the errno if there is one.

@@ -43,7 +43,8 @@ fn what_the_kernel_says_is_listed() {
     assert_listed!(kernels: Kernel::Unavailable(_), Kernel::NoBoundary, Kernel::Bypassed,
         Kernel::StillOpen, Kernel::Reset(_), Kernel::NoFin(..), Kernel::Fin(..));
     assert_listed!(ackeds: Acked::None, Acked::Part, Acked::All);
-    assert_listed!(settleds: Settled::Refused, Settled::AckedAfterFin, Settled::Local(None),
+    assert_listed!(segments: Segments::One, Segments::Several, Segments::Uncounted);
+    assert_listed!(settleds: Settled::Refused(_), Settled::AckedAfterFin, Settled::Local(None),
         Settled::Local(Some(_)), Settled::Unsettled, Settled::NotAwaited);
     assert_listed!(unavailables: Unavailable::NotExamined, Unavailable::Platform,
         Unavailable::NotPlainTcp, Unavailable::ShortInfo(_), Unavailable::Uncalibrated,
@@ -64,7 +65,7 @@ fn what_is_concluded_is_listed() {
         Proof::FinPromised, Proof::ClosePromised);
     assert_listed!(doubts: Doubt::Acknowledged, Doubt::PartlyAcknowledged,
         Doubt::AcknowledgedAfterFin, Doubt::Unsettled, Doubt::Reset(_), Doubt::NoFin(..),
-        Doubt::NotByReset(_), Doubt::Bypassed, Doubt::StillOpen, Doubt::Unavailable(_),
+        Doubt::SeveralSegments, Doubt::SegmentsUncounted, Doubt::NotByReset(_), Doubt::Bypassed, Doubt::StillOpen, Doubt::Unavailable(_),
         Doubt::StrayResponse, Doubt::ResponseBegun, Doubt::MalformedResponse, Doubt::Cancelled,
         Doubt::TimedOut, Doubt::RuntimeEnded, Doubt::NoEvidence, Doubt::NoRequestBoundary,
         Doubt::Forgeable(_));
@@ -87,14 +88,15 @@ fn what_a_decision_needs_is_listed() {
 }
 
 #[test]
-fn a_contract_has_the_four_members_that_are_combined() {
+fn a_contract_has_the_five_members_that_are_combined() {
     let Contract {
         closed_after_fin: _,
         complete_messages_only: _,
         reset_before_take_up: _,
         fin_before_take_up: _,
+        no_relay: _,
     } = Contract::none();
-    assert_eq!(variants::contracts().len(), 81);
+    assert_eq!(variants::contracts().len(), 243);
 }
 
 /// Every conclusion explains itself in one sentence that names its rule.

@@ -90,8 +90,9 @@ pub enum Proof {
     HandedBack(Finding),
     /// G1: the kernel accepted no byte of the request.
     NothingWritten,
-    /// G2: a FIN acknowledged nothing of the request, and the peer's TCP then
-    /// answered the request's bytes with a reset.
+    /// G2: a FIN acknowledged nothing of the request, which went out in one
+    /// segment or with no relay on the way, and the peer's TCP then answered
+    /// the request's bytes with a reset.
     NeverReceived,
     /// G2 by the opt-in `closed_after_fin`: a FIN acknowledged nothing of the
     /// request, and this origin takes up nothing after its FIN.

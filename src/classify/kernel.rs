@@ -7,6 +7,12 @@
 //! *after* the FIN is settled by the peer's TCP: a reset refuses them, an
 //! acknowledgement takes them. The argument in full is in `docs/evidence.md`.
 //!
+//! The reset must come from the TCP that received the rest. A relay can break
+//! that: it takes one segment, passes it on, and resets the next. So a request
+//! must have gone out in *one* data segment ([`Segments`], step C5a), unless
+//! the user states that no relay is on the way
+//! ([`no_relay`](Contract::no_relay)).
+//!
 //! The steps are those of the rule: [`calibrate`] once per connection (A),
 //! [`look`] before each request (B), and on failure [`at_end`], then
 //! [`settle`] until it answers, then [`closed`] (C).
@@ -17,6 +23,7 @@ use std::time::Duration;
 use super::contract::{Contract, Source};
 use super::doubt::Unavailable;
 use super::evidence::{Acked, Kernel, Limits, Settled};
+use super::segments::{SegmentBase, Segments};
 
 /// One reading of the kernel's counters for a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +48,9 @@ pub struct Snapshot {
     /// Segments retransmitted since the connect; none if the kernel gives no
     /// such count.
     pub total_retrans: Option<u32>,
+    /// Segments with payload sent, retransmissions included; none if the kernel
+    /// gives no such count.
+    pub data_segs_out: Option<u32>,
     /// Probes that have no answer yet; none if the kernel gives no such count.
     pub probes: Option<u8>,
 }
@@ -59,6 +69,7 @@ impl Snapshot {
             rto: Duration::ZERO,
             rtt: Duration::ZERO,
             total_retrans: None,
+            data_segs_out: None,
             probes: None,
         }
     }
@@ -133,12 +144,31 @@ pub struct Exchange {
     pub written: u64,
     /// Octets read since the connect.
     pub read: u64,
+    /// The segment counters at the look; none if they cannot tell how many
+    /// segments are the request's.
+    pub segment_base: Option<SegmentBase>,
 }
 
 impl Exchange {
-    /// Returns the counts of an exchange.
+    /// Returns the counts of an exchange whose segments cannot be told.
     pub fn new(base: u64, written: u64, read: u64) -> Self {
-        Self { base, written, read }
+        Self { base, written, read, segment_base: None }
+    }
+
+    /// Sets the segment counters at the look.
+    #[must_use]
+    pub fn with_segment_base(mut self, base: Option<SegmentBase>) -> Self {
+        self.segment_base = base;
+        self
+    }
+
+    /// Returns how many data segments carried the request, by a conserved
+    /// snapshot.
+    pub fn segments(&self, snapshot: &Snapshot) -> Segments {
+        match self.segment_base {
+            Some(base) => base.count(self.written, snapshot),
+            None => Segments::Uncounted,
+        }
     }
 
     /// Returns how many octets of the request the kernel accepted.
@@ -193,12 +223,18 @@ pub enum Step {
 pub struct Fin {
     acked: Acked,
     bytes_acked: u64,
+    segments: Segments,
 }
 
 impl Fin {
     /// Returns how much of the request the FIN acknowledged.
     pub fn acked(&self) -> Acked {
         self.acked
+    }
+
+    /// Returns how many data segments had carried the request at the FIN.
+    pub fn segments(&self) -> Segments {
+        self.segments
     }
 }
 
@@ -267,7 +303,8 @@ pub fn at_end(
             other => Kernel::NoFin(acked, other),
         });
     }
-    let fin = Fin { acked, bytes_acked: snapshot.bytes_acked };
+    let segments = exchange.segments(snapshot);
+    let fin = Fin { acked, bytes_acked: snapshot.bytes_acked, segments };
     match snapshot.state {
         TcpState::Close => Step::Closed(fin, *snapshot),
         TcpState::Established | TcpState::Other(_) => Step::Settle(fin),
@@ -290,6 +327,9 @@ pub fn settle(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot) -> Step {
 
 /// Step C6, end: judges a socket that closed after a FIN by the first errno
 /// seen on it. Only EPIPE is the peer's reset; a timer gives other numbers.
+///
+/// The segments are counted in this same snapshot (step C5a), and are never
+/// better than at the FIN.
 pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option<Errno>) -> Kernel {
     match settle(exchange, fin, snapshot) {
         Step::Done(kernel) => kernel,
@@ -297,7 +337,9 @@ pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option
         Step::Closed(..) => Kernel::Fin(
             fin.acked,
             match errno {
-                Some(Errno::EPIPE) => Settled::Refused,
+                Some(Errno::EPIPE) => {
+                    Settled::Refused(fin.segments.or_worse(exchange.segments(snapshot)))
+                }
                 other => Settled::Local(other),
             },
         ),
@@ -309,6 +351,10 @@ pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option
 ///
 /// `limits` are those of the contract at the FIN: within them the server's
 /// word can decide at once.
+///
+/// The segments do not matter here. A reset after several proves nothing, but
+/// names the one thing that is missing, which silence or an acknowledgement
+/// would not.
 pub fn is_worth_settling(fin: &Fin, contract: &Contract, limits: Limits) -> bool {
     let takes_up_nothing_after = contract.closed_after_fin == Some(Source::Announced);
     let is_promised = match fin.acked {

@@ -3,6 +3,7 @@
 use super::doubt::Unavailable;
 use super::evidence::Finding;
 use super::kernel::{self, Errno, Exchange, Look, Snapshot};
+use super::segments::SegmentBase;
 
 /// What our side counted on one connection, and where its exchange stands.
 ///
@@ -18,6 +19,8 @@ pub struct Ledger {
     base: u64,
     read_base: u64,
     check: Result<(), Unavailable>,
+    /// The segment counters at the look that `check` is of.
+    segment_base: Option<SegmentBase>,
     reply: Reply,
 }
 
@@ -64,6 +67,7 @@ impl Ledger {
             base: 1,
             read_base: 0,
             check: Err(Unavailable::NotExamined),
+            segment_base: None,
             reply: Reply::Nothing,
         }
     }
@@ -79,6 +83,7 @@ impl Ledger {
         self.base = self.written + 1;
         self.read_base = self.read;
         self.check = Err(Unavailable::NotExamined);
+        self.segment_base = None;
         self.reply = Reply::Nothing;
     }
 
@@ -111,6 +116,10 @@ impl Ledger {
         };
         if let (Phase::Armed, Look::Clear(counters)) = (self.phase, look) {
             self.check = self.calibration.and(counters);
+            self.segment_base = match (self.check, snapshot) {
+                (Ok(()), Ok(snapshot)) => SegmentBase::at_look(self.written, &snapshot),
+                _ => None,
+            };
         }
         look
     }
@@ -253,7 +262,7 @@ impl Ledger {
 
     /// Returns the counts of the current exchange.
     pub fn exchange(&self) -> Exchange {
-        Exchange::new(self.base, self.written, self.read)
+        Exchange::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
     }
 
     /// Returns the octets read during the current exchange.

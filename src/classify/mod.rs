@@ -31,6 +31,7 @@ mod history;
 pub mod kernel;
 mod ledger;
 mod policy;
+mod segments;
 mod verdict;
 
 pub use alert::Alert;
@@ -49,6 +50,7 @@ pub use ledger::{Ledger, Phase, Reply};
 pub use policy::{
     BodyState, Classifier, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
 };
+pub use segments::{SegmentBase, Segments};
 pub use verdict::{Ground, Refusal, Verdict};
 
 /// Says what became of one attempt at the server, as far as its evidence
@@ -140,9 +142,20 @@ fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> F
 /// A FIN: what did it acknowledge, and what followed (G2)?
 fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     match (acked, settled) {
-        (Acked::None, Settled::Refused) => Fate::NotApplied(Proof::NeverReceived),
+        (Acked::None, Settled::Refused(segments)) if contract.believes_reset(segments) => {
+            Fate::NotApplied(Proof::NeverReceived)
+        }
         (Acked::None, _) if contract.closed_after_fin.is_some() => {
             Fate::NotApplied(Proof::NeverReceivedClosed)
+        }
+        (Acked::None, Settled::Refused(segments)) => {
+            let is_promised = contract.complete_messages_only == Some(Source::Announced);
+            match limits {
+                Limits::Kept if is_promised => Fate::NotApplied(Proof::FinPromised),
+                Limits::Kept | Limits::Unchecked | Limits::Exceeded => {
+                    Fate::Unknown(uncounted(segments))
+                }
+            }
         }
         (Acked::None, Settled::AckedAfterFin) => Fate::Unknown(Doubt::AcknowledgedAfterFin),
         (Acked::None, Settled::Local(errno)) => Fate::Unknown(Doubt::NotByReset(errno)),
@@ -152,19 +165,38 @@ fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Co
     }
 }
 
+/// The doubt about a reset that is not believed, for what carried the request.
+fn uncounted(segments: Segments) -> Doubt {
+    match segments {
+        Segments::Several => Doubt::SeveralSegments,
+        Segments::One | Segments::Uncounted => Doubt::SegmentsUncounted,
+    }
+}
+
 /// A FIN that acknowledged a part: the rest is refused by a reset after it (G2
 /// by the user's word, G4 by the server's), or by the server's promise to take
 /// up nothing after its FIN. The server's word holds within its limits only.
+///
+/// The user's word is about the origin. A relay before it can take the rest in
+/// several segments, pass on the whole and reset, as with none acknowledged;
+/// so its reset is believed on the same condition. The server's word is about
+/// this very connection, which no relay holds, and within its limits nothing
+/// was sent again.
 fn fin_in_between(settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     let closes_fully = contract.closed_after_fin == Some(Source::Announced);
-    match (contract.complete_messages_only, limits) {
-        (Some(Source::Configured), _) if settled == Settled::Refused => {
-            Fate::NotApplied(Proof::NeverComplete)
+    let is_refused = matches!(settled, Settled::Refused(_));
+    match (contract.complete_messages_only, settled, limits) {
+        (Some(Source::Configured), Settled::Refused(segments), _) => {
+            if contract.believes_reset(segments) {
+                Fate::NotApplied(Proof::NeverComplete)
+            } else {
+                Fate::Unknown(uncounted(segments))
+            }
         }
-        (Some(Source::Announced), Limits::Kept) if settled == Settled::Refused || closes_fully => {
+        (Some(Source::Announced), _, Limits::Kept) if is_refused || closes_fully => {
             Fate::NotApplied(Proof::FinPromised)
         }
-        (Some(Source::Configured | Source::Announced) | None, _) => {
+        (Some(Source::Configured | Source::Announced) | None, ..) => {
             Fate::Unknown(Doubt::PartlyAcknowledged)
         }
     }

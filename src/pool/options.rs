@@ -162,6 +162,9 @@ impl PoolOptions {
     ///
     /// **A wrong statement doubles requests**: behind a TCP load balancer, the
     /// request can still be delivered after the FIN.
+    ///
+    /// It holds for requests of any size: it includes what
+    /// [`no_relay`](Self::no_relay) states.
     pub fn closed_after_fin(mut self, origin: Authority) -> Self {
         self.stated(origin).closed_after_fin = Some(Source::Configured);
         self
@@ -172,8 +175,32 @@ impl PoolOptions {
     ///
     /// A settled FIN that acknowledges less than the whole request then proves
     /// it unapplied (G2). **A wrong statement doubles requests.**
+    ///
+    /// A TCP relay can pass the rest of a request on after such a FIN and then
+    /// reset, as [`no_relay`](Self::no_relay) says. So this one counts only
+    /// for a request in one TCP segment, of which no ordinary peer acknowledges
+    /// a part, or together with that statement.
     pub fn complete_messages_only(mut self, origin: Authority) -> Self {
         self.stated(origin).complete_messages_only = Some(Source::Configured);
+        self
+    }
+
+    /// States that no TCP relay stands on the way to an origin: no L4 load
+    /// balancer, no proxy in TCP mode (HAProxy's `mode tcp`, nginx's `stream`),
+    /// no tunnel that ends TCP, and no second host that may answer for the same
+    /// address (ECMP, anycast, VRRP). Nor does the origin itself half-close,
+    /// act on what it reads then, and close before that is acknowledged.
+    ///
+    /// A FIN that acknowledges nothing of a request, settled by a reset, then
+    /// proves it unapplied (G2) however large it is. Without the statement it
+    /// does so only for a request that went out in *one* TCP segment: of
+    /// several, a relay that half-closed may have passed on the first before it
+    /// reset the next. A small request fits one segment and needs no statement.
+    ///
+    /// **A wrong statement doubles requests**: behind a TCP load balancer, the
+    /// request can still be delivered after the FIN.
+    pub fn no_relay(mut self, origin: Authority) -> Self {
+        self.stated(origin).no_relay = Some(Source::Configured);
         self
     }
 

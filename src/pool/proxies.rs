@@ -48,12 +48,14 @@ use crate::transport::{Proxy, ProxyError};
 ///
 /// TCP ends at the proxy, and so does what it tells:
 ///
-/// - G1 and G2 stand: of what the proxy's TCP refused nothing went any further.
+/// - G1 and G2 stand: of a segment that the proxy's TCP refused nothing went any
+///   further, and G2 is for requests in one segment here, whatever is stated.
 ///   So does a 599 or 408 that came before the request (G3).
 /// - No contract is asked for, none is believed, and no connection is primed;
 ///   [`trust_nat`] changes nothing.
 /// - What the user states of an origin's connections is not used:
-///   [`closed_after_fin`], [`complete_messages_only`], [`trust_proxy_status`].
+///   [`closed_after_fin`], [`complete_messages_only`], [`no_relay`],
+///   [`trust_proxy_status`].
 ///
 /// Connections through different proxies, or to one with different
 /// credentials, are never shared. A CONNECT of the user's own goes directly.
@@ -62,6 +64,7 @@ use crate::transport::{Proxy, ProxyError};
 /// [`ProxyDenied`]: crate::classify::ConnectFailure::ProxyDenied
 /// [`closed_after_fin`]: super::PoolOptions::closed_after_fin
 /// [`complete_messages_only`]: super::PoolOptions::complete_messages_only
+/// [`no_relay`]: super::PoolOptions::no_relay
 /// [`trust_nat`]: super::ContractOptions::trust_nat
 /// [`trust_proxy_status`]: super::PoolOptions::trust_proxy_status
 #[derive(Clone, Default)]

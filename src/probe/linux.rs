@@ -29,6 +29,9 @@ pub(crate) struct Fd(RawFd);
 /// `TCP_INFO` must reach to the end of `tcpi_bytes_retrans` (Linux 4.19).
 const NEEDED: usize = offset_of!(tcp_info, tcpi_bytes_retrans) + size_of::<u64>();
 
+/// The count of segments is older (Linux 4.6), and lies before that end.
+const _: () = assert!(offset_of!(tcp_info, tcpi_data_segs_out) + size_of::<u32>() <= NEEDED);
+
 /// Linux's number of the `ulp` option, which names kTLS and the like.
 const TCP_ULP: c_int = 31;
 
@@ -73,6 +76,7 @@ impl Fd {
         snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
         snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
         snapshot.total_retrans = Some(info.tcpi_total_retrans);
+        snapshot.data_segs_out = Some(info.tcpi_data_segs_out);
         snapshot.probes = Some(info.tcpi_probes);
         Ok(snapshot)
     }

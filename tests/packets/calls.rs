@@ -155,7 +155,8 @@ fn a_request_behind_unacknowledged_octets_of_the_one_before() {
         peer.fin(Covers::Short(unacknowledged));
         peer.rst();
         let ended = Call { net, peer, outcome }.end().await;
-        ended.assert_resent(Proof::NeverReceived).await;
+        // The segment in flight could be counted as the request's.
+        ended.assert_unknown(Doubt::SegmentsUncounted).await;
     });
 }
 

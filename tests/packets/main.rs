@@ -21,4 +21,5 @@ mod early;
 mod idle;
 mod origin;
 mod proxies;
+mod segments;
 mod timers;

@@ -11,7 +11,14 @@ cases! {
     an_upload_of_which_nothing_is_acked_then_fin_then_rst: large_post(), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
-    } => assert_resent(Proof::NeverReceived);
+    } => assert_unknown(Doubt::SeveralSegments);
+
+    an_upload_of_which_nothing_is_acked_then_fin_then_rst_without_a_relay:
+        large_post().options(|options| options.no_relay(origin())),
+        async |call| {
+            call.peer.fin(Covers::Nothing);
+            call.peer.rst();
+        } => assert_resent(Proof::NeverReceived);
 
     an_upload_cut_in_the_middle_by_fin_and_rst: large_post(), async |call| {
         call.peer.fin(Covers::Octets(10_000));
@@ -20,6 +27,13 @@ cases! {
 
     an_upload_cut_in_the_middle_at_an_origin_of_whole_messages:
         large_post().options(|options| options.complete_messages_only(origin())),
+        async |call| {
+            call.peer.fin(Covers::Octets(10_000));
+            call.peer.rst();
+        } => assert_unknown(Doubt::SeveralSegments);
+
+    an_upload_cut_in_the_middle_at_an_origin_of_whole_messages_without_a_relay:
+        large_post().options(|o| o.complete_messages_only(origin()).no_relay(origin())),
         async |call| {
             call.peer.fin(Covers::Octets(10_000));
             call.peer.rst();

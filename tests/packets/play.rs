@@ -10,7 +10,12 @@ use tower_resend::classify::{Doubt, Fate, Ground, Proof, Refusal, Verdict};
 use tower_resend::pool::{PoolOptions, Proxies, ResponseBody};
 use tower_resend::{Attempt, Body, Client, Error, Policy};
 
+use self::body_script::{Script, Step};
 use crate::tun::{self, Covers, Net, PEER, PORT, Peer};
+
+#[allow(dead_code, reason = "each test uses some of it")]
+#[path = "../support/body_script.rs"]
+mod body_script;
 
 pub(crate) type Outcome = Result<Response<ResponseBody>, Error>;
 
@@ -33,6 +38,8 @@ pub(crate) struct Setting {
     policy: Policy,
     method: &'static str,
     octets: usize,
+    /// Whether the body comes in two frames, each a write of its own.
+    is_framed: bool,
     /// Whether the connection carried an exchange before.
     is_used: bool,
     /// The window that the peer offers from the connect, or the last exchange, on.
@@ -49,6 +56,7 @@ impl Setting {
             policy: Policy::new(),
             method: "POST",
             octets: 3,
+            is_framed: false,
             is_used: false,
             window: u16::MAX,
             is_tunnel: false,
@@ -72,6 +80,10 @@ impl Setting {
 
     pub(crate) fn octets(self, octets: usize) -> Self {
         Self { octets, ..self }
+    }
+
+    pub(crate) fn framed(self) -> Self {
+        Self { is_framed: true, ..self }
     }
 
     pub(crate) fn used(self, is_used: bool) -> Self {
@@ -98,10 +110,19 @@ impl Setting {
     }
 
     pub(crate) fn request(&self) -> Request<Body> {
-        let body = Body::from(vec![b'P'; self.octets]);
+        let body =
+            if self.is_framed { frames(self.octets) } else { vec![b'P'; self.octets].into() };
         let uri = format!("http://{PEER}/orders");
         Request::builder().method(self.method).uri(uri).body(body).expect("a request")
     }
+}
+
+/// A body whose first byte goes out with the head, and the rest after it.
+fn frames(octets: usize) -> Body {
+    Body::from_factory(move || {
+        let rest = Step::Data(vec![b'P'; octets - 1]);
+        Script::sized([Step::data("P"), Step::Pending, rest])
+    })
 }
 
 /// One call under way, and the peer of the connection that it uses.
@@ -140,7 +161,7 @@ impl Call {
         peer.begin_request();
         match (setting.window, setting.octets) {
             (0, _) => peer.expect_probe().await,
-            (_, 0..1000) => drop(peer.expect_request().await),
+            (_, 0..10_000) => drop(peer.expect_request().await),
             _ => peer.expect_data(10_000).await,
         }
         Self { net: net.clone(), peer, outcome }

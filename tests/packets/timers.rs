@@ -49,10 +49,18 @@ cases! {
         call.peer.rst();
     } => assert_resent(Proof::NeverReceived);
 
+    /// Nothing was sent: no segment is not one segment.
     a_closed_window_then_fin_then_rst: post().window(0), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
-    } => assert_resent(Proof::NeverReceived);
+    } => assert_unknown(Doubt::SegmentsUncounted);
+
+    a_closed_window_then_fin_then_rst_without_a_relay:
+        post().window(0).options(|options| options.no_relay(origin())),
+        async |call| {
+            call.peer.fin(Covers::Nothing);
+            call.peer.rst();
+        } => assert_resent(Proof::NeverReceived);
 
     a_closed_window_then_rst: post().window(0), async |call| {
         call.peer.rst();

@@ -13,7 +13,8 @@ use http_body_util::Full;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_resend::classify::{
-    Acked, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Settled,
+    Acked, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Segments,
+    Settled,
 };
 use tower_resend::resend::ResponseFuture;
 use tower_resend::{Attempt, AttemptToken, Error, Policy, ResendLayer};
@@ -61,7 +62,8 @@ pub(crate) fn reset() -> Evidence {
 }
 
 pub(crate) fn never_received() -> Evidence {
-    Evidence::new(HandOff::Written).with_kernel(Kernel::Fin(Acked::None, Settled::Refused))
+    Evidence::new(HandOff::Written)
+        .with_kernel(Kernel::Fin(Acked::None, Settled::Refused(Segments::One)))
 }
 
 pub(crate) fn not_connected() -> Evidence {

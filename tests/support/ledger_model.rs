@@ -3,7 +3,7 @@
 
 use tower_resend::classify::kernel::{Exchange, Look};
 use tower_resend::classify::{
-    Acked, Errno, Finding, Ledger, Phase, Reply, Snapshot, TcpState, Unavailable,
+    Acked, Errno, Finding, Ledger, Phase, Reply, Segments, Snapshot, TcpState, Unavailable,
 };
 
 /// What the owner of a socket reports or asks.
@@ -40,11 +40,13 @@ pub(crate) enum Seen {
     Leaky,
     /// More acknowledged than was written.
     Overacked,
+    /// Quiet, but the kernel does not count segments.
+    Segmentless,
     /// No snapshot.
     Nothing,
 }
 
-pub(crate) const SEEN: [Seen; 8] = [
+pub(crate) const SEEN: [Seen; 9] = [
     Seen::Quiet,
     Seen::NoneAcked,
     Seen::Unread,
@@ -52,6 +54,7 @@ pub(crate) const SEEN: [Seen; 8] = [
     Seen::Closed,
     Seen::Leaky,
     Seen::Overacked,
+    Seen::Segmentless,
     Seen::Nothing,
 ];
 
@@ -116,6 +119,31 @@ impl Model {
         Exchange::new(1 + before.written(), self.written(), self.read())
     }
 
+    /// How many writes there were: each is a segment.
+    fn writes(&self) -> u32 {
+        self.log.iter().filter(|operation| writes(operation)).count() as u32
+    }
+
+    /// In how many segments what was written since the look went out: as many
+    /// as there were writes, if the look that vouches for the request saw all
+    /// that came before acknowledged.
+    fn segments(&self) -> Segments {
+        let Some((at, seen)) = self.vouching_look() else { return Segments::Uncounted };
+        let before = Self { log: self.log[..at].to_vec(), ..self.clone() };
+        let is_counted = match seen {
+            Seen::Quiet | Seen::Unreceived => true,
+            // None acknowledged since the exchange began, and it just did.
+            Seen::NoneAcked => before.written() + 1 == before.counts().base,
+            _ => false,
+        };
+        match self.writes() - before.writes() {
+            _ if !is_counted || self.check().is_err() => Segments::Uncounted,
+            0 => Segments::Uncounted,
+            1 => Segments::One,
+            _ => Segments::Several,
+        }
+    }
+
     fn found(&self) -> Option<Finding> {
         (0..self.log.len()).find_map(|at| {
             let idle = matches!(Self::phase_after(&self.log[..at]), Phase::Idle | Phase::Armed);
@@ -142,8 +170,11 @@ impl Model {
         snapshot.bytes_acked = written + 1;
         snapshot.bytes_received = read;
         snapshot.bytes_sent = written;
+        snapshot.data_segs_out = Some(self.writes());
+        snapshot.total_retrans = Some(0);
         match seen {
             Seen::Quiet => {}
+            Seen::Segmentless => snapshot.data_segs_out = None,
             Seen::NoneAcked => snapshot.bytes_acked = self.counts().base,
             Seen::Unread => snapshot.bytes_received += 1,
             Seen::Unreceived => snapshot.bytes_received = read.saturating_sub(1),
@@ -159,7 +190,7 @@ impl Model {
     fn look(&self, seen: Seen) -> Look {
         match seen {
             Seen::Unread | Seen::Closed => Look::Stale,
-            Seen::Quiet | Seen::NoneAcked => Look::Clear(Ok(())),
+            Seen::Quiet | Seen::NoneAcked | Seen::Segmentless => Look::Clear(Ok(())),
             Seen::Unreceived if self.read() == 0 => Look::Clear(Ok(())),
             Seen::Unreceived | Seen::Leaky | Seen::Overacked => {
                 Look::Clear(Err(Unavailable::NotConserved))
@@ -170,21 +201,32 @@ impl Model {
 
     /// The last clear look between arming and the first octet counts.
     pub(crate) fn check(&self) -> Result<(), Unavailable> {
+        match self.vouching_look() {
+            Some((at, seen)) => {
+                let before = Self { log: self.log[..at].to_vec(), ..self.clone() };
+                match before.look(seen) {
+                    Look::Clear(check) => self.calibration.and(check),
+                    Look::Stale => unreachable!("a stale look vouches for nothing"),
+                }
+            }
+            None => Err(Unavailable::NotExamined),
+        }
+    }
+
+    /// The last clear look between arming and the first octet, and its place.
+    fn vouching_look(&self) -> Option<(usize, Seen)> {
         let (start, _) = self.exchange();
         let armed = |at: &usize| Self::phase_after(&self.log[..*at]) == Phase::Armed;
         let mut looks = (start..self.log.len()).filter(armed).filter_map(|at| match self.log[at] {
             Operation::Look(seen) => {
                 match (Self { log: self.log[..at].to_vec(), ..self.clone() }).look(seen) {
-                    Look::Clear(check) => Some(check),
+                    Look::Clear(_) => Some((at, seen)),
                     Look::Stale => None,
                 }
             }
             _ => None,
         });
-        match looks.next_back() {
-            Some(check) => self.calibration.and(check),
-            None => Err(Unavailable::NotExamined),
-        }
+        looks.next_back()
     }
 
     /// The first judged octets since arming say what all are.
@@ -266,7 +308,10 @@ fn agree(ledger: &Ledger, model: &Model) {
     let (start, _) = model.exchange();
     let before = Model { log: model.log[..start].to_vec(), ..model.clone() };
     let exchange = model.counts();
-    assert_eq!(ledger.exchange(), exchange);
+    let known = ledger.exchange();
+    assert_eq!(known.with_segment_base(None), exchange);
+    let shown = model.shown(Seen::Quiet).expect("a snapshot");
+    assert_eq!(known.segments(&shown), model.segments());
     assert_eq!(ledger.phase(), model.phase());
     assert_eq!(ledger.found(), model.found());
     assert_eq!(ledger.errno(), model.errno());

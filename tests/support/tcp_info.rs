@@ -7,9 +7,30 @@ use std::time::Duration;
 
 use tower_resend::classify::{Snapshot, TcpState};
 
+/// Returns how many segments with payload arrived.
+#[allow(dead_code, unreachable_pub, reason = "a module of a test, not of a library")]
+pub fn data_segs_in(socket: &impl AsRawFd) -> u32 {
+    tcp_info(socket).tcpi_data_segs_in
+}
+
 /// Reads the counters of a socket.
-#[allow(unreachable_pub, reason = "a module of a test, not of a library")]
+#[allow(dead_code, unreachable_pub, reason = "a module of a test, not of a library")]
 pub fn snapshot(socket: &impl AsRawFd) -> Snapshot {
+    let info = tcp_info(socket);
+    let mut snapshot = Snapshot::new(TcpState::from_linux(info.tcpi_state));
+    snapshot.bytes_acked = info.tcpi_bytes_acked;
+    snapshot.bytes_received = info.tcpi_bytes_received;
+    snapshot.bytes_sent = info.tcpi_bytes_sent;
+    snapshot.bytes_retrans = info.tcpi_bytes_retrans;
+    snapshot.notsent = info.tcpi_notsent_bytes.into();
+    snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
+    snapshot.total_retrans = Some(info.tcpi_total_retrans);
+    snapshot.data_segs_out = Some(info.tcpi_data_segs_out);
+    snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
+    snapshot
+}
+
+fn tcp_info(socket: &impl AsRawFd) -> libc::tcp_info {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the descriptor is open while `socket` is borrowed; the buffer and
@@ -21,14 +42,5 @@ pub fn snapshot(socket: &impl AsRawFd) -> Snapshot {
     };
     assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
     // SAFETY: zeroed before, and every field is an integer.
-    let info = unsafe { info.assume_init() };
-    let mut snapshot = Snapshot::new(TcpState::from_linux(info.tcpi_state));
-    snapshot.bytes_acked = info.tcpi_bytes_acked;
-    snapshot.bytes_received = info.tcpi_bytes_received;
-    snapshot.bytes_sent = info.tcpi_bytes_sent;
-    snapshot.bytes_retrans = info.tcpi_bytes_retrans;
-    snapshot.notsent = info.tcpi_notsent_bytes.into();
-    snapshot.rto = Duration::from_micros(info.tcpi_rto.into());
-    snapshot.rtt = Duration::from_micros(info.tcpi_rtt.into());
-    snapshot
+    unsafe { info.assume_init() }
 }

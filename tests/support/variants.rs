@@ -7,8 +7,8 @@
 
 use super::{
     Acked, Answer, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early, EndedBy,
-    Errno, Fate, Finding, Ground, HandOff, Kernel, Limits, Proof, Refusal, Role, Semantics,
-    Settled, Source, Time, Unavailable,
+    Errno, Fate, Finding, Ground, HandOff, Kernel, Limits, Proof, Refusal, Role, Segments,
+    Semantics, Settled, Source, Time, Unavailable,
 };
 
 /// The reason that stands for all reasons of user classifiers.
@@ -84,10 +84,15 @@ pub fn ackeds() -> Vec<Acked> {
 }
 
 pub fn settleds() -> Vec<Settled> {
-    let mut all = vec![Settled::Refused, Settled::AckedAfterFin];
+    let mut all: Vec<_> = segments().into_iter().map(Settled::Refused).collect();
+    all.push(Settled::AckedAfterFin);
     all.extend(optional_errnos().into_iter().map(Settled::Local));
     all.extend([Settled::Unsettled, Settled::NotAwaited]);
     all
+}
+
+pub fn segments() -> Vec<Segments> {
+    vec![Segments::One, Segments::Several, Segments::Uncounted]
 }
 
 pub fn unavailables() -> Vec<Unavailable> {
@@ -134,12 +139,15 @@ pub fn contracts() -> Vec<Contract> {
         for complete_messages_only in member() {
             for reset_before_take_up in member() {
                 for fin_before_take_up in member() {
-                    let mut contract = Contract::none();
-                    contract.closed_after_fin = closed_after_fin;
-                    contract.complete_messages_only = complete_messages_only;
-                    contract.reset_before_take_up = reset_before_take_up;
-                    contract.fin_before_take_up = fin_before_take_up;
-                    all.push(contract);
+                    for no_relay in member() {
+                        let mut contract = Contract::none();
+                        contract.closed_after_fin = closed_after_fin;
+                        contract.complete_messages_only = complete_messages_only;
+                        contract.reset_before_take_up = reset_before_take_up;
+                        contract.fin_before_take_up = fin_before_take_up;
+                        contract.no_relay = no_relay;
+                        all.push(contract);
+                    }
                 }
             }
         }
@@ -169,7 +177,7 @@ pub fn proofs() -> Vec<Proof> {
 
 pub fn doubts() -> Vec<Doubt> {
     let mut all = vec![Doubt::Acknowledged, Doubt::PartlyAcknowledged, Doubt::AcknowledgedAfterFin];
-    all.push(Doubt::Unsettled);
+    all.extend([Doubt::Unsettled, Doubt::SeveralSegments, Doubt::SegmentsUncounted]);
     all.extend(ackeds().into_iter().map(Doubt::Reset));
     for acked in ackeds() {
         all.extend(optional_errnos().into_iter().map(|errno| Doubt::NoFin(acked, errno)));

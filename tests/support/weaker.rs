@@ -3,7 +3,8 @@
 //! The parent module has the variants.
 
 use tower_resend::classify::{
-    Acked, Answer, Early, EndedBy, Evidence, HandOff, Kernel, Limits, Settled, Unavailable,
+    Acked, Answer, Early, EndedBy, Evidence, HandOff, Kernel, Limits, Segments, Settled,
+    Unavailable,
 };
 
 use super::variants;
@@ -12,7 +13,7 @@ use super::variants;
 ///
 /// The order: a statement about the server is stronger than none, a FIN is
 /// stronger than an end without one, a reset after it stronger than whatever
-/// else may follow, fewer acknowledged octets stronger than more, kept limits
+/// else may follow, and most so where one segment carried the request, fewer acknowledged octets stronger than more, kept limits
 /// stronger than others. That *nothing* was read back is a statement too: not
 /// to know it is to fear a part of an answer. A FIN and a reset without one say
 /// different things, neither of them less.
@@ -46,7 +47,11 @@ fn weaker_kernels(kernel: Kernel) -> Vec<Kernel> {
     match kernel {
         Kernel::Fin(acked, settled) => {
             let followed: Vec<_> = match settled {
-                Settled::Refused => variants::settleds(),
+                Settled::Refused(Segments::One) => variants::settleds(),
+                Settled::Refused(Segments::Several | Segments::Uncounted) => variants::settleds()
+                    .into_iter()
+                    .filter(|settled| *settled != Settled::Refused(Segments::One))
+                    .collect(),
                 other => vec![other],
             };
             for acked in more(acked) {

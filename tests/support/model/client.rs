@@ -9,7 +9,6 @@ use tower_resend::classify::{
 
 use super::premises::Premises;
 use super::rule::Rule;
-use super::server::REQUEST;
 use super::socket::{EARLIER, Socket};
 
 /// One attempt: a socket, the crate's ledger of it, and how far its evidence is.
@@ -53,10 +52,11 @@ pub(crate) enum Act {
 }
 
 impl Client {
-    /// Returns our side of a connection that carried an exchange before.
-    pub(crate) fn new() -> Self {
+    /// Returns our side of a connection that carried an exchange before, for a
+    /// request of so many segments.
+    pub(crate) fn new(request: u8) -> Self {
         let mut client =
-            Self { socket: Socket::default(), ledger: Ledger::new(Ok(())), stage: Stage::Idle };
+            Self { socket: Socket::new(request), ledger: Ledger::new(Ok(())), stage: Stage::Idle };
         let before = client.socket.snapshot(&Premises::HOLD, false);
         client.ledger.arm();
         let _ = client.ledger.on_look(Err(Unavailable::NotExamined));
@@ -75,7 +75,7 @@ impl Client {
             Stage::Idle => vec![Act::Look],
             Stage::Exchanging => {
                 let mut options = vec![Act::GiveUp];
-                if self.socket.written < REQUEST {
+                if self.socket.wants_more() {
                     options.push(Act::Write);
                     options.extend(premises.bypass.then_some(Act::WriteBypassed));
                 }

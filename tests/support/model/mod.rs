@@ -2,9 +2,9 @@
 //! servers' kernels and applications, for a model checker to walk.
 //!
 //! The client of the model keeps the crate's own ledger and decides by the
-//! crate's own functions; only the sockets are modelled. A request is two
-//! segments of one octet. Each attempt has a connection of its own, which
-//! carried an exchange before.
+//! crate's own functions; only the sockets are modelled. A request is one
+//! segment of one octet, or two of them. Each attempt has a connection of its
+//! own, which carried an exchange before.
 
 pub(crate) mod client;
 pub(crate) mod contract;
@@ -22,7 +22,7 @@ use tower_resend::classify::{Fate, History, Policy, RequestFacts, Semantics, Ver
 use self::client::Client;
 use self::premises::Premises;
 use self::rule::Rule;
-use self::server::Does;
+use self::server::{Does, REQUEST};
 use self::state::Attempt::First;
 use self::state::{Action, Attempt, Connection, State};
 
@@ -112,8 +112,8 @@ impl World {
         state.at(attempt).client = None;
         let history: History = state.fates.iter().flatten().copied().collect();
         let verdict = decide(&history, &facts, &Policy::new());
-        if let (First, Verdict::Resend(_)) = (attempt, verdict) {
-            state.second = (self.second != Second::None).then(Connection::new);
+        if let (First, Verdict::Resend(_), true) = (attempt, verdict, self.second != Second::None) {
+            state.send_again();
         }
     }
 }
@@ -123,7 +123,10 @@ impl Model for World {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        [false, true].map(State::new).to_vec()
+        let lengths = 1..=REQUEST;
+        lengths
+            .flat_map(|length| [false, true].map(|relayed| State::new(relayed, length)))
+            .collect()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

@@ -26,7 +26,7 @@ impl Premises {
     /// All premises hold.
     pub(crate) const HOLD: Self = Self {
         honest_counters: true,
-        after_fin: AfterFin::AckArrivesFirst,
+        after_fin: AfterFin::LoneAckArrivesFirst,
         exclusive_socket: true,
         peer_tcp: PeerTcp::Honest,
         no_forgery: true,
@@ -40,8 +40,13 @@ impl Premises {
 /// connection up: close it, reset it, crash or lose power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterFin {
-    /// P1: once an acknowledgement newer than its FIN's has arrived at the
-    /// client.
+    /// P1 for requests in one segment, which stock TCP relays keep: while one
+    /// segment is all that came after the FIN, its TCP neither resets nor
+    /// forgets the connection before the acknowledgement has arrived at the
+    /// client. Closing is allowed. Once there is a second segment, so is all.
+    LoneAckArrivesFirst,
+    /// P1 for all requests, as the statement `no_relay` has it: not before an
+    /// acknowledgement newer than its FIN's has arrived at the client.
     AckArrivesFirst,
     /// Too weak: once its TCP has *sent* such an acknowledgement.
     AckSentFirst,

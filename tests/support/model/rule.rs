@@ -1,7 +1,7 @@
 //! The crate's own rule, whole or with one clause left out.
 
 use tower_resend::classify::kernel::{self, Exchange, Fin, LastRead, Step};
-use tower_resend::classify::{Contract, Errno, Kernel, Settled, Snapshot};
+use tower_resend::classify::{Contract, Errno, Kernel, Limits, Settled, Snapshot, Source};
 
 /// A clause of the kernel rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Clause {
     Errno,
     /// None of the request was acknowledged.
     NoneAcked,
+    /// The request went out in one segment.
+    OneSegment,
 }
 
 /// The kernel rule without the clauses in `dropped`.
@@ -25,17 +27,27 @@ pub(crate) enum Clause {
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) dropped: &'static [Clause],
-    pub(crate) contract: Contract,
+    pub(crate) stated: Contract,
 }
 
 impl Rule {
     /// The rule as the crate has it, without any opt-in.
     pub(crate) fn whole() -> Self {
-        Self { dropped: &[], contract: Contract::none() }
+        Self { dropped: &[], stated: Contract::none() }
     }
 
     pub(crate) fn without(dropped: &'static [Clause]) -> Self {
         Self { dropped, ..Self::whole() }
+    }
+
+    /// The contract to classify under. To state that there is no relay is to
+    /// drop the clause of one segment.
+    pub(crate) fn contract(&self) -> Contract {
+        let mut contract = self.stated;
+        if self.drops(Clause::OneSegment) {
+            contract.no_relay = Some(Source::Configured);
+        }
+        contract
     }
 
     /// Steps C2 to C6, up to the wait.
@@ -52,14 +64,10 @@ impl Rule {
         }
         match kernel::at_end(exchange, last, &shown, errno) {
             Step::Settle(fin) if self.drops(Clause::Settle) => {
-                Step::Done(Kernel::Fin(fin.acked(), Settled::Refused))
+                Step::Done(Kernel::Fin(fin.acked(), Settled::Refused(fin.segments())))
             }
             Step::Settle(fin)
-                if !kernel::is_worth_settling(
-                    &fin,
-                    &self.contract,
-                    tower_resend::classify::Limits::Unchecked,
-                ) =>
+                if !kernel::is_worth_settling(&fin, &self.contract(), Limits::Unchecked) =>
             {
                 Step::Done(Kernel::Fin(fin.acked(), Settled::NotAwaited))
             }

@@ -2,12 +2,14 @@
 
 use super::premises::{AfterFin, PeerTcp, Premises};
 
-/// Octets of the request; each is a segment of its own.
+/// Octets of the request, at most; each is a segment of its own.
 pub(crate) const REQUEST: u8 = 2;
 
 /// The peer's socket, and what its application does with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
+    /// Octets of the request.
+    request: u8,
     /// Octets that arrived in order: RCV.NXT.
     pub(crate) arrived: u8,
     /// Whether the last octet arrived before the one in front of it.
@@ -98,8 +100,9 @@ pub(crate) enum Does {
 }
 
 impl Server {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(request: u8) -> Self {
         Self {
+            request,
             arrived: 0,
             gap: false,
             bypassed: 0,
@@ -148,6 +151,10 @@ impl Server {
     fn may_end(&self, premises: &Premises, acked: u8, ends: Does) -> bool {
         let Some(fin) = self.sent.fin.filter(|_| self.read_after_fin) else { return true };
         match premises.after_fin {
+            AfterFin::LoneAckArrivesFirst => {
+                let is_closed_only = ends == Does::Close && !self.is_unread();
+                acked > fin || is_closed_only || self.arrived > fin + 1
+            }
             AfterFin::AckArrivesFirst | AfterFin::TakesUpNothing => acked > fin,
             AfterFin::AllAckedFirst => acked >= self.read,
             AfterFin::AckSentFirst => self.sent.acks_since(fin + 1).next().is_some(),
@@ -247,7 +254,7 @@ impl Server {
 
     /// Returns whether the application has read the whole request.
     pub(crate) fn has_all(&self) -> bool {
-        self.read + self.read_bypassed == REQUEST
+        self.read + self.read_bypassed == self.request
     }
 
     /// Returns whether the application is no more, or throws away.
@@ -259,7 +266,7 @@ impl Server {
     /// what can still be taken up does.
     pub(crate) fn forget_client(&mut self, can_be_taken_up: bool, premises: &Premises) {
         let takes = self.app == App::Serves || self.takes_after_fin(premises);
-        let nothing = Self::new();
+        let nothing = Self::new(self.request);
         *self = match takes && can_be_taken_up {
             true => {
                 Self { app: App::Serves, sent: nothing.sent, read_after_fin: false, ..self.clone() }

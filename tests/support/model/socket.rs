@@ -11,6 +11,8 @@ pub(super) const EARLIER: u64 = 1;
 /// Our kernel's end of one connection, as far as this exchange moves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Socket {
+    /// Bytes of the request, each a segment of its own.
+    request: u8,
     pub(super) written: u8,
     /// Octets of them that were sent once, the first ones.
     pub(crate) sent: u8,
@@ -30,6 +32,16 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// Returns the socket of a request of so many bytes.
+    pub(super) fn new(request: u8) -> Self {
+        Self { request, ..Self::default() }
+    }
+
+    /// Returns `true` if some of the request is not written yet.
+    pub(super) fn wants_more(&self) -> bool {
+        self.written < self.request
+    }
+
     /// An acknowledgement arrives, on a segment of its own or on another.
     pub(crate) fn on_ack(&mut self, ack: u8) {
         if !self.is_over && ack <= self.sent {
@@ -139,6 +151,8 @@ impl Socket {
         snapshot.bytes_acked = 1 + EARLIER + u64::from(acked);
         snapshot.bytes_received = EARLIER + u64::from(self.received) + u64::from(self.has_fin);
         snapshot.bytes_sent = EARLIER + u64::from(self.sent);
+        snapshot.data_segs_out = Some(EARLIER as u32 + u32::from(self.sent));
+        snapshot.total_retrans = Some(0);
         snapshot.notsent = u64::from(self.written - self.bypassed - self.sent);
         snapshot
     }

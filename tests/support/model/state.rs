@@ -13,6 +13,8 @@ pub(crate) struct State {
     /// Whether the peers are relays: what they read is taken up by a server
     /// behind them, at any later time or never.
     pub(super) relayed: bool,
+    /// In how many segments the request goes out.
+    request: u8,
     pub(super) first: Connection,
     pub(super) second: Option<Connection>,
     pub(super) fates: [Option<Fate>; 2],
@@ -86,8 +88,14 @@ impl Action {
 }
 
 impl State {
-    pub(super) fn new(relayed: bool) -> Self {
-        Self { relayed, first: Connection::new(), second: None, fates: [None, None] }
+    pub(super) fn new(relayed: bool, request: u8) -> Self {
+        let first = Connection::new(request);
+        Self { relayed, request, first, second: None, fates: [None, None] }
+    }
+
+    /// Sends the request again, on another connection.
+    pub(super) fn send_again(&mut self) {
+        self.second = Some(Connection::new(self.request));
     }
 
     pub(super) fn is_taken_up_again(&self) -> bool {
@@ -134,10 +142,10 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    fn new(request: u8) -> Self {
         Self {
-            client: Some(Client::new()),
-            server: Server::new(),
+            client: Some(Client::new(request)),
+            server: Server::new(request),
             sent: 0,
             is_held: false,
             is_taken_up: false,
@@ -151,7 +159,7 @@ impl Connection {
             Action::Client(act) => {
                 self.server.bypassed += u8::from(act == Act::WriteBypassed);
                 let evidence = client.act(act, &world.rule, &world.premises)?;
-                return Some(classify(&evidence, &world.rule.contract));
+                return Some(classify(&evidence, &world.rule.contract()));
             }
             Action::ClientSends => {
                 socket.send();

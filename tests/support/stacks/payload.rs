@@ -27,6 +27,11 @@ impl Payload {
         Self::Stream(Pieces::new(3, true))
     }
 
+    /// A stream of unknown length all of which is there at once.
+    pub fn chunked() -> Self {
+        Self::Stream(Pieces { is_there: true, ..Pieces::new(3, false) })
+    }
+
     /// Returns it as a body that can be sent again.
     pub fn into_body(self) -> Body {
         match self {
@@ -36,17 +41,19 @@ impl Payload {
     }
 }
 
-/// A body that comes in pieces, with a pause before each.
+/// A body that comes in pieces, with a pause before each if it is not there at
+/// once.
 #[derive(Clone, Debug)]
 pub struct Pieces {
     left: usize,
     is_sized: bool,
     has_paused: bool,
+    is_there: bool,
 }
 
 impl Pieces {
     pub fn new(octets: usize, is_sized: bool) -> Self {
-        Self { left: octets, is_sized, has_paused: false }
+        Self { left: octets, is_sized, has_paused: false, is_there: false }
     }
 }
 
@@ -62,7 +69,7 @@ impl http_body::Body for Pieces {
             return Poll::Ready(None);
         }
         self.has_paused = !self.has_paused;
-        if self.has_paused {
+        if self.has_paused && !self.is_there {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

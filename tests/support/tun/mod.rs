@@ -494,9 +494,18 @@ impl Peer {
 
     /// Sends an ICMP error about the last segment that was heard.
     pub fn host_unreachable(&self) {
+        self.unreachable(DestUnreachableHeader::Host);
+    }
+
+    /// Says by ICMP that the last segment that was heard was too large for the
+    /// path, whose packets may have `next_hop_mtu` bytes.
+    pub fn fragmentation_needed(&self, next_hop_mtu: u16) {
+        self.unreachable(DestUnreachableHeader::FragmentationNeeded { next_hop_mtu });
+    }
+
+    fn unreachable(&self, why: DestUnreachableHeader) {
         let packet = PacketBuilder::ipv4(PEER.octets(), LOCAL.octets(), 64);
-        let unreachable = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Host);
-        let packet = packet.icmpv4(unreachable);
+        let packet = packet.icmpv4(Icmpv4Type::DestinationUnreachable(why));
         self.net.send(|to| packet.write(to, &self.last.quote).expect("written to memory"));
     }
 

@@ -57,7 +57,7 @@ pub(crate) enum Action {
 impl State {
     pub(super) fn new(world: &Contracted, peer: Peer, position: Position, max: u8) -> Self {
         Self {
-            client: Some(Client::new()),
+            client: Some(Client::new(REQUEST)),
             belief: Belief::new(world, peer, position, max),
             server: Server::new(peer, position, max),
             on_the_way: 0,
@@ -163,7 +163,7 @@ impl State {
         let is_refusal = reads && self.server.has_refused && self.belief.believes_refusal;
         let evidence = match is_refusal && client.is_written() {
             true => Some(Evidence::new(HandOff::Written).with_answer(Answer::Refused)),
-            false => client.act(act, &Rule { dropped: &[], contract }, &PREMISES),
+            false => client.act(act, &Rule { dropped: &[], stated: contract }, &PREMISES),
         };
         let octets = client.response_octets();
         if let Some(evidence) = evidence {
