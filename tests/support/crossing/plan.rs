@@ -213,7 +213,7 @@ impl Frames {
         let mut random = Rng::with_seed(seed.rotate_left(32));
         let frames = Self {
             count: random.usize(2..7),
-            // A delay is the longest after which the frame before is still on its way.
+            // About a delay at most: one frame follows while another is on its way.
             gap: (DELAY * 6 / 5).mul_f64(random.f64()),
             is_prompt: random.bool(),
         };

@@ -244,8 +244,8 @@ impl Report {
         let wanted = match (set.stack.is_tls(), set.loss > 0.0) {
             (false, false) => 0.78,
             (true, false) => 0.6,
-            (false, true) => 0.55,
-            (true, true) => 0.5,
+            (false, true) => 0.65,
+            (true, true) => 0.6,
         };
         let recall = ordinary.recall().unwrap_or_default();
         let (recalled, unapplied) = (ordinary.recalled, ordinary.unapplied);
