@@ -7,7 +7,8 @@
 //! fully.
 //!
 //! `cargo test --test real_servers -- nginx` runs the cases of one server,
-//! `-- 'nginx SIGTERM'` one of them.
+//! `-- 'nginx SIGTERM'` one of them; `-- attack --relay-calls 6000` makes that
+//! many calls through a relay over wires that lose packets.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
@@ -26,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use real::case::{Case, Variant};
+use real::lossy;
 use real::server::{Event, SERVE, Server};
 use real::site::Site;
 use real::tally::{HEADING, Tally};
@@ -45,17 +47,34 @@ fn main() -> ExitCode {
     }
     if arguments.iter().any(|argument| argument == "--list") {
         Server::ALL.iter().for_each(|server| println!("{}: test", server.name()));
+        println!("{ATTACK}: test");
         return ExitCode::SUCCESS;
     }
-    let filters: Vec<_> =
-        arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
-    let failed =
-        run(&|case: &str| filters.is_empty() || filters.iter().any(|filter| case.contains(filter)));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let (mut filters, mut relay_calls) = (Vec::new(), RELAY_CALLS);
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--relay-calls" => match arguments.next().map(|calls| calls.parse()) {
+                Some(Ok(calls)) => relay_calls = calls,
+                _ => {
+                    eprintln!("--relay-calls needs a number");
+                    return ExitCode::FAILURE;
+                }
+            },
+            option if option.starts_with('-') => {}
+            _ => filters.push(argument),
+        }
+    }
+    let is_asked =
+        |case: &str| filters.is_empty() || filters.iter().any(|filter| case.contains(filter));
+    match run(&is_asked, relay_calls) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Runs the cases that are asked for by name; returns how many failed.
-fn run(is_asked: &dyn Fn(&str) -> bool) -> u32 {
+fn run(is_asked: &dyn Fn(&str) -> bool, relay_calls: u32) -> u32 {
     let (site, no_wire) = Site::new().unwrap();
     let [mut passed, mut failed] = [0, 0];
     let mut check = |case: &mut dyn FnMut()| match catch_unwind(AssertUnwindSafe(case)) {
@@ -81,8 +100,26 @@ fn run(is_asked: &dyn Fn(&str) -> bool) -> u32 {
             }),
         }
     }
+    if is_asked(ATTACK) {
+        check(&mut || attack_relay_half_closes(&site, relay_calls));
+    }
     println!("\n{passed} passed, {failed} failed");
     failed
+}
+
+/// A relay that half-closes takes several segments of a request and resets, and
+/// the acknowledgement of the first is lost. The control is the rule that knows
+/// nothing of segments.
+fn attack_relay_half_closes(site: &Site, calls: u32) {
+    if !site.is_wire() {
+        return;
+    }
+    if let Err(why) = Server::HaproxyTcp.program() {
+        return skip::skip(format_args!("{ATTACK}: {why}"));
+    }
+    let tally = lossy::run(calls, site.directory()).unwrap();
+    println!("\n{ATTACK}\n{tally}");
+    tally.judge();
 }
 
 fn cases(server: Server) -> Vec<(Event, Variant)> {
@@ -144,3 +181,9 @@ fn recalls(tally: &Tally) {
     let luck = chance::at_most(resent, all, 0.85);
     assert!(luck >= chance::NEVER, "resent {resent} of {all}, {:.0} %", recall * 100.0);
 }
+
+/// The name of the case with the relay on wires that lose packets.
+const ATTACK: &str = "attack_relay_half_closes";
+
+/// How many calls it makes unless it is told.
+const RELAY_CALLS: u32 = 1600;

@@ -19,7 +19,7 @@ use super::board::{Board, DOORS, Visit};
 use super::peers::Peers;
 use super::plan::{DELAY, Mode, Plan, Through};
 use super::server::FIRST_PORT;
-use crate::stacks::payload::{Payload, Pieces};
+use crate::stacks::payload::Payload;
 use crate::stacks::{Called, End, Knows, Level, Scheme, Settings, Stack};
 use crate::wire;
 
@@ -97,7 +97,8 @@ pub fn run<S: Stack>(work: Work<'_>) -> io::Result<(Vec<Seen>, Arc<Board>)> {
                     {
                         sleep(Duration::from_millis(1)).await;
                     }
-                    let plan = Plan::of(seed, peers);
+                    let mut plan = Plan::of(seed, peers);
+                    plan.is_vouched &= S::IS_OVER_POOL;
                     let origin = format!("{server}:{}", FIRST_PORT + door);
                     let (end, attempts) = Trial { origin, trial, plan, root }.run::<S>().await;
                     seen.push(Seen { trial, seed, plan, end, attempts });
@@ -135,7 +136,7 @@ impl Trial<'_> {
             self.connect(&stack).await;
             sleep(self.plan.write_after).await;
         }
-        self.send(&stack, self.request::<S>("pay", self.body())).await
+        self.send(&stack, self.request::<S>("pay", self.plan.payload())).await
     }
 
     fn settings(&self) -> Settings {
@@ -152,9 +153,12 @@ impl Trial<'_> {
         }
         settings.keepalive = Some(second);
         settings.pool = settings.pool.tcp_keepalive(second, second, 5);
+        let authority = || self.origin.parse().expect("an address is an authority");
         if self.plan.mode == Mode::LingerTrusted {
-            let authority = self.origin.parse().expect("an address is an authority");
-            settings.pool = settings.pool.closed_after_fin(authority);
+            settings.pool = settings.pool.closed_after_fin(authority());
+        }
+        if self.plan.is_vouched {
+            settings.pool = settings.pool.no_relay(authority());
         }
         if self.plan.warm_ups == 0 {
             settings.pause = self.plan.write_after;
@@ -177,14 +181,6 @@ impl Trial<'_> {
         let scheme = if S::SCHEME == Scheme::Http { "http" } else { "https" };
         let target = format!("{scheme}://{}/{path}/{}", self.origin, self.trial);
         Request::post(target).body(body).expect("the request is valid")
-    }
-
-    fn body(&self) -> Payload {
-        let octets = self.plan.body;
-        match self.plan.is_chunked {
-            true => Payload::Stream(Pieces::new(octets, false)),
-            false => Payload::Octets(Bytes::from(vec![b'R'; octets])),
-        }
     }
 
     async fn send<S: Stack>(

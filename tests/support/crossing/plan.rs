@@ -8,6 +8,7 @@ use super::broken::Breach;
 use super::own::Ends;
 use super::peers::{Mapping, Peers};
 use super::stream::Asides;
+use crate::stacks::payload::{Payload, Pieces};
 
 /// The time on the wire, one way.
 pub const DELAY: Duration = Duration::from_millis(5);
@@ -90,6 +91,11 @@ impl Mode {
         self <= Self::CloseUnread
     }
 
+    /// Whether nothing is taken up after the FIN, for certain.
+    fn is_full(self) -> bool {
+        self.is_ordinary() || matches!(self, Self::Own(..))
+    }
+
     /// Returns what the table calls it.
     pub fn name(self) -> String {
         let name = match self {
@@ -167,6 +173,54 @@ pub enum Through {
     Client,
 }
 
+/// How a request goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
+    /// Head and body in one write, which fits one TCP segment.
+    OneSegment,
+    /// In several segments, as fast as they go.
+    AtOnce,
+    /// A head and then frames, with time between them.
+    Streamed,
+}
+
+impl Shape {
+    pub const ALL: [Self; 3] = [Self::OneSegment, Self::AtOnce, Self::Streamed];
+
+    /// Returns what the table calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OneSegment => "one segment",
+            Self::AtOnce => "several",
+            Self::Streamed => "streamed",
+        }
+    }
+}
+
+/// The frames of a streamed request.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames {
+    count: usize,
+    gap: Duration,
+    /// Whether the first comes with the head.
+    is_prompt: bool,
+}
+
+impl Frames {
+    /// Draws them on their own: with and without them the same seed stands for the
+    /// same close.
+    fn of(seed: u64) -> Option<Self> {
+        let mut random = Rng::with_seed(seed.rotate_left(32));
+        let frames = Self {
+            count: random.usize(2..7),
+            // About a delay at most: one frame follows while another is on its way.
+            gap: (DELAY * 6 / 5).mul_f64(random.f64()),
+            is_prompt: random.bool(),
+        };
+        (random.u8(0..3) > 0).then_some(frames)
+    }
+}
+
 /// One trial's parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -177,6 +231,11 @@ pub struct Plan {
     pub warm_ups: u32,
     pub body: usize,
     pub is_chunked: bool,
+    /// The frames in which a chunked body comes, unless all at once.
+    pub frames: Option<Frames>,
+    /// Whether the user states that no relay is on the way, where a server that
+    /// closes fully makes it true.
+    pub is_vouched: bool,
     /// How long the server works on a request.
     pub service: Duration,
     /// When the server closes, after the request could be there.
@@ -221,6 +280,8 @@ impl Plan {
             warm_ups: if mode == Mode::AcceptQueue { 0 } else { warm_ups },
             body: if mode == Mode::CloseMidBody { body.max(6000) } else { body },
             is_chunked: random.u8(0..4) == 0,
+            frames: Frames::of(seed),
+            is_vouched: mode.is_full() && Rng::with_seed(seed.rotate_left(16)).bool(),
             service: Duration::from_micros(service),
             close_after: window.mul_f64(random.f64()),
             write_after: window.mul_f64(random.f64()),
@@ -254,7 +315,32 @@ impl Plan {
             service: DELAY * 100,
             reads: Reads::Eagerly,
             body: self.body.max(1200),
+            frames: None,
             ..self
+        }
+    }
+
+    /// Returns how the request goes out.
+    pub fn shape(&self) -> Shape {
+        match self.frames {
+            Some(_) if self.is_chunked && self.body > 0 => Shape::Streamed,
+            // What pauses before its first piece sends its head alone.
+            _ if self.is_chunked && self.body > 0 => Shape::AtOnce,
+            _ if self.body > ONE_SEGMENT => Shape::AtOnce,
+            _ => Shape::OneSegment,
+        }
+    }
+
+    /// Returns the request's body.
+    pub fn payload(&self) -> Payload {
+        let octets = self.body;
+        match self.frames {
+            _ if !self.is_chunked => Payload::Octets(vec![b'R'; octets].into()),
+            None => Payload::Stream(Pieces::new(octets, false)),
+            Some(Frames { count, gap, is_prompt }) => {
+                let pieces = Pieces::apart(octets, count, gap);
+                Payload::Stream(if is_prompt { pieces.prompt() } else { pieces })
+            }
         }
     }
 
@@ -277,3 +363,6 @@ pub fn seed_of(run: u64, nth: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// Up to so many octets a body fits one segment with its head, under TLS too.
+const ONE_SEGMENT: usize = 1200;

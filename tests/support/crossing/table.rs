@@ -7,7 +7,7 @@ use tower_resend::classify::Fate;
 
 use super::client::Outcome;
 use super::judge::{Control, Crossing, Trial};
-use super::plan::{Mode, Through};
+use super::plan::{Mode, Shape, Through};
 
 /// What became of the trials of one mode, or of several.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,9 @@ pub struct Table {
     first_requests: Row,
     later_requests: Row,
     large_bodies: Row,
+    shapes: BTreeMap<Shape, Row>,
+    /// Of ordinary closers, and whether the user states that there is no relay.
+    ordinary: BTreeMap<(Shape, bool), Row>,
     calls: Calls,
     controls: [(u32, u32); 5],
 }
@@ -104,6 +107,10 @@ impl Table {
         match plan.warm_ups {
             0 => self.first_requests.add(trial),
             _ => self.later_requests.add(trial),
+        }
+        self.shapes.entry(plan.shape()).or_default().add(trial);
+        if plan.mode.is_ordinary() {
+            self.ordinary.entry((plan.shape(), plan.is_vouched)).or_default().add(trial);
         }
         if plan.body >= LARGE {
             self.large_bodies.add(trial);
@@ -136,6 +143,21 @@ impl Table {
     /// Returns the row of requests that were not the first on their connection.
     pub fn later_requests(&self) -> &Row {
         &self.later_requests
+    }
+
+    /// Returns the row of ordinary closers whose requests went out so: their
+    /// shape, and whether the user states that there is no relay.
+    pub fn ordinary(&self, which: impl Fn(Shape, bool) -> bool) -> Row {
+        let mut sum = Row::default();
+        let rows =
+            self.ordinary.iter().filter(|((shape, is_vouched), _)| which(*shape, *is_vouched));
+        rows.for_each(|(_, row)| sum.merge(row));
+        sum
+    }
+
+    /// Returns the row of all requests of such a shape.
+    pub fn shape(&self, shape: Shape) -> Row {
+        self.shapes.get(&shape).cloned().unwrap_or_default()
     }
 
     /// Returns how often each control would have resent, and how often doubled.
@@ -200,7 +222,14 @@ impl fmt::Display for Table {
             write_row(f, &mode.name(), row)?;
         }
         write_row(f, "ordinary closers", &self.sum(Mode::is_ordinary))?;
+        for ((shape, is_vouched), row) in &self.ordinary {
+            let vouched = if *is_vouched { ", no_relay" } else { "" };
+            write_row(f, &format!("  {}{vouched}", shape.name()), row)?;
+        }
         write_row(f, "all", &self.sum(|_| true))?;
+        for (shape, row) in &self.shapes {
+            write_row(f, &format!("of them {}", shape.name()), row)?;
+        }
         write_row(f, "of them first requests", &self.first_requests)?;
         write_row(f, "of them later requests", &self.later_requests)?;
         write_row(f, "of them 60 kB", &self.large_bodies)?;

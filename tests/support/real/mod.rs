@@ -3,6 +3,7 @@
 pub(crate) mod case;
 mod config;
 mod load;
+pub(crate) mod lossy;
 pub(crate) mod own;
 mod process;
 pub(crate) mod server;

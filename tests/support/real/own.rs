@@ -19,6 +19,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 
+use super::lossy::{self, Ends};
 use super::server::Server;
 use super::toys;
 use super::truth::Recorder;
@@ -29,12 +30,16 @@ pub(super) const HANDLER: Duration = Duration::from_millis(3);
 /// Serves as `name` says, until killed or told to stop.
 pub(crate) fn serve(name: &str, listen: &str, idle: &str) -> io::Result<()> {
     let server = Server::ALL.into_iter().find(|server| server.name() == name);
+    let ends = Ends::ALL.into_iter().find(|ends| ends.name() == name);
     let listen: SocketAddr = listen.parse().map_err(io::Error::other)?;
     let idle = Duration::from_millis(idle.parse().map_err(io::Error::other)?);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind(listen).await?;
         let recorder = Rc::new(Recorder::from_stdout()?);
+        if let Some(ends) = ends {
+            return lossy::server::serve(ends, listener, recorder).await;
+        }
         match server {
             Some(Server::Hyper) => well(listener, idle, recorder).await,
             Some(toy @ (Server::HalfCloses | Server::Resets | Server::Closes)) => {

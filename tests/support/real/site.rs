@@ -65,7 +65,7 @@ impl Site {
 }
 
 /// The port was free a moment ago; nothing better can be known of it.
-fn free_port(host: IpAddr) -> io::Result<SocketAddr> {
+pub(super) fn free_port(host: IpAddr) -> io::Result<SocketAddr> {
     TcpListener::bind((host, 0))?.local_addr()
 }
 

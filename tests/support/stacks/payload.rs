@@ -1,10 +1,12 @@
 //! The body of a request under test.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tower_resend::{Body, BoxError};
 
 /// What a request carries.
@@ -29,7 +31,7 @@ impl Payload {
 
     /// A stream of unknown length all of which is there at once.
     pub fn chunked() -> Self {
-        Self::Stream(Pieces { is_there: true, ..Pieces::new(3, false) })
+        Self::Stream(Pieces { pause: Pause::Nothing, ..Pieces::new(3, false) })
     }
 
     /// Returns it as a body that can be sent again.
@@ -41,19 +43,69 @@ impl Payload {
     }
 }
 
-/// A body that comes in pieces, with a pause before each if it is not there at
-/// once.
-#[derive(Clone, Debug)]
+/// A body that comes in pieces, with a pause before each.
+#[derive(Debug)]
 pub struct Pieces {
     left: usize,
+    piece: usize,
     is_sized: bool,
+    pause: Pause,
     has_paused: bool,
-    is_there: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is before a piece.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    Nothing,
+    /// One turn of the runtime.
+    Turn,
+    Time(Duration),
 }
 
 impl Pieces {
     pub fn new(octets: usize, is_sized: bool) -> Self {
-        Self { left: octets, is_sized, has_paused: false, is_there: false }
+        let pause = Pause::Turn;
+        Self { left: octets, piece: 4000, is_sized, pause, has_paused: false, timer: None }
+    }
+
+    /// Returns so many pieces, and one time before each.
+    pub fn apart(octets: usize, pieces: usize, time: Duration) -> Self {
+        let piece = octets.div_ceil(pieces.max(1)).max(1);
+        Self { piece, pause: Pause::Time(time), ..Self::new(octets, false) }
+    }
+
+    /// Leaves the pause before the first out.
+    pub fn prompt(self) -> Self {
+        Self { has_paused: true, ..self }
+    }
+
+    /// Waits for the pause before a piece to end.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.pause {
+            Pause::Nothing => {}
+            Pause::Turn if !self.has_paused => {
+                self.has_paused = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Pause::Time(time) if !self.has_paused => {
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
+                ready!(timer.as_mut().poll(cx));
+                self.timer = None;
+            }
+            Pause::Turn | Pause::Time(_) => {}
+        }
+        self.has_paused = false;
+        Poll::Ready(())
+    }
+}
+
+/// A clone begins its pause anew.
+impl Clone for Pieces {
+    fn clone(&self) -> Self {
+        let Self { left, piece, is_sized, pause, has_paused, .. } = *self;
+        Self { left, piece, is_sized, pause, has_paused, timer: None }
     }
 }
 
@@ -68,12 +120,8 @@ impl http_body::Body for Pieces {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        self.has_paused = !self.has_paused;
-        if self.has_paused && !self.is_there {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let piece = self.left.min(4000);
+        ready!(self.poll_pause(cx));
+        let piece = self.left.min(self.piece);
         self.left -= piece;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'R'; piece])))))
     }
