@@ -14,6 +14,10 @@ use crate::error::{Key, Missing};
 /// It is the caller's word that sending the request twice has the effect of
 /// sending it once, whatever its method. A wrong mark doubles requests.
 ///
+/// It speaks of the request that it was put on. It rides along where a service
+/// makes a request for another server out of one that it received, with its
+/// extensions: remove it there unless it holds for that server too.
+///
 /// ```
 /// # fn main() -> Result<(), http::Error> {
 /// let request = http::Request::post("/reindex")

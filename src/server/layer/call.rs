@@ -16,6 +16,7 @@ use crate::contract::{Announcement, Offer, RETRY_CONTRACT};
 use crate::server::buffer::{NotWhole, RequestBody, StreamEnd};
 use crate::server::handle::Exchange;
 use crate::server::report::{End, Running};
+use crate::server::statement::TakenUp;
 
 /// A request, and what its connection knows of it.
 pub(super) struct Call {
@@ -53,7 +54,7 @@ impl Call {
         B: Body<Data = Bytes> + Unpin,
         RB: Body,
     {
-        let request = match self.receive(request).await {
+        let mut request = match self.receive(request).await {
             Ok(request) => request,
             Err(why) => return Ok(self.without_service(why)),
         };
@@ -66,8 +67,10 @@ impl Call {
             return Ok(self.without_service(Unfit::Gone));
         }
         let running = self.connection.seat.take_up(&request);
+        let taken_up = TakenUp::default();
+        request.extensions_mut().insert(taken_up.clone());
         let response = service.call(request).await?;
-        Ok(self.with_service(response, running))
+        Ok(self.with_service(response, running, &taken_up))
     }
 
     /// Receives the request whole, where that is promised (S1).
@@ -151,6 +154,7 @@ impl Call {
         mut self,
         response: Response<RB>,
         mut running: Running,
+        taken_up: &TakenUp,
     ) -> Response<ResponseBody<RB>> {
         if self.streamed.as_ref().is_some_and(StreamEnd::was_read) {
             self.exchange.received();
@@ -162,7 +166,7 @@ impl Call {
             connection.disarm();
             return self.finish(response, running);
         }
-        if answer::take_not_applied(&mut response) {
+        if answer::take_not_applied(&mut response, taken_up) {
             // Before `refused` is written: nothing else is taken up (S4).
             connection.go_away();
             running.is_refused();
