@@ -21,6 +21,7 @@ mod listener;
 mod preface;
 mod recheck;
 mod report;
+mod room;
 mod serve;
 mod serve_connection;
 mod shared;

@@ -87,12 +87,14 @@ impl Call {
             self.streamed = body.end();
             return Ok(Request::from_parts(head, body));
         }
-        let max = self.connection.connection.max();
-        let gathered = self.connection.buffering.gather(body, max);
+        let handle = &self.connection.connection;
+        let (max, peer) = (handle.max(), handle.hop().client().ip());
+        let gathered = self.connection.buffering.gather(body, max, peer);
         let body = match self.unless_gone(gathered).await {
             Some(Ok(body)) => body,
             Some(Err(NotWhole::Failed(_))) => return Err(Unfit::Failed),
             Some(Err(NotWhole::Late)) => return Err(Unfit::Late),
+            Some(Err(NotWhole::NoRoom)) => return Err(Unfit::NoRoom),
             None => return Err(Unfit::Gone),
         };
         if body.is_whole() {
@@ -124,14 +126,15 @@ impl Call {
         *response.status_mut() = match why {
             Unfit::Gone => connection.0.settings.closing_status.code(),
             Unfit::Late => StatusCode::REQUEST_TIMEOUT,
+            Unfit::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Unfit::Failed => StatusCode::BAD_REQUEST,
         };
-        if why == Unfit::Late {
+        if matches!(why, Unfit::Late | Unfit::NoRoom) {
             connection.go_away();
         }
         let (end, announcement) = match why {
             Unfit::Failed => (End::Cut, self.exchange.announcement()),
-            Unfit::Gone | Unfit::Late => (End::Refused, self.refusal()),
+            Unfit::Gone | Unfit::Late | Unfit::NoRoom => (End::Refused, self.refusal()),
         };
         answer::announce(&mut response, announcement);
         answer::close(&mut response);
@@ -202,6 +205,8 @@ enum Unfit {
     Gone,
     /// The request was not received whole in time.
     Late,
+    /// There was no room to receive it whole.
+    NoRoom,
     /// Its body failed.
     Failed,
 }
