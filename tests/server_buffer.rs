@@ -193,9 +193,15 @@ async fn a_body_that_fails_is_not_taken_up() {
     assert_eq!(site.connection.handle().counters().taken_up, 0);
 }
 
+/// A room of ten bytes in which no request is small, and none is its peer's only
+/// one: all of these come from one address.
+fn ten() -> Buffering {
+    Buffering::new().with_octets_in_all(10).with_small(0, 0).with_bytes_per_peer(10)
+}
+
 #[tokio::test(start_paused = true)]
-async fn requests_wait_for_room_with_nothing_read() {
-    let buffering = Buffering::new().with_octets_in_all(10);
+async fn requests_wait_for_room_with_one_part_read() {
+    let buffering = ten();
     let (mut first, mut second) = (Site::new().await, Site::new().await);
     first.requests.allow(1);
     second.requests.allow(1);
@@ -204,36 +210,139 @@ async fn requests_wait_for_room_with_nothing_read() {
     let mut first_call = call(&mut first.service(&buffering), first_body).await;
     let mut second_call = call(&mut second.service(&buffering), second_body).await;
     assert_pending!(first_call.poll());
-    second_script.data("12345");
-    assert_pending!(second_call.poll());
-    assert_eq!(second_script.polls(), 0);
+    assert_eq!(buffering.held(), 0, "nothing has arrived");
     first_script.data("123456");
     drop(first_script);
     assert_pending!(first_call.poll());
-    // The first is with its service: its octets are still in memory.
+    second_script.data("12345");
+    assert_pending!(second_call.poll());
+    assert_eq!((second_script.polls(), buffering.held()), (1, 6));
+    // The first is with its service: its bytes are still in memory.
     assert!(!second_call.is_woken());
     let (request, _answer) = first.requests.next_request().await.unwrap();
     request.into_body().collect().await.unwrap();
     assert!(second_call.is_woken());
+    drop(second_script);
     assert_pending!(second_call.poll());
-    assert!(second_script.polls() > 0);
+    let (request, _answer) = second.requests.next_request().await.unwrap();
+    assert_eq!(request.into_body().collect().await.unwrap().to_bytes(), "12345");
+    assert_eq!(buffering.held(), 0);
+}
+
+/// What is left is nothing, whenever a call is dropped.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_gives_its_room_back() {
+    for stage in 0..5 {
+        let buffering = ten();
+        let (mut first, mut second) = (Site::new().await, Site::new().await);
+        first.requests.allow(1);
+        second.requests.allow(1);
+        let (first_script, first_body) = body(SizeHint::new());
+        let (second_script, second_body) = body(SizeHint::new());
+        let mut first_call = call(&mut first.service(&buffering), first_body).await;
+        let mut second_call = call(&mut second.service(&buffering), second_body).await;
+        if stage > 0 {
+            first_script.data("123456");
+            assert_pending!(first_call.poll());
+            assert_eq!(buffering.held(), 6, "a part arrived");
+        }
+        if stage > 1 {
+            second_script.data("12345");
+            assert_pending!(second_call.poll());
+            assert_eq!(buffering.held(), 6, "the second waits");
+        }
+        if stage > 2 {
+            first_script.data("12345");
+            assert!(is_refused(&assert_ready_ok!(first_call.poll())), "it is too large alone");
+            assert_eq!(buffering.held(), 5, "the second was granted what it asked for");
+        }
+        if stage > 3 {
+            drop(second_script);
+            assert_pending!(second_call.poll());
+            assert_eq!(second.connection.handle().counters().taken_up, 1);
+        }
+        drop(first_call);
+        drop((second_call, first.requests, second.requests));
+        assert_eq!(buffering.held(), 0, "after stage {stage}");
+    }
+}
+
+fn is_refused<B>(response: &Response<B>) -> bool {
+    let said = response.headers()["retry-contract"].to_str().unwrap_or_default();
+    let options: Vec<_> = response.headers().get_all("connection").iter().collect();
+    response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && said.ends_with("refused")
+        && options.contains(&&http::HeaderValue::from_static("close"))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_gives_its_room_back() {
-    let buffering = Buffering::new().with_octets_in_all(10);
+async fn a_silent_request_gives_way_to_one_that_waits() {
+    let buffering = ten().with_stall_limit(Duration::from_secs(3));
     let (mut first, mut second) = (Site::new().await, Site::new().await);
     first.requests.allow(1);
     second.requests.allow(1);
-    let (first_script, first_body) = body(SizeHint::with_exact(6));
+    let (first_script, first_body) = body(SizeHint::new());
     let (second_script, second_body) = body(SizeHint::new());
     let mut first_call = call(&mut first.service(&buffering), first_body).await;
     let mut second_call = call(&mut second.service(&buffering), second_body).await;
+    first_script.data("123456");
     assert_pending!(first_call.poll());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    second_script.data("12345");
     assert_pending!(second_call.poll());
-    assert_eq!((first_script.polls(), second_script.polls()), (1, 0));
-    drop(first_call);
+    assert!(!first_call.is_woken(), "it was silent for two seconds");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(second_call.is_woken(), "it keeps the time");
+    assert_pending!(second_call.poll());
+    assert!(first_call.is_woken());
+    assert!(is_refused(&assert_ready_ok!(first_call.poll())));
+    assert_eq!(first.connection.handle().counters().taken_up, 0);
+    drop(second_script);
     assert!(second_call.is_woken());
     assert_pending!(second_call.poll());
-    assert_eq!(second_script.polls(), 1);
+    assert_eq!(second.connection.handle().counters().taken_up, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_room_in_vain_is_refused() {
+    let buffering = ten().with_arrival(Duration::from_secs(5));
+    let (mut first, mut second) = (Site::new().await, Site::new().await);
+    first.requests.allow(0);
+    second.requests.allow(1);
+    let (first_script, first_body) = body(SizeHint::with_exact(10));
+    let (second_script, second_body) = body(SizeHint::with_exact(1));
+    let mut first_call = call(&mut first.service(&buffering), first_body).await;
+    let mut second_call = call(&mut second.service(&buffering), second_body).await;
+    first_script.data("1234567890");
+    drop(first_script);
+    assert_pending!(first_call.poll());
+    second_script.data("1");
+    drop(second_script);
+    assert_pending!(second_call.poll());
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(is_refused(&assert_ready_ok!(second_call.poll())));
+    assert_eq!(second.connection.handle().counters().taken_up, 0);
+    assert!(!first_call.is_woken(), "it is whole, and waits for its service");
+}
+
+/// As many bodies as fit are received, in many parts, and copied as they are.
+#[tokio::test(start_paused = true)]
+async fn a_body_in_many_parts_holds_at_most_twice_what_arrived() {
+    let buffering = Buffering::new();
+    let mut site = Site::new().await;
+    site.requests.allow(1);
+    let (script, body) = body(SizeHint::new());
+    let mut call = call(&mut site.service(&buffering), body).await;
+    for arrived in 1..=3_000 {
+        script.data("x");
+        assert_pending!(call.poll());
+        // Else Tokio's budget for one turn ends.
+        tokio::task::yield_now().await;
+        assert!((arrived..=2 * arrived).contains(&buffering.held()), "{arrived}");
+    }
+    drop(script);
+    assert_pending!(call.poll());
+    let (request, _answer) = site.requests.next_request().await.unwrap();
+    assert_eq!(request.into_body().collect().await.unwrap().to_bytes(), "x".repeat(3_000));
+    assert_eq!(buffering.held(), 0);
 }

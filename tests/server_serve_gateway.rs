@@ -8,14 +8,16 @@ mod site;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::Request;
+use http::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
 use tower_resend::body::Body;
 use tower_resend::classify::Role;
 use tower_resend::pool::PoolOptions;
-use tower_resend::server::{Gateway, GatewayLayer, Listener, RequestBody, serve};
+use tower_resend::server::{
+    Gateway, GatewayLayer, Listener, RefuseUnforwardedLayer, RequestBody, serve,
+};
 use tower_resend::{Client, Policy};
 
 use self::closed_port::ClosedPort;
@@ -108,11 +110,13 @@ async fn call(behind: Next, offer: &str) -> Raw {
     let gateway: Gateway<Client> =
         GatewayLayer::new().layer(Client::builder().pool(pool).policy(policy).build());
     let app = tower::service_fn(move |request: Request<RequestBody<_>>| {
-        let target = format!("http://{behind}{}", request.uri().path());
-        gateway.clone().oneshot(
-            Request::post(target).body(Body::from("order")).expect("nothing fails on loopback"),
-        )
+        let (mut head, _) = request.into_parts();
+        let target = format!("http://{behind}{}", head.uri.path());
+        head.uri = target.parse().expect("a valid target");
+        head.method = Method::POST;
+        gateway.clone().oneshot(Request::from_parts(head, Body::from("order")))
     });
+    let app = RefuseUnforwardedLayer::new().layer(app);
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let address = listener.local_addr().expect("a socket has an address");
     tokio::spawn(serve(listener, app).into_future());

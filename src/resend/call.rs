@@ -186,8 +186,10 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             self.source = None;
             return Err(again);
         }
-        if let Some(attempts) = self.attempts_worth_telling() {
-            response.extensions_mut().insert(Attempts(attempts.into()));
+        // A response that a service passes on may tell of another call's.
+        match self.attempts_worth_telling() {
+            Some(attempts) => drop(response.extensions_mut().insert(Attempts(attempts.into()))),
+            None => drop(response.extensions_mut().remove::<Attempts>()),
         }
         Ok(response)
     }

@@ -17,6 +17,10 @@ use crate::error::{Key, Missing};
 /// request of it, such as one that follows redirects, marks that one too where it keeps
 /// them.
 ///
+/// It speaks of the request that it was put on. It rides along where a service
+/// makes a request for another server out of one that it received, with its
+/// extensions: remove it there unless it holds for that server too.
+///
 /// ```
 /// # fn main() -> Result<(), http::Error> {
 /// let request = http::Request::post("/reindex")

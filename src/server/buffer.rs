@@ -8,68 +8,155 @@
 //! is not larger may be taken up early.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::room::{Bounds, NoRoom, Peer, Room, Share, Size};
 use crate::contract::Max;
-use crate::time;
+use crate::time::{self, Instant};
 
 /// How requests are received whole before they are taken up (S1), up to the
 /// `max` that their connection announces.
 ///
-/// Clones share one bound on the memory of all their requests.
+/// Clients can claim the memory that this takes, so it is bounded: all bodies
+/// share one *room*. A request is charged for what has arrived of its body, in
+/// steps that at most double what it holds, and gives it back when its service
+/// has the body. What was declared and does not come costs nothing. Beyond the
+/// room there is what hyper has read of each connection and not handed on, one
+/// read of its buffer.
+///
+/// Where there is no room a request waits for some, with nothing more read of
+/// it: it cannot be taken up early instead, because that would break the
+/// promise. So that a few peers cannot keep all others waiting
+///
+/// - part of the room is for [small](Self::with_small) requests only;
+/// - one peer, an IPv4 address or an IPv6 /64 network, has only
+///   [its part](Self::with_bytes_per_peer) of it;
+/// - while others wait, a request whose peer sends nothing for the
+///   [stall limit](Self::with_stall_limit) gives way;
+/// - the oldest request comes first, and where each of those that hold some of
+///   the room waits for more, the youngest gives way, so that one always ends.
+///
+/// A request that gives way, or waits in vain, is answered 503 and not taken up:
+/// `refused`, where its client understands that. The connection is closed.
+///
+/// Clones share one room. Settings come before clones: a setting begins a new
+/// room.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Buffering {
     arrival: Duration,
+    small: u32,
+    /// What was set; by default a part of the room.
+    for_small: Option<u32>,
+    per_peer: Option<u32>,
     in_all: u32,
-    room: Arc<Semaphore>,
+    stall: Duration,
+    room: Room,
 }
 
 impl Buffering {
-    /// The memory for all bodies together that is usual, in octets: 64 MiB.
+    /// The usual size of the room, in bytes: 64 MiB.
     pub const IN_ALL: u32 = 64 << 20;
 
-    /// The time for one request's body to arrive that is usual: 30 s.
+    /// The usual length of the largest small request, in bytes: 4 KiB.
+    pub const SMALL: u32 = 4 << 10;
+
+    /// The usual time for one request's body to arrive: 30 s.
     pub const ARRIVAL: Duration = Duration::from_secs(30);
+
+    /// The usual time that a peer may be silent while others wait: 1 s, which is
+    /// longer than most round trips and one retransmission.
+    pub const STALL_LIMIT: Duration = Duration::from_secs(1);
 
     /// Returns the usual bounds.
     pub fn new() -> Self {
-        let room = Arc::new(Semaphore::new(Self::IN_ALL as usize));
-        Self { arrival: Self::ARRIVAL, in_all: Self::IN_ALL, room }
+        let bounds = Bounds { all: 0, for_small: 0, per_peer: 0, stall: Duration::ZERO };
+        Self {
+            arrival: Self::ARRIVAL,
+            small: Self::SMALL,
+            for_small: None,
+            per_peer: None,
+            in_all: Self::IN_ALL,
+            stall: Self::STALL_LIMIT,
+            room: Room::new(bounds),
+        }
+        .rebuilt()
     }
 
-    /// Sets how many octets the bodies of all requests may have together, of
-    /// all connections that share this value.
+    /// Sets the size of the room: how many bytes the bodies of all requests may
+    /// have together, of all connections that share this value; at least 1.
     ///
-    /// A request has its declared length of them from the start, one without a
-    /// declared length `max`, and gives them back when the service has its
-    /// body. Where there is no room a request waits for some, in order, with
-    /// nothing of its body read: it cannot be taken up early instead, because
-    /// that would break the promise. The wait counts towards
-    /// [`with_arrival`](Self::with_arrival). Fewer octets than `max` have room
-    /// for one request at a time.
+    /// It should be many times `max`. A request that is larger than the whole
+    /// room is refused.
     pub fn with_octets_in_all(mut self, octets: u32) -> Self {
         self.in_all = octets.max(1);
-        self.room = Arc::new(Semaphore::new(self.in_all as usize));
-        self
+        self.rebuilt()
     }
 
-    /// Sets how long a request's body may take to arrive. A request that takes
-    /// longer is answered 408 and is not taken up.
+    /// Sets which requests are small, those of at most `small` bytes, and how
+    /// many bytes of the room are for them only, so that a POST of a few bytes
+    /// does not wait behind uploads. By default [`SMALL`](Self::SMALL), and a
+    /// quarter of the room.
+    ///
+    /// A request without a declared length is small as long as what arrived of
+    /// it is.
+    pub fn with_small(mut self, small: u32, bytes: u32) -> Self {
+        (self.small, self.for_small) = (small, Some(bytes));
+        self.rebuilt()
+    }
+
+    /// Sets how many bytes of the room the requests of one peer may have; by
+    /// default a quarter of it. The small ones among them have the same share
+    /// as in the room. A peer's only request may be larger.
+    ///
+    /// Where all clients come through one relay or gateway, which is then the
+    /// peer, set it to the size of the room.
+    pub fn with_bytes_per_peer(mut self, bytes: u32) -> Self {
+        self.per_peer = Some(bytes);
+        self.rebuilt()
+    }
+
+    /// Sets how long a peer may send nothing of a request that holds some of the
+    /// room while others wait; by default [`STALL_LIMIT`](Self::STALL_LIMIT).
+    /// As long as nobody waits only [`with_arrival`](Self::with_arrival) counts.
+    pub fn with_stall_limit(mut self, time: Duration) -> Self {
+        self.stall = time.min(time::LONGEST);
+        self.rebuilt()
+    }
+
+    /// Sets how long a request's body may take to arrive, the wait for room
+    /// included; by default [`ARRIVAL`](Self::ARRIVAL). A request that takes
+    /// longer is answered 408, or 503 if it waits for room, and is not taken up.
     ///
     /// Not for requests that are larger than `max`, which are taken up early.
     pub fn with_arrival(mut self, time: Duration) -> Self {
         self.arrival = time;
+        self
+    }
+
+    /// Returns how many bytes of the room are held now.
+    pub fn held(&self) -> u64 {
+        self.room.held()
+    }
+
+    fn rebuilt(mut self) -> Self {
+        let part = self.in_all / 4;
+        self.room = Room::new(Bounds {
+            all: self.in_all.into(),
+            for_small: self.for_small.unwrap_or(part).min(self.in_all).into(),
+            per_peer: self.per_peer.unwrap_or(part).min(self.in_all).into(),
+            stall: self.stall,
+        });
         self
     }
 
@@ -86,6 +173,7 @@ impl Buffering {
         &self,
         body: B,
         max: Max,
+        peer: IpAddr,
     ) -> Result<RequestBody<B>, NotWhole<B::Error>>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -96,41 +184,16 @@ impl Buffering {
         if body.size_hint().lower() > u64::from(max.octets()) {
             return Ok(RequestBody::streamed(body));
         }
-        let arriving = self.receive(body, max.octets());
-        match time::timeout_at(time::from_now(self.arrival), arriving).await {
-            Ok(received) => received,
-            Err(_) => Err(NotWhole::Late),
-        }
-    }
-
-    async fn receive<B>(&self, mut body: B, max: u32) -> Result<RequestBody<B>, NotWhole<B::Error>>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let declared = body.size_hint().upper().and_then(|upper| u32::try_from(upper).ok());
-        let mut room = self.reserve(declared.map_or(max, |declared| declared.min(max))).await;
-        let mut received = Received::default();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(NotWhole::Failed)?;
-            match frame.into_data() {
-                Ok(data) if received.octets() + data.len() as u64 > u64::from(max) => {
-                    return Ok(RequestBody::grown(received.data(), data, body, room));
-                }
-                Ok(data) if body.is_end_stream() && received.octets() == 0 => {
-                    received.only = data;
-                }
-                Ok(data) => received.data.extend_from_slice(&data),
-                Err(other) => received.trailers = other.into_trailers().ok(),
-            }
-        }
-        give_back(&mut room, received.octets());
-        Ok(RequestBody::whole(received, room))
-    }
-
-    /// Waits for room. None is needed where the semaphore was closed, which
-    /// nobody does.
-    async fn reserve(&self, octets: u32) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).acquire_many_owned(octets.min(self.in_all)).await.ok()
+        let arriving = Arriving {
+            declared: body.size_hint().upper(),
+            buffering: self,
+            max: max.octets().into(),
+            peer: Peer::of(peer),
+            deadline: time::from_now(self.arrival),
+            share: None,
+            received: Received::default(),
+        };
+        arriving.receive(body).await
     }
 }
 
@@ -140,11 +203,76 @@ impl Default for Buffering {
     }
 }
 
-/// Gives back the room that the body did not need.
-fn give_back(room: &mut Option<OwnedSemaphorePermit>, needed: u64) {
-    if let Some(room) = room {
-        let unused = (room.num_permits() as u64).saturating_sub(needed);
-        drop(room.split(usize::try_from(unused).unwrap_or(0)));
+/// A request that is being received.
+struct Arriving<'a> {
+    buffering: &'a Buffering,
+    declared: Option<u64>,
+    max: u64,
+    peer: Peer,
+    deadline: Instant,
+    /// None before anything has arrived.
+    share: Option<Share>,
+    received: Received,
+}
+
+impl Arriving<'_> {
+    async fn receive<B>(mut self, mut body: B) -> Result<RequestBody<B>, NotWhole<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        while let Some(frame) = self.frame(&mut body).await? {
+            match frame.into_data() {
+                Ok(data) if self.received.len() + data.len() as u64 > self.max => {
+                    self.complete();
+                    return Ok(RequestBody::grown(self.received.data(), data, body, self.share));
+                }
+                Ok(data) if body.is_end_stream() && self.received.len() == 0 => {
+                    self.charge(data.len() as u64).await?;
+                    self.received.only = data;
+                }
+                Ok(data) => {
+                    let most = self.declared.map_or(self.max, |declared| declared.min(self.max));
+                    let step = self.received.step(data.len(), most);
+                    self.charge(step as u64).await?;
+                    self.received.extend(&data, step);
+                }
+                Err(other) => self.received.trailers = other.into_trailers().ok(),
+            }
+        }
+        self.complete();
+        Ok(RequestBody::whole(self.received, self.share))
+    }
+
+    /// Returns the next frame, unless the request has to give way.
+    async fn frame<B>(&self, body: &mut B) -> Result<Option<Frame<Bytes>>, NotWhole<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+                return Poll::Ready(frame.transpose().map_err(NotWhole::Failed));
+            }
+            let refused = self.share.as_ref().map_or(Poll::Pending, |share| share.poll_refused(cx));
+            refused.map(|()| Err(NotWhole::NoRoom))
+        });
+        time::timeout_at(self.deadline, next).await.unwrap_or(Err(NotWhole::Late))
+    }
+
+    async fn charge<E>(&mut self, bytes: u64) -> Result<(), NotWhole<E>> {
+        let whole = self.declared.unwrap_or_else(|| self.received.capacity() + bytes);
+        let is_small = whole <= u64::from(self.buffering.small);
+        let size = if is_small { Size::Small } else { Size::Large };
+        let share = self.share.get_or_insert_with(|| self.buffering.room.enter(self.peer));
+        match time::timeout_at(self.deadline, share.charge(bytes, size)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NoRoom)) | Err(_) => Err(NotWhole::NoRoom),
+        }
+    }
+
+    fn complete(&self) {
+        if let Some(share) = &self.share {
+            share.complete();
+        }
     }
 }
 
@@ -152,20 +280,43 @@ fn give_back(room: &mut Option<OwnedSemaphorePermit>, needed: u64) {
 /// would keep the buffer alive that it was read into.
 #[derive(Debug, Default)]
 struct Received {
-    data: BytesMut,
+    data: Vec<u8>,
     /// Instead of `data`: all of the body came in one part, which needs no copy.
     only: Bytes,
     trailers: Option<HeaderMap>,
 }
 
 impl Received {
-    fn octets(&self) -> u64 {
+    fn len(&self) -> u64 {
         (self.data.len() + self.only.len()) as u64
+    }
+
+    fn capacity(&self) -> u64 {
+        self.data.capacity() as u64
+    }
+
+    /// Returns by how much the memory has to grow for so many bytes more, where
+    /// there will be `most` in all. It doubles, so that copying costs no more
+    /// than twice what arrives.
+    fn step(&self, bytes: usize, most: u64) -> usize {
+        let needed = self.data.len() + bytes;
+        let capacity = self.data.capacity();
+        if needed <= capacity {
+            return 0;
+        }
+        let doubled = u64::min(2 * capacity as u64, most);
+        needed.max(usize::try_from(doubled).unwrap_or(needed)) - capacity
+    }
+
+    fn extend(&mut self, bytes: &[u8], step: usize) {
+        let spare = self.data.capacity() - self.data.len();
+        self.data.reserve_exact(if step == 0 { 0 } else { spare + step });
+        self.data.extend_from_slice(bytes);
     }
 
     fn data(self) -> Bytes {
         match self.only.is_empty() {
-            true => self.data.freeze(),
+            true => self.data.into(),
             false => self.only,
         }
     }
@@ -176,8 +327,10 @@ impl Received {
 pub(crate) enum NotWhole<E> {
     /// Its body failed: the connection ended, or its framing is wrong.
     Failed(E),
-    /// It did not arrive in time, or there was no room for it.
+    /// It did not arrive in time.
     Late,
+    /// There was no room for it in time, or it had to give way.
+    NoRoom,
 }
 
 /// The body of a request that a service sees: received whole, or, where it is
@@ -189,16 +342,16 @@ pub struct RequestBody<B> {
     rest: Option<B>,
     end: Option<StreamEnd>,
     /// The memory of `ready`, given back when it was handed out.
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Share>,
 }
 
 impl<B> RequestBody<B> {
-    fn whole(mut received: Received, room: Option<OwnedSemaphorePermit>) -> Self {
+    fn whole(mut received: Received, room: Option<Share>) -> Self {
         let trailers = received.trailers.take();
         Self { ready: [received.data(), Bytes::new()], trailers, rest: None, end: None, room }
     }
 
-    fn grown(first: Bytes, next: Bytes, rest: B, room: Option<OwnedSemaphorePermit>) -> Self {
+    fn grown(first: Bytes, next: Bytes, rest: B, room: Option<Share>) -> Self {
         Self { ready: [first, next], trailers: None, rest: Some(rest), end: None, room }
     }
 

@@ -5,34 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{Either, Empty};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use super::statement::{NextHop, NotApplied, TakenUp};
 use crate::classify::{Doubt, Fate};
 use crate::error::Error;
-
-/// States, as an extension of a response, that the application did not act on
-/// the request and will not: sending it again is safe.
-///
-/// To a client that offered to understand it the answer then carries
-/// `refused`, and the connection is closed (S4); to others it means nothing
-/// but `Connection: close`.
-///
-/// Only for an application that knows. [`Gateway`] sets it where the evidence
-/// of the next hop proves it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NotApplied;
-
-impl NotApplied {
-    /// Returns the statement.
-    pub fn new() -> Self {
-        Self
-    }
-}
 
 /// Answers in the place of a client stack that failed; see [`Gateway`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,15 +38,19 @@ impl<S> Layer<S> for GatewayLayer {
 /// fails itself. Made by [`GatewayLayer`].
 ///
 /// A gateway is the application of its own server and a client of the next
-/// one. It knows from the [`Error`] what became of the request there, and may
-/// tell its own client no more than that:
+/// one. It knows from the [`Error`] what became of the request there:
 ///
-/// | fate of the request | answer | |
-/// |---|---|---|
-/// | not applied | 503 | with [`NotApplied`]: a client under a contract reads `refused` and may send it again |
-/// | unknown, because no answer came in time | 504 | never a refusal |
-/// | unknown, for any other reason | 502 | never a refusal |
-/// | response lost, or answered and not delivered | 502 | never a refusal |
+/// | fate of the request at the next hop | answer |
+/// |---|---|
+/// | not applied | 503 |
+/// | unknown, because no answer came in time | 504 |
+/// | unknown, for any other reason | 502 |
+/// | response lost, or answered and not delivered | 502 |
+///
+/// The answer carries the fate as a [`NextHop`]. It never says of the gateway's
+/// own request that it was not applied: a handler may have acted on that one
+/// before it turned to the next service. An application that is nothing but the
+/// gateway says so by [`RefuseUnforwardedLayer`].
 ///
 /// A gateway is a proxy: its policy has
 /// [`Role::Proxy`](crate::classify::Role::Proxy).
@@ -106,9 +90,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let taken_up = TakenUp::find(request.extensions());
+        if let Some(taken_up) = &taken_up {
+            taken_up.pass_on();
+        }
         match self.unready.take() {
-            Some(fate) => GatewayFuture { unready: Some(fate), inner: None },
-            None => GatewayFuture { unready: None, inner: Some(self.inner.call(request)) },
+            Some(fate) => GatewayFuture { unready: Some(fate), inner: None, taken_up },
+            None => {
+                GatewayFuture { unready: None, inner: Some(self.inner.call(request)), taken_up }
+            }
         }
     }
 }
@@ -127,6 +117,8 @@ pin_project! {
         unready: Option<Fate>,
         #[pin]
         inner: Option<F>,
+        // The request that is passed on, if it is one that was taken up.
+        taken_up: Option<TakenUp>,
     }
 }
 
@@ -144,18 +136,25 @@ where
             (Some(fate), _) => Err(fate),
             (None, None) => Err(Fate::Unknown(Doubt::NoEvidence)),
         };
-        Poll::Ready(Ok(answered.map_or_else(answer, |response| response.map(Either::Left))))
+        Poll::Ready(Ok(match answered {
+            Ok(mut response) => {
+                // What it says of another hop is not this one's.
+                response.extensions_mut().remove::<NextHop>();
+                response.map(Either::Left)
+            }
+            Err(fate) => answer(fate, this.taken_up.take()),
+        }))
     }
 }
 
 /// The answer to a request with this fate at the next server.
-fn answer<RB: http_body::Body>(fate: Fate) -> Response<GatewayBody<RB>> {
+fn answer<RB: http_body::Body>(fate: Fate, taken_up: Option<TakenUp>) -> Response<GatewayBody<RB>> {
+    if let Some(taken_up) = taken_up.as_ref().filter(|_| fate.is_not_applied()) {
+        taken_up.was_not_applied();
+    }
     let mut response = Response::new(Either::Right(Empty::new()));
     *response.status_mut() = status(fate);
-    if fate.is_not_applied() {
-        response.extensions_mut().insert(NotApplied);
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
+    response.extensions_mut().insert(NextHop::new(fate, taken_up));
     response
 }
 
@@ -164,6 +163,124 @@ fn status(fate: Fate) -> StatusCode {
         Fate::NotApplied(_) => StatusCode::SERVICE_UNAVAILABLE,
         Fate::Unknown(Doubt::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
         Fate::Unknown(_) | Fate::ResponseLost | Fate::Completed => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Refuses requests that a gateway could not pass on; see
+/// [`RefuseUnforwarded`].
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct RefuseUnforwardedLayer;
+
+impl RefuseUnforwardedLayer {
+    /// Returns the layer. It stands right below [`TakeUp`](super::TakeUp), where
+    /// the application that is given to [`serve`](super::serve()) stands.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl<S> Layer<S> for RefuseUnforwardedLayer {
+    type Service = RefuseUnforwarded<S>;
+
+    fn layer(&self, inner: S) -> RefuseUnforwarded<S> {
+        RefuseUnforwarded { inner }
+    }
+}
+
+/// States of an application that it is nothing but a [`Gateway`]: where the next
+/// hop did not apply a request, nothing did. Made by [`RefuseUnforwardedLayer`].
+///
+/// The answer of a gateway whose [`NextHop`] is *not applied* becomes
+/// [`NotApplied`], so that a client under a contract reads `refused` and may send
+/// the request again.
+///
+/// **A wrong statement doubles requests.** It is wrong for an application that
+/// acts on a request before it passes it on (charges, writes, counts), and for
+/// one with a layer that does, above this one or below it. Such a layer calls
+/// [`NotApplied::rule_out`]. As far as it can be seen it is checked too: the
+/// request that the gateway is given must carry the extensions of the one that
+/// was taken up (`Request::from_parts` with its parts), no copy of which may be
+/// left, and *every* gateway that it was passed on through must prove it
+/// unapplied. A request that a handler makes anew speaks for itself only.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use http::{Request, Uri};
+/// use tower::{Layer, ServiceExt};
+/// use tower_resend::classify::Role;
+/// use tower_resend::server::{
+///     self, GatewayLayer, Listener, RefuseUnforwardedLayer, RequestBody,
+/// };
+/// use tower_resend::{Body, Client, Policy};
+///
+/// let policy = Policy::new().role(Role::Proxy);
+/// let gateway = GatewayLayer::new().layer(Client::builder().policy(policy).build());
+/// let forward = tower::service_fn(move |request: Request<RequestBody<_>>| {
+///     let (mut head, body) = request.into_parts();
+///     head.uri = Uri::from_static("http://10.0.0.2:8080/orders");
+///     gateway.clone().oneshot(Request::from_parts(head, Body::new(body)))
+/// });
+/// let app = RefuseUnforwardedLayer::new().layer(forward);
+/// server::serve(Listener::bind(([0, 0, 0, 0], 8080).into()).await?, app).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RefuseUnforwarded<S> {
+    inner: S,
+}
+
+impl<S, B, RB> Service<Request<B>> for RefuseUnforwarded<S>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+{
+    type Response = Response<RB>;
+    type Error = S::Error;
+    type Future = RefuseUnforwardedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let taken_up = TakenUp::find(request.extensions());
+        RefuseUnforwardedFuture { inner: self.inner.call(request), taken_up }
+    }
+}
+
+pin_project! {
+    /// The future of [`RefuseUnforwarded`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the inner service's future.
+    #[derive(Debug)]
+    pub struct RefuseUnforwardedFuture<F> {
+        #[pin]
+        inner: F,
+        taken_up: Option<TakenUp>,
+    }
+}
+
+impl<F, RB, E> Future for RefuseUnforwardedFuture<F>
+where
+    F: Future<Output = Result<Response<RB>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let mut response = ready!(this.inner.poll(cx))?;
+        let extensions = response.extensions_mut();
+        if let (Some(taken_up), Some(hop)) = (this.taken_up.take(), extensions.get_mut::<NextHop>())
+            && hop.left_unapplied(&taken_up)
+        {
+            extensions.insert(NotApplied::of_taken_up(taken_up));
+        }
+        Poll::Ready(Ok(response))
     }
 }
 
@@ -176,17 +293,18 @@ mod tests {
     use crate::classify::Proof;
 
     #[test]
-    fn only_what_was_not_applied_may_be_sent_again() {
-        for (fate, code, is_refused) in [
-            (Fate::NotApplied(Proof::NothingWritten), 503, true),
-            (Fate::Unknown(Doubt::TimedOut), 504, false),
-            (Fate::Unknown(Doubt::ResponseBegun), 502, false),
-            (Fate::ResponseLost, 502, false),
-            (Fate::Completed, 502, false),
+    fn a_failed_hop_speaks_of_itself_only() {
+        for (fate, code) in [
+            (Fate::NotApplied(Proof::NothingWritten), 503),
+            (Fate::Unknown(Doubt::TimedOut), 504),
+            (Fate::Unknown(Doubt::ResponseBegun), 502),
+            (Fate::ResponseLost, 502),
+            (Fate::Completed, 502),
         ] {
-            let response = answer::<Full<Bytes>>(fate);
+            let response = answer::<Full<Bytes>>(fate, Some(TakenUp::default()));
             assert_eq!(response.status(), code, "{fate}");
-            assert_eq!(response.extensions().get::<NotApplied>().is_some(), is_refused, "{fate}");
+            assert_eq!(response.extensions().get::<NextHop>().map(NextHop::fate), Some(fate));
+            assert!(response.extensions().get::<NotApplied>().is_none(), "{fate}");
         }
     }
 }

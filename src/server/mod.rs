@@ -21,17 +21,22 @@ mod listener;
 mod preface;
 mod recheck;
 mod report;
+mod room;
 mod serve;
 mod serve_connection;
 mod shared;
 mod socket;
 mod state;
+mod statement;
 
 pub use answered::Answered;
 pub use buffer::{Buffering, RequestBody};
 pub use connection::Connection;
 pub use drain::Leave;
-pub use gateway::{Gateway, GatewayBody, GatewayFuture, GatewayLayer, NotApplied};
+pub use gateway::{
+    Gateway, GatewayBody, GatewayFuture, GatewayLayer, RefuseUnforwarded, RefuseUnforwardedFuture,
+    RefuseUnforwardedLayer,
+};
 pub use handle::{Counters, Exchange, Handle, Refused};
 pub use layer::{ResponseBody, TakeUp, TakeUpFuture, TakeUpLayer};
 pub use listener::{Listener, ListenerOptions};
@@ -39,3 +44,4 @@ pub use report::{Report, RunningRequest};
 pub use serve::{Accepted, Serve, ServeFuture, SharedService, serve, serve_make};
 pub use socket::Socket;
 pub use state::{CloseMode, Phase};
+pub use statement::{NextHop, NotApplied};

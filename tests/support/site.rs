@@ -72,7 +72,7 @@ impl App {
             "/not-applied" => {
                 let mut response = ok("");
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                response.extensions_mut().insert(NotApplied::new());
+                response.extensions_mut().insert(NotApplied::of(request.extensions()));
                 return response;
             }
             "/upgrade" => {

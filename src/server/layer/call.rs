@@ -16,6 +16,7 @@ use crate::contract::{Announcement, Offer, RETRY_CONTRACT};
 use crate::server::buffer::{NotWhole, RequestBody, StreamEnd};
 use crate::server::handle::Exchange;
 use crate::server::report::{End, Running};
+use crate::server::statement::TakenUp;
 
 /// A request, and what its connection knows of it.
 pub(super) struct Call {
@@ -53,7 +54,7 @@ impl Call {
         B: Body<Data = Bytes> + Unpin,
         RB: Body,
     {
-        let request = match self.receive(request).await {
+        let mut request = match self.receive(request).await {
             Ok(request) => request,
             Err(why) => return Ok(self.without_service(why)),
         };
@@ -66,8 +67,10 @@ impl Call {
             return Ok(self.without_service(Unfit::Gone));
         }
         let running = self.connection.seat.take_up(&request);
+        let taken_up = TakenUp::default();
+        request.extensions_mut().insert(taken_up.clone());
         let response = service.call(request).await?;
-        Ok(self.with_service(response, running))
+        Ok(self.with_service(response, running, &taken_up))
     }
 
     /// Receives the request whole, where that is promised (S1).
@@ -84,12 +87,14 @@ impl Call {
             self.streamed = body.end();
             return Ok(Request::from_parts(head, body));
         }
-        let max = self.connection.connection.max();
-        let gathered = self.connection.buffering.gather(body, max);
+        let handle = &self.connection.connection;
+        let (max, peer) = (handle.max(), handle.hop().client().ip());
+        let gathered = self.connection.buffering.gather(body, max, peer);
         let body = match self.unless_gone(gathered).await {
             Some(Ok(body)) => body,
             Some(Err(NotWhole::Failed(_))) => return Err(Unfit::Failed),
             Some(Err(NotWhole::Late)) => return Err(Unfit::Late),
+            Some(Err(NotWhole::NoRoom)) => return Err(Unfit::NoRoom),
             None => return Err(Unfit::Gone),
         };
         if body.is_whole() {
@@ -126,14 +131,15 @@ impl Call {
         *response.status_mut() = match why {
             Unfit::Gone => connection.0.settings.closing_status.code(),
             Unfit::Late => StatusCode::REQUEST_TIMEOUT,
+            Unfit::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Unfit::Failed => StatusCode::BAD_REQUEST,
         };
-        if why == Unfit::Late {
+        if matches!(why, Unfit::Late | Unfit::NoRoom) {
             connection.go_away();
         }
         let (end, announcement) = match why {
             Unfit::Failed => (End::Cut, self.exchange.announcement()),
-            Unfit::Gone | Unfit::Late => (End::Refused, self.refusal()),
+            Unfit::Gone | Unfit::Late | Unfit::NoRoom => (End::Refused, self.refusal()),
         };
         answer::announce(&mut response, announcement);
         answer::close(&mut response);
@@ -156,6 +162,7 @@ impl Call {
         mut self,
         response: Response<RB>,
         mut running: Running,
+        taken_up: &TakenUp,
     ) -> Response<ResponseBody<RB>> {
         if self.streamed.as_ref().is_some_and(StreamEnd::was_read) {
             self.exchange.received();
@@ -167,7 +174,7 @@ impl Call {
             connection.disarm();
             return self.finish(response, running);
         }
-        if answer::take_not_applied(&mut response) {
+        if answer::take_not_applied(&mut response, taken_up) {
             // Before `refused` is written: nothing else is taken up (S4). Only
             // where the client understands it (S6).
             let refusal = self.may_be_refused().then(|| connection.refuse());
@@ -203,6 +210,8 @@ enum Unfit {
     Gone,
     /// The request was not received whole in time.
     Late,
+    /// There was no room to receive it whole.
+    NoRoom,
     /// Its body failed.
     Failed,
 }
