@@ -11,9 +11,9 @@ use crate::transport::Belief;
 ///
 /// By default it does, on every request of HTTP/1.1 that is no CONNECT, and
 /// believes what a server says of the very connection. That costs 68 octets. A
-/// server that has announced nothing in four responses is not asked again on
-/// that connection, and costs one look-up in the response's header. A request
-/// that has a `Retry-Contract` field of its own is sent as it is.
+/// server that announces nothing in its first response on a connection is not
+/// asked again there, and nothing that it says there later is believed (C6). A
+/// request that has a `Retry-Contract` field of its own is sent as it is.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ContractOptions {

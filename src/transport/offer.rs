@@ -30,39 +30,6 @@ impl Belief {
     }
 }
 
-/// Whether the server at the other end of one connection is worth asking.
-///
-/// One that knows the field has it on every final response (S9), so that one
-/// which left several offers unanswered is not asked for ever. What it cost to
-/// ask in vain is then saved; what it might say later is lost, which is safe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asking {
-    unanswered: u8,
-    has_answered: bool,
-}
-
-impl Asking {
-    /// Returns whether to ask once more.
-    pub(super) fn goes_on(self) -> bool {
-        self.has_answered || self.unanswered < IN_VAIN
-    }
-
-    /// A final response to an offer has no field. A layer of the server's may have
-    /// made it, above the one that knows the field.
-    pub(super) fn on_silence(&mut self) {
-        self.unanswered = self.unanswered.saturating_add(1);
-    }
-
-    /// A final response has the field, whatever it says.
-    pub(super) fn on_answer(&mut self) {
-        self.has_answered = true;
-    }
-}
-
-/// How many offers in a row a server may leave unanswered that has answered
-/// none.
-const IN_VAIN: u8 = 4;
-
 /// What was added to a request, so that it can be taken away again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Added {
@@ -149,21 +116,6 @@ mod tests {
             remove(request.headers_mut(), added);
             assert_eq!(*request.headers(), before);
         }
-    }
-
-    #[test]
-    fn a_server_that_never_answers_is_asked_a_few_times_only() {
-        let mut silent = Asking::default();
-        let asked = (0..1_000).take_while(|_| {
-            let asks = silent.goes_on();
-            silent.on_silence();
-            asks
-        });
-        assert_eq!(asked.count(), usize::from(IN_VAIN));
-        let mut answering = Asking::default();
-        answering.on_answer();
-        (0..1_000).for_each(|_| answering.on_silence());
-        assert!(answering.goes_on(), "it may answer again");
     }
 
     #[test]
