@@ -450,7 +450,9 @@ async fn the_offer_stands_on_requests_beside_their_own_fields() {
     assert_eq!(client.request(own).await.unwrap().status(), 200);
     let heads = server.heads();
     for head in &heads {
-        assert!(head.contains("retry-contract: rst, fin, gone, half\r\n"), "{head}");
+        assert!(head.contains("retry-contract: hop=\"127.0.0.1:"), "{head}");
+        assert!(head.contains(" 127.0.0.1:"), "{head}");
+        assert!(head.contains("\", rst, fin, gone, half\r\n"), "{head}");
         assert!(head.contains("connection: retry-contract\r\n"), "{head}");
     }
     assert!(heads[1].contains("connection: keep-alive\r\n"), "{}", heads[1]);

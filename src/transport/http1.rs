@@ -47,6 +47,8 @@ pub(crate) struct Connection<B> {
     /// The contract that the request on the connection went out under, and
     /// from its response on that of the next one (C6).
     standing: Standing,
+    /// The field of its offers, made with the first one.
+    offer: Option<HeaderValue>,
     added: Added,
     is_drained: bool,
 }
@@ -89,6 +91,7 @@ impl<B: RequestBody> Connection<B> {
             served: Served::Nothing,
             belief: Belief::Nothing,
             standing: Standing::FirstRequest,
+            offer: None,
             added: Added::Nothing,
             is_drained: false,
         })
@@ -115,16 +118,23 @@ impl<B: RequestBody> Connection<B> {
         }
         let watch = self.watch(belief, request.body());
         let record = watch.is_some().then(|| Arc::clone(&self.record));
-        let belief = self.belief;
-        if let Err(found) = self.record.arm(belief, watch) {
+        if let Err(found) = self.record.arm(self.belief, watch) {
             return Err(Box::new((found, request)));
         }
-        self.added = match belief {
-            Belief::OwnHop | Belief::AnyHop => offer::add(&mut request),
-            Belief::Nothing | Belief::Broken => Added::Nothing,
+        self.added = match self.offer() {
+            Some(offer) => offer::add(&mut request, offer),
+            None => Added::Nothing,
         };
         self.dispatch(request.map(|body| Outgoing { inner: Some(body), record }));
         Ok(())
+    }
+
+    /// Returns the field to ask for a contract by, where one would be believed.
+    fn offer(&mut self) -> Option<HeaderValue> {
+        if self.offer.is_none() && self.belief.asks() {
+            self.offer = self.belief.offer(self.record.hop());
+        }
+        if self.belief.asks() { self.offer.clone() } else { None }
     }
 
     fn dispatch(&mut self, request: Request<Outgoing<B>>) {
@@ -168,7 +178,9 @@ impl<B: RequestBody> Connection<B> {
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
         request.headers_mut().insert(header::HOST, host.clone());
-        offer::add(&mut request);
+        if let Some(offer) = self.offer() {
+            offer::add(&mut request, offer);
+        }
         self.dispatch(request);
         let Ok(response) = poll_fn(|cx| self.poll_answer(cx)).await else { return false };
         if self.on_response(&response) != Answered::Answer {
