@@ -25,7 +25,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::runtime;
-use tower_resend::contract::Offer;
 use tower_resend::server::{Answered, CloseMode, Handle, ListenerOptions};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -37,8 +36,6 @@ const ROLE: &str = "SIGNALLING_ROLE";
 /// Set to 1 it makes a skipped count a failure.
 const REQUIRE_ALL: &str = "RESEND_REQUIRE_ALL";
 const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
-/// What a client that knows the contract adds to its requests.
-const OFFER: &str = "Connection: retry-contract\r\nRetry-Contract: rst, fin, gone, half\r\n";
 const BODY: [u8; 100] = [b'x'; 100];
 
 /// The servers, and whether the client makes an offer.
@@ -92,7 +89,7 @@ async fn respond(
     handle: Handle,
     request: Request<Incoming>,
 ) -> Result<Response<Answered<Full<Bytes>>>, hyper::Error> {
-    let mut exchange = handle.begin(Offer::read(&request).unwrap_or_default());
+    let mut exchange = handle.begin(handle.offer(&request));
     request.into_body().collect().await?;
     exchange.received();
     let mut response = Response::new(Full::from("done"));
@@ -204,11 +201,20 @@ fn run(mut tool: Command, role: &str, is_offered: bool, requests: u64) -> Fallib
     if status.success() { Ok(text) } else { Err(format!("{name}: {status}: {text}").into()) }
 }
 
+/// What a client that knows the contract adds to its requests.
+fn offer(client: SocketAddr, server: SocketAddr) -> String {
+    let hop = format!("hop=\"{client} {server}\"");
+    format!("Connection: retry-contract\r\nRetry-Contract: {hop}, rst, fin, gone, half\r\n")
+}
+
 fn call(server: SocketAddr, is_offered: bool, requests: u64) -> Fallible<()> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let offer = if is_offered { OFFER } else { "" };
+    let offer = match is_offered {
+        true => offer(stream.local_addr()?, server),
+        false => String::new(),
+    };
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\n{offer}Content-Length: 100\r\n\r\n");
     let request = [head.as_bytes(), &BODY].concat();
     let mut buffer = [0; 4096];

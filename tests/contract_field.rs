@@ -298,30 +298,70 @@ fn offers_are_read() {
             .version(version)
             .header("connection", connection)
             .header("retry-contract", field);
-        Offer::read(&request.body(()).expect("a request"))
+        Offer::read(&request.body(()).expect("a request"), &own())
     };
-    let read_11 = |field| read(Version::HTTP_11, "keep-alive, retry-contract", field);
-    assert_eq!(read_11("rst, fin, gone, half"), Ok(Offer::all()));
-    assert_eq!(read_11("half=?1, rst=?0, x=(1);y"), Ok(Offer::none().with_half()));
-    assert_eq!(read_11("fin"), Ok(Offer::none().with_fin()));
-    assert_eq!(read_11("gone"), Ok(Offer::none().with_gone()));
+    let of = |members: &str| format!("hop=\"{OWN}\"{members}");
+    let read_11 = |field: &str| read(Version::HTTP_11, "keep-alive, retry-contract", field);
+    assert_eq!(read_11(&of(", rst, fin, gone, half")), Ok(Offer::all()));
+    assert_eq!(read_11(&of(", half=?1, rst=?0, x=(1);y")), Ok(Offer::none().with_half()));
+    assert_eq!(read_11(&of(", fin")), Ok(Offer::none().with_fin()));
+    assert_eq!(read_11(&of(", gone")), Ok(Offer::none().with_gone()));
+    assert_eq!(read_11(&of("")), Ok(Offer::none()));
+    assert_eq!(read_11(&format!("rst, hop=\"{OWN}\"")), Ok(Offer::none().with_rst()));
+    for (members, why) in [
+        (", rst=1", FieldError::WrongType(Member::Rst)),
+        (", gone=599", FieldError::WrongType(Member::Gone)),
+        (", rst, rst=?0", FieldError::Contradictory(Member::Rst)),
+        (", rst, max=65536", FieldError::Misplaced(Member::Max)),
+        (", rst, hop=\"\"", FieldError::Contradictory(Member::Hop)),
+        (", rst,", FieldError::Malformed(OWN.len() + 12)),
+    ] {
+        assert_eq!(read_11(&of(members)), Err(Ignored::Field(why)), "{members}");
+    }
     for (field, why) in [
-        ("rst=1", FieldError::WrongType(Member::Rst)),
-        ("gone=599", FieldError::WrongType(Member::Gone)),
-        ("rst, rst=?0", FieldError::Contradictory(Member::Rst)),
-        ("rst, max=65536", FieldError::Misplaced(Member::Max)),
-        ("rst, hop=\"\"", FieldError::Misplaced(Member::Hop)),
-        ("rst,", FieldError::Malformed(4)),
+        ("rst, fin, gone, half", FieldError::MissingHop),
+        ("rst, hop", FieldError::WrongType(Member::Hop)),
+        ("rst, hop=\"\"", FieldError::Absurd(Member::Hop)),
+        ("rst, hop=\"10.1.2.3 10.1.2.9:80\"", FieldError::Absurd(Member::Hop)),
     ] {
         assert_eq!(read_11(field), Err(Ignored::Field(why)), "{field}");
     }
-    assert_eq!(read(Version::HTTP_11, "keep-alive", "rst"), Err(Ignored::NotListed));
+    let unlisted = read(Version::HTTP_11, "keep-alive", &of(", rst"));
+    assert_eq!(unlisted, Err(Ignored::NotListed));
     let mut silent = Request::new(());
-    Offer::none().write(silent.headers_mut()).expect("room");
+    Offer::none().write(&own(), silent.headers_mut()).expect("room");
     assert!(silent.headers().is_empty());
-    assert_eq!(Offer::read(&silent), Err(Ignored::Absent));
+    assert_eq!(Offer::read(&silent, &own()), Err(Ignored::Absent));
     let old = Version::HTTP_10;
-    assert_eq!(read(old, "retry-contract", "rst"), Err(Ignored::Version(old)));
+    assert_eq!(read(old, "retry-contract", &of(", rst")), Err(Ignored::Version(old)));
+}
+
+/// Rule S11: what somebody passed on names the connection that they had it from.
+#[test]
+fn an_offer_counts_on_the_connection_that_it_names_only() {
+    let mut request = Request::new(());
+    Offer::all().write(&own(), request.headers_mut()).expect("room");
+    let ends = |text: &str| text.parse::<std::net::SocketAddr>().expect("an end");
+    let (client, server) = (ends("192.0.2.7:50211"), ends("198.51.100.9:443"));
+    let mapped = ends("[::ffff:192.0.2.7]:50211");
+    for peer in [client, mapped] {
+        let same = Hop::seen_by_server(peer, server);
+        assert_eq!(Offer::read(&request, &same), Ok(Offer::all()));
+    }
+    for (peer, local) in [
+        (ends("192.0.2.8:50211"), server),
+        (ends("192.0.2.7:50212"), server),
+        (client, ends("198.51.100.8:443")),
+        (client, ends("198.51.100.9:80")),
+        (server, client),
+    ] {
+        let other = Hop::seen_by_server(peer, local);
+        assert_eq!(Offer::read(&request, &other), Err(Ignored::OtherHop(own())), "{other}");
+    }
+    assert_eq!(Offer::read_behind_nat(&request), Ok(Offer::all()));
+    request.headers_mut().insert(RETRY_CONTRACT, "rst, gone".parse().expect("a value"));
+    let missing = Err(Ignored::Field(FieldError::MissingHop));
+    assert_eq!(Offer::read_behind_nat(&request), missing, "trusted or not");
 }
 
 /// The examples of `docs/contract.md` are read as it says.
@@ -344,7 +384,9 @@ fn examples_of_the_specification_hold() {
     let [offer, announced, refused, rest @ ..] = &fields(good)[..] else {
         panic!("three examples and more");
     };
-    assert_eq!(*offer, Offer::all().to_string());
+    let mut request = Request::new(());
+    Offer::all().write(&own, request.headers_mut()).expect("room");
+    assert_eq!(*offer, request.headers()[RETRY_CONTRACT]);
     for example in [announced, refused] {
         let promise = read(std::slice::from_ref(example), &own).expect("a promise");
         assert_eq!(promise.announced().to_string(), *example);
@@ -352,7 +394,12 @@ fn examples_of_the_specification_hold() {
     }
     let v6 = "[2001:db8::7]:50211 [2001:db8::9]:443".parse().expect("two ends");
     assert!(read(rest, &v6).is_ok_and(|promise| promise.announced().has_half()));
-    let bad = fields(bad);
+    let mut bad = fields(bad);
+    let passed_on = bad.pop().expect("the last one");
+    request.headers_mut().insert(RETRY_CONTRACT, passed_on.parse().expect("a value"));
+    let at_the_server: Hop = "10.1.2.8:40000 10.1.2.9:80".parse().expect("two ends");
+    let ignored = Offer::read(&request, &at_the_server);
+    assert!(matches!(ignored, Err(Ignored::OtherHop(_))), "{ignored:?}");
     assert_eq!(bad.len(), 7);
     for example in bad {
         assert!(read(std::slice::from_ref(&example), &own).is_err(), "{example}");

@@ -65,22 +65,39 @@ fn names_other_ends(tried: &Tried, wire: &Wire, nat: Nat) -> bool {
 
 // ===== a server that keeps its promise =====
 
-/// A request that has arrived when its server's process ends, before it was
-/// taken up. Returns what became of it, and of how many POSTs the application
-/// heard.
-fn reset_before_take_up(wire: &Wire, trusts_nat: bool) -> Tried {
-    let server = honest::Server::start(wire, PORT);
-    reset_before_take_up_by(wire, server, trusts_nat)
+/// Who trusts the address translation.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trust {
+    client: bool,
+    server: bool,
 }
 
-fn reset_before_take_up_by(wire: &Wire, mut server: honest::Server, trusts_nat: bool) -> Tried {
+const BOTH: Trust = Trust { client: true, server: true };
+
+/// A request that has arrived when its server's process ends, before it was
+/// taken up. Returns what became of it, and of how many POSTs the application
+/// heard. Where no offer reaches the server it is armed for none.
+fn reset_before_take_up(wire: &Wire, trust: Trust, is_translated: bool) -> Tried {
+    let server = honest::Server::start(wire, PORT, trust.server);
+    reset_before_take_up_by(wire, server, trust.client, trust.server || !is_translated)
+}
+
+fn reset_before_take_up_by(
+    wire: &Wire,
+    mut server: honest::Server,
+    trusts_nat: bool,
+    is_armed: bool,
+) -> Tried {
     at_client(wire, async || {
         let client = client(wire, trusts_nat);
         let target = format!("http://{}", wire.server_for_clients(PORT));
         let first = http::Request::get(&target).body(Body::empty()).unwrap();
         let response = client.request(first).await.unwrap();
         response.into_body().collect().await.unwrap();
-        server.stand_still_when_armed().await;
+        match is_armed {
+            true => server.stand_still_when_armed().await,
+            false => server.stand_still_when_idle().await,
+        }
         let request = http::Request::post(&target).body("pay".into()).unwrap();
         let call = tokio::spawn(client.request(request));
         server.until_a_request_arrived(wire).await;
@@ -93,7 +110,7 @@ fn reset_before_take_up_by(wire: &Wire, mut server: honest::Server, trusts_nat: 
 #[test]
 fn a_reset_of_our_own_server_is_resent_where_nothing_is_translated() {
     let Some(wire) = lay(None) else { return };
-    let tried = reset_before_take_up(&wire, false);
+    let tried = reset_before_take_up(&wire, Trust::default(), false);
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
     assert!(matches!(tried.standing(), Some(Standing::InForce(_))));
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
@@ -103,9 +120,41 @@ fn a_reset_of_our_own_server_is_resent_where_nothing_is_translated() {
 fn a_reset_of_our_own_server_is_unknown_behind_address_translation() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
-        let tried = reset_before_take_up(&wire, false);
+        let tried = reset_before_take_up(&wire, Trust::default(), true);
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
-        assert!(names_other_ends(&tried, &wire, nat), "{nat:?}: {:?}", tried.standing());
+        // The server took the offer for somebody else's (S11).
+        assert_eq!(tried.standing(), Some(Standing::Ignored(Ignored::Absent)), "{nat:?}");
+        assert_eq!(tried.posts, 0, "{nat:?}");
+    }
+}
+
+/// Each half compares for itself, so that one alone does not make a contract.
+#[test]
+fn a_translation_that_only_the_server_trusts_makes_no_contract() {
+    for nat in NATS {
+        let Some(wire) = lay(nat) else { return };
+        let server = honest::Server::start(&wire, PORT, true);
+        // The client shows no private address to a server of another network (C10).
+        let offers = nat == Nat::SOURCE;
+        let tried = reset_before_take_up_by(&wire, server, false, offers);
+        assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
+        match offers {
+            true => {
+                assert!(names_other_ends(&tried, &wire, nat), "{nat:?}: {:?}", tried.standing())
+            }
+            false => assert_eq!(tried.standing(), Some(Standing::Ignored(Ignored::Absent))),
+        }
+        assert_eq!(tried.posts, 0, "{nat:?}");
+    }
+}
+
+#[test]
+fn a_translation_that_only_the_client_trusts_makes_no_contract() {
+    for nat in NATS {
+        let Some(wire) = lay(nat) else { return };
+        let tried = reset_before_take_up(&wire, Trust { client: true, ..Trust::default() }, true);
+        assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
+        assert_eq!(tried.standing(), Some(Standing::Ignored(Ignored::Absent)), "{nat:?}");
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
 }
@@ -114,7 +163,7 @@ fn a_reset_of_our_own_server_is_unknown_behind_address_translation() {
 fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
-        let tried = reset_before_take_up(&wire, true);
+        let tried = reset_before_take_up(&wire, BOTH, true);
         let proof = tried.first_fate().proof();
         assert_eq!(proof, Some(Proof::ResetPromised), "{nat:?}: {:?}", tried.outcome);
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1), "{nat:?}");
@@ -126,7 +175,7 @@ fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
 #[test]
 fn a_reset_behind_a_whole_response_that_nobody_has_read_yet_breaks_nothing() {
     let Some(wire) = lay(None) else { return };
-    let mut server = honest::Server::start(&wire, PORT);
+    let mut server = honest::Server::start(&wire, PORT, false);
     at_client(&wire, async || {
         let client = client(&wire, false);
         let get = async |path: &str| {
@@ -143,7 +192,7 @@ fn a_reset_behind_a_whole_response_that_nobody_has_read_yet_breaks_nothing() {
         assert_eq!(read.len(), honest::LONG);
         next.into_body().collect().await.unwrap();
     });
-    let tried = reset_before_take_up_by(&wire, server, false);
+    let tried = reset_before_take_up_by(&wire, server, false, true);
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "still believed");
 }
 

@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use tower_resend::BoxError;
 use tower_resend::contract::Offer;
 use tower_resend::server::{
-    Buffering, Connection, Listener, RequestBody, ResponseBody, TakeUp, TakeUpLayer,
+    Buffering, Connection, ListenerOptions, RequestBody, ResponseBody, TakeUp, TakeUpLayer,
 };
 use tower_test::mock::{self, Mock};
 
@@ -80,7 +80,9 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let mut listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        // The offers of these requests name no connection.
+        let options = ListenerOptions::new().trust_nat(true);
+        let mut listener = options.bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         let mut client =
             TcpStream::connect(listener.local_addr().expect("a socket has an address"))
                 .await
@@ -102,7 +104,8 @@ impl Site {
 
 fn request(body: Scripted) -> Request<Scripted> {
     let mut request = Request::post("/order").body(body).expect("nothing fails on loopback");
-    Offer::all().write(request.headers_mut()).expect("a valid field");
+    let hop = "127.0.0.1:1 127.0.0.1:2".parse().expect("two ends");
+    Offer::all().write(&hop, request.headers_mut()).expect("a valid field");
     request
 }
 

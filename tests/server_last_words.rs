@@ -29,7 +29,7 @@ use self::site::{Client, End};
 
 const MODES: [CloseMode; 3] =
     [CloseMode::ResetBeforeTakeUp, CloseMode::FinBeforeTakeUp, CloseMode::Plain];
-const FIELD: &str = "Retry-Contract: rst, fin, gone, half\r\n";
+const FIELD: &str = "Retry-Contract: hop=\"{hop}\", rst, fin, gone, half\r\n";
 
 type Parts = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
 type Sent = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>;

@@ -76,7 +76,7 @@ async fn http_1_0_and_upgrades_have_no_contract() {
 
     let mut tunnel = site.client().await;
     let upgrade = "Connection: upgrade, retry-contract\r\nUpgrade: other\r\n\
-                   Retry-Contract: rst, gone, half\r\n";
+                   Retry-Contract: hop=\"{hop}\", rst, gone, half\r\n";
     tunnel.get("/upgrade", upgrade).await;
     let response = tunnel.response().await;
     assert!(response.starts_with("http/1.1 101"), "{response}");

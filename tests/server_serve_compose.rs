@@ -18,7 +18,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::{Layer, Service};
-use tower_resend::contract::Offer;
 use tower_resend::server::{
     Accepted, Connection, Handle, Listener, Phase, TakeUpLayer, serve, serve_make,
 };
@@ -71,7 +70,7 @@ async fn take_up_anyway(
     handle: Handle,
     app: App,
 ) -> Result<Response<tower_resend::server::Answered<Empty<Bytes>>>, Infallible> {
-    let mut exchange = handle.begin(Offer::read(&request).unwrap_or_default());
+    let mut exchange = handle.begin(handle.offer(&request));
     handle.gone().await;
     let refused = exchange.take_up();
     let mut response = Response::new(Empty::new());

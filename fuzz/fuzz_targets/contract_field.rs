@@ -49,25 +49,54 @@ fn header(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     Some((name, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?))
 }
 
-/// What a server makes of a request.
+/// What a server makes of a request on the connection that the corpus speaks of,
+/// and on others.
 fn offered(version: Version, headers: &HeaderMap) {
     let request = |version, headers| {
         let mut request = Request::new(());
         (*request.version_mut(), *request.headers_mut()) = (version, headers);
         request
     };
-    let offer = match Offer::read(&request(version, headers.clone())) {
+    let received = request(version, headers.clone());
+    let own = ends("10.1.2.3:50211", "10.1.2.9:80");
+    let stated = match Offer::read(&received, &own) {
+        Err(Ignored::OtherHop(stated)) => stated,
+        _ => own,
+    };
+    for other in others(&stated).iter().filter(|other| **other != stated) {
+        assert!(Offer::read(&received, other).is_err(), "an offer on another connection");
+    }
+    let offer = match Offer::read(&received, &stated) {
         Ok(offer) => offer,
         Err(why) => return assert!(!why.to_string().is_empty()),
     };
+    assert_eq!(Offer::read_behind_nat(&received), Ok(offer));
     assert!(version == Version::HTTP_11 && is_readable(headers));
+    let said = [
+        (offer.has_rst(), "rst"),
+        (offer.has_fin(), "fin"),
+        (offer.has_gone(), "gone"),
+        (offer.has_half(), "half"),
+        (true, "hop="),
+    ];
+    assert!(said.iter().all(|(is_read, key)| !is_read || says(headers, key)));
     let mut written = HeaderMap::new();
-    offer.write(&mut written).expect("two lines");
-    let read = Offer::read(&request(Version::HTTP_11, written));
+    offer.write(&stated, &mut written).expect("two lines");
+    let read = Offer::read(&request(Version::HTTP_11, written), &stated);
     match offer == Offer::none() {
         true => assert_eq!(read, Err(Ignored::Absent)),
         false => assert_eq!(read, Ok(offer)),
     }
+}
+
+/// Connections that differ from this one in one thing.
+fn others(stated: &Hop) -> [Hop; 4] {
+    [
+        ends("10.1.2.9:80", "10.1.2.3:50211"),
+        ends("10.1.2.4:50211", "10.1.2.9:80"),
+        ends("10.1.2.3:50211", "10.1.2.9:8080"),
+        Hop::seen_by_client(stated.server(), stated.client()),
+    ]
 }
 
 /// What a client makes of a response on the connection that the corpus speaks
@@ -87,13 +116,7 @@ fn announced(version: Version, status: u16, headers: &HeaderMap) {
         Err(Ignored::OtherHop(stated)) => stated,
         _ => own,
     };
-    let others = [
-        ends("10.1.2.9:80", "10.1.2.3:50211"),
-        ends("10.1.2.4:50211", "10.1.2.9:80"),
-        ends("10.1.2.3:50211", "10.1.2.9:8080"),
-        Hop::seen_by_client(stated.server(), stated.client()),
-    ];
-    for other in others.iter().filter(|other| **other != stated) {
+    for other in others(&stated).iter().filter(|other| **other != stated) {
         assert!(accept(&response, other).is_err(), "a promise of another connection");
     }
     let promise = match accept(&response, &stated) {
@@ -118,11 +141,7 @@ fn announced(version: Version, status: u16, headers: &HeaderMap) {
 fn check(promise: &Promise, stated: &Hop, headers: &HeaderMap) {
     assert!(is_readable(headers));
     assert_eq!(promise.announced().hop(), *stated);
-    let field: Vec<_> = headers.get_all(RETRY_CONTRACT).iter().collect();
-    let says = |key: &str| {
-        let mut lines = field.iter().map(|line| line.as_bytes());
-        lines.any(|line| line.windows(key.len()).any(|octets| octets == key.as_bytes()))
-    };
+    let says = |key: &str| says(headers, key);
     let (announced, contract) = (promise.announced(), promise.contract());
     assert!(!announced.has_rst() || (says("rst") && announced.max().is_some()));
     assert!(!announced.has_fin() || (says("fin") && announced.max().is_some()));
@@ -134,6 +153,12 @@ fn check(promise: &Promise, stated: &Hop, headers: &HeaderMap) {
     assert_eq!(contract.fin_before_take_up.is_some(), announced.has_fin());
     assert_eq!(contract.closed_after_fin.is_some(), announced.has_half());
     assert_eq!(contract.complete_messages_only.is_some(), announced.max().is_some());
+}
+
+/// Returns `true` if the field has this text anywhere.
+fn says(headers: &HeaderMap, key: &str) -> bool {
+    let mut lines = headers.get_all(RETRY_CONTRACT).iter().map(HeaderValue::as_bytes);
+    lines.any(|line| line.windows(key.len()).any(|octets| octets == key.as_bytes()))
 }
 
 /// What a field needs at least that is not ignored.

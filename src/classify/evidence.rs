@@ -201,12 +201,16 @@ pub enum Answer {
     FinalHead,
     /// A whole final response.
     Complete,
-    /// A whole 421 (Misdirected Request).
+    /// A whole 421 (Misdirected Request) to the first request of its connection.
+    ///
+    /// Behind another response it is [`Complete`](Self::Complete): there it may be
+    /// content of that one which spells a response.
     Misdirected,
     /// A closing response that carries the contract's `refused`, checked.
     Refused,
     /// The response of a gateway that the user trusts to say so: no connection
-    /// to its next hop was made (RFC 9209 2.3), checked.
+    /// to its next hop was made (RFC 9209 2.3), checked. As the first response of a
+    /// connection only, like [`Misdirected`](Self::Misdirected).
     NotForwarded,
     /// HTTP/2's refusal of the request's stream: the peer reset it with
     /// `REFUSED_STREAM`, or sent a GOAWAY that leaves it out.

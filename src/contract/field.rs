@@ -299,7 +299,7 @@ impl ClosingStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Member {
-    /// `hop`: both ends as the server's socket sees them.
+    /// `hop`: both ends as the sender's own socket sees them.
     Hop,
     /// `max`: octets of a request that is received whole before it is taken up.
     Max,

@@ -4,11 +4,11 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::fmt;
 use std::str::FromStr;
 
-/// The two ends of one transport connection (`hop`; rules S7 and C2).
+/// The two ends of one transport connection (`hop`; rules S7, S11, C2 and C10).
 ///
-/// On the wire the server's own view of it: the client's address (its
-/// getpeername) and then the server's (its getsockname), one space between,
-/// `192.0.2.7:50211 198.51.100.9:443`. Values are equal when they mean the same
+/// On the wire the sender's own view of it: the client's address (a server's
+/// getpeername, a client's getsockname) and then the server's, one space
+/// between, `192.0.2.7:50211 198.51.100.9:443`. Values are equal when they mean the same
 /// ends: IPv4-mapped IPv6 addresses are IPv4, zone ids and flow labels are
 /// dropped.
 ///
@@ -49,6 +49,26 @@ impl Hop {
     /// Returns the server's end.
     pub fn server(&self) -> SocketAddr {
         self.server
+    }
+
+    /// Returns `true` if the server cannot see these ends, as far as addresses
+    /// tell: the client's is one of a private network and the server's is not
+    /// (C10).
+    pub(crate) fn is_translated(&self) -> bool {
+        is_private(self.client.ip()) && !is_private(self.server.ip())
+    }
+}
+
+/// Returns `true` for an address that is not reached from everywhere: private
+/// use (RFC 1918, RFC 4193), shared (RFC 6598), link-local or loopback.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let is_shared = a == 100 && (64..128).contains(&b);
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

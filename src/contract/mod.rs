@@ -69,4 +69,5 @@ pub use hop::{Hop, NoHop};
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
 pub use proxy_status::{NotForwarded, TrustedGateway};
+pub(crate) use read::only_line;
 pub use standing::Standing;

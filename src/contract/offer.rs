@@ -5,28 +5,36 @@ use std::fmt;
 use http::header::MaxSizeReached;
 use http::{HeaderMap, HeaderValue, Request, Version};
 
-use super::accept::Ignored;
+use super::accept::{Ignored, Tie};
 use super::field::{FieldError, Member};
+use super::hop::Hop;
 use super::read::{self, Read};
-
-/// What a client writes that offers all that there is, as this crate's does.
-const ALL: &str = "rst, fin, gone, half";
 
 /// What a client understands and will act on.
 ///
 /// A server does nothing that a client without the field could notice, unless
-/// that client offered to understand it (S6).
+/// that client offered to understand it (S6). On the wire the offer names the
+/// connection that it is made on, as the announcement does, so that a server
+/// knows an offer that somebody on the way has passed on (S11).
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_resend::contract::Offer;
+/// use tower_resend::contract::{Hop, Ignored, Offer};
 ///
+/// let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
 /// let mut request = http::Request::get("/a").body(())?;
-/// Offer::all().write(request.headers_mut())?;
-/// assert_eq!(request.headers()["retry-contract"], "rst, fin, gone, half");
+/// Offer::all().write(&own, request.headers_mut())?;
+/// let field = r#"hop="10.1.2.3:50211 10.1.2.9:80", rst, fin, gone, half"#;
+/// assert_eq!(request.headers()["retry-contract"], field);
 /// assert_eq!(request.headers()["connection"], "retry-contract");
-/// assert_eq!(Offer::read(&request), Ok(Offer::all()));
+///
+/// let server = Hop::seen_by_server("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
+/// assert_eq!(Offer::read(&request, &server), Ok(Offer::all()));
+///
+/// let behind_a_proxy = Hop::seen_by_server("10.1.2.8:4000".parse()?, "10.1.2.9:80".parse()?);
+/// let ignored = Offer::read(&request, &behind_a_proxy);
+/// assert!(matches!(ignored, Err(Ignored::OtherHop(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -100,55 +108,77 @@ impl Offer {
 
     /// Reads the offer of a request that a server received (S6).
     ///
+    /// `own` are the ends of the connection that it came on, as the server's own
+    /// socket sees them (S7): an offer that names others is for somebody else
+    /// (S11).
+    ///
     /// # Errors
     ///
     /// Why the whole field is ignored; the client then offered nothing.
-    pub fn read<B>(request: &Request<B>) -> Result<Self, Ignored> {
+    pub fn read<B>(request: &Request<B>, own: &Hop) -> Result<Self, Ignored> {
+        Self::read_tied(request, &Tie::To(*own))
+    }
+
+    /// Does what [`read`](Self::read) does, and compares the hop with nothing.
+    ///
+    /// For a server whose clients reach it through address translation. Whoever
+    /// uses it states that nobody between them and the server ends a TCP
+    /// connection: **behind a proxy that passes the field on it takes that proxy
+    /// for a client that understands it.**
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), apart from [`Ignored::OtherHop`].
+    pub fn read_behind_nat<B>(request: &Request<B>) -> Result<Self, Ignored> {
+        Self::read_tied(request, &Tie::Trusted)
+    }
+
+    pub(crate) fn read_tied<B>(request: &Request<B>, tie: &Tie) -> Result<Self, Ignored> {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));
         }
-        let lines = read::listed_lines(request.headers())?;
-        // The usual offer is compared instead of parsed.
-        if lines.iter().eq([ALL]) {
-            return Ok(Self::all());
+        let read = read::listed(request.headers())?;
+        let (offer, stated) = Self::from_members(&read)?;
+        match tie {
+            Tie::To(own) if stated != *own => Err(Ignored::OtherHop(stated)),
+            Tie::To(_) | Tie::Trusted => Ok(offer),
         }
-        let lines = lines.iter().map(HeaderValue::as_bytes);
-        Ok(Self::from_members(&Read::lines(lines)?)?)
     }
 
-    /// Writes the offer into the headers of an HTTP/1.1 request, and its name
-    /// into their `Connection` (C1 holds for servers too). Of an offer of
-    /// nothing it writes nothing.
+    /// Writes the offer for a connection with these ends into the headers of an
+    /// HTTP/1.1 request, and its name into their `Connection` (C1 holds for
+    /// servers too). Of an offer of nothing it writes nothing.
     ///
     /// # Errors
     ///
     /// If the map can take no further header.
-    pub fn write(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
+    pub fn write(&self, hop: &Hop, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
         if *self == Self::none() {
             return Ok(());
         }
-        let field = match *self == Self::all() {
-            true => HeaderValue::from_static(ALL),
-            false => read::field(self.to_string()),
-        };
-        read::write(headers, field)
+        read::write(headers, self.make(hop))
     }
 
-    fn from_members(read: &Read) -> Result<Self, FieldError> {
-        for servers in [Member::Hop, Member::Max] {
-            if read.has(servers) {
-                return Err(FieldError::Misplaced(servers));
-            }
+    /// Returns the field's value.
+    pub(crate) fn make(self, hop: &Hop) -> HeaderValue {
+        read::field(format!("hop=\"{hop}\", {self}"))
+    }
+
+    fn from_members(read: &Read) -> Result<(Self, Hop), FieldError> {
+        if read.has(Member::Max) {
+            return Err(FieldError::Misplaced(Member::Max));
         }
-        Ok(Self {
+        let offer = Self {
             rst: read.boolean(Member::Rst)?,
             fin: read.boolean(Member::Fin)?,
             gone: read.boolean(Member::Gone)?,
             half: read.boolean(Member::Half)?,
-        })
+        };
+        Ok((offer, read.hop()?))
     }
 }
 
+/// The members alone, without the hop.
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let members =

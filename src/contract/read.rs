@@ -108,8 +108,16 @@ pub(super) fn listed(headers: &HeaderMap) -> Result<Read, Ignored> {
     Ok(Read::lines(lines.iter().map(HeaderValue::as_bytes))?)
 }
 
+/// Returns the only line of the field of a message that lists it; none if there
+/// are more or it is not listed.
+pub(crate) fn only_line(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let lines = listed_lines(headers).ok()?;
+    let mut lines = lines.iter();
+    lines.next().filter(|_| lines.next().is_none())
+}
+
 /// Returns the lines of the field of a message that lists it, at least one.
-pub(super) fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored> {
+fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored> {
     let lines = headers.get_all(RETRY_CONTRACT);
     if lines.iter().next().is_none() {
         return Err(Ignored::Absent);

@@ -13,7 +13,8 @@ pub enum Standing {
     NotOffered,
     /// The first request on its connection has none (C6).
     FirstRequest,
-    /// The latest response on the connection had none, or one that is ignored.
+    /// A response on the connection had none, or one that is ignored. What came
+    /// after it counts for nothing (C6).
     Ignored(Ignored),
     /// The authority was seen breaking a promise (C9).
     Distrusted,

@@ -318,14 +318,12 @@ fn answered<B: RequestBody>(
     if announced != Announced::Answer {
         return Err(refused(&call, &lease, refusal(announced)));
     }
-    if !call.is_connect && call.host.has_not_forwarded(&response) {
+    let served = lease.connection.served();
+    let is_believed = served.is_nothing() && !call.is_connect;
+    if is_believed && call.host.has_not_forwarded(&response) {
         return Err(refused(&call, &lease, Answer::NotForwarded));
     }
-    let answer = match status {
-        StatusCode::MISDIRECTED_REQUEST => Answer::Misdirected,
-        _ => Answer::Complete,
-    };
-    call.record(Evidence::new(HandOff::Written).with_answer(answer), &lease);
+    call.record(Evidence::new(HandOff::Written).with_answer(served.answer(status)), &lease);
     if is_upgrade {
         lease.connection.record().release();
         return Ok(response.map(ResponseBody::upgraded));

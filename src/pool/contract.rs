@@ -10,10 +10,13 @@ use crate::transport::Belief;
 /// ([`contract`](crate::contract)).
 ///
 /// By default it does, on every request of HTTP/1.1 that is no CONNECT, and
-/// believes what a server says of the very connection. That costs 68 octets. A
-/// server that has announced nothing in four responses is not asked again on
-/// that connection, and costs one look-up in the response's header. A request
-/// that has a `Retry-Contract` field of its own is sent as it is.
+/// believes what a server says of the very connection. The offer names that
+/// connection, so that it shows our address to the server, and costs some 110
+/// octets. It is not made where our address is one of a private network and the
+/// server's is not: it would be ignored there (C10). A
+/// server that announces nothing in its first response on a connection is not
+/// asked again there, and nothing that it says there later is believed (C6). A
+/// request that has a `Retry-Contract` field of its own is sent as it is.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ContractOptions {
@@ -37,8 +40,16 @@ impl ContractOptions {
     /// nobody on the way ends a TCP connection: the ends that its server names
     /// are compared with nothing.
     ///
-    /// **A wrong statement doubles requests**: a load balancer, a port forward
-    /// or a tunnel passes promises on that its connections do not keep.
+    /// Its server has to state the same, by
+    /// [`ListenerOptions::trust_nat`](crate::server::ListenerOptions::trust_nat), or
+    /// takes our offers for somebody else's (S11).
+    ///
+    /// **A wrong statement doubles requests**: whoever ends TCP on the way passes
+    /// promises on that its connections do not keep. HAProxy does as it is
+    /// delivered, in HTTP mode as in TCP mode; nginx where it forwards `Connection`,
+    /// and its `stream` proxies; load balancers, port forwards and tunnels. TPROXY
+    /// and direct server return, which keep the addresses, break the contract with
+    /// and without this.
     pub fn trust_nat(mut self, origin: Authority) -> Self {
         self.behind_nat.insert(origin);
         self

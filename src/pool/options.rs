@@ -216,6 +216,10 @@ impl PoolOptions {
     /// unapplied (G3). Such a response is not delivered; a request that is not
     /// resent is an error whose fate is *not applied*. Not for CONNECT.
     ///
+    /// Only the first response of a connection counts. Behind another one it may
+    /// be content of that response, which a server sent beyond what it framed, and
+    /// is delivered as an answer.
+    ///
     /// Whoever sets it states of every way to `origin`, which must be the
     /// gateway itself, that
     ///

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::MaxSizeReached;
+use http::{HeaderMap, Request};
 
 use crate::contract::{Announcement, Hop, Max, Offer, RETRY_CONTRACT};
 
@@ -19,11 +19,18 @@ pub struct Handle(pub(super) Arc<Shared>);
 
 impl Handle {
     /// Begins the exchange of a request that reached the service, before
-    /// anything of its body is read. `offer` is that of the request (S6):
-    /// `Offer::read(&request).unwrap_or_default()`.
+    /// anything of its body is read. `offer` is what [`offer`](Self::offer) says
+    /// of the request.
     pub fn begin(&self, offer: Offer) -> Exchange {
         self.0.begin(offer);
         Exchange { shared: Arc::clone(&self.0), is_open: true }
+    }
+
+    /// Returns what the client of this connection offers by a request (S6): an
+    /// offer that names another connection is none (S11), unless
+    /// [`ListenerOptions::trust_nat`](super::ListenerOptions::trust_nat) says so.
+    pub fn offer<B>(&self, request: &Request<B>) -> Offer {
+        self.0.offer(request)
     }
 
     /// Tells the connection that the server leaves.

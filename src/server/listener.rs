@@ -28,6 +28,7 @@ pub(super) struct Settings {
     pub(super) max: Max,
     pub(super) closing_status: ClosingStatus,
     pub(super) never_used_599: bool,
+    pub(super) trusts_nat: bool,
     nodelay: bool,
 }
 
@@ -54,6 +55,7 @@ impl ListenerOptions {
             max: Max::default(),
             closing_status: ClosingStatus::default(),
             never_used_599: false,
+            trusts_nat: false,
             nodelay: true,
         };
         Self { settings, backlog: 1024, reuse_port: false }
@@ -88,6 +90,25 @@ impl ListenerOptions {
     #[must_use]
     pub fn never_used_599(mut self, is_sent: bool) -> Self {
         self.settings.never_used_599 = is_sent;
+        self
+    }
+
+    /// States that addresses are translated on the way from the clients, and that
+    /// nobody on the way ends a TCP connection: the ends that an offer names are
+    /// compared with nothing (S11). Off by default.
+    ///
+    /// The counterpart of
+    /// [`ContractOptions::trust_nat`](crate::pool::ContractOptions::trust_nat),
+    /// which a client behind the same translation needs.
+    ///
+    /// **A wrong statement takes a proxy for a client**: HAProxy in HTTP mode passes
+    /// the field on both ways, and so does nginx where it forwards `Connection`. The
+    /// server then resets the proxy's idle connections when its process ends, and
+    /// writes its unsolicited closing response to them when it leaves. The proxy
+    /// may give that to a client who offered nothing.
+    #[must_use]
+    pub fn trust_nat(mut self, is_trusted: bool) -> Self {
+        self.settings.trusts_nat = is_trusted;
         self
     }
 

@@ -1,16 +1,16 @@
 //! What a connection and its service share, under one lock (S4).
 
 use std::mem::MaybeUninit;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Request, Version};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::contract::{Announcement, Hop, Offer};
+use crate::contract::{Announcement, Hop, Offer, Tie, only_line};
 use crate::probe;
 
 use super::closing::{self, Closing};
@@ -26,6 +26,8 @@ const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 pub(super) struct Shared {
     state: Mutex<State>,
     gone: Notify,
+    /// The first offer, as it was written: a connection repeats it.
+    offered: OnceLock<(Box<[u8]>, Offer)>,
     pub(super) hop: Hop,
     pub(super) settings: Settings,
 }
@@ -60,7 +62,8 @@ impl Shared {
         let (counters, socket) = (Counters::default(), Some(socket));
         let has_offered = false;
         let state = State { machine, counters, has_offered, socket, waker: None, made: None };
-        Self { state: Mutex::new(state), gone: Notify::new(), hop, settings }
+        let (gone, offered) = (Notify::new(), OnceLock::new());
+        Self { state: Mutex::new(state), gone, offered, hop, settings }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,6 +76,24 @@ impl Shared {
     }
 
     // ===== the service's side =====
+
+    /// Returns what the client of this connection offers by a request (S6, S11).
+    pub(super) fn offer<B>(&self, request: &Request<B>) -> Offer {
+        // The usual offer is compared instead of parsed.
+        let line = only_line(request.headers()).filter(|_| request.version() == Version::HTTP_11);
+        if let (Some(line), Some((known, offer))) = (line, self.offered.get())
+            && line.as_bytes() == &**known
+        {
+            return *offer;
+        }
+        let tie = if self.settings.trusts_nat { Tie::Trusted } else { Tie::To(self.hop) };
+        let Ok(offer) = Offer::read_tied(request, &tie) else { return Offer::none() };
+        if let Some(line) = line {
+            // Its own copy: the line is a part of what HTTP reads into.
+            let _ = self.offered.set((line.as_bytes().into(), offer));
+        }
+        offer
+    }
 
     pub(super) fn begin(&self, offer: Offer) {
         let mut state = self.lock();

@@ -19,13 +19,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::connect::{Connected, Io};
-use super::offer::{self, Added, Asking, Belief};
+use super::offer::{self, Added, Belief};
 use super::record::Record;
+use super::served::Served;
 use super::settle::Failure;
 use super::watch::Watch;
 use crate::body::RequestBody;
 use crate::classify::{Contract, Finding};
-use crate::contract::{Promise, RETRY_CONTRACT, Standing, accept_tied};
+use crate::contract::{Ignored, Promise, RETRY_CONTRACT, Standing, accept_tied};
 use crate::error::{BoxError, chain};
 use crate::time::{self, Instant};
 
@@ -40,11 +41,14 @@ pub(crate) struct Connection<B> {
     answer: ReusableBoxFuture<'static, Sent<B>>,
     born: Instant,
     is_used: bool,
+    /// What was served before the request that is on it.
+    served: Served,
     belief: Belief,
     /// The contract that the request on the connection went out under, and
     /// from its response on that of the next one (C6).
     standing: Standing,
-    asking: Asking,
+    /// The field of its offers, made with the first one.
+    offer: Option<HeaderValue>,
     added: Added,
     is_drained: bool,
 }
@@ -84,9 +88,10 @@ impl<B: RequestBody> Connection<B> {
             answer: ReusableBoxFuture::new(std::future::pending()),
             born: time::now(),
             is_used: false,
+            served: Served::Nothing,
             belief: Belief::Nothing,
             standing: Standing::FirstRequest,
-            asking: Asking::default(),
+            offer: None,
             added: Added::Nothing,
             is_drained: false,
         })
@@ -113,19 +118,30 @@ impl<B: RequestBody> Connection<B> {
         }
         let watch = self.watch(belief, request.body());
         let record = watch.is_some().then(|| Arc::clone(&self.record));
-        if let Err(found) = self.record.arm(belief, watch) {
+        if let Err(found) = self.record.arm(self.belief, watch) {
             return Err(Box::new((found, request)));
         }
-        self.added = match belief {
-            Belief::OwnHop | Belief::AnyHop if self.asking.goes_on() => offer::add(&mut request),
-            Belief::OwnHop | Belief::AnyHop | Belief::Nothing | Belief::Broken => Added::Nothing,
+        self.added = match self.offer() {
+            Some(offer) => offer::add(&mut request, offer),
+            None => Added::Nothing,
         };
         self.dispatch(request.map(|body| Outgoing { inner: Some(body), record }));
         Ok(())
     }
 
+    /// Returns the field to ask for a contract by, where one would be believed.
+    fn offer(&mut self) -> Option<HeaderValue> {
+        if self.offer.is_none() && self.belief.asks() {
+            self.offer = self.belief.offer(self.record.hop());
+        }
+        if self.belief.asks() { self.offer.clone() } else { None }
+    }
+
     fn dispatch(&mut self, request: Request<Outgoing<B>>) {
         if let Some(sender) = &mut self.sender {
+            if self.is_used {
+                self.served = Served::Before;
+            }
             self.is_used = true;
             self.answer.set(sender.try_send_request(request));
         }
@@ -135,10 +151,12 @@ impl<B: RequestBody> Connection<B> {
     /// if there is one.
     fn watch(&mut self, belief: Belief, body: &B) -> Option<Box<Watch>> {
         self.belief = belief;
-        match belief {
-            Belief::Nothing => self.standing = Standing::NotOffered,
-            Belief::Broken => self.standing = Standing::Distrusted,
-            Belief::OwnHop | Belief::AnyHop => {}
+        match (belief, self.standing) {
+            (Belief::Nothing, _) => self.standing = Standing::NotOffered,
+            (Belief::Broken, _) => self.standing = Standing::Distrusted,
+            (Belief::OwnHop | Belief::AnyHop, Standing::FirstRequest | Standing::InForce(_)) => {}
+            // A contract begins with the first response or never (C6).
+            (Belief::OwnHop | Belief::AnyHop, _) => self.belief = Belief::Nothing,
         }
         let promise = *self.standing.promise()?;
         Some(Box::new(Watch::new(promise, body.size_hint().exact())))
@@ -160,7 +178,9 @@ impl<B: RequestBody> Connection<B> {
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
         request.headers_mut().insert(header::HOST, host.clone());
-        offer::add(&mut request);
+        if let Some(offer) = self.offer() {
+            offer::add(&mut request, offer);
+        }
         self.dispatch(request);
         let Ok(response) = poll_fn(|cx| self.poll_answer(cx)).await else { return false };
         if self.on_response(&response) != Answered::Answer {
@@ -237,13 +257,9 @@ impl<B> Connection<B> {
         }
         // Of the few names there are, a comparison is cheaper than a hash.
         if !response.headers().keys().any(|name| name == RETRY_CONTRACT) {
-            self.standing = Standing::Ignored(crate::contract::Ignored::Absent);
-            if self.added != Added::Nothing {
-                self.asking.on_silence();
-            }
+            self.standing = Standing::Ignored(Ignored::Absent);
             return Answered::Answer;
         }
-        self.asking.on_answer();
         self.on_announcement(response)
     }
 
@@ -266,6 +282,12 @@ impl<B> Connection<B> {
             true => Answered::BrokenRefusal,
             false => Answered::Refusal,
         }
+    }
+
+    /// Returns what the connection served before the request that is on it, or
+    /// was last.
+    pub(crate) fn served(&self) -> Served {
+        self.served
     }
 
     /// Returns when the connection was made.

@@ -10,6 +10,7 @@ mod offer;
 mod proxy;
 mod proxy_error;
 mod record;
+mod served;
 mod session;
 mod settle;
 #[cfg(feature = "tls")]
@@ -27,5 +28,6 @@ pub(crate) use offer::Belief;
 pub(crate) use proxy::Proxy;
 pub use proxy_error::ProxyError;
 pub(crate) use record::Record;
+pub(crate) use served::Served;
 pub(crate) use settle::{Failure, give_up, handed_back, resolve};
 pub(crate) use unannounced::Exchange;

@@ -3,7 +3,7 @@
 use http::header::{CONNECTION, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
-use crate::contract::{Hop, RETRY_CONTRACT, Tie};
+use crate::contract::{Hop, Offer, RETRY_CONTRACT, Tie};
 
 /// What is believed of a server's promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,18 @@ pub(crate) enum Belief {
 }
 
 impl Belief {
+    /// Returns `true` if a promise would be believed, so that it is asked for.
+    pub(super) fn asks(self) -> bool {
+        matches!(self, Self::OwnHop | Self::AnyHop)
+    }
+
+    /// Returns the field of an offer on a connection with these ends; none where
+    /// nothing is asked, or the field would only show our address (C10).
+    pub(super) fn offer(self, own: Option<Hop>) -> Option<HeaderValue> {
+        let is_seen = |own: &Hop| self == Self::AnyHop || !own.is_translated();
+        own.filter(|own| self.asks() && is_seen(own)).map(|own| Offer::all().make(&own))
+    }
+
     /// Returns what a promise must be tied to; none if none is believed.
     pub(super) fn tie(self, own: Option<Hop>) -> Option<Tie> {
         match self {
@@ -29,39 +41,6 @@ impl Belief {
         }
     }
 }
-
-/// Whether the server at the other end of one connection is worth asking.
-///
-/// One that knows the field has it on every final response (S9), so that one
-/// which left several offers unanswered is not asked for ever. What it cost to
-/// ask in vain is then saved; what it might say later is lost, which is safe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asking {
-    unanswered: u8,
-    has_answered: bool,
-}
-
-impl Asking {
-    /// Returns whether to ask once more.
-    pub(super) fn goes_on(self) -> bool {
-        self.has_answered || self.unanswered < IN_VAIN
-    }
-
-    /// A final response to an offer has no field. A layer of the server's may have
-    /// made it, above the one that knows the field.
-    pub(super) fn on_silence(&mut self) {
-        self.unanswered = self.unanswered.saturating_add(1);
-    }
-
-    /// A final response has the field, whatever it says.
-    pub(super) fn on_answer(&mut self) {
-        self.has_answered = true;
-    }
-}
-
-/// How many offers in a row a server may leave unanswered that has answered
-/// none.
-const IN_VAIN: u8 = 4;
 
 /// What was added to a request, so that it can be taken away again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,13 +58,13 @@ pub(super) enum Added {
 ///
 /// Not on one that has the field already, and not on a CONNECT, whose response
 /// ends the connection's life as HTTP (C3).
-pub(super) fn add<B>(request: &mut Request<B>) -> Added {
+pub(super) fn add<B>(request: &mut Request<B>, offer: HeaderValue) -> Added {
     let is_plain = request.version() == Version::HTTP_11 && request.method() != Method::CONNECT;
     if !is_plain {
         return Added::Nothing;
     }
     let headers = request.headers_mut();
-    if !insert(headers, RETRY_CONTRACT, ALL) {
+    if !insert(headers, RETRY_CONTRACT, offer) {
         return Added::Nothing;
     }
     match headers.try_append(CONNECTION, OPTION) {
@@ -127,13 +106,20 @@ pub(super) fn remove(headers: &mut HeaderMap, added: Added) {
 }
 
 const OPTION: HeaderValue = HeaderValue::from_static("retry-contract");
-/// What [`Offer::all`](crate::contract::Offer::all) writes, made once.
-const ALL: HeaderValue = HeaderValue::from_static("rst, fin, gone, half");
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Offer;
+
+    fn hop(text: &str) -> Hop {
+        text.parse().unwrap()
+    }
+
+    fn offered(request: &mut Request<()>) -> Added {
+        add(request, Belief::OwnHop.offer(Some(hop(OWN))).unwrap())
+    }
+
+    const OWN: &str = "10.1.2.3:50211 10.1.2.9:80";
 
     #[test]
     fn what_is_added_is_the_whole_offer_and_can_be_taken_away() {
@@ -143,35 +129,39 @@ mod tests {
                 request.headers_mut().append(CONNECTION, HeaderValue::from_static(line));
             }
             let before = request.headers().clone();
-            let added = add(&mut request);
-            assert_eq!(Offer::read(&request), Ok(Offer::all()));
-            assert_eq!(add(&mut request), Added::Nothing, "once is enough");
+            let added = offered(&mut request);
+            assert_eq!(Offer::read(&request, &hop(OWN)), Ok(Offer::all()));
+            assert_eq!(offered(&mut request), Added::Nothing, "once is enough");
             remove(request.headers_mut(), added);
             assert_eq!(*request.headers(), before);
         }
     }
 
     #[test]
-    fn a_server_that_never_answers_is_asked_a_few_times_only() {
-        let mut silent = Asking::default();
-        let asked = (0..1_000).take_while(|_| {
-            let asks = silent.goes_on();
-            silent.on_silence();
-            asks
-        });
-        assert_eq!(asked.count(), usize::from(IN_VAIN));
-        let mut answering = Asking::default();
-        answering.on_answer();
-        (0..1_000).for_each(|_| answering.on_silence());
-        assert!(answering.goes_on(), "it may answer again");
-    }
-
-    #[test]
     fn nothing_is_offered_where_it_could_mean_nothing() {
         let mut connect = Request::connect("a.example:80").body(()).unwrap();
-        assert_eq!(add(&mut connect), Added::Nothing);
+        assert_eq!(offered(&mut connect), Added::Nothing);
         let mut old = Request::get("/").version(Version::HTTP_10).body(()).unwrap();
-        assert_eq!(add(&mut old), Added::Nothing);
+        assert_eq!(offered(&mut old), Added::Nothing);
         assert!(connect.headers().is_empty() && old.headers().is_empty());
+    }
+
+    /// A server that sees other ends ignores the offer, so that an address of a
+    /// private network would be shown for nothing.
+    #[test]
+    fn a_private_address_is_not_shown_where_it_cannot_be_seen() {
+        let shown = |text: &str| Belief::OwnHop.offer(Some(hop(text))).is_some();
+        for private in ["10.1.2.3", "192.168.1.2", "172.16.0.9", "100.64.0.1", "[fd00::7]"] {
+            assert!(!shown(&format!("{private}:50211 203.0.113.9:80")), "{private}");
+            assert!(!shown(&format!("{private}:50211 [2001:db8::9]:80")), "{private}");
+            assert!(shown(&format!("{private}:50211 10.1.2.9:80")), "{private}");
+            let trusted = format!("{private}:50211 203.0.113.9:80");
+            assert!(Belief::AnyHop.offer(Some(hop(&trusted))).is_some(), "the user says so");
+        }
+        assert!(shown("198.51.100.7:50211 203.0.113.9:80") && shown("[::1]:50211 [::1]:80"));
+        for belief in [Belief::Nothing, Belief::Broken] {
+            assert_eq!(belief.offer(Some(hop(OWN))), None);
+        }
+        assert_eq!(Belief::OwnHop.offer(None), None);
     }
 }

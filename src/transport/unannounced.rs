@@ -18,6 +18,7 @@
 //! evidence of later requests there, and no more.
 
 use super::record::{Record, State};
+use super::served::Served;
 use crate::classify::{Finding, Phase};
 
 /// What is kept of a connection where nobody announces requests.
@@ -35,6 +36,16 @@ pub(super) struct Unannounced {
 /// One exchange on such a connection, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange(u64);
+
+impl Exchange {
+    /// Returns what the connection served before it.
+    pub(crate) fn served(self) -> Served {
+        match self.0 {
+            1 => Served::Nothing,
+            _ => Served::Before,
+        }
+    }
+}
 
 impl Record {
     /// Says that nobody announces requests on this connection.

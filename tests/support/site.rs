@@ -18,8 +18,10 @@ use tokio::task::JoinHandle;
 use tower_resend::server::{Leave, Listener, ListenerOptions, Report, RequestBody, Serve};
 use tower_resend::server::{NotApplied, SharedService, serve};
 
-/// What a client says that knows the contract.
-pub const OFFER: &str = "Connection: retry-contract\r\nRetry-Contract: rst, gone, half\r\n";
+/// What a client says that knows the contract, of the connection that it says it
+/// on.
+pub const OFFER: &str =
+    "Connection: retry-contract\r\nRetry-Contract: hop=\"{hop}\", rst, gone, half\r\n";
 
 // ===== the application =====
 
@@ -230,8 +232,17 @@ pub enum End {
 }
 
 impl Client {
+    /// Sends octets, with the connection's two ends where they name `{hop}`.
     pub async fn send(&mut self, octets: &str) {
+        let octets = octets.replace("{hop}", &self.hop());
         self.0.write_all(octets.as_bytes()).await.expect("nothing fails on loopback");
+    }
+
+    /// Returns the connection's two ends as the client's socket sees them.
+    pub fn hop(&self) -> String {
+        let ends = (self.0.local_addr(), self.0.peer_addr());
+        let (Ok(local), Ok(peer)) = ends else { panic!("a connected socket has two ends") };
+        format!("{local} {peer}")
     }
 
     /// Sends a request without a body, with or without an offer.

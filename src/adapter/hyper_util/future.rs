@@ -18,13 +18,13 @@ use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
 use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::classify::{
-    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
+    Alert, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
 use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
 #[cfg(feature = "tls")]
 use crate::tls;
-use crate::transport::{self, Exchange, Record};
+use crate::transport::{self, Exchange, Record, Served};
 
 type Answered = Result<Response<Incoming>, Failure>;
 
@@ -178,19 +178,18 @@ impl Call {
         self.inner = None;
         let status = response.status();
         Handle::remove(response.extensions_mut());
+        // Where it is not known that a request is the first, it is not.
+        let mut served = Served::Before;
         if let Place::On(record, exchange) = self.mark.place() {
             let is_tunnel = self.is_connect && status.is_success();
             let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS || is_tunnel;
             record.answered(exchange, is_upgrade);
+            served = exchange.served();
         }
-        let answer = match status {
-            StatusCode::MISDIRECTED_REQUEST => {
-                self.mark.poison();
-                Answer::Misdirected
-            }
-            _ => Answer::Complete,
-        };
-        self.record(Evidence::new(HandOff::Written).with_answer(answer));
+        if status == StatusCode::MISDIRECTED_REQUEST {
+            self.mark.poison();
+        }
+        self.record(Evidence::new(HandOff::Written).with_answer(served.answer(status)));
         response
     }
 

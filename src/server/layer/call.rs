@@ -33,7 +33,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn begin<B>(connection: &TakeUpLayer, request: &Request<B>) -> Self {
         let connection = connection.clone();
-        let offer = Offer::read(request).unwrap_or_default();
+        let offer = connection.connection.offer(request);
         connection.seat.begin();
         let exchange = connection.connection.begin(offer);
         if request.version() > Version::HTTP_11 {

@@ -10,9 +10,9 @@ pub(super) enum End {
     Reset,
 }
 
-/// What the client offers.
+/// What the client offers, of the connection that it does it on.
 pub(super) const OFFER: &str =
-    "Connection: retry-contract\r\nRetry-Contract: rst, fin, gone, half\r\n";
+    "Connection: retry-contract\r\nRetry-Contract: hop=\"{hop}\", rst, fin, gone, half\r\n";
 /// A client that knows nothing of it.
 pub(super) const NO_OFFER: &str = "";
 
@@ -21,7 +21,7 @@ const LAST: &str = "\r\n\r\ndone";
 
 pub(super) struct Client {
     stream: TcpStream,
-    offer: &'static str,
+    offer: String,
     /// What was read and not asked for.
     read: String,
 }
@@ -30,7 +30,8 @@ impl Client {
     pub(super) fn connect(server: SocketAddr, offer: &'static str) -> Self {
         let stream = TcpStream::connect(server).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, offer, read: String::new() }
+        let hop = format!("{} {}", stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        Self { stream, offer: offer.replace("{hop}", &hop), read: String::new() }
     }
 
     /// Returns a whole request, or its head if it has a body.

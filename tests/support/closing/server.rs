@@ -19,7 +19,6 @@ use hyper_util::rt::TokioIo;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_resend::contract::Offer;
 use tower_resend::server::{
     Answered, CloseMode, Handle, Listener, ListenerOptions, RequestBody, serve as serve_all,
 };
@@ -125,7 +124,7 @@ async fn respond(
     handle: Handle,
     request: Request<Incoming>,
 ) -> Result<Response<Answered<Full<Bytes>>>, hyper::Error> {
-    let offer = Offer::read(&request).unwrap_or_default();
+    let offer = handle.offer(&request);
     let mut exchange = handle.begin(offer);
     let (head, body) = request.into_parts();
     if !body.is_end_stream() {

@@ -19,7 +19,9 @@ use hyper_util::rt::TokioIo;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, Service};
-use tower_resend::server::{Connection, Handle, Listener, Phase, RequestBody, TakeUpLayer};
+use tower_resend::server::{
+    Connection, Counters, Handle, ListenerOptions, Phase, RequestBody, TakeUpLayer,
+};
 
 use crate::wire::Wire;
 
@@ -31,6 +33,7 @@ pub(crate) const LONG: usize = 50_000;
 struct Site {
     heads: Arc<Mutex<Vec<String>>>,
     handles: Arc<Mutex<Vec<Handle>>>,
+    trusts_nat: bool,
 }
 
 /// A server on a thread of its own, which ends with it.
@@ -41,20 +44,22 @@ pub(crate) struct Server {
 }
 
 enum Order {
-    /// Answer nobody any more once all used connections are armed.
-    StandStill(oneshot::Sender<()>),
+    /// Answer nobody any more once all used connections are idle, and armed or
+    /// not.
+    StandStill { armed: bool, done: oneshot::Sender<()> },
     /// End, so that the kernel closes all sockets but the listening one, and
     /// start again.
     DieAndStartAgain,
 }
 
 impl Server {
-    /// Listens at the server's end of a wire.
-    pub(crate) fn start(wire: &Wire, port: u16) -> Self {
+    /// Listens at the server's end of a wire; trusts its address translation or
+    /// not.
+    pub(crate) fn start(wire: &Wire, port: u16, trusts_nat: bool) -> Self {
         let address = (wire.server().address(), port);
         let listener = wire.server().run(|| TcpListener::bind(address)).unwrap();
         let (orders, received) = mpsc::unbounded_channel();
-        let site = Site::default();
+        let site = Site { trusts_nat, ..Site::default() };
         let thread = thread::spawn({
             let site = site.clone();
             move || run(&site, &listener, received)
@@ -65,8 +70,18 @@ impl Server {
     /// Waits until the used connections are armed: a reset says *not taken up*.
     /// From then on the server does nothing.
     pub(crate) async fn stand_still_when_armed(&mut self) {
+        self.stand_still(true).await;
+    }
+
+    /// Waits until the used connections are idle, and none is armed: their clients
+    /// offered nothing to them.
+    pub(crate) async fn stand_still_when_idle(&mut self) {
+        self.stand_still(false).await;
+    }
+
+    async fn stand_still(&mut self, armed: bool) {
         let (done, stands_still) = oneshot::channel();
-        self.order(Order::StandStill(done));
+        self.order(Order::StandStill { armed, done });
         stands_still.await.unwrap();
     }
 
@@ -115,8 +130,8 @@ fn run(site: &Site, listener: &TcpListener, mut orders: mpsc::UnboundedReceiver<
     let mut runtime = serving(site, listener);
     while let Some(order) = runtime.block_on(orders.recv()) {
         match order {
-            Order::StandStill(done) => {
-                runtime.block_on(until_armed(site));
+            Order::StandStill { armed, done } => {
+                runtime.block_on(until_idle(site, armed));
                 let _ = done.send(());
                 // The runtime does not turn while the thread waits here.
                 if orders.blocking_recv().is_none() {
@@ -140,7 +155,8 @@ fn serving(site: &Site, listener: &TcpListener) -> Runtime {
 }
 
 async fn accept(site: Site, listener: TcpListener) {
-    let mut listener = Listener::from_std(listener).unwrap();
+    let options = ListenerOptions::new().trust_nat(site.trusts_nat);
+    let mut listener = options.from_std(listener).unwrap();
     loop {
         let (connection, _) = listener.accept().await;
         tokio::spawn(serve(site.clone(), connection));
@@ -165,15 +181,21 @@ async fn serve(site: Site, connection: Connection) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }
 
-async fn until_armed(site: &Site) {
-    let are_armed = || {
+async fn until_idle(site: &Site, armed: bool) {
+    let is_so = |counters: &Counters| match armed {
+        true => counters.armed > counters.cleared,
+        false => counters.armed == 0,
+    };
+    let are_so = || {
         let handles = site.handles.lock().unwrap();
         let used =
             |handle: &&Handle| handle.counters().requests > 0 && handle.phase() != Phase::Closing;
-        let counters: Vec<_> = handles.iter().filter(used).map(Handle::counters).collect();
-        !counters.is_empty() && counters.iter().all(|counters| counters.armed > counters.cleared)
+        let is_idle = |handle: &Handle| armed || handle.phase() == Phase::Idle;
+        let used: Vec<_> = handles.iter().filter(used).collect();
+        let is_so = |handle: &&Handle| is_idle(handle) && is_so(&handle.counters());
+        !used.is_empty() && used.iter().all(is_so)
     };
-    while !are_armed() {
+    while !are_so() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -65,7 +65,8 @@ impl Announce {
         Self { is_early: true, ..self }
     }
 
-    fn response(&self, own: &str) -> String {
+    /// Returns the response, on a connection with this hop.
+    pub fn response(&self, own: &str) -> String {
         let fields = match &self.members {
             None => String::new(),
             Some(members) => {
@@ -282,7 +283,8 @@ impl Peer {
         self.close();
     }
 
-    fn hop(&self) -> String {
+    /// Returns the connection's two ends as the server's socket sees them.
+    pub fn hop(&self) -> String {
         format!("{} {}", self.stream.peer_addr().unwrap(), self.stream.local_addr().unwrap())
     }
 }
