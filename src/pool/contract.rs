@@ -37,8 +37,19 @@ impl ContractOptions {
     /// nobody on the way ends a TCP connection: the ends that its server names
     /// are compared with nothing.
     ///
-    /// **A wrong statement doubles requests**: a load balancer, a port forward
-    /// or a tunnel passes promises on that its connections do not keep.
+    /// **A wrong statement doubles requests.** The comparison is the only lock
+    /// against whatever passes the field on; without it promises are believed
+    /// that the connection does not keep. It is wrong where there is, on any way
+    /// to the origin,
+    ///
+    /// - HAProxy in HTTP mode, which forwards the field and its listing in both
+    ///   directions, or nginx where it forwards `Connection`;
+    /// - a load balancer in TCP mode, a port forward, TLS passthrough or a tunnel;
+    /// - a forwarder of packets that resets on its own with the server's address,
+    ///   as balancers with direct server return (DSR) do when a backend fails;
+    /// - a transparent terminator (TPROXY).
+    ///
+    /// It is meant for address translation alone, such as the kernel's.
     pub fn trust_nat(mut self, origin: Authority) -> Self {
         self.behind_nat.insert(origin);
         self

@@ -5,12 +5,11 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::uri::Authority;
 use http::{HeaderValue, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::distrust;
+use super::distrust::{Distrusted, Reputation};
 use super::hedge::Hedge;
 use super::idle::{Idle, Lifetimes, Want};
 use super::key::Key;
@@ -26,8 +25,7 @@ use crate::transport::{Belief, ConnectError, Connection, Connector};
 #[derive(Debug)]
 pub(super) struct Host<B> {
     key: Key,
-    /// Of whom things are stated.
-    origin: Authority,
+    reputation: Reputation,
     pub(super) name: Option<HeaderValue>,
     /// What the user states of the origin.
     stated: Contract,
@@ -70,6 +68,7 @@ impl<B: RequestBody> Host<B> {
         connector: Connector,
         options: &PoolOptions,
         places_of_all: Arc<Semaphore>,
+        distrusted: &Arc<Distrusted>,
         runtime: Handle,
     ) -> Self {
         let origin = key.origin();
@@ -83,7 +82,7 @@ impl<B: RequestBody> Host<B> {
             stated: stated.copied().filter(|_| is_direct).unwrap_or_default(),
             gateway: gateway.cloned().filter(|_| is_direct),
             belief: if is_direct { belief } else { Belief::Nothing },
-            origin,
+            reputation: Reputation::of(&origin, distrusted),
             primes: is_direct && options.contract.primes(),
             key,
             connector,
@@ -120,7 +119,7 @@ impl<B: RequestBody> Host<B> {
     pub(super) fn belief(&self) -> Belief {
         match self.belief {
             Belief::Nothing => Belief::Nothing,
-            _ if distrust::contains(&self.origin) => Belief::Broken,
+            _ if self.reputation.is_spoiled() => Belief::Broken,
             belief => belief,
         }
     }
@@ -133,7 +132,7 @@ impl<B: RequestBody> Host<B> {
 
     /// Notes that the host broke a promise (C9).
     pub(super) fn distrust(&self) {
-        distrust::note(&self.origin);
+        self.reputation.spoil();
     }
 
     /// Primes a connection that was never used (C6).
