@@ -50,6 +50,8 @@ impl ContractOptions {
     /// and its `stream` proxies; load balancers, port forwards and tunnels. TPROXY
     /// and direct server return, which keep the addresses, break the contract with
     /// and without this.
+    ///
+    /// It is meant for address translation alone, such as the kernel's.
     pub fn trust_nat(mut self, origin: Authority) -> Self {
         self.behind_nat.insert(origin);
         self

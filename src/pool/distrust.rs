@@ -1,44 +1,88 @@
-//! The authorities that were seen breaking a contract (C9): none of them gets
-//! another as long as the process lives.
+//! The origins that a pool saw breaking a contract (C9): none of them gets
+//! another from it.
+//!
+//! An origin is never forgotten: one that was would be trusted again, and a
+//! broken promise doubles requests. Nor may the memory grow with the origins that
+//! somebody else chooses, such as the targets of a sender of webhooks, or end in
+//! distrusting all of them. So what is kept is a Bloom filter: of fixed size,
+//! nothing is ever taken out of it, and it errs to one side only, by distrusting
+//! an origin that is honest. That costs such an origin its contract, never a
+//! request. With 5,000 liars it happens to one origin in a hundred million, with
+//! 100,000 to one in a thousand. The hashes are keyed at random, so that
+//! nobody can choose origins that hit another one.
 
-use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::uri::Authority;
 
-/// How many authorities are remembered. From then on nobody is believed.
-const MOST: usize = 1024;
+/// Bits of the filter: 256 KiB, which only a pool has that met a liar.
+const BITS: u64 = 1 << 21;
+/// Bits of one origin.
+const BITS_EACH: u64 = 4;
 
-/// Whether anybody was ever noted: the usual answer without a lock.
-static ANY: AtomicBool = AtomicBool::new(false);
-static BROKEN: LazyLock<Mutex<Broken>> = LazyLock::new(Mutex::default);
-
-/// Notes that an authority broke a contract.
-pub(super) fn note(authority: &Authority) {
-    BROKEN.lock().unwrap_or_else(PoisonError::into_inner).note(authority);
-    ANY.store(true, Ordering::Release);
+/// The origins that one pool no longer believes.
+#[derive(Default)]
+pub(super) struct Distrusted {
+    /// None before anybody was noted: the usual answer is one load.
+    filter: OnceLock<Box<[AtomicU64]>>,
+    hasher: RandomState,
 }
 
-/// Returns whether an authority is no longer believed.
-pub(super) fn contains(authority: &Authority) -> bool {
-    ANY.load(Ordering::Acquire)
-        && BROKEN.lock().unwrap_or_else(PoisonError::into_inner).contains(authority)
+/// What a pool thinks of one origin.
+#[derive(Clone, Debug)]
+pub(super) struct Reputation {
+    of_pool: Arc<Distrusted>,
+    bits: [u64; BITS_EACH as usize],
 }
 
-#[derive(Debug, Default)]
-struct Broken(HashSet<Origin>);
+impl Reputation {
+    /// Returns that of an authority, however it is written.
+    pub(super) fn of(authority: &Authority, of_pool: &Arc<Distrusted>) -> Self {
+        let origin = Origin::of(authority);
+        let hash = |salt: u8| of_pool.hasher.hash_one((&origin, salt));
+        let (first, step) = (hash(0), hash(1) | 1);
+        let bit = |n: usize| first.wrapping_add(step.wrapping_mul(n as u64)) % BITS;
+        Self { of_pool: Arc::clone(of_pool), bits: std::array::from_fn(bit) }
+    }
 
-impl Broken {
-    fn note(&mut self, authority: &Authority) {
-        if self.0.len() < MOST {
-            self.0.insert(Origin::of(authority));
+    /// Notes that the origin broke a contract.
+    pub(super) fn spoil(&self) {
+        let filter = self.of_pool.filter.get_or_init(|| {
+            let words = 0..BITS / u64::from(u64::BITS);
+            words.map(|_| AtomicU64::new(0)).collect()
+        });
+        for (word, mask) in self.places(filter) {
+            word.fetch_or(mask, Ordering::Release);
         }
     }
 
-    fn contains(&self, authority: &Authority) -> bool {
-        self.0.len() >= MOST || self.0.contains(&Origin::of(authority))
+    /// Returns `true` if the origin is no longer believed.
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.of_pool.filter.get().is_some_and(|filter| {
+            self.places(filter).all(|(word, mask)| word.load(Ordering::Acquire) & mask != 0)
+        })
+    }
+
+    fn places<'a>(
+        &self,
+        filter: &'a [AtomicU64],
+    ) -> impl Iterator<Item = (&'a AtomicU64, u64)> + use<'a> {
+        self.bits.into_iter().filter_map(move |bit| {
+            let word = usize::try_from(bit / u64::from(u64::BITS)).ok()?;
+            Some((filter.get(word)?, 1 << (bit % u64::from(u64::BITS))))
+        })
+    }
+}
+
+impl fmt::Debug for Distrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_any = self.filter.get().is_some();
+        f.debug_struct("Distrusted").field("has_any", &has_any).finish_non_exhaustive()
     }
 }
 
@@ -72,6 +116,10 @@ impl Origin {
 mod tests {
     use super::*;
 
+    fn of(authority: &str, pool: &Arc<Distrusted>) -> Reputation {
+        Reputation::of(&authority.parse().unwrap(), pool)
+    }
+
     #[test]
     fn an_authority_is_one_however_it_is_written() {
         for (noted, asked) in [
@@ -81,25 +129,35 @@ mod tests {
             ("[::1]:80", "[0:0::1]"),
             ("[::ffff:192.0.2.1]", "192.0.2.1:80"),
         ] {
-            let mut broken = Broken::default();
-            broken.note(&noted.parse().unwrap());
-            assert!(broken.contains(&asked.parse().unwrap()), "{noted} {asked}");
-            assert!(!broken.contains(&"h.example:81".parse().unwrap()));
-            assert!(!broken.contains(&"g.example".parse().unwrap()));
+            let pool = Arc::default();
+            of(noted, &pool).spoil();
+            assert!(of(asked, &pool).is_spoiled(), "{noted} {asked}");
+            assert!(!of("h.example:81", &pool).is_spoiled());
+            assert!(!of("g.example", &pool).is_spoiled());
         }
     }
 
     #[test]
-    fn a_full_memory_believes_nobody() {
-        let mut broken = Broken::default();
-        let authority = |n| format!("host-{n}.example:80").parse::<Authority>().unwrap();
-        for n in 0..MOST - 1 {
-            broken.note(&authority(n));
+    fn attack_thousands_of_liars_silence_no_honest_origin_and_stay_silenced() {
+        let pool = Arc::default();
+        let honest: Vec<_> =
+            (0..1_000).map(|n| of(&format!("honest-{n}.example"), &pool)).collect();
+        let liars: Vec<_> = (0..5_000).map(|n| of(&format!("liar-{n}.example"), &pool)).collect();
+        assert!(!liars.iter().chain(&honest).any(Reputation::is_spoiled), "the control");
+        for liar in &liars {
+            liar.spoil();
         }
-        assert!(broken.contains(&authority(0)) && !broken.contains(&authority(MOST)));
-        broken.note(&authority(MOST - 1));
-        broken.note(&authority(MOST + 1));
-        assert!(broken.contains(&authority(MOST)));
-        assert_eq!(broken.0.len(), MOST);
+        assert!(liars.iter().all(Reputation::is_spoiled));
+        assert!(!honest.iter().any(Reputation::is_spoiled));
+        // However it is met again.
+        assert!(of("Liar-4999.example:80", &pool).is_spoiled());
+    }
+
+    #[test]
+    fn what_one_pool_saw_is_not_held_against_an_origin_by_another() {
+        let [pool, other] = [Arc::default(), Arc::default()];
+        of("h.example", &pool).spoil();
+        assert!(of("h.example", &pool).is_spoiled());
+        assert!(!of("h.example", &other).is_spoiled());
     }
 }

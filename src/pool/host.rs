@@ -6,12 +6,11 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::uri::Authority;
 use http::{HeaderValue, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::distrust;
+use super::distrust::{Distrusted, Reputation};
 use super::hedge::Hedge;
 use super::idle::{Idle, Lifetimes, Want};
 use super::key::Key;
@@ -27,8 +26,7 @@ use crate::transport::{Belief, ConnectError, Connection, Connector};
 #[derive(Debug)]
 pub(super) struct Host<B> {
     key: Key,
-    /// Of whom things are stated.
-    origin: Authority,
+    reputation: Reputation,
     pub(super) name: Option<HeaderValue>,
     /// What the user states of the origin.
     stated: Contract,
@@ -85,6 +83,7 @@ impl<B: RequestBody> Host<B> {
         connector: Connector,
         options: &PoolOptions,
         places_of_all: Arc<Semaphore>,
+        distrusted: &Arc<Distrusted>,
         runtime: Handle,
     ) -> Self {
         let origin = key.origin();
@@ -98,7 +97,7 @@ impl<B: RequestBody> Host<B> {
             stated: stated.copied().filter(|_| is_direct).unwrap_or_default(),
             gateway: gateway.cloned().filter(|_| is_direct),
             belief: if is_direct { belief } else { Belief::Nothing },
-            origin,
+            reputation: Reputation::of(&origin, distrusted),
             primes: is_direct && options.contract.primes(),
             key,
             connector,
@@ -135,7 +134,7 @@ impl<B: RequestBody> Host<B> {
     pub(super) fn belief(&self) -> Belief {
         match self.belief {
             Belief::Nothing => Belief::Nothing,
-            _ if distrust::contains(&self.origin) => Belief::Broken,
+            _ if self.reputation.is_spoiled() => Belief::Broken,
             belief => belief,
         }
     }
@@ -148,7 +147,7 @@ impl<B: RequestBody> Host<B> {
 
     /// Notes that the host broke a promise (C9).
     pub(super) fn distrust(&self) {
-        distrust::note(&self.origin);
+        self.reputation.spoil();
     }
 
     /// Primes a connection that was never used (C6).

@@ -40,6 +40,7 @@ pub use proxies::{Proxies, ProxiesBuilder};
 
 pub use crate::transport::ProxyError;
 
+use self::distrust::Distrusted;
 use self::host::Host;
 use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
@@ -68,6 +69,8 @@ struct Shared<B> {
     hosts: Mutex<Hosts<B>>,
     options: PoolOptions,
     connector: Connector,
+    /// The origins whose contracts are not believed any more.
+    distrusted: Arc<Distrusted>,
 }
 
 struct Hosts<B> {
@@ -85,11 +88,11 @@ impl<B: RequestBody> Pool<B> {
     pub fn new(options: PoolOptions) -> Self {
         let connector = Connector::new(&options.connect);
         let hosts = Mutex::new(Hosts::new(options.max_total));
-        Self(Arc::new(Shared { hosts, options, connector }))
+        Self(Arc::new(Shared { hosts, options, connector, distrusted: Arc::default() }))
     }
 
     fn host(&self, of: &KeyOf<'_>) -> Arc<Host<B>> {
-        let Shared { hosts, options, connector } = &*self.0;
+        let Shared { hosts, options, connector, distrusted } = &*self.0;
         let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.process != std::process::id() {
             // A fork: these sockets are the parent's, and closing them here could
@@ -108,7 +111,9 @@ impl<B: RequestBody> Pool<B> {
                 hosts.make_room();
                 let places = Arc::clone(&hosts.places);
                 let runtime = Handle::current();
-                let host = Host::new(key.clone(), connector.clone(), options, places, runtime);
+                let connector = connector.clone();
+                let of_key = key.clone();
+                let host = Host::new(of_key, connector, options, places, distrusted, runtime);
                 let host = Arc::new(host);
                 hosts.by_key.insert(key, Arc::clone(&host));
                 host

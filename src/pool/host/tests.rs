@@ -20,7 +20,7 @@ async fn host_on(runtime: Handle, options: PoolOptions) -> (TcpListener, Arc<Hos
     let connector = Connector::new(&options.connect);
     let places = Arc::new(Semaphore::new(2));
     let key = KeyOf::new(&request, None).unwrap().to_key();
-    let host = Host::new(key, connector, &options, places, runtime);
+    let host = Host::new(key, connector, &options, places, &Arc::default(), runtime);
     (listener, Arc::new(host))
 }
 

@@ -11,6 +11,12 @@ pub enum CloseMode {
     ///
     /// The connection is set to be reset while no request is taken up and every
     /// response octet is acknowledged.
+    ///
+    /// **Not behind anything that resets with the server's address**, such as a
+    /// balancer with direct server return (DSR), a transparent terminator
+    /// (TPROXY) or a firewall: its reset would be taken for the server's word, and
+    /// double requests. [`FinBeforeTakeUp`](Self::FinBeforeTakeUp) is for those
+    /// that only forward packets.
     #[default]
     ResetBeforeTakeUp,
     /// A FIN without a response says that the request was not taken up
