@@ -179,6 +179,11 @@ impl Server {
     }
 }
 
+/// Starts a blind proxy of HTTP before a server, and returns where.
+pub fn blind_proxy(server: SocketAddr) -> SocketAddr {
+    proxy::start(server)
+}
+
 /// The server's end of one connection.
 pub struct Peer {
     stream: TcpStream,
