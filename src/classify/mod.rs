@@ -19,6 +19,7 @@
 //! `tests/verdict_table.txt` and compared in a test.
 
 mod alert;
+mod bad_request;
 mod contract;
 mod deadline;
 mod doubt;
@@ -34,6 +35,7 @@ mod policy;
 mod verdict;
 
 pub use alert::Alert;
+pub use bad_request::BadRequest;
 pub use contract::{Contract, Source};
 pub use deadline::Deadline;
 pub use doubt::{Doubt, Unavailable};
@@ -59,6 +61,7 @@ pub use verdict::{Ground, Refusal, Verdict};
 pub fn classify(evidence: &Evidence, contract: &Contract) -> Fate {
     match evidence.hand_off {
         HandOff::Unrecorded => Fate::Unknown(Doubt::NoEvidence),
+        HandOff::NotSendable(why) => Fate::NotApplied(Proof::NotSendable(why)),
         HandOff::NotConnected(why) => Fate::NotApplied(Proof::NotConnected(why)),
         HandOff::HandedBack(found) => Fate::NotApplied(Proof::HandedBack(found)),
         HandOff::NothingWritten => Fate::NotApplied(Proof::NothingWritten),
