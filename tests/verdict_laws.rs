@@ -790,8 +790,8 @@ fn what_contradicts_itself_is_never_sent_again() {
         for other in variants::fates() {
             for semantics in variants::semantics() {
                 let facts = RequestFacts::new(semantics).with_deduplication(Deduplication::Keyed);
-                let policy = Policy::new()
-                    .classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend(variants::REASON));
+                let policy =
+                    Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend(REASON));
                 let refused = Verdict::Refuse(Refusal::NotSendable(why));
                 if !matches!(other, Fate::NotApplied(Proof::NotSendable(_))) {
                     let history = [fate, other].into_iter().collect();
