@@ -140,6 +140,7 @@ impl Run {
         match &told {
             Told::Refused(_) | Told::Unknown if !nothing => wrong("refused, and sent"),
             Told::Refused(why) => Ok(format!("refused {why}")),
+            Told::Cut => wrong("cut"),
             Told::Unknown => Ok("unknown".to_owned()),
             Told::Failed(_) if arrived.len() > 1 => wrong("sent twice"),
             Told::Failed(why) => Ok(format!("fails {why}")),

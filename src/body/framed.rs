@@ -292,3 +292,120 @@ const BELONG_IN_HEADS: [HeaderName; 12] = [
     TRAILER,
     header::TRANSFER_ENCODING,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use bytes::Bytes;
+    use http::HeaderValue;
+    use tokio_test::task;
+
+    use super::*;
+
+    /// What each poll of a body gives: a frame, nothing yet, or its end.
+    struct Script(VecDeque<Poll<Option<Frame<Bytes>>>>);
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            self.0.pop_front().unwrap_or(Poll::Ready(None)).map(|frame| frame.map(Ok))
+        }
+    }
+
+    fn data(bytes: &'static str) -> Poll<Option<Frame<Bytes>>> {
+        Poll::Ready(Some(Frame::data(Bytes::from(bytes))))
+    }
+
+    fn fields() -> HeaderMap {
+        HeaderMap::from_iter([(TRAILER, HeaderValue::from_static("x-sum, host"))])
+    }
+
+    fn trailers(name: &'static str) -> Poll<Option<Frame<Bytes>>> {
+        let name = HeaderName::from_static(name);
+        let fields = HeaderMap::from_iter([(name, HeaderValue::from_static("1"))]);
+        Poll::Ready(Some(Frame::trailers(fields)))
+    }
+
+    /// Polls to the end or the error, and says what came, in words.
+    fn polled<const N: usize>(
+        framing: Framing,
+        needed: Trailers,
+        script: [Poll<Option<Frame<Bytes>>>; N],
+    ) -> String {
+        let mut body = task::spawn(Framed::new(Script(script.into()), framing, &fields()));
+        let mut words = Vec::new();
+        loop {
+            words.push(match body.enter(|cx, body| body.poll_framed(cx, needed)) {
+                Poll::Pending => "wait".to_owned(),
+                Poll::Ready(None) => {
+                    assert!(body.is_end_stream());
+                    words.push("end".to_owned());
+                    return words.join(" ");
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let again = body.enter(|cx, body| body.poll_framed(cx, needed));
+                    assert!(matches!(again, Poll::Ready(Some(Err(_)))), "never an end");
+                    assert!(!body.is_end_stream());
+                    let error = error.downcast::<Error>().unwrap();
+                    words.push(format!("{error:?}"));
+                    return words.join(" ");
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => String::from_utf8(data.into()).unwrap(),
+                    Err(_) => "trailers".to_owned(),
+                },
+            });
+        }
+    }
+
+    #[test]
+    fn the_frame_that_completes_a_length_waits_for_the_end() {
+        let of = |then| {
+            polled(
+                Framing::Length(3),
+                Trailers::Named,
+                [data("pa"), data("y"), Poll::Pending, then],
+            )
+        };
+        assert_eq!(of(Poll::Ready(None)), "pa wait y end");
+        assert_eq!(of(data("")), "pa wait y end");
+        assert_eq!(of(data("!")), "pa wait TooLong { declared: 3 }");
+        assert_eq!(of(trailers("x-sum")), "pa wait UnnamedTrailers");
+    }
+
+    #[test]
+    fn chunks_wait_for_nothing_but_what_follows_trailers() {
+        let of = |then| {
+            let script = [data("pay"), Poll::Pending, trailers("x-sum"), Poll::Pending, then];
+            polled(Framing::Chunked(Some(3)), Trailers::Named, script)
+        };
+        assert_eq!(of(Poll::Ready(None)), "pay wait wait trailers end");
+        assert_eq!(of(data("!")), "pay wait wait AfterTrailers");
+    }
+
+    #[test]
+    fn trailers_are_sent_that_are_named_and_no_fields_of_heads() {
+        let of =
+            |name, needed| polled(Framing::Chunked(None), needed, [data("pay"), trailers(name)]);
+        assert_eq!(of("x-sum", Trailers::Named), "pay trailers end");
+        assert_eq!(of("x-other", Trailers::Named), "pay UnnamedTrailers");
+        assert_eq!(of("host", Trailers::Named), "pay UnnamedTrailers");
+        assert_eq!(of("x-other", Trailers::Any), "pay trailers end");
+    }
+
+    /// HTTP/2 ends a message by a frame of its own.
+    #[test]
+    fn over_http2_nothing_waits_and_everything_is_counted() {
+        let of =
+            |then| polled(Framing::Length(3), Trailers::Any, [data("pay"), Poll::Pending, then]);
+        assert_eq!(of(Poll::Ready(None)), "pay wait end");
+        assert_eq!(of(trailers("x-other")), "pay wait trailers end");
+        assert_eq!(of(data("!")), "pay wait TooLong { declared: 3 }");
+    }
+}

@@ -281,6 +281,31 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_came_as_http2_goes_out_as_http1_and_comes_back_as_it_was() {
+        let mut request = Request::get("http://h/").version(Version::HTTP_2).body(()).unwrap();
+        for crumb in ["a=1", "b=2"] {
+            request.headers_mut().append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        let (before, key) =
+            (request.headers().clone(), KeyOf::new(&request, None).unwrap().to_key());
+        let form = to_wire(&mut request, Framing::Chunked(None), &key, None);
+        assert_eq!(request.version(), Version::HTTP_11);
+        assert_eq!(request.headers()["transfer-encoding"], "chunked");
+        let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+        from_wire(&mut request, form, &key);
+        assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
+    }
+
+    #[tokio::test]
+    async fn what_http1_has_not_is_not_sent_as_something_else() {
+        let extended = Request::connect("http://h/chat").version(Version::HTTP_2).body(()).unwrap();
+        assert_eq!(KeyOf::new(&extended, None), Err(ConnectFailure::BadTarget));
+        let plain = Request::connect("h:80").version(Version::HTTP_2).body(()).unwrap();
+        assert!(KeyOf::new(&plain, None).is_ok(), "control");
+    }
+
     fn proxy(at: &'static str, credentials: Option<&'static str>) -> Option<Arc<Proxy>> {
         let credentials = credentials.map(HeaderValue::from_static);
         let proxy = Proxy::new(&Uri::from_static(at), credentials.as_ref(), None);

@@ -34,6 +34,8 @@ pub enum Told {
     Answered,
     /// Nothing was sent, for this reason.
     Refused(String),
+    /// It was answered, without its content.
+    Cut,
     /// The client behind refused it, and nobody knows.
     Unknown,
     /// The body failed, by this error.
@@ -172,7 +174,7 @@ fn of_error(error: &Error) -> Told {
                 || matches!(error.verdict(), Verdict::Refuse(Refusal::NotSendable(_)));
             assert!(is_final && error.to_string().starts_with(refusals.1), "{error}");
         }
-        Told::Failed(_) | Told::Unknown => {
+        Told::Failed(_) | Told::Cut | Told::Unknown => {
             assert!(matches!(error.verdict(), Verdict::Refuse(_)), "{error}")
         }
     }
@@ -194,6 +196,9 @@ fn told(error: &(dyn StdError + 'static), hand_off: HandOff) -> Told {
             return Told::Failed(why.split(' ').next().unwrap_or_default().to_owned());
         }
         next = error.source();
+    }
+    if hand_off == HandOff::Written {
+        return Told::Cut;
     }
     assert_eq!(hand_off, HandOff::Unrecorded, "{error}: {:?}", error.source());
     Told::Unknown
