@@ -395,17 +395,23 @@ async fn a_connectors_error_that_is_its_own_source_ends_the_call() {
 
 // ===== targets =====
 
-/// As of a request that came to a gateway by HTTP/2: the client refuses it after
-/// it chose a connection, and before hyper has it.
+/// As of a request that came to a gateway by HTTP/2. The client would refuse it on a
+/// connection of HTTP/1.
 #[tokio::test]
-async fn a_version_that_the_connection_does_not_speak_is_never_sent() {
-    let origin = Origin::start(1, |_, mut peer| peer.serve(1));
-    let mut request = post(&origin.url("/orders"));
-    *request.version_mut() = http::Version::HTTP_2;
+async fn what_came_as_another_version_goes_on_as_what_the_connection_speaks() {
+    let origin = Origin::start(1, |_, mut peer| peer.serve(3));
+    let client = wrapped();
+    for version in [http::Version::HTTP_2, http::Version::HTTP_3, http::Version::HTTP_11] {
+        let mut request = post(&origin.url("/orders"));
+        *request.version_mut() = version;
+        client.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+    }
+    assert_eq!(origin.finish().len(), 3);
+    let mut request = post("http://origin.invalid/");
+    *request.version_mut() = http::Version::HTTP_09;
     let failure = wrapped().oneshot(request).await.unwrap_err();
     let bad = Proof::NotConnected(ConnectFailure::BadTarget);
     assert_eq!(failure.attempt().fate(), Fate::NotApplied(bad));
-    wrapped().oneshot(post(&origin.url("/ends"))).await.unwrap();
 }
 
 /// In the place of an `HttpConnector` it must not be the one that sends in

@@ -229,7 +229,7 @@ async fn an_error_of_the_requests_body_says_nothing_of_the_request() {
     let request = post(&origin.url("/orders"), body);
     let failure = wrap(builder()).unwrap().oneshot(request).await.unwrap_err();
     assert_eq!(failure.attempt().fate(), UNKNOWN);
-    let error = failure.into_error();
+    let error = failure.into_error().expect("an error of reqwest");
     assert!(is_connect_anywhere(&error), "control: a search of the chain says never sent");
     assert!(error.is_connect(), "control: and so does reqwest's own predicate");
 }

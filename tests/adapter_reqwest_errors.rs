@@ -63,7 +63,7 @@ async fn failure_after(
 ) -> (Vec<Link>, Fate) {
     let failure = sent(builder, url, before).await.unwrap_err();
     let fate = failure.attempt().fate();
-    (below(&failure.into_error()), fate)
+    (below(&failure.into_error().expect("an error of reqwest")), fate)
 }
 
 /// What the error of a response's body is made of.

@@ -944,9 +944,38 @@ fn attempts_are_limited_by_what_they_may_repeat() {
 #[test]
 fn an_attempt_counts_once_its_request_was_handed_over() {
     for hand_off in variants::hand_offs() {
-        let expected = !matches!(hand_off, HandOff::NotConnected(_) | HandOff::HandedBack(_));
+        let expected = !matches!(
+            hand_off,
+            HandOff::NotConnected(_) | HandOff::HandedBack(_) | HandOff::NotSendable(_)
+        );
         assert_eq!(counts_as_attempt(&Evidence::new(hand_off)), expected, "{hand_off:?}");
     }
+}
+
+/// Whoever asks for it, and whatever else was tried.
+#[test]
+fn what_contradicts_itself_is_never_sent_again() {
+    for why in variants::bad_requests() {
+        let fate = Fate::NotApplied(Proof::NotSendable(why));
+        for other in variants::fates() {
+            for semantics in variants::semantics() {
+                let facts = RequestFacts::new(semantics).with_deduplication(Deduplication::Keyed);
+                let policy =
+                    Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend(REASON));
+                let refused = Verdict::Refuse(Refusal::NotSendable(why));
+                if !matches!(other, Fate::NotApplied(Proof::NotSendable(_))) {
+                    let history = [fate, other].into_iter().collect();
+                    assert_eq!(decide(&history, &facts, &policy), refused, "{why:?}, {other}");
+                }
+                let history = [fate].into_iter().collect();
+                assert_eq!(decide(&history, &facts, &policy), refused, "{why:?}");
+            }
+        }
+    }
+    let unconnected = Fate::NotApplied(Proof::NotConnected(ConnectFailure::BadTarget));
+    let post = RequestFacts::new(Semantics::NotIdempotent);
+    let control = decide(&[unconnected].into_iter().collect(), &post, &Policy::new());
+    assert_eq!(control, Verdict::Resend(Ground::Proven(unconnected.proof().expect("a proof"))));
 }
 
 #[test]

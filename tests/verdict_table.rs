@@ -222,6 +222,9 @@ fn concluded(fate: Fate, evidence: &Evidence) -> Concluded {
         (Fate::NotApplied(Proof::NotConnected(a)), HandOff::NotConnected(b), _) if a == b => {
             Fate::NotApplied(Proof::NotConnected(ConnectFailure::TimedOut))
         }
+        (Fate::NotApplied(Proof::NotSendable(a)), HandOff::NotSendable(b), _) if a == b => {
+            Fate::NotApplied(Proof::NotSendable(BadRequest::ContentLength))
+        }
         (Fate::NotApplied(Proof::HandedBack(a)), HandOff::HandedBack(b), _) if a == b => {
             Fate::NotApplied(Proof::HandedBack(Finding::Ended))
         }
@@ -314,6 +317,7 @@ fn verdicts(of: impl FnMut(&Kind) -> Verdict) -> Verdicts {
         Verdict::Refuse(Refusal::Answered) => "answered",
         Verdict::Refuse(Refusal::Proxy) => "proxy",
         Verdict::Refuse(Refusal::BodyNotReplayable) => "body gone",
+        Verdict::Refuse(Refusal::NotSendable(_)) => "unsendable",
         Verdict::Refuse(Refusal::BodyFailed) => "body failed",
         Verdict::Refuse(Refusal::Attempts(2)) => "attempts 2",
         Verdict::Refuse(Refusal::Deadline) => "deadline",
@@ -340,6 +344,7 @@ impl Decisions {
         let fates = self.fates.iter().map(|fate| match fate {
             // One family for all doubts, one for the proofs of each ground.
             Fate::Unknown(doubt) => format!("unknown({})", debug(doubt).replace(", ", "/")),
+            Fate::NotApplied(Proof::NotSendable(why)) => format!("not sendable({})", debug(why)),
             Fate::NotApplied(proof) => {
                 format!("not applied({}, {})", proof.id(), debug(proof))
             }

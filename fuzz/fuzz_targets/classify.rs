@@ -141,6 +141,7 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
     let by_peer = matches!(ended_by, EndedBy::Connection | EndedBy::RequestBody);
     let is_argued = match proof {
         Proof::NotConnected(_) => matches!(hand_off, HandOff::NotConnected(_)),
+        Proof::NotSendable(_) => matches!(hand_off, HandOff::NotSendable(_)),
         Proof::HandedBack(_) => matches!(hand_off, HandOff::HandedBack(_)),
         Proof::NothingWritten => hand_off == HandOff::NothingWritten,
         Proof::NeverReceived | Proof::RefusedBeforeReceipt => {

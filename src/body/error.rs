@@ -19,18 +19,27 @@ pub enum Error {
     Gone(NotReplayable),
     /// A later attempt has taken over; this body may not be sent any more.
     Revoked,
-    /// The body yielded more octets than its exact size hint declared.
+    /// The body yielded more bytes than its exact size hint or its request's
+    /// `Content-Length` declared.
     TooLong {
-        /// The declared length in octets.
+        /// The declared length in bytes.
         declared: u64,
     },
-    /// The body ended before the octets its exact size hint declared.
+    /// The body ended before the bytes that its exact size hint or its request's
+    /// `Content-Length` declared.
     TooShort {
-        /// The declared length in octets.
+        /// The declared length in bytes.
         declared: u64,
-        /// The octets that were still to come.
+        /// The bytes that were still to come.
         missing: u64,
     },
+    /// The body yielded trailers that the connection would drop.
+    ///
+    /// HTTP/1.1 sends the trailers that the request's `Trailer` field names, after a
+    /// body without `Content-Length`. Over HTTP/1.0 there are none.
+    UnnamedTrailers,
+    /// The body yielded more after its trailers, which are the end.
+    AfterTrailers,
 }
 
 impl Error {
@@ -50,12 +59,16 @@ impl fmt::Display for Error {
             Self::Gone(reason) => write!(f, "the request body cannot be repeated: {reason}"),
             Self::Revoked => f.write_str("the request body was revoked by a later attempt"),
             Self::TooLong { declared } => {
-                write!(f, "the request body exceeds its declared {declared} octets")
+                write!(f, "the request body exceeds its declared {declared} bytes")
             }
-            Self::TooShort { declared, missing } => write!(
-                f,
-                "the request body ended {missing} octets short of its declared {declared}"
+            Self::TooShort { declared, missing } => {
+                write!(f, "the request body ended {missing} bytes short of its declared {declared}")
+            }
+            Self::UnnamedTrailers => f.write_str(
+                "the request body has trailers that would be dropped: name them in a Trailer \
+                 field, and leave Content-Length out",
             ),
+            Self::AfterTrailers => f.write_str("the request body goes on after its trailers"),
         }
     }
 }
@@ -64,7 +77,12 @@ impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Failed(theirs) => Some(theirs.as_ref()),
-            Self::Gone(_) | Self::Revoked | Self::TooLong { .. } | Self::TooShort { .. } => None,
+            Self::Gone(_)
+            | Self::Revoked
+            | Self::TooLong { .. }
+            | Self::TooShort { .. }
+            | Self::UnnamedTrailers
+            | Self::AfterTrailers => None,
         }
     }
 }

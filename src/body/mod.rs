@@ -23,6 +23,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 mod caps;
 mod error;
+mod framed;
+mod framing;
 mod line;
 mod made;
 mod replay;
@@ -39,6 +41,8 @@ use crate::BoxError;
 
 pub use self::caps::ReplayCaps;
 pub use self::error::Error;
+pub(crate) use self::framed::{Framed, Trailers};
+pub(crate) use self::framing::{Framing, Refused, to_any_http, to_http1};
 pub use self::replay::Replay;
 pub use self::replayable::{NotReplayable, Replayable};
 pub use self::request::RequestBody;

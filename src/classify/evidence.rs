@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::alert::Alert;
+use super::bad_request::BadRequest;
 use super::doubt::Unavailable;
 use super::kernel::Errno;
 use super::segments::Segments;
@@ -97,6 +98,8 @@ impl Evidence {
 pub enum HandOff {
     /// Nothing recorded the hand-off.
     Unrecorded,
+    /// The request contradicts itself, and was handed to nobody.
+    NotSendable(BadRequest),
     /// There was no connection to hand the request to.
     NotConnected(ConnectFailure),
     /// The connection gave the request back, its body never polled.

@@ -23,8 +23,12 @@ macro_rules! assert_listed {
 
 #[test]
 fn what_a_connection_saw_is_listed() {
-    assert_listed!(hand_offs: HandOff::Unrecorded, HandOff::NotConnected(_),
+    assert_listed!(hand_offs: HandOff::Unrecorded, HandOff::NotSendable(_), HandOff::NotConnected(_),
         HandOff::HandedBack(_), HandOff::NothingWritten, HandOff::Written);
+    assert_listed!(bad_requests: BadRequest::ContentLength, BadRequest::LengthMismatch,
+        BadRequest::ZeroLength, BadRequest::TwoLengths, BadRequest::TransferCoding,
+        BadRequest::CodingInHttp10, BadRequest::UnknownLength, BadRequest::ContentForbidden,
+        BadRequest::ConnectionField);
     assert_listed!(connect_failures: ConnectFailure::Connect(None),
         ConnectFailure::Connect(Some(_)), ConnectFailure::Resolve, ConnectFailure::TimedOut,
         ConnectFailure::Tls, ConnectFailure::Untrusted, ConnectFailure::Proxy,
@@ -58,7 +62,7 @@ fn what_the_kernel_says_is_listed() {
 fn what_is_concluded_is_listed() {
     assert_listed!(fates: Fate::Unknown(_), Fate::ResponseLost, Fate::Completed,
         Fate::NotApplied(_));
-    assert_listed!(proofs: Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
+    assert_listed!(proofs: Proof::NotSendable(_), Proof::NotConnected(_), Proof::HandedBack(_), Proof::NothingWritten,
         Proof::NeverReceived, Proof::NeverReceivedClosed, Proof::NeverComplete,
         Proof::RefusedBeforeReceipt, Proof::Refused, Proof::RefusedStream, Proof::Misdirected, Proof::NotForwarded,
         Proof::ResetPromised,
@@ -74,7 +78,7 @@ fn what_is_concluded_is_listed() {
     assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,
         Refusal::Proxy, Refusal::Forgeable(_), Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
         Refusal::Budget, Refusal::Deadline, Refusal::ConnectPatience, Refusal::Forbidden(_), Refusal::NoTarget,
-        Refusal::StandsDown);
+        Refusal::NotSendable(_), Refusal::StandsDown);
 }
 
 #[test]

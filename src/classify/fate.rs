@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::evidence::{ConnectFailure, Finding};
 
@@ -84,6 +85,8 @@ impl fmt::Display for Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Proof {
+    /// G1: the request contradicts itself, and was handed to nobody.
+    NotSendable(BadRequest),
     /// G1: there was no connection to send the request on.
     NotConnected(ConnectFailure),
     /// G1: the connection handed the request back untouched.
@@ -128,7 +131,10 @@ impl Proof {
     /// Returns the id of the ground that this proof belongs to.
     pub fn id(&self) -> &'static str {
         match self {
-            Self::NotConnected(_) | Self::HandedBack(_) | Self::NothingWritten => "G1",
+            Self::NotSendable(_)
+            | Self::NotConnected(_)
+            | Self::HandedBack(_)
+            | Self::NothingWritten => "G1",
             Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => "G2",
             Self::RefusedBeforeReceipt
             | Self::Refused
@@ -142,6 +148,9 @@ impl Proof {
     /// Explains the proof in one sentence and names its rule.
     pub fn explain(&self) -> &'static str {
         match self {
+            Self::NotSendable(_) => {
+                "The request's head and body contradict each other, so it was handed to no connection (G1, never sent)."
+            }
             Self::NotConnected(_) => {
                 "No connection was made, so no byte of the request left this host (G1, never sent)."
             }
@@ -189,6 +198,7 @@ impl Proof {
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotSendable(why) => write!(f, "never sent ({why})"),
             Self::NotConnected(why) => write!(f, "never sent ({why})"),
             Self::HandedBack(found) => {
                 write!(f, "never sent ({found} before the request was written)")

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::evidence::Evidence;
 use super::fate::{Fate, Proof};
@@ -67,6 +68,14 @@ impl History {
 
     fn hand_backs(&self) -> u32 {
         self.count(|fate| matches!(fate, Fate::NotApplied(Proof::HandedBack(_))))
+    }
+
+    /// Returns why the request can never be sent, if that is so.
+    fn not_sendable(&self) -> Option<BadRequest> {
+        self.fates.iter().find_map(|fate| match fate {
+            Fate::NotApplied(Proof::NotSendable(why)) => Some(*why),
+            _ => None,
+        })
     }
 
     fn misdirections(&self) -> u32 {
@@ -158,6 +167,9 @@ fn hindrance(
     policy: &Policy,
     ground: Ground,
 ) -> Option<Refusal> {
+    if let Some(why) = history.not_sendable() {
+        return Some(Refusal::NotSendable(why));
+    }
     match request.body {
         BodyState::Failed => return Some(Refusal::BodyFailed),
         BodyState::Gone => return Some(Refusal::BodyNotReplayable),
@@ -192,12 +204,18 @@ fn weaker(one: Ground, other: Ground) -> Ground {
 }
 
 fn is_unsent(fate: &Fate) -> bool {
-    matches!(fate, Fate::NotApplied(Proof::HandedBack(_) | Proof::NotConnected(_)))
+    matches!(
+        fate,
+        Fate::NotApplied(Proof::HandedBack(_) | Proof::NotConnected(_) | Proof::NotSendable(_))
+    )
 }
 
 /// Returns whether an attempt counts against any limit of attempts: failed
-/// connects and hand-backs do not.
+/// connects, hand-backs and what cannot be sent do not.
 pub fn counts_as_attempt(evidence: &Evidence) -> bool {
     use super::evidence::HandOff;
-    !matches!(evidence.hand_off, HandOff::NotConnected(_) | HandOff::HandedBack(_))
+    !matches!(
+        evidence.hand_off,
+        HandOff::NotConnected(_) | HandOff::HandedBack(_) | HandOff::NotSendable(_)
+    )
 }

@@ -19,6 +19,7 @@
 //! `tests/verdict_table.txt` and compared in a test.
 
 mod alert;
+mod bad_request;
 mod contract;
 mod deadline;
 mod doubt;
@@ -35,6 +36,7 @@ mod segments;
 mod verdict;
 
 pub use alert::Alert;
+pub use bad_request::BadRequest;
 pub use contract::{Contract, Source};
 pub use deadline::Deadline;
 pub use doubt::{Doubt, Unavailable};
@@ -61,6 +63,7 @@ pub use verdict::{Ground, Refusal, Verdict};
 pub fn classify(evidence: &Evidence, contract: &Contract) -> Fate {
     match evidence.hand_off {
         HandOff::Unrecorded => Fate::Unknown(Doubt::NoEvidence),
+        HandOff::NotSendable(why) => Fate::NotApplied(Proof::NotSendable(why)),
         HandOff::NotConnected(why) => Fate::NotApplied(Proof::NotConnected(why)),
         HandOff::HandedBack(found) => Fate::NotApplied(Proof::HandedBack(found)),
         HandOff::NothingWritten => Fate::NotApplied(Proof::NothingWritten),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::fate::Proof;
 
@@ -142,6 +143,9 @@ pub enum Refusal {
     /// The request names no target that it could be sent to, or one that refuses
     /// TLS with us.
     NoTarget,
+    /// The request's head and body contradict each other: it would not be sent the
+    /// next time either.
+    NotSendable(BadRequest),
     /// Another resending layer above this one decides.
     StandsDown,
 }
@@ -179,6 +183,9 @@ impl Refusal {
             Self::NoTarget => {
                 "There is no target that it could be sent to, or none that takes this client, and there would be none the next time."
             }
+            Self::NotSendable(_) => {
+                "The request's head and body contradict each other, and would the next time."
+            }
             Self::StandsDown => {
                 "A resending layer above this one decides, so this one stands down."
             }
@@ -203,6 +210,7 @@ impl fmt::Display for Refusal {
             Self::Deadline => f.write_str("the deadline leaves no time"),
             Self::ConnectPatience => f.write_str("connects failed for all of connect_patience"),
             Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
+            Self::NotSendable(_) => f.write_str("it would not be sent the next time either"),
             Self::NoTarget => f.write_str("that would end the same way"),
             Self::StandsDown => f.write_str("a layer above decides"),
         }

@@ -14,7 +14,7 @@ use super::idle::Want;
 use super::key::{self, Form};
 use super::lease::Lease;
 use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
-use crate::body::RequestBody;
+use crate::body::{Framing, RequestBody};
 use crate::classify::{
     Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Semantics,
 };
@@ -31,6 +31,7 @@ pub(super) struct Call<B> {
     pub(super) token: Option<AttemptToken>,
     /// What was changed of the request for the wire.
     pub(super) form: Form,
+    pub(super) framing: Framing,
     /// Whether a 2xx makes the connection a tunnel.
     pub(super) is_connect: bool,
     /// What of it matters for a repeat.
@@ -72,7 +73,7 @@ impl<B: RequestBody> Call<B> {
         mut lease: Lease<B>,
         request: Request<B>,
     ) -> Result<InFlight<B>, Box<Lost<B>>> {
-        match lease.connection.send(request, self.host.belief()) {
+        match lease.connection.send(request, self.framing, self.host.belief()) {
             Ok(()) => Ok(InFlight { inner: Some((self, lease)) }),
             Err(refused) => {
                 let (found, request) = *refused;

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::host::Host;
 use super::key::Form;
 use crate::attempt::{AttemptToken, Sent};
-use crate::body::RequestBody;
+use crate::body::{Framing, Refused, RequestBody};
 use crate::transport::ConnectError;
 
 /// The response future of a [`Pool`](super::Pool).
@@ -33,19 +33,27 @@ enum State<B: RequestBody> {
     Failed(Option<Failure>),
 }
 
+/// Why there is no way to send a request.
+pub(super) enum Unsent {
+    NoTarget(ConnectError),
+    /// Its head and its body contradict each other.
+    Contradictory(Refused),
+}
+
 impl<B: RequestBody> ResponseFuture<B> {
     /// Sends a request that is in the form for the wire.
     #[inline]
     pub(super) fn start(
         host: Arc<Host<B>>,
         request: Request<B>,
+        framing: Framing,
         form: Form,
         token: Option<AttemptToken>,
         on_waiting: impl FnOnce(),
     ) -> Self {
         let sent = Sent::of(&request);
         let is_connect = request.method() == Method::CONNECT;
-        let call = Call { host, token, form, is_connect, sent };
+        let call = Call { host, token, form, framing, is_connect, sent };
         let want = call.want();
         let Some(lease) = call.host.idle(want) else {
             on_waiting();
@@ -66,12 +74,11 @@ impl<B: RequestBody> ResponseFuture<B> {
     }
 
     /// Fails a request that there is no way to send.
-    pub(super) fn fail(
-        request: Request<B>,
-        token: Option<AttemptToken>,
-        why: ConnectError,
-    ) -> Self {
-        let failure = Failure::not_connected(why);
+    pub(super) fn fail(request: Request<B>, token: Option<AttemptToken>, why: Unsent) -> Self {
+        let failure = match why {
+            Unsent::NoTarget(why) => Failure::not_connected(why),
+            Unsent::Contradictory(why) => Failure::not_sendable(why),
+        };
         if let Some(token) = token {
             token.record(failure.attempt().clone());
             token.give_back(request);

@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::attempt::Attempt;
-use crate::classify::Contract;
+use crate::body::Refused;
+use crate::classify::{Contract, Evidence, HandOff};
 use crate::error::BoxError;
 use crate::transport::ConnectError;
 
@@ -27,6 +28,13 @@ impl Failure {
     pub(super) fn not_connected(error: ConnectError) -> Self {
         let attempt = Attempt::new(error.evidence(), &Contract::none()).of_ours();
         Self::new(attempt, Some(error.into()))
+    }
+
+    /// The request's head and body contradict each other.
+    pub(super) fn not_sendable(refused: Refused) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
+        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
+        Self::new(attempt, Some(refused.into_source()))
     }
 
     /// Returns the attempt that failed, with its evidence and fate.

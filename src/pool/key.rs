@@ -7,6 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
+use crate::body::{Framing, to_http1};
 use crate::classify::ConnectFailure;
 use crate::transport::{Proxy, Route, has_sound_port};
 
@@ -117,7 +118,11 @@ impl<'a> KeyOf<'a> {
             None if request.method() == Method::CONNECT => false,
             Some(_) | None => return Err(ConnectFailure::BadTarget),
         };
-        if !matches!(request.version(), Version::HTTP_11 | Version::HTTP_10) {
+        // What came as HTTP/2 or 3 goes on as HTTP/1.1, but for what that has not:
+        // CONNECT with a scheme and a path (RFC 8441).
+        let is_later = request.version() > Version::HTTP_11;
+        let is_extended = request.method() == Method::CONNECT && uri.path_and_query().is_some();
+        if request.version() < Version::HTTP_10 || (is_later && is_extended) {
             return Err(ConnectFailure::BadTarget);
         }
         let runtime = runtime::Handle::try_current().map_err(|_| ConnectFailure::BadTarget)?.id();
@@ -136,8 +141,14 @@ impl<'a> KeyOf<'a> {
 }
 
 /// What [`to_wire`] changed, so that [`from_wire`] can undo it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Form {
+    /// As the request came.
+    version: Version,
+    /// The Cookie fields of HTTP/2, which were joined.
+    cookies: Option<Box<[HeaderValue]>>,
+    /// The field of ours that frames the body.
+    framed_by: Option<HeaderName>,
     /// The target is not as it was given.
     has_other_target: bool,
     /// There is a Host field of ours.
@@ -148,11 +159,29 @@ pub(super) struct Form {
 
 /// Puts a request into the form that goes over its connection (RFC 9112 3.2):
 /// with a Host field, and its target in origin form; but in absolute form, with
-/// the proxy's credentials, where it is the proxy that reads it.
+/// the proxy's credentials, where it is the proxy that reads it. What came as a later
+/// version becomes HTTP/1.1.
 ///
 /// The target of a CONNECT stays in authority form.
-pub(super) fn to_wire<B>(request: &mut Request<B>, key: &Key, host: Option<&HeaderValue>) -> Form {
-    let mut form = Form::default();
+pub(super) fn to_wire<B>(
+    request: &mut Request<B>,
+    framing: Framing,
+    key: &Key,
+    host: Option<&HeaderValue>,
+) -> Form {
+    let mut form = Form {
+        version: request.version(),
+        cookies: to_http1(request),
+        framed_by: None,
+        has_other_target: false,
+        has_host: false,
+        has_credentials: false,
+    };
+    if let Some((name, value)) = framing.field(request.method())
+        && insert(request, name.clone(), Some(&value))
+    {
+        form.framed_by = Some(name);
+    }
     if request.method() != Method::CONNECT {
         let path = request.uri().path_and_query().cloned();
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -187,6 +216,16 @@ fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderVa
 
 /// Puts a request that was not sent back into the form it came in.
 pub(super) fn from_wire<B>(request: &mut Request<B>, form: Form, key: &Key) {
+    *request.version_mut() = form.version;
+    if let Some(cookies) = form.cookies {
+        request.headers_mut().remove(header::COOKIE);
+        for cookie in cookies {
+            request.headers_mut().append(header::COOKIE, cookie);
+        }
+    }
+    if let Some(name) = form.framed_by {
+        request.headers_mut().remove(name);
+    }
     if form.has_host {
         request.headers_mut().remove(header::HOST);
     }
@@ -237,13 +276,38 @@ mod tests {
             let mut request = Request::builder().uri(uri).body(()).unwrap();
             let key = KeyOf::new(&request, None).unwrap().to_key();
             let host = key.host();
-            let form = to_wire(&mut request, &key, host.as_ref());
+            let form = to_wire(&mut request, Framing::Bare, &key, host.as_ref());
             assert_eq!(request.uri(), path);
             assert_eq!(request.headers()["host"], "h");
             from_wire(&mut request, form, &key);
             assert_eq!(request.uri().to_string(), format!("http://h{path}"));
             assert!(request.headers().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_as_http2_goes_out_as_http1_and_comes_back_as_it_was() {
+        let mut request = Request::get("http://h/").version(Version::HTTP_2).body(()).unwrap();
+        for crumb in ["a=1", "b=2"] {
+            request.headers_mut().append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        let (before, key) =
+            (request.headers().clone(), KeyOf::new(&request, None).unwrap().to_key());
+        let form = to_wire(&mut request, Framing::Chunked(None), &key, None);
+        assert_eq!(request.version(), Version::HTTP_11);
+        assert_eq!(request.headers()["transfer-encoding"], "chunked");
+        let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+        from_wire(&mut request, form, &key);
+        assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
+    }
+
+    #[tokio::test]
+    async fn what_http1_has_not_is_not_sent_as_something_else() {
+        let extended = Request::connect("http://h/chat").version(Version::HTTP_2).body(()).unwrap();
+        assert_eq!(KeyOf::new(&extended, None), Err(ConnectFailure::BadTarget));
+        let plain = Request::connect("h:80").version(Version::HTTP_2).body(()).unwrap();
+        assert!(KeyOf::new(&plain, None).is_ok(), "control");
     }
 
     fn proxy(at: &'static str, credentials: Option<&'static str>) -> Option<Arc<Proxy>> {
@@ -285,7 +349,7 @@ mod tests {
             let way = proxy("http://p/", Some("Basic bWU6cHc="));
             let mut request = Request::post(given).body(()).unwrap();
             let key = KeyOf::new(&request, way).unwrap().to_key();
-            let form = to_wire(&mut request, &key, key.host().as_ref());
+            let form = to_wire(&mut request, Framing::Bare, &key, key.host().as_ref());
             assert_eq!(request.uri(), sent);
             assert_eq!(request.headers()["proxy-authorization"], "Basic bWU6cHc=");
             assert_eq!(request.headers()["host"], request.uri().authority().unwrap().as_str());
@@ -304,7 +368,7 @@ mod tests {
             let mut request = Request::post(target).body(()).unwrap();
             let by = proxy(at, Some("Basic bWU6cHc="));
             let key = KeyOf::new(&request, by).unwrap().to_key();
-            to_wire(&mut request, &key, key.host().as_ref());
+            to_wire(&mut request, Framing::Bare, &key, key.host().as_ref());
             assert_eq!(request.uri(), "/");
             assert_eq!(request.headers().len(), 1, "Host only");
         }

@@ -41,10 +41,11 @@ pub use proxies::{Proxies, ProxiesBuilder};
 pub use crate::transport::ProxyError;
 
 use self::distrust::Distrusted;
+use self::exchange::Unsent;
 use self::host::Host;
 use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
-use crate::body::RequestBody;
+use crate::body::{Framing, RequestBody};
 use crate::classify::ConnectFailure;
 use crate::transport::{ConnectError, Connector};
 
@@ -190,10 +191,14 @@ impl<B: RequestBody> Pool<B> {
     ) -> ResponseFuture<B> {
         let host = match self.host_of(&request) {
             Ok(host) => host,
-            Err(error) => return ResponseFuture::fail(request, token, error),
+            Err(error) => return ResponseFuture::fail(request, token, Unsent::NoTarget(error)),
         };
-        let form = key::to_wire(&mut request, host.key(), host.name.as_ref());
-        ResponseFuture::start(host, request, form, token, || self.relieve())
+        let framing = match Framing::of(&request) {
+            Ok(framing) => framing,
+            Err(why) => return ResponseFuture::fail(request, token, Unsent::Contradictory(why)),
+        };
+        let form = key::to_wire(&mut request, framing, host.key(), host.name.as_ref());
+        ResponseFuture::start(host, request, framing, form, token, || self.relieve())
     }
 }
 

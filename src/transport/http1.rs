@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -24,7 +24,7 @@ use super::record::Record;
 use super::served::Served;
 use super::settle::Failure;
 use super::watch::Watch;
-use crate::body::RequestBody;
+use crate::body::{Framed, Framing, RequestBody, Trailers};
 use crate::classify::{Contract, Finding};
 use crate::contract::{Ignored, Promise, RETRY_CONTRACT, Standing, accept_tied};
 use crate::error::{BoxError, chain};
@@ -51,6 +51,9 @@ pub(crate) struct Connection<B> {
     offer: Option<HeaderValue>,
     added: Added,
     is_drained: bool,
+    /// Its server answered by HTTP/1.0: hyper makes HTTP/1.0 of all that follows, and
+    /// leaves out a body that comes in chunks.
+    is_http10: bool,
 }
 
 /// What a final response means for the connection's contract.
@@ -94,29 +97,33 @@ impl<B: RequestBody> Connection<B> {
             offer: None,
             added: Added::Nothing,
             is_drained: false,
+            is_http10: false,
         })
     }
 
-    /// Hands a request over, to be answered by [`poll_answer`].
+    /// Hands a request over, framed so, to be answered by [`poll_answer`].
     ///
     /// Asks the server for a contract where one would be believed and may come;
     /// a request that comes back is as it was.
     ///
     /// # Errors
     ///
-    /// Returns the request if the connection is known to be dead.
+    /// Returns the request if the connection is known to be dead, or would not send
+    /// all of it.
     ///
     /// [`poll_answer`]: Self::poll_answer
     #[inline]
     pub(crate) fn send(
         &mut self,
         mut request: Request<B>,
+        framing: Framing,
         belief: Belief,
     ) -> Result<(), Box<(Finding, Request<B>)>> {
-        if self.sender.is_none() {
+        let is_cut = self.is_http10 && matches!(framing, Framing::Chunked(_));
+        if self.sender.is_none() || is_cut {
             return Err(Box::new((Finding::Ended, request)));
         }
-        let watch = self.watch(belief, request.body());
+        let watch = self.watch(belief, framing);
         let record = watch.is_some().then(|| Arc::clone(&self.record));
         if let Err(found) = self.record.arm(self.belief, watch) {
             return Err(Box::new((found, request)));
@@ -125,7 +132,9 @@ impl<B: RequestBody> Connection<B> {
             Some(offer) => offer::add(&mut request, offer),
             None => Added::Nothing,
         };
-        self.dispatch(request.map(|body| Outgoing { inner: Some(body), record }));
+        let (head, body) = request.into_parts();
+        let body = Framed::new(body, framing, &head.headers);
+        self.dispatch(Request::from_parts(head, Outgoing { inner: Some(body), record }));
         Ok(())
     }
 
@@ -149,7 +158,7 @@ impl<B: RequestBody> Connection<B> {
 
     /// Settles what contract the next request goes out under, and watches it
     /// if there is one.
-    fn watch(&mut self, belief: Belief, body: &B) -> Option<Box<Watch>> {
+    fn watch(&mut self, belief: Belief, framing: Framing) -> Option<Box<Watch>> {
         self.belief = belief;
         match (belief, self.standing) {
             (Belief::Nothing, _) => self.standing = Standing::NotOffered,
@@ -159,7 +168,7 @@ impl<B: RequestBody> Connection<B> {
             (Belief::OwnHop | Belief::AnyHop, _) => self.belief = Belief::Nothing,
         }
         let promise = *self.standing.promise()?;
-        Some(Box::new(Watch::new(promise, body.size_hint().exact())))
+        Some(Box::new(Watch::new(promise, framing.on_the_wire())))
     }
 
     /// Sends `OPTIONS *` (RFC 9110 9.3.7) and reads its response, so that a
@@ -202,6 +211,9 @@ impl<B: RequestBody> Connection<B> {
     ) -> Poll<Result<Response<Incoming>, Broken<B>>> {
         loop {
             if let Poll::Ready(answer) = self.answer.poll(cx) {
+                if let Ok(response) = &answer {
+                    self.is_http10 |= response.version() == Version::HTTP_10;
+                }
                 return Poll::Ready(answer.map_err(|e| broken(e, &self.record, self.added)));
             }
             // Hyper can leave a request in its channel for ever when the
@@ -346,7 +358,7 @@ fn broken<B>(
         untouched.map(Request::into_parts).map(|(head, body)| (head, body.inner))
     {
         offer::remove(&mut head.headers, added);
-        return Broken::HandedBack(Box::new(Request::from_parts(head, body)));
+        return Broken::HandedBack(Box::new(Request::from_parts(head, body.into_inner())));
     }
     let error = error.into_error();
     Broken::Lost(failure(&error), error)
@@ -371,13 +383,13 @@ pin_project! {
     pub(crate) struct Outgoing<B> {
         // There is none where nothing but a head is sent.
         #[pin]
-        inner: Option<B>,
+        inner: Option<Framed<B>>,
         // There for a request under a promise, whose end matters.
         record: Option<Arc<Record>>,
     }
 }
 
-impl<B: Body> Outgoing<B> {
+impl<B> Outgoing<B> {
     fn note_end(record: Option<&Arc<Record>>) {
         if let Some(record) = record {
             record.on_body_end();
@@ -385,11 +397,7 @@ impl<B: Body> Outgoing<B> {
     }
 }
 
-impl<B> Body for Outgoing<B>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
+impl<B: RequestBody> Body for Outgoing<B> {
     type Data = B::Data;
     type Error = BodyFailed;
 
@@ -401,7 +409,7 @@ where
         let Some(inner) = this.inner.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let frame = inner.poll_frame(cx);
+        let frame = inner.poll_framed(cx, Trailers::Named);
         // After either no octet of the body follows.
         if let Poll::Ready(None) = &frame {
             Self::note_end(this.record.as_ref());
@@ -410,7 +418,7 @@ where
         {
             Self::note_end(this.record.as_ref());
         }
-        frame.map(|frame| frame.map(|frame| frame.map_err(|error| BodyFailed(error.into()))))
+        frame.map(|frame| frame.map(|frame| frame.map_err(BodyFailed)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -486,7 +494,8 @@ mod tests {
         let (mut connection, _server) = connection().await;
         connection.sender = None;
         let request = Request::post("/").body(Full::<Bytes>::from("pay")).unwrap();
-        let refused = connection.send(request, Belief::Nothing).unwrap_err();
+        let framing = Framing::of(&request).unwrap();
+        let refused = connection.send(request, framing, Belief::Nothing).unwrap_err();
         assert_eq!(refused.0, Finding::Ended);
         assert!(connection.is_dead());
     }

@@ -11,7 +11,8 @@ use crate::time::{self, Instant};
 #[derive(Debug)]
 pub(super) struct Watch {
     promise: Promise,
-    /// The length of the body, if it was known from the start.
+    /// The length of the body on the wire, if it was known from the start: that of
+    /// chunks was not.
     body: Option<u64>,
     /// How many octets were offered to the kernel by the first write. The head
     /// is among them, whole.

@@ -6,8 +6,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each user needs another part of it")]
 
 use super::{
-    Acked, Answer, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early, EndedBy,
-    Errno, Fate, Finding, Ground, HandOff, Kernel, Limits, Proof, Refusal, Role, Segments,
+    Acked, Answer, BadRequest, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early,
+    EndedBy, Errno, Fate, Finding, Ground, HandOff, Kernel, Limits, Proof, Refusal, Role, Segments,
     Semantics, Settled, Source, Time, Unavailable,
 };
 
@@ -37,12 +37,23 @@ pub fn connect_failures() -> Vec<ConnectFailure> {
     failed.into_iter().chain(others).chain([C::PoolWait, C::BadTarget]).collect()
 }
 
+/// Every way in which a request contradicts itself.
+pub fn bad_requests() -> Vec<BadRequest> {
+    use BadRequest as B;
+    let lengths = [B::ContentLength, B::LengthMismatch, B::ZeroLength, B::TwoLengths];
+    let codings = [B::TransferCoding, B::CodingInHttp10, B::UnknownLength];
+    let others = [B::ContentForbidden, B::ConnectionField];
+    lengths.into_iter().chain(codings).chain(others).collect()
+}
+
 pub fn findings() -> Vec<Finding> {
     vec![Finding::Fin, Finding::Reset, Finding::Stray, Finding::EndOfTls, Finding::Ended]
 }
 
 pub fn hand_offs() -> Vec<HandOff> {
     let mut all = vec![HandOff::Unrecorded];
+    // Two stand for all: a fate has the same.
+    all.extend(bad_requests().into_iter().take(2).map(HandOff::NotSendable));
     all.extend(connect_failures().into_iter().map(HandOff::NotConnected));
     all.extend(findings().into_iter().map(HandOff::HandedBack));
     all.extend([HandOff::NothingWritten, HandOff::Written]);
@@ -157,6 +168,7 @@ pub fn contracts() -> Vec<Contract> {
 
 pub fn proofs() -> Vec<Proof> {
     let mut all: Vec<_> = connect_failures().into_iter().map(Proof::NotConnected).collect();
+    all.extend(bad_requests().into_iter().map(Proof::NotSendable));
     all.extend(findings().into_iter().map(Proof::HandedBack));
     all.extend([
         Proof::NothingWritten,
@@ -229,6 +241,7 @@ pub fn refusals() -> Vec<Refusal> {
         Refusal::ConnectPatience,
         Refusal::Forbidden(REASON),
         Refusal::NoTarget,
+        Refusal::NotSendable(BadRequest::LengthMismatch),
         Refusal::StandsDown,
     ]);
     all

@@ -6,20 +6,40 @@ use std::fmt;
 use ::hyper_util::client::legacy;
 
 use crate::attempt::Attempt;
+use crate::body::Refused;
+use crate::classify::{Contract, Evidence, HandOff};
+use crate::error::BoxError;
 
 /// The error of a request that the legacy client could not get answered, with
-/// the attempt that failed. The source is the client's own error.
+/// the attempt that failed. The source is the client's own error, or why the client
+/// was not given the request.
 #[derive(Debug)]
 pub struct Failure(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     attempt: Attempt,
-    source: Option<legacy::Error>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    None,
+    Client(legacy::Error),
+    Refused(BoxError),
 }
 
 impl Failure {
     pub(super) fn new(attempt: Attempt, source: Option<legacy::Error>) -> Self {
+        let source = source.map_or(Source::None, Source::Client);
+        Self(Box::new(Inner { attempt, source }))
+    }
+
+    /// The request's head and body contradict each other.
+    pub(super) fn not_sendable(refused: Refused) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
+        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
+        let source = Source::Refused(refused.into_source());
         Self(Box::new(Inner { attempt, source }))
     }
 
@@ -28,10 +48,14 @@ impl Failure {
         &self.0.attempt
     }
 
-    /// Returns the legacy client's own error; nothing where it would never have
-    /// ended (see the [module](super)'s limits).
+    /// Returns the legacy client's own error; nothing where it was not given the
+    /// request, answered a request that it had cut, or would never have ended (see the
+    /// [module](super)'s limits).
     pub fn into_error(self) -> Option<legacy::Error> {
-        self.0.source
+        match self.0.source {
+            Source::Client(error) => Some(error),
+            Source::None | Source::Refused(_) => None,
+        }
     }
 }
 
@@ -43,6 +67,10 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(|source| source as _)
+        match &self.0.source {
+            Source::None => None,
+            Source::Client(error) => Some(error),
+            Source::Refused(why) => Some(&**why),
+        }
     }
 }

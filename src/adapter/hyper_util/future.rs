@@ -2,14 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::hyper_util::client::legacy;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::connector::ConnectError;
@@ -18,7 +18,7 @@ use super::handle::{Chosen, Handle};
 use super::marked::{Mark, Place};
 use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::classify::{
-    Alert, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
+    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
 };
 use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
@@ -47,6 +47,11 @@ impl ResponseFuture {
     ) -> Self {
         let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect, sent };
         Self(Box::pin(call.drive()))
+    }
+
+    /// A request that the client is not given.
+    pub(super) fn failed(failure: Failure) -> Self {
+        Self(Box::pin(ready(Err(failure))))
     }
 }
 
@@ -82,7 +87,7 @@ impl Call {
         match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
             Some(Ok(response)) => {
                 self.follow();
-                Ok(self.answered(response))
+                self.answered(response)
             }
             Some(Err(error)) => {
                 self.follow_to(&error);
@@ -174,7 +179,7 @@ impl Call {
         Failure::new(self.record(evidence), None)
     }
 
-    fn answered(mut self, mut response: Response<Incoming>) -> Response<Incoming> {
+    fn answered(mut self, mut response: Response<Incoming>) -> Answered {
         self.inner = None;
         let status = response.status();
         Handle::remove(response.extensions_mut());
@@ -186,11 +191,25 @@ impl Call {
             record.answered(exchange, is_upgrade);
             served = exchange.served();
         }
+        // Hyper leaves out of a request what HTTP/1.0 cannot frame, once that was
+        // the version of an answer.
+        let is_http1 = response.version() <= Version::HTTP_11;
+        if is_http1 && self.mark.is_unasked() {
+            self.mark.poison();
+            let evidence = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
+            return Err(Failure::new(
+                self.record(evidence.with_ended_by(EndedBy::RequestBody)),
+                None,
+            ));
+        }
+        if response.version() == Version::HTTP_10 {
+            self.mark.poison();
+        }
         if status == StatusCode::MISDIRECTED_REQUEST {
             self.mark.poison();
         }
         self.record(Evidence::new(HandOff::Written).with_answer(served.answer(status)));
-        response
+        Ok(response)
     }
 
     /// Finds out what became of the request. Dropped meanwhile, it is given up.

@@ -11,43 +11,55 @@ use http::Request;
 use http_body::{Body, Frame, SizeHint};
 
 use super::handle::{Chosen, Handle};
+use crate::body::{Framed, Framing, RequestBody, Trailers, to_any_http};
+use crate::error::BoxError;
 use crate::transport::{Exchange, Record};
 
 /// A request's body on its way through a [wrapped](super::wrap) client.
 ///
 /// It is the inner body, and it tells when hyper takes the request: hyper asks
 /// it whether it is empty before it writes any of the request, on the thread
-/// that drives the connection. Made by the wrapped client only, so that its
-/// type can be inferred: `Client<_, Marked<Full<Bytes>>>` where it must be
-/// written out.
+/// that drives the connection. It fails, before the message is whole, where the
+/// inner body has another length than the request says. Made by the wrapped client
+/// only, so that its type can be inferred: `Client<_, Marked<Full<Bytes>>>` where it
+/// must be written out.
 pub struct Marked<B> {
-    inner: B,
+    inner: Framed<B>,
     mark: Arc<Mark>,
 }
 
-impl<B: Body> Marked<B> {
-    /// Marks a request.
-    pub(super) fn request(mut request: Request<B>) -> (Request<Self>, Arc<Mark>) {
+impl<B: RequestBody> Marked<B> {
+    /// Marks a request that is framed so.
+    pub(super) fn request(mut request: Request<B>, framing: Framing) -> (Request<Self>, Arc<Mark>) {
+        to_any_http(&mut request, framing);
         let mark = Arc::new(Mark {
             capture: capture_connection(&mut request),
             is_taken: AtomicBool::new(false),
             is_failed: AtomicBool::new(false),
+            is_unasked: AtomicBool::new(false),
+            has_frames: AtomicBool::new(false),
             place: Mutex::new(Place::Waiting),
         });
-        (request.map(|inner| Self { inner, mark: Arc::clone(&mark) }), mark)
+        let (head, body) = request.into_parts();
+        let inner = Framed::new(body, framing, &head.headers);
+        (Request::from_parts(head, Self { inner, mark: Arc::clone(&mark) }), mark)
     }
 }
 
-impl<B: Body + Unpin> Body for Marked<B> {
+impl<B: RequestBody + Unpin> Body for Marked<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         self.mark.on_taken();
-        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        let trailers = match self.mark.has_frames.load(Ordering::Acquire) {
+            true => Trailers::Any,
+            false => Trailers::Named,
+        };
+        let frame = Pin::new(&mut self.inner).poll_framed(cx, trailers);
         if let Poll::Ready(Some(Err(_))) = &frame {
             self.mark.is_failed.store(true, Ordering::Release);
         }
@@ -67,6 +79,9 @@ impl<B: Body + Unpin> Body for Marked<B> {
 
 impl<B> Drop for Marked<B> {
     fn drop(&mut self) {
+        if self.inner.is_unasked() {
+            self.mark.is_unasked.store(true, Ordering::Release);
+        }
         self.mark.on_drop();
     }
 }
@@ -82,6 +97,10 @@ pub(super) struct Mark {
     capture: CaptureConnection,
     is_taken: AtomicBool,
     is_failed: AtomicBool,
+    /// The body is gone, and nobody asked for its content.
+    is_unasked: AtomicBool,
+    /// The connection that took it is known to speak HTTP/2.
+    has_frames: AtomicBool,
     place: Mutex<Place>,
 }
 
@@ -111,6 +130,11 @@ impl Mark {
     /// Returns whether the request's own body failed.
     pub(super) fn is_failed(&self) -> bool {
         self.is_failed.load(Ordering::Acquire)
+    }
+
+    /// Returns whether a request that was sent was sent without its content.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.is_unasked.load(Ordering::Acquire)
     }
 
     /// Returns whether the client chose a connection for the request.
@@ -168,6 +192,7 @@ impl Mark {
         let is_revoked = matches!(*place, Place::Revoked);
         let connected = self.capture.connection_metadata();
         let has_frames = connected.as_ref().is_some_and(|it| it.is_negotiated_h2());
+        self.has_frames.store(has_frames, Ordering::Release);
         let record = connected.as_ref().and_then(Handle::of);
         drop(connected);
         *place = match record {

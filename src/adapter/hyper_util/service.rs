@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::future::ResponseFuture;
 use super::marked::Marked;
 use crate::attempt::{AttemptToken, Sent};
+use crate::body::Framing;
 
 /// Makes a legacy client leave evidence of what became of its requests.
 ///
@@ -63,8 +64,19 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
         let is_connect = request.method() == Method::CONNECT;
+        let framing = match Framing::of(&request) {
+            Ok(framing) => framing,
+            Err(refused) => {
+                let failure = Failure::not_sendable(refused);
+                if let Some(token) = token {
+                    token.record(failure.attempt().clone());
+                    token.give_back(request);
+                }
+                return ResponseFuture::failed(failure);
+            }
+        };
         let sent = Sent::of(&request);
-        let (request, mark) = Marked::request(request);
+        let (request, mark) = Marked::request(request, framing);
         ResponseFuture::new(self.0.request(request), mark, token, is_connect, sent)
     }
 }

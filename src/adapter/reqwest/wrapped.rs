@@ -2,20 +2,22 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::Future;
+use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::chain;
 use crate::attempt::{Attempt, AttemptToken, Sent};
+use crate::body::{Framed, Framing, Refused, RequestBody, to_any_http};
 use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 use crate::error::BoxError;
 
@@ -39,6 +41,10 @@ pub fn wrap(builder: ::reqwest::ClientBuilder) -> Result<Wrapped, ::reqwest::Err
 /// Records each request in the [`AttemptToken`] among its extensions, which a
 /// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`].
 /// Clones share their connections.
+///
+/// A request whose head and body contradict each other is not given to reqwest, and
+/// one whose body turns out to have another length fails: its default header fields
+/// are not looked at. What came as HTTP/2 or 3 is sent as whatever the client speaks.
 ///
 /// # Errors
 ///
@@ -67,11 +73,29 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
-        let is_polled = Arc::new(AtomicBool::new(false));
+        let framing = match Framing::of(&request) {
+            Ok(framing) => framing,
+            Err(refused) => {
+                let failure = Failure::not_sendable(refused);
+                if let Some(token) = token {
+                    token.record(failure.attempt().clone());
+                    token.give_back(request);
+                }
+                return ResponseFuture(Box::pin(future::ready(Err(failure))));
+            }
+        };
+        to_any_http(&mut request, framing);
+        if let Framing::Length(length) = framing {
+            // The client's default fields may have another.
+            request.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+        }
         let sent = Sent::of(&request);
-        let call = Call { token, sent, is_over: false, is_polled: Arc::clone(&is_polled) };
-        let request = request.map(|inner| ::reqwest::Body::wrap(Watched { inner, is_polled }));
-        ResponseFuture(Box::pin(call.drive(self.0.clone(), request)))
+        let seen = Arc::new(Seen::default());
+        let call = Call { token, sent, is_over: false, seen: Arc::clone(&seen) };
+        let (head, body) = request.into_parts();
+        let inner = Framed::new(AsBytes { inner: body }, framing, &head.headers);
+        let body = ::reqwest::Body::wrap(Watched { inner, seen });
+        ResponseFuture(Box::pin(call.drive(self.0.clone(), Request::from_parts(head, body))))
     }
 }
 
@@ -106,7 +130,7 @@ struct Call {
     token: Option<AttemptToken>,
     sent: Sent,
     is_over: bool,
-    is_polled: Arc<AtomicBool>,
+    seen: Arc<Seen>,
 }
 
 impl Call {
@@ -123,6 +147,11 @@ impl Call {
         match client.execute(request).await {
             Ok(response) => {
                 let answered = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
+                let is_http1 = response.version() <= Version::HTTP_11;
+                if is_http1 && self.seen.is_unasked.load(Ordering::Acquire) {
+                    let attempt = self.record(answered.with_ended_by(EndedBy::RequestBody));
+                    return Err(Failure::new(attempt, Source::None));
+                }
                 self.record(answered);
                 Ok(response.into())
             }
@@ -131,16 +160,19 @@ impl Call {
             // redirect, after an answer, has that kind too.
             Err(source) if !is_http && source.is_builder() => Err(self.not_sent(source)),
             Err(source) => {
-                let is_polled = self.is_polled.load(Ordering::Acquire);
-                let attempt = self.record(chain::evidence(&source, is_polled));
-                Err(Failure::new(attempt, source))
+                let is_polled = self.seen.is_polled.load(Ordering::Acquire);
+                let mut evidence = chain::evidence(&source, is_polled);
+                if self.seen.is_failed.load(Ordering::Acquire) {
+                    evidence = evidence.with_ended_by(EndedBy::RequestBody);
+                }
+                Err(Failure::new(self.record(evidence), Source::of(source)))
             }
         }
     }
 
     fn not_sent(&mut self, source: ::reqwest::Error) -> Failure {
         let why = HandOff::NotConnected(ConnectFailure::BadTarget);
-        Failure::new(self.record(Evidence::new(why)), source)
+        Failure::new(self.record(Evidence::new(why)), Source::of(source))
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
@@ -161,26 +193,82 @@ impl Drop for Call {
     }
 }
 
+/// What was seen of a request's body.
+#[derive(Default)]
+struct Seen {
+    /// A connection asked for it.
+    is_polled: AtomicBool,
+    is_failed: AtomicBool,
+    /// It is gone, and nobody asked for its content.
+    is_unasked: AtomicBool,
+}
+
 pin_project! {
     /// A request's body that notes when it is first asked for.
     struct Watched<B> {
         #[pin]
-        inner: B,
-        is_polled: Arc<AtomicBool>,
+        inner: Framed<B>,
+        seen: Arc<Seen>,
+    }
+
+    impl<B> PinnedDrop for Watched<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.inner.is_unasked() {
+                this.seen.is_unasked.store(true, Ordering::Release);
+            }
+        }
     }
 }
 
-impl<B: Body> Body for Watched<B> {
+impl<B: RequestBody> Body for Watched<B> {
     type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = self.project();
+        this.seen.is_polled.store(true, Ordering::Release);
+        let frame = ready!(this.inner.poll_frame(cx));
+        if let Some(Err(_)) = &frame {
+            this.seen.is_failed.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+pin_project! {
+    /// A body whose data is what reqwest makes of it.
+    struct AsBytes<B> {
+        #[pin]
+        inner: B,
+    }
+}
+
+impl<B> Body for AsBytes<B>
+where
+    B: Body,
+    B::Data: Into<Bytes>,
+{
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        this.is_polled.store(true, Ordering::Release);
-        this.inner.poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(self.project().inner.poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(Into::into))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -193,21 +281,41 @@ impl<B: Body> Body for Watched<B> {
 }
 
 /// The error of a request that reqwest could not get answered, with the
-/// attempt that failed. The source is reqwest's own error.
+/// attempt that failed. The source is reqwest's own error, or why reqwest was not given
+/// the request.
 #[derive(Debug)]
 pub struct Failure(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     attempt: Attempt,
-    source: ::reqwest::Error,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    None,
+    Client(::reqwest::Error),
+    Refused(BoxError),
+}
+
+impl Source {
+    fn of(error: ::reqwest::Error) -> Self {
+        // It is printed whole, a password and what follows the path too.
+        Self::Client(error.without_url())
+    }
 }
 
 impl Failure {
-    fn new(attempt: Attempt, source: ::reqwest::Error) -> Self {
-        // It is printed whole, a password and what follows the path too.
-        let source = source.without_url();
+    fn new(attempt: Attempt, source: Source) -> Self {
         Self(Box::new(Inner { attempt, source }))
+    }
+
+    /// The request's head and body contradict each other.
+    fn not_sendable(refused: Refused) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
+        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
+        Self::new(attempt, Source::Refused(refused.into_source()))
     }
 
     /// Returns the attempt that failed, with its evidence and fate.
@@ -215,9 +323,13 @@ impl Failure {
         &self.0.attempt
     }
 
-    /// Returns reqwest's own error, without its URL, which may have a secret in it.
-    pub fn into_error(self) -> ::reqwest::Error {
-        self.0.source
+    /// Returns reqwest's own error, without its URL, which may have a secret in it;
+    /// nothing where reqwest was not given the request, or answered one that it had cut.
+    pub fn into_error(self) -> Option<::reqwest::Error> {
+        match self.0.source {
+            Source::Client(error) => Some(error),
+            Source::None | Source::Refused(_) => None,
+        }
     }
 }
 
@@ -229,6 +341,10 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0.source)
+        match &self.0.source {
+            Source::None => None,
+            Source::Client(error) => Some(error),
+            Source::Refused(why) => Some(&**why),
+        }
     }
 }
