@@ -245,7 +245,8 @@ mod http10 {
     /// the caller was told, and what of the content arrived, each time that it was sent.
     async fn second_request(stack: usize) -> (Told, Vec<String>) {
         let origin = Origin::answering("HTTP/1.0");
-        let stacks = Stacks::new(origin.at());
+        let mut stacks = Stacks::new(origin.at());
+        stacks.patience = super::Duration::from_secs(30);
         let cell = |name: &str, body| Cell {
             name: name.to_owned(),
             method: http::Method::POST,

@@ -32,7 +32,8 @@ use tower_resend::server::{
 
 use self::site::{Client, End, Site};
 
-const OFFER: &str = "Connection: retry-contract\r\nRetry-Contract: rst, fin, gone, half\r\n";
+const OFFER: &str =
+    "Connection: retry-contract\r\nRetry-Contract: hop=\"{hop}\", rst, fin, gone, half\r\n";
 
 async fn listen(options: ListenerOptions) -> (Listener, Client) {
     let listener = options.bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");

@@ -47,6 +47,8 @@ pub struct Stacks {
     at: SocketAddr,
     client: Client,
     pool: Pool<Raw>,
+    /// How long the control is waited for, which may have cut a message.
+    pub patience: Duration,
     /// The control: nothing of this crate.
     alone: legacy::Client<HttpConnector, Raw>,
     hyper_util: Resend<Wrapped<Connector, Raw>>,
@@ -64,6 +66,7 @@ impl Stacks {
         let through = adapter::SendThrough::new(Client::new());
         Self {
             at,
+            patience: Duration::from_millis(20),
             client: Client::new(),
             pool: Pool::new(PoolOptions::new()),
             alone: legacy::Client::builder(TokioExecutor::new()).build_http(),
@@ -98,7 +101,7 @@ impl Stacks {
             }
             5 => {
                 let answered = self.alone.request(self.request(cell, cell.body.raw()));
-                match tokio::time::timeout(Duration::from_millis(20), answered).await {
+                match tokio::time::timeout(self.patience, answered).await {
                     Ok(answered) => {
                         read(answered.map_err(|error| Told::Failed(error.to_string()))).await
                     }
