@@ -25,7 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::runtime;
-use tower_resend::server::{Answered, CloseMode, Handle, ListenerOptions};
+use tower_resend::server::{CloseMode, Handle, ListenerOptions, TrackedResponseBody};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
 /// Serves one connection to its end.
 async fn serve(role: &str) -> Fallible<()> {
     let mode = match role {
-        "rst" => CloseMode::ResetBeforeTakeUp,
-        "fin" => CloseMode::FinBeforeTakeUp,
+        "rst" => CloseMode::ResetBeforeDispatch,
+        "fin" => CloseMode::FinBeforeDispatch,
         "plain" => CloseMode::Plain,
         _ => return serve_bare().await,
     };
@@ -88,12 +88,12 @@ async fn serve(role: &str) -> Fallible<()> {
 async fn respond(
     handle: Handle,
     request: Request<Incoming>,
-) -> Result<Response<Answered<Full<Bytes>>>, hyper::Error> {
+) -> Result<Response<TrackedResponseBody<Full<Bytes>>>, hyper::Error> {
     let mut exchange = handle.begin(handle.offer(&request));
     request.into_body().collect().await?;
     exchange.received();
     let mut response = Response::new(Full::from("done"));
-    if exchange.take_up().is_ok() {
+    if exchange.dispatch().is_ok() {
         // A response without it withdraws the promise, which is what is due.
         let _ = exchange.announce(response.headers_mut());
     }

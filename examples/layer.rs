@@ -10,12 +10,12 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, wrap};
+use tower_resend::adapter::hyper_util::{Connector, with_evidence};
 use tower_resend::{Error, Policy, ResendLayer};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::new()));
+    let client = with_evidence(Client::builder(TokioExecutor::new()).build(Connector::new()));
     // Deadlines belong in the policy: its errors say what became of the
     // request. A timeout above the layer drops the call, and with it all that
     // is known; it is the last resort. One below the layer ends an attempt.

@@ -18,7 +18,7 @@ use axum::Router;
 use axum::routing::get;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_resend::server::handover::{self, Successor};
-use tower_resend::server::{self, Leave, Listener};
+use tower_resend::server::{self, Listener, ShutdownMode};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Before any thread is started: it changes the environment.
@@ -43,15 +43,15 @@ async fn run(mut inherited: handover::Inherited) -> Result<(), Box<dyn Error>> {
 }
 
 /// Waits for SIGTERM, or for SIGHUP and a successor that is ready.
-fn leave(socket: TcpListener) -> std::io::Result<impl Future<Output = Leave>> {
+fn leave(socket: TcpListener) -> std::io::Result<impl Future<Output = ShutdownMode>> {
     let mut end = signal(SignalKind::terminate())?;
     let mut restart = signal(SignalKind::hangup())?;
     Ok(async move {
         let leave = loop {
             tokio::select! {
-                _ = end.recv() => break Leave::Alone,
+                _ = end.recv() => break ShutdownMode::Alone,
                 _ = restart.recv() => match start(&socket).await {
-                    Ok(()) => break Leave::HandedOver,
+                    Ok(()) => break ShutdownMode::HandedOver,
                     Err(error) => eprintln!("{error}; this process serves on"),
                 },
             }

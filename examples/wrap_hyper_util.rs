@@ -17,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::{BoxError, Service};
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, wrap};
+use tower_resend::adapter::hyper_util::{Connector, with_evidence};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
@@ -32,7 +32,7 @@ async fn main() -> Result<(), BoxError> {
 
     // And what was handed back is listed; every failure says what became of the
     // request.
-    let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::new()));
+    let client = with_evidence(Client::builder(TokioExecutor::new()).build(Connector::new()));
     let client = tower_resend::ResendLayer::default().layer(client);
     twice("under the layer", &client, &url).await;
     Ok(())

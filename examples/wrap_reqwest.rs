@@ -19,7 +19,7 @@ use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_http::set_header::SetRequestHeaderLayer;
 use tower_resend::adapter::reqwest as adapter;
-use tower_resend::adapter::reqwest::SendThrough;
+use tower_resend::adapter::reqwest::ResendMiddleware;
 use tower_resend::body::Replayable;
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::{AttemptToken, Body, ResendLayer};
@@ -28,7 +28,7 @@ use tower_resend::{AttemptToken, Body, ResendLayer};
 async fn main() -> Result<(), Box<dyn Error>> {
     let origin = start_server()?;
 
-    let through = SendThrough::new(tower_resend::Client::new());
+    let through = ResendMiddleware::new(tower_resend::Client::new());
     let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
     let response = client.post(format!("{origin}/orders")).body("pay").send().await?;
     assert_eq!(response.text().await?, "paid");
@@ -51,7 +51,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(ResendLayer::default())
         .layer(FollowRedirectLayer::with_policy(redirects))
         .service(Pool::<Body>::new(PoolOptions::new()));
-    let client = ClientBuilder::new(reqwest::Client::new()).with(SendThrough::new(stack)).build();
+    let client =
+        ClientBuilder::new(reqwest::Client::new()).with(ResendMiddleware::new(stack)).build();
     let response = client.post(format!("{origin}/moved")).body("pay").send().await?;
     let hops = adapter::attempts(&response).len();
     assert_eq!(response.headers()["for"], "shop");

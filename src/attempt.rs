@@ -14,7 +14,7 @@ pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::classify::{
     Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
 };
-use crate::contract::Standing;
+use crate::contract::ContractStatus;
 use crate::time::Instant;
 
 /// One hand-off of a request to one connection, and what became of it.
@@ -29,7 +29,7 @@ pub struct Attempt {
     fate: Fate,
     peer: Option<SocketAddr>,
     ground: Option<Ground>,
-    standing: Option<Arc<Standing>>,
+    standing: Option<Arc<ContractStatus>>,
     id: Id,
     /// Whether it is one of this crate's own transports.
     is_ours: bool,
@@ -115,14 +115,14 @@ impl Attempt {
 
     /// Sets which contract the request was sent under, or why none.
     #[must_use]
-    pub fn with_standing(mut self, standing: Standing) -> Self {
+    pub fn with_standing(mut self, standing: ContractStatus) -> Self {
         self.standing = Some(Arc::new(standing));
         self
     }
 
     /// Returns which contract the request was sent under, or why none; nothing
     /// where the attempt was answered or never sent.
-    pub fn standing(&self) -> Option<&Standing> {
+    pub fn standing(&self) -> Option<&ContractStatus> {
         self.standing.as_deref()
     }
 
@@ -214,10 +214,10 @@ impl fmt::Display for Attempt {
 ///
 /// [`record`]: Self::record
 #[derive(Clone)]
-pub struct AttemptToken(Arc<Mutex<Record>>);
+pub struct AttemptToken(Arc<Mutex<AttemptLog>>);
 
 #[derive(Default)]
-struct Record {
+struct AttemptLog {
     /// The first hand-off is kept in place: most calls have no second.
     first: Option<Attempt>,
     more: Vec<Attempt>,
@@ -225,7 +225,7 @@ struct Record {
     fresh: Option<Fresh>,
 }
 
-impl Record {
+impl AttemptLog {
     #[inline]
     fn push(&mut self, attempt: Attempt) {
         match self.first {
@@ -444,7 +444,7 @@ impl AttemptToken {
     }
 
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Record> {
+    fn lock(&self) -> MutexGuard<'_, AttemptLog> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use http::{Method, Request, Uri};
 
 use crate::attempt::{Attempt, MOST_LISTED};
 use crate::classify::{
-    Contract, Doubt, Evidence, Fate, Ground, HandOff, Proof, Refusal, Semantics, Verdict,
+    Contract, Doubt, Evidence, Fate, Ground, HandOff, NoResend, Proof, Semantics, Verdict,
 };
 
 /// The error type of inner services and bodies.
@@ -264,7 +264,7 @@ impl Error {
         }
         match verdict {
             Verdict::Resend(_) => f.write_str("; the inner service is not ready for more")?,
-            Verdict::Refuse(Refusal::Doubt(_) | Refusal::ResponseLost | Refusal::Answered) => {
+            Verdict::Refuse(NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered) => {
                 f.write_str("; not resent: ")?;
                 missing.write(f, decisive)?;
             }

@@ -1,14 +1,12 @@
 //! Arbitrary evidence: the laws hold.
 #![no_main]
 
-#[path = "../../tests/support/variants.rs"]
-mod variants;
-#[path = "../../tests/support/weaker.rs"]
-mod weaker;
+use testkit::variants;
+use testkit::weaker;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tower_resend::classify::kernel::{self, Exchange, LastRead, Step};
+use tower_resend::classify::kernel::{self, ExchangeCounts, LastRead, Step};
 use tower_resend::classify::*;
 
 type Input<'a> = Unstructured<'a>;
@@ -39,12 +37,12 @@ fn evidence(input: &mut Input<'_>) -> Result<Evidence> {
     };
     let counts = Counts::new(input.arbitrary()?, input.arbitrary()?, input.arbitrary()?);
     let kernel = match input.arbitrary()? {
-        true => *input.choose(&variants::kernels())?,
+        true => *input.choose(&variants::tcp_evidences())?,
         false => story(input)?,
     };
     Ok(Evidence::new(hand_off)
         .with_answer(*input.choose(&variants::answers())?)
-        .with_kernel(kernel)
+        .with_tcp(kernel)
         .with_ended_by(*input.choose(&variants::ends())?)
         .with_limits(*input.choose(&variants::limits())?)
         .with_counts(counts))
@@ -54,10 +52,10 @@ fn evidence(input: &mut Input<'_>) -> Result<Evidence> {
 /// needs a FIN that acknowledged what it is said to, conserved counters, a
 /// closed socket, EPIPE, and no acknowledgement after the FIN; one that counts
 /// as that of one segment, one new segment that was never sent in pieces.
-fn story(input: &mut Input<'_>) -> Result<Kernel> {
+fn story(input: &mut Input<'_>) -> Result<TcpEvidence> {
     let [before, length, read] = [number(input)?, number(input)?, number(input)?];
-    let exchange = Exchange::new(before + 1, before + length, read);
-    let mut look = snapshot(input, &Exchange::new(before + 1, before, read))?;
+    let exchange = ExchangeCounts::new(before + 1, before + length, read);
+    let mut look = snapshot(input, &ExchangeCounts::new(before + 1, before, read))?;
     look.notsent = 0;
     let base = SegmentBase::at_look(before, &look);
     let exchange = exchange.with_segment_base(base);
@@ -78,7 +76,7 @@ fn story(input: &mut Input<'_>) -> Result<Kernel> {
             Step::Wait => {
                 let fin = fin.as_ref().expect("only a FIN is waited for");
                 if shown.len() == 6 {
-                    break Kernel::Fin(fin.acked(), Settled::Unsettled);
+                    break TcpEvidence::Fin(fin.acked(), Settled::Unsettled);
                 }
                 let next = snapshot(input, &exchange)?;
                 shown.push(next);
@@ -86,7 +84,7 @@ fn story(input: &mut Input<'_>) -> Result<Kernel> {
             }
         }
     };
-    if let Kernel::Fin(acked, Settled::Refused(segments)) = kernel {
+    if let TcpEvidence::Fin(acked, Settled::Reset(segments)) = kernel {
         let end = shown.last().expect("the first is there");
         assert!(last == LastRead::End && first.bytes_received == read + 1, "no FIN");
         assert_eq!(exchange.acked(&first), acked);
@@ -106,7 +104,7 @@ fn story(input: &mut Input<'_>) -> Result<Kernel> {
 }
 
 /// Counters as they may be, or near to it.
-fn snapshot(input: &mut Input<'_>, exchange: &Exchange) -> Result<Snapshot> {
+fn snapshot(input: &mut Input<'_>, exchange: &ExchangeCounts) -> Result<Snapshot> {
     let mut snapshot = Snapshot::new(TcpState::from_linux(input.int_in_range(0..=12)?));
     let near = |input: &mut Input<'_>, number: u64| -> Result<u64> {
         Ok(match input.int_in_range(0..=7)? {
@@ -151,7 +149,7 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
             contract.closed_after_fin.is_some()
                 && unanswered
                 && by_peer
-                && matches!(kernel, Kernel::Fin(Acked::None, _))
+                && matches!(kernel, TcpEvidence::Fin(Acked::None, _))
         }
         Proof::NeverComplete => {
             contract.complete_messages_only.is_some()
@@ -166,17 +164,17 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
                 && by_peer
                 && matches!(
                     kernel,
-                    Kernel::Reset(_)
-                        | Kernel::Fin(Acked::Part, _)
-                        | Kernel::Fin(Acked::None, Settled::Refused(_))
+                    TcpEvidence::Reset(_)
+                        | TcpEvidence::Fin(Acked::Part, _)
+                        | TcpEvidence::Fin(Acked::None, Settled::Reset(_))
                 )
         }
         Proof::ClosePromised => {
-            contract.fin_before_take_up.is_some()
+            contract.fin_before_dispatch.is_some()
                 && limits == Limits::Kept
                 && answer == Answer::Nothing
                 && by_peer
-                && matches!(kernel, Kernel::Fin(..))
+                && matches!(kernel, TcpEvidence::Fin(..))
         }
         Proof::Misdirected => answer == Answer::Misdirected,
         Proof::Refused => answer == Answer::Refused,
@@ -189,10 +187,10 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
 
 /// A reset after a FIN that acknowledged so much, of one segment or without a
 /// relay on the way.
-fn is_refused(kernel: Kernel, acked: Acked, contract: &Contract) -> bool {
+fn is_refused(kernel: TcpEvidence, acked: Acked, contract: &Contract) -> bool {
     let has_no_relay = contract.no_relay == Some(Source::Configured);
     match kernel {
-        Kernel::Fin(by_fin, Settled::Refused(segments)) => {
+        TcpEvidence::Fin(by_fin, Settled::Reset(segments)) => {
             by_fin == acked && (segments == Segments::One || has_no_relay)
         }
         _ => false,
@@ -230,7 +228,7 @@ fn check_decision(history: &History, input: &mut Input<'_>) -> Result<()> {
             assert_eq!(ground.is_proven(), proven || ground.id() < "G5");
             assert!(role != Role::Proxy || repeats || ground.id() == "G1");
         }
-        Verdict::Refuse(Refusal::Doubt(_) | Refusal::ResponseLost | Refusal::Answered) => {
+        Verdict::Refuse(NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered) => {
             assert!(!proven, "{verdict:?} after {history:?}");
         }
         Verdict::Refuse(_) => {}

@@ -149,8 +149,8 @@ fn check(promise: &Promise, stated: &Hop, headers: &HeaderMap) {
     assert!(!promise.is_refusal() || (says("refused") && lists(headers, "close")));
     assert!(!announced.has_half() || says("half"));
     assert!(announced.max().is_none() || says("max="));
-    assert_eq!(contract.reset_before_take_up.is_some(), announced.has_rst());
-    assert_eq!(contract.fin_before_take_up.is_some(), announced.has_fin());
+    assert_eq!(contract.reset_before_dispatch.is_some(), announced.has_rst());
+    assert_eq!(contract.fin_before_dispatch.is_some(), announced.has_fin());
     assert_eq!(contract.closed_after_fin.is_some(), announced.has_half());
     assert_eq!(contract.complete_messages_only.is_some(), announced.max().is_some());
 }

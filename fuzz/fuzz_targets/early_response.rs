@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tower_resend::classify::{Early, Recogniser};
+use tower_resend::classify::{Early, EarlyResponseParser};
 
 // The first byte says into how many pieces the rest is cut.
 fuzz_target!(|input: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     let whole = in_pieces(bytes, bytes.len());
     assert_eq!(in_pieces(bytes, 1), whole, "octet by octet");
     assert_eq!(in_pieces(bytes, usize::from(pieces)), whole, "in pieces of {pieces}");
-    if whole == Early::Refusal {
+    if whole == Early::ClosingResponse {
         let head = head(bytes).expect("a refusal has a head that ends");
         assert!(is_refusal(&head), "{head:?}");
     }
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
 /// Feeds pieces of one size, empty ones between them; what was recognised once
 /// stays.
 fn in_pieces(bytes: &[u8], size: usize) -> Early {
-    let mut recogniser = Recogniser::new();
+    let mut recogniser = EarlyResponseParser::new();
     for piece in bytes.chunks(size.max(1)) {
         let before = recogniser.early();
         recogniser.on_bytes(piece);

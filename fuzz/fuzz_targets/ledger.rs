@@ -1,8 +1,7 @@
 //! Operations on the ledger, against a naive model of it.
 #![no_main]
 
-#[path = "../../tests/support/ledger_model.rs"]
-mod model;
+use testkit::ledger_model as model;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -35,7 +34,7 @@ fn operation(input: &mut Unstructured<'_>) -> Result<Operation> {
         2 => Operation::Resolve,
         3 => Operation::Release,
         4 => Operation::TakeOver,
-        5 | 6 => Operation::Look(seen(input)?),
+        5 | 6 => Operation::StaleCheck(seen(input)?),
         7 | 8 => Operation::Written(octets(input)?),
         9 => Operation::Read(octets(input)?, seen(input)?),
         10 => Operation::Reply(seen(input)?),

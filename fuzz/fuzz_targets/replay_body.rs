@@ -3,9 +3,7 @@
 //! than one of them is live.
 #![no_main]
 
-#[path = "../../tests/support/body_script.rs"]
-#[allow(dead_code, reason = "the tests need more of it")]
-mod script;
+use testkit::body_script as script;
 
 use std::task::Poll;
 

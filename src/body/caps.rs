@@ -47,12 +47,12 @@ impl Default for ReplayCaps {
 
 /// What one recording holds, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(super) struct BufferReservation {
     caps: ReplayCaps,
     octets: usize,
 }
 
-impl Charge {
+impl BufferReservation {
     pub(super) fn new(caps: ReplayCaps) -> Self {
         Self { caps, octets: 0 }
     }
@@ -76,7 +76,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for BufferReservation {
     fn drop(&mut self) {
         let held = &self.caps.total.held;
         held.fetch_sub(self.octets, Ordering::Relaxed);
@@ -102,12 +102,13 @@ impl Total {
 
 #[cfg(test)]
 mod tests {
-    use super::{Charge, NotReplayable, ReplayCaps};
+    use super::{BufferReservation, NotReplayable, ReplayCaps};
 
     #[test]
     fn a_refused_charge_costs_nothing_and_a_dropped_one_is_given_back() {
         let caps = ReplayCaps::new(10, 15);
-        let (mut one, mut two) = (Charge::new(caps.clone()), Charge::new(caps.clone()));
+        let (mut one, mut two) =
+            (BufferReservation::new(caps.clone()), BufferReservation::new(caps.clone()));
         assert_eq!(one.add(10), Ok(()));
         assert_eq!(one.add(1), Err(NotReplayable::CapExceeded { cap: 10 }));
         assert_eq!(two.add(6), Err(NotReplayable::TotalExceeded { cap: 15 }));
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn octets_that_overflow_are_refused() {
-        let mut charge = Charge::new(ReplayCaps::new(usize::MAX, usize::MAX));
+        let mut charge = BufferReservation::new(ReplayCaps::new(usize::MAX, usize::MAX));
         assert_eq!(charge.add(usize::MAX), Ok(()));
         assert!(charge.add(1).is_err());
     }

@@ -8,14 +8,14 @@ use std::task::Waker;
 /// line; all before it are revoked for good. A newer body that was not polled
 /// yet (a spare) takes nothing away.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct Generations {
     holder: u64,
     newest: u64,
     /// The holder's waker, while it waits.
     waiting: Option<Waker>,
 }
 
-impl Line {
+impl Generations {
     /// The place of the body that comes first.
     pub(super) const FIRST: u64 = 0;
 
@@ -53,21 +53,21 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use super::Line;
+    use super::Generations;
 
     #[test]
     fn a_spare_takes_nothing_away_until_it_advances() {
-        let mut line = Line::default();
+        let mut line = Generations::default();
         let spare = line.append();
-        assert!(!line.is_revoked(Line::FIRST));
+        assert!(!line.is_revoked(Generations::FIRST));
         assert!(line.advance_to(spare).is_none());
-        assert!(line.is_revoked(Line::FIRST));
+        assert!(line.is_revoked(Generations::FIRST));
         assert!(!line.is_revoked(spare));
     }
 
     #[test]
     fn the_line_never_goes_back() {
-        let mut line = Line::default();
+        let mut line = Generations::default();
         let (second, third) = (line.append(), line.append());
         let _ = line.advance_to(third);
         let _ = line.advance_to(second);

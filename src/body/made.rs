@@ -8,40 +8,40 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::line::Line;
-use super::stream::Stream;
+use super::line::Generations;
+use super::stream::LengthChecked;
 use super::{Error, NotReplayable, Replayable};
 
 /// A body from a factory. The factory is called when the body is first
 /// looked at, so that a spare nobody sends costs nothing.
-pub(super) struct Made {
-    factory: Arc<Factory<dyn Fn() -> Stream + Send + Sync>>,
+pub(super) struct FactoryBody {
+    factory: Arc<Factory<dyn Fn() -> LengthChecked + Send + Sync>>,
     place: u64,
     /// In a mutex because a size hint is asked for through a shared reference.
-    stream: Mutex<Option<Stream>>,
+    stream: Mutex<Option<LengthChecked>>,
 }
 
 struct Factory<F: ?Sized> {
-    line: Mutex<Line>,
+    line: Mutex<Generations>,
     make: F,
 }
 
-impl Made {
-    pub(super) fn new(make: impl Fn() -> Stream + Send + Sync + 'static) -> Self {
-        let line = Mutex::new(Line::default());
+impl FactoryBody {
+    pub(super) fn new(make: impl Fn() -> LengthChecked + Send + Sync + 'static) -> Self {
+        let line = Mutex::new(Generations::default());
         Self {
             factory: Arc::new(Factory { line, make }),
-            place: Line::FIRST,
+            place: Generations::FIRST,
             stream: Mutex::new(None),
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn line(&self) -> MutexGuard<'_, Generations> {
         lock(&self.factory.line)
     }
 
     /// Looks at the stream, which is made if need be; `None` once revoked.
-    fn look<T>(&self, look: impl FnOnce(&Stream) -> T) -> Option<T> {
+    fn look<T>(&self, look: impl FnOnce(&LengthChecked) -> T) -> Option<T> {
         if self.line().is_revoked(self.place) {
             return None;
         }
@@ -69,7 +69,7 @@ impl Made {
     }
 }
 
-impl HttpBody for Made {
+impl HttpBody for FactoryBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -94,15 +94,15 @@ impl HttpBody for Made {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.look(Stream::is_end_stream).unwrap_or(false)
+        self.look(LengthChecked::is_end_stream).unwrap_or(false)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.look(Stream::size_hint).unwrap_or_default()
+        self.look(LengthChecked::size_hint).unwrap_or_default()
     }
 }
 
-impl Replayable for Made {
+impl Replayable for FactoryBody {
     fn replay(&self) -> Result<Self, NotReplayable> {
         self.check_replay()?;
         self.revoke();
@@ -126,9 +126,9 @@ impl Replayable for Made {
     }
 }
 
-impl fmt::Debug for Made {
+impl fmt::Debug for FactoryBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Made").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("FactoryBody").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

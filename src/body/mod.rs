@@ -34,9 +34,9 @@ mod stream;
 mod streamed;
 mod tape;
 
-use self::made::Made;
-use self::stream::Stream;
-use self::streamed::Streamed;
+use self::made::FactoryBody;
+use self::stream::LengthChecked;
+use self::streamed::BodySource;
 use crate::BoxError;
 
 pub use self::caps::ReplayCaps;
@@ -83,12 +83,12 @@ enum Kind {
 enum Other {
     /// Octets in memory that have been handed out.
     Emptied,
-    Streamed(Box<Streamed>),
+    BodySource(Box<BodySource>),
 }
 
 impl Kind {
-    fn streamed(streamed: Streamed) -> Self {
-        Self::Other(Other::Streamed(Box::new(streamed)))
+    fn streamed(streamed: BodySource) -> Self {
+        Self::Other(Other::BodySource(Box::new(streamed)))
     }
 }
 
@@ -111,7 +111,7 @@ impl Body {
             return ours.take().unwrap_or_default();
         }
         let kind = match stream {
-            Some(stream) => Kind::streamed(Streamed::one_shot(Stream::new(stream))),
+            Some(stream) => Kind::streamed(BodySource::one_shot(LengthChecked::new(stream))),
             None => Kind::Held(Bytes::new()),
         };
         Self { kind }
@@ -128,8 +128,8 @@ impl Body {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let made = Made::new(move || Stream::new(factory()));
-        Self { kind: Kind::streamed(Streamed::Made(made)) }
+        let made = FactoryBody::new(move || LengthChecked::new(factory()));
+        Self { kind: Kind::streamed(BodySource::FactoryBody(made)) }
     }
 
     /// Returns this body, recorded while it is sent if it is a stream.
@@ -137,15 +137,15 @@ impl Body {
     /// Bodies that can be sent again as they are stay what they are.
     #[must_use]
     pub fn recorded(self, caps: &ReplayCaps) -> Self {
-        let Kind::Other(Other::Streamed(streamed)) = self.kind else {
+        let Kind::Other(Other::BodySource(streamed)) = self.kind else {
             return self;
         };
         let streamed = match *streamed {
-            Streamed::OneShot(stream, _) => {
+            BodySource::OneShot(stream, _) => {
                 let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Streamed::Recorded(Replay::new(stream, caps))
+                BodySource::Recorded(Replay::new(stream, caps))
             }
-            streamed @ (Streamed::Made(_) | Streamed::Recorded(_)) => streamed,
+            streamed @ (BodySource::FactoryBody(_) | BodySource::Recorded(_)) => streamed,
         };
         Self { kind: Kind::streamed(streamed) }
     }
@@ -165,7 +165,7 @@ impl StreamId {
     pub(crate) fn of<B: 'static>(body: &B) -> Option<Self> {
         let body = (body as &dyn Any).downcast_ref::<Body>()?;
         match &body.kind {
-            Kind::Other(Other::Streamed(streamed)) => streamed.id(),
+            Kind::Other(Other::BodySource(streamed)) => streamed.id(),
             Kind::Held(_) | Kind::Other(Other::Emptied) => None,
         }
     }
@@ -190,7 +190,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(octets))))
             }
             Kind::Other(Other::Emptied) => Poll::Ready(None),
-            Kind::Other(Other::Streamed(streamed)) => streamed.poll_frame(cx),
+            Kind::Other(Other::BodySource(streamed)) => streamed.poll_frame(cx),
         }
     }
 
@@ -198,7 +198,7 @@ impl HttpBody for Body {
         match &self.kind {
             Kind::Held(octets) => octets.is_empty(),
             Kind::Other(Other::Emptied) => true,
-            Kind::Other(Other::Streamed(streamed)) => streamed.is_end_stream(),
+            Kind::Other(Other::BodySource(streamed)) => streamed.is_end_stream(),
         }
     }
 
@@ -206,7 +206,7 @@ impl HttpBody for Body {
         match &self.kind {
             Kind::Held(octets) => SizeHint::with_exact(octets.len() as u64),
             Kind::Other(Other::Emptied) => SizeHint::with_exact(0),
-            Kind::Other(Other::Streamed(streamed)) => streamed.size_hint(),
+            Kind::Other(Other::BodySource(streamed)) => streamed.size_hint(),
         }
     }
 }
@@ -216,7 +216,7 @@ impl Replayable for Body {
         let kind = match &self.kind {
             Kind::Held(octets) => Kind::Held(octets.clone()),
             Kind::Other(Other::Emptied) => return Err(NotReplayable::Polled),
-            Kind::Other(Other::Streamed(streamed)) => Kind::streamed(streamed.replay()?),
+            Kind::Other(Other::BodySource(streamed)) => Kind::streamed(streamed.replay()?),
         };
         Ok(Self { kind })
     }
@@ -225,7 +225,7 @@ impl Replayable for Body {
         match &self.kind {
             Kind::Held(_) => Ok(()),
             Kind::Other(Other::Emptied) => Err(NotReplayable::Polled),
-            Kind::Other(Other::Streamed(streamed)) => streamed.check_replay(),
+            Kind::Other(Other::BodySource(streamed)) => streamed.check_replay(),
         }
     }
 
@@ -233,7 +233,7 @@ impl Replayable for Body {
     ///
     /// Octets in memory are not revoked: they go out in one frame or not at all.
     fn revoke(&self) {
-        if let Kind::Other(Other::Streamed(streamed)) = &self.kind {
+        if let Kind::Other(Other::BodySource(streamed)) = &self.kind {
             streamed.revoke();
         }
     }
@@ -251,7 +251,7 @@ impl fmt::Debug for Body {
         let kind = match &self.kind {
             Kind::Held(octets) => return write!(f, "Body(held, {} octets)", octets.len()),
             Kind::Other(Other::Emptied) => "handed out",
-            Kind::Other(Other::Streamed(streamed)) => streamed.name(),
+            Kind::Other(Other::BodySource(streamed)) => streamed.name(),
         };
         write!(f, "Body({kind})")
     }

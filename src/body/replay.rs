@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::line::Line;
-use super::tape::Tape;
+use super::line::Generations;
+use super::tape::ReplayBuffer;
 use super::{Error, NotReplayable, ReplayCaps, Replayable};
 use crate::BoxError;
 
@@ -37,7 +37,7 @@ enum Phase {
     /// From the recording, at this chunk.
     Recording(usize),
     /// From the stream.
-    Stream,
+    LengthChecked,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,9 +48,9 @@ enum Polled {
 
 /// What all bodies of one stream have in common.
 struct Shared<B> {
-    line: Line,
+    line: Generations,
     source: Source<B>,
-    tape: Result<Tape, NotReplayable>,
+    tape: Result<ReplayBuffer, NotReplayable>,
     /// The stream's size hint before it was polled.
     hint: SizeHint,
     /// Whether the stream said before it was polled that nothing will come.
@@ -76,16 +76,16 @@ where
     /// Returns a body that sends `stream` and records it within `caps`.
     pub fn new(stream: B, caps: &ReplayCaps) -> Self {
         let shared = Shared {
-            line: Line::default(),
-            tape: Ok(Tape::new(caps.clone())),
+            line: Generations::default(),
+            tape: Ok(ReplayBuffer::new(caps.clone())),
             hint: stream.size_hint(),
             ended_at_first: stream.is_end_stream(),
             source: Source::Open(Box::pin(stream)),
         };
         Self {
             shared: Arc::new(Mutex::new(shared)),
-            place: Line::FIRST,
-            phase: Phase::Stream,
+            place: Generations::FIRST,
+            phase: Phase::LengthChecked,
             polled: Polled::Never,
             yielded: 0,
         }
@@ -151,8 +151,8 @@ where
         match (self.polled, self.phase, &shared.source) {
             (_, _, Source::Failed) => false,
             (Polled::Never, ..) => shared.ended_at_first,
-            (Polled::Yes, Phase::Stream, Source::Ended) => true,
-            (Polled::Yes, Phase::Recording(_) | Phase::Stream, _) => false,
+            (Polled::Yes, Phase::LengthChecked, Source::Ended) => true,
+            (Polled::Yes, Phase::Recording(_) | Phase::LengthChecked, _) => false,
         }
     }
 
@@ -240,12 +240,12 @@ where
             return None;
         };
         let Some(chunk) = tape.chunk(index) else {
-            *phase = Phase::Stream;
+            *phase = Phase::LengthChecked;
             return tape.trailers().cloned().map(Frame::trailers);
         };
         let next = index + 1;
         *phase = match tape.is_at_end(next) && tape.trailers().is_none() {
-            true => Phase::Stream,
+            true => Phase::LengthChecked,
             false => Phase::Recording(next),
         };
         Some(Frame::data(chunk))

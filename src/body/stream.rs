@@ -17,14 +17,14 @@ use crate::BoxError;
 /// connection would cut a longer one in silence. After an error the stream is
 /// dropped and every poll gives an error.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct LengthChecked {
     /// `None` after an error.
     inner: Option<UnsyncBoxBody<Bytes, Error>>,
     declared: Option<u64>,
     yielded: u64,
 }
 
-impl Stream {
+impl LengthChecked {
     pub(super) fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -57,7 +57,7 @@ impl Stream {
     }
 }
 
-impl HttpBody for Stream {
+impl HttpBody for LengthChecked {
     type Data = Bytes;
     type Error = Error;
 

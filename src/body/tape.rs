@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::caps::Charge;
+use super::caps::BufferReservation;
 use super::{NotReplayable, ReplayCaps};
 
 /// Holds the octets and trailers a stream has yielded so far.
@@ -14,18 +14,23 @@ use super::{NotReplayable, ReplayCaps};
 /// Octets are copied. A slice would keep alive the whole buffer it was cut
 /// from, and the caps would count something else than memory.
 #[derive(Debug)]
-pub(super) struct Tape {
+pub(super) struct ReplayBuffer {
     /// Octets that copies are handed; each chunk is shared between them.
     chunks: Vec<Bytes>,
     /// Octets after the chunks, still growing.
     tail: Vec<u8>,
     trailers: Option<HeaderMap>,
-    charge: Charge,
+    charge: BufferReservation,
 }
 
-impl Tape {
+impl ReplayBuffer {
     pub(super) fn new(caps: ReplayCaps) -> Self {
-        Self { chunks: Vec::new(), tail: Vec::new(), trailers: None, charge: Charge::new(caps) }
+        Self {
+            chunks: Vec::new(),
+            tail: Vec::new(),
+            trailers: None,
+            charge: BufferReservation::new(caps),
+        }
     }
 
     /// Records one more frame of a body at least `foreseen` octets long.

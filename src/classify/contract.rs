@@ -20,12 +20,12 @@ pub struct Contract {
     /// `no_relay` be stated too.
     pub complete_messages_only: Option<Source>,
     /// The server resets a connection only while no request is taken up.
-    pub reset_before_take_up: Option<Source>,
+    pub reset_before_dispatch: Option<Source>,
     /// The server ends a connection by a FIN without an octet of a response
     /// only while no request is taken up, and takes up nothing after that FIN.
-    /// The opposite of `reset_before_take_up`: of the two a server makes true
+    /// The opposite of `reset_before_dispatch`: of the two a server makes true
     /// one at most.
-    pub fin_before_take_up: Option<Source>,
+    pub fin_before_dispatch: Option<Source>,
     /// No TCP relay stands on the way to the origin, so that a reset after a
     /// FIN is the origin's own: a proof (G2) whatever the number of data
     /// segments. Only the user can state it; an announced one counts for
@@ -53,8 +53,8 @@ impl Contract {
                     announced.complete_messages_only.or(self.complete_messages_only)
                 }
             },
-            reset_before_take_up: self.reset_before_take_up.or(announced.reset_before_take_up),
-            fin_before_take_up: self.fin_before_take_up.or(announced.fin_before_take_up),
+            reset_before_dispatch: self.reset_before_dispatch.or(announced.reset_before_dispatch),
+            fin_before_dispatch: self.fin_before_dispatch.or(announced.fin_before_dispatch),
             no_relay: self.no_relay,
         }
     }

@@ -14,13 +14,13 @@ const END: &[u8] = b"\r\n\r\n";
 /// announces `close`. It keeps at most 8 KiB. Whatever it cannot read as a
 /// plain HTTP/1.x head is [`Early::Other`], which proves nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Recogniser {
+pub struct EarlyResponseParser {
     head: Vec<u8>,
     verdict: Option<Early>,
     after: u64,
 }
 
-impl Recogniser {
+impl EarlyResponseParser {
     /// Returns a recogniser that has seen nothing.
     pub fn new() -> Self {
         Self::default()
@@ -99,7 +99,7 @@ fn judge(head: &[u8]) -> Early {
             None => return Early::Other,
         }
     }
-    if closes { Early::Refusal } else { Early::Other }
+    if closes { Early::ClosingResponse } else { Early::Other }
 }
 
 /// Returns the status of `HTTP/1.x SSS [reason]` (RFC 9112 4).
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn early(bytes: &[u8]) -> Early {
-        let mut recogniser = Recogniser::new();
+        let mut recogniser = EarlyResponseParser::new();
         recogniser.on_bytes(bytes);
         recogniser.early()
     }
@@ -146,7 +146,7 @@ mod tests {
             "HTTP/1.1 408 \r\nconnection: keep-alive , CLOSE\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.0 408\r\nA: b\r\nConnection: foo\r\nConnection:close\r\n\r\nbody",
         ] {
-            assert_eq!(early(head.as_bytes()), Early::Refusal, "{head}");
+            assert_eq!(early(head.as_bytes()), Early::ClosingResponse, "{head}");
         }
     }
 
@@ -174,17 +174,17 @@ mod tests {
     fn a_head_split_anywhere_reads_the_same() {
         let head = b"HTTP/1.1 599 Going Away\r\nX: y\r\nConnection: close\r\n\r\nrest";
         for at in 0..head.len() {
-            let mut recogniser = Recogniser::new();
+            let mut recogniser = EarlyResponseParser::new();
             recogniser.on_bytes(&head[..at]);
             recogniser.on_bytes(&head[at..]);
-            assert_eq!(recogniser.early(), Early::Refusal, "split at {at}");
+            assert_eq!(recogniser.early(), Early::ClosingResponse, "split at {at}");
         }
     }
 
     #[test]
     fn a_final_response_is_begun_once_its_status_is_none_of_a_1xx() {
         let begun = |bytes: &[u8]| {
-            let mut recogniser = Recogniser::new();
+            let mut recogniser = EarlyResponseParser::new();
             recogniser.on_bytes(bytes);
             recogniser.is_final_begun()
         };
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_head_that_never_ends_is_given_up() {
-        let mut recogniser = Recogniser::new();
+        let mut recogniser = EarlyResponseParser::new();
         for _ in 0..10_000 {
             recogniser.on_bytes(b"HTTP/1.1 599");
         }

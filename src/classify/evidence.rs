@@ -20,7 +20,7 @@ pub struct Evidence {
     /// What was read back before the attempt ended.
     pub answer: Answer,
     /// What the kernel's counters say of the request and of the close.
-    pub kernel: Kernel,
+    pub kernel: TcpEvidence,
     /// Who ended the attempt.
     pub ended_by: EndedBy,
     /// Whether the limits of the contract in force were kept.
@@ -40,7 +40,7 @@ impl Evidence {
         Self {
             hand_off,
             answer: Answer::Nothing,
-            kernel: Kernel::Unavailable(Unavailable::NotExamined),
+            kernel: TcpEvidence::Unavailable(Unavailable::NotExamined),
             ended_by: EndedBy::Connection,
             limits: Limits::Unchecked,
             counts: Counts::default(),
@@ -58,7 +58,7 @@ impl Evidence {
 
     /// Sets what the kernel's counters say.
     #[must_use]
-    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+    pub fn with_tcp(mut self, kernel: TcpEvidence) -> Self {
         self.kernel = kernel;
         self
     }
@@ -103,7 +103,7 @@ pub enum HandOff {
     /// There was no connection to hand the request to.
     NotConnected(ConnectFailure),
     /// The connection gave the request back, its body never polled.
-    HandedBack(Finding),
+    HandedBack(StaleReason),
     /// The connection took the request, but the kernel accepted none of it.
     NothingWritten,
     /// The kernel accepted at least one byte of the request.
@@ -162,7 +162,7 @@ impl fmt::Display for ConnectFailure {
 /// What was found on a connection before a request was written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Finding {
+pub enum StaleReason {
     /// The peer's FIN.
     Fin,
     /// A reset or another socket error.
@@ -175,7 +175,7 @@ pub enum Finding {
     Ended,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for StaleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fin => "FIN",
@@ -225,7 +225,7 @@ pub enum Answer {
 #[non_exhaustive]
 pub enum Early {
     /// A 599 or 408 that announces `close`.
-    Refusal,
+    ClosingResponse,
     /// Anything else, a head that never ended included.
     Other,
 }
@@ -235,7 +235,7 @@ pub enum Early {
 /// Made by the rule in [`kernel`](super::kernel); see `docs/evidence.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kernel {
+pub enum TcpEvidence {
     /// There is no kernel evidence for this exchange.
     Unavailable(Unavailable),
     /// Where the request began on its connection is not known, so that the
@@ -283,7 +283,7 @@ pub enum Settled {
     /// A reset: state CLOSE and EPIPE; and how many data segments carried the
     /// request, by the counters that showed it. Whoever sent the reset will not
     /// read what it answers.
-    Refused(Segments),
+    Reset(Segments),
     /// A further acknowledgement: somebody may read those bytes.
     AckedAfterFin,
     /// The socket closed for a reason of this host; the errno if there is one.

@@ -1,4 +1,4 @@
-//! Checks that the lists of variants in `tests/support/variants.rs` are whole.
+//! Checks that the lists of variants in `crates/testkit/src/variants.rs` are whole.
 //!
 //! A `match` must name every variant only inside the crate, so the check is
 //! here: a new variant does not compile until it is named below, and then
@@ -6,7 +6,8 @@
 
 use super::*;
 
-#[path = "../../tests/support/variants.rs"]
+#[path = "../../crates/testkit/src/variants.rs"]
+#[allow(unreachable_pub, reason = "the file is public elsewhere")]
 mod variants;
 
 macro_rules! assert_listed {
@@ -33,22 +34,22 @@ fn what_a_connection_saw_is_listed() {
         ConnectFailure::Connect(Some(_)), ConnectFailure::Resolve, ConnectFailure::TimedOut,
         ConnectFailure::Tls, ConnectFailure::Untrusted, ConnectFailure::Proxy,
         ConnectFailure::ProxyDenied, ConnectFailure::PoolWait, ConnectFailure::BadTarget);
-    assert_listed!(findings: Finding::Fin, Finding::Reset, Finding::Stray, Finding::EndOfTls, Finding::Ended);
+    assert_listed!(stale_reasons: StaleReason::Fin, StaleReason::Reset, StaleReason::Stray, StaleReason::EndOfTls, StaleReason::Ended);
     assert_listed!(answers: Answer::Nothing, Answer::Stray(_), Answer::Begun, Answer::Malformed,
         Answer::FinalHead, Answer::Complete, Answer::Misdirected, Answer::Refused, Answer::NotForwarded,
         Answer::RefusedStream);
-    assert_listed!(earlies: Early::Refusal, Early::Other);
+    assert_listed!(earlies: Early::ClosingResponse, Early::Other);
     assert_listed!(ends: EndedBy::Connection, EndedBy::Caller, EndedBy::Deadline,
         EndedBy::RequestBody, EndedBy::Runtime);
 }
 
 #[test]
 fn what_the_kernel_says_is_listed() {
-    assert_listed!(kernels: Kernel::Unavailable(_), Kernel::NoBoundary, Kernel::Bypassed,
-        Kernel::StillOpen, Kernel::Reset(_), Kernel::NoFin(..), Kernel::Fin(..));
+    assert_listed!(tcp_evidences: TcpEvidence::Unavailable(_), TcpEvidence::NoBoundary, TcpEvidence::Bypassed,
+        TcpEvidence::StillOpen, TcpEvidence::Reset(_), TcpEvidence::NoFin(..), TcpEvidence::Fin(..));
     assert_listed!(ackeds: Acked::None, Acked::Part, Acked::All);
     assert_listed!(segments: Segments::One, Segments::Several, Segments::Uncounted);
-    assert_listed!(settleds: Settled::Refused(_), Settled::AckedAfterFin, Settled::Local(None),
+    assert_listed!(settleds: Settled::Reset(_), Settled::AckedAfterFin, Settled::Local(None),
         Settled::Local(Some(_)), Settled::Unsettled, Settled::NotAwaited);
     assert_listed!(unavailables: Unavailable::NotExamined, Unavailable::Platform,
         Unavailable::NotPlainTcp, Unavailable::ShortInfo(_), Unavailable::Uncalibrated,
@@ -75,10 +76,10 @@ fn what_is_concluded_is_listed() {
         Doubt::Forgeable(_));
     assert_listed!(grounds: Ground::Proven(_), Ground::Deduplicated, Ground::Idempotent,
         Ground::CallerSays(_));
-    assert_listed!(refusals: Refusal::Doubt(_), Refusal::ResponseLost, Refusal::Answered,
-        Refusal::Proxy, Refusal::Forgeable(_), Refusal::BodyNotReplayable, Refusal::BodyFailed, Refusal::Attempts(_),
-        Refusal::Budget, Refusal::Deadline, Refusal::ConnectPatience, Refusal::Forbidden(_), Refusal::NoTarget,
-        Refusal::NotSendable(_), Refusal::StandsDown);
+    assert_listed!(no_resends: NoResend::Doubt(_), NoResend::ResponseLost, NoResend::Answered,
+        NoResend::Proxy, NoResend::Forgeable(_), NoResend::BodyNotReplayable, NoResend::BodyFailed, NoResend::Attempts(_),
+        NoResend::Budget, NoResend::Deadline, NoResend::ConnectPatience, NoResend::Forbidden(_), NoResend::Permanent,
+        NoResend::NotSendable(_), NoResend::StandsDown);
 }
 
 #[test]
@@ -96,8 +97,8 @@ fn a_contract_has_the_five_members_that_are_combined() {
     let Contract {
         closed_after_fin: _,
         complete_messages_only: _,
-        reset_before_take_up: _,
-        fin_before_take_up: _,
+        reset_before_dispatch: _,
+        fin_before_dispatch: _,
         no_relay: _,
     } = Contract::none();
     assert_eq!(variants::contracts().len(), 243);
@@ -114,7 +115,7 @@ fn every_conclusion_explains_itself() {
         assert!(sentence.ends_with('.') && !sentence.contains(". "), "{sentence}");
         assert!(rules.iter().any(|rule| sentence.contains(rule)), "{sentence}");
     }
-    for refusal in variants::refusals() {
+    for refusal in variants::no_resends() {
         assert!(refusal.explain().ends_with('.') && !refusal.to_string().is_empty(), "{refusal}");
     }
 }

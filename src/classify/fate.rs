@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::bad_request::BadRequest;
 use super::doubt::Doubt;
-use super::evidence::{ConnectFailure, Finding};
+use super::evidence::{ConnectFailure, StaleReason};
 
 /// What became of a request at the server, as far as the evidence proves.
 ///
@@ -90,7 +90,7 @@ pub enum Proof {
     /// G1: there was no connection to send the request on.
     NotConnected(ConnectFailure),
     /// G1: the connection handed the request back untouched.
-    HandedBack(Finding),
+    HandedBack(StaleReason),
     /// G1: the kernel accepted no byte of the request.
     NothingWritten,
     /// G2: a FIN acknowledged nothing of the request, which went out in one

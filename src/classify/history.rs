@@ -9,7 +9,7 @@ use super::fate::{Fate, Proof};
 use super::policy::{
     BodyState, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
 };
-use super::verdict::{Ground, Refusal, Verdict};
+use super::verdict::{Ground, NoResend, Verdict};
 
 /// The fates of all attempts of one call so far, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,11 +96,11 @@ impl FromIterator<Fate> for History {
 /// comes before one for want of a body, attempts or time.
 pub fn decide(history: &History, request: &RequestFacts, policy: &Policy) -> Verdict {
     let history = &*history.under(policy);
-    let mut weakest = Err(Refusal::Attempts(0));
+    let mut weakest = Err(NoResend::Attempts(0));
     for (earlier, fate) in history.fates().iter().enumerate() {
         let opinion = request.opinion(fate, policy);
         if let Opinion::Forbidden(reason) = opinion {
-            return Verdict::Refuse(Refusal::Forbidden(reason));
+            return Verdict::Refuse(NoResend::Forbidden(reason));
         }
         let ground = ground(fate, request, policy, opinion);
         weakest = match (earlier, weakest) {
@@ -125,16 +125,16 @@ fn ground(
     request: &RequestFacts,
     policy: &Policy,
     opinion: Opinion,
-) -> Result<Ground, Refusal> {
+) -> Result<Ground, NoResend> {
     let refusal = match fate {
         Fate::NotApplied(proof) if may_resend_proven(*proof, request, policy.role) => {
             return Ok(Ground::Proven(*proof));
         }
-        Fate::NotApplied(_) => Refusal::Proxy,
-        Fate::Unknown(Doubt::Forgeable(proof)) => Refusal::Forgeable(*proof),
-        Fate::Unknown(doubt) => Refusal::Doubt(*doubt),
-        Fate::ResponseLost => Refusal::ResponseLost,
-        Fate::Completed => Refusal::Answered,
+        Fate::NotApplied(_) => NoResend::Proxy,
+        Fate::Unknown(Doubt::Forgeable(proof)) => NoResend::Forgeable(*proof),
+        Fate::Unknown(doubt) => NoResend::Doubt(*doubt),
+        Fate::ResponseLost => NoResend::ResponseLost,
+        Fate::Completed => NoResend::Answered,
     };
     repeat(request, policy.role, opinion).ok_or(refusal)
 }
@@ -166,13 +166,13 @@ fn hindrance(
     request: &RequestFacts,
     policy: &Policy,
     ground: Ground,
-) -> Option<Refusal> {
+) -> Option<NoResend> {
     if let Some(why) = history.not_sendable() {
-        return Some(Refusal::NotSendable(why));
+        return Some(NoResend::NotSendable(why));
     }
     match request.body {
-        BodyState::Failed => return Some(Refusal::BodyFailed),
-        BodyState::Gone => return Some(Refusal::BodyNotReplayable),
+        BodyState::Failed => return Some(NoResend::BodyFailed),
+        BodyState::Gone => return Some(NoResend::BodyNotReplayable),
         BodyState::Replayable => {}
     }
     let limit = match ground {
@@ -181,20 +181,20 @@ fn hindrance(
         Ground::Deduplicated | Ground::CallerSays(_) => policy.max_attempts,
     };
     if history.unproven() >= limit {
-        return Some(Refusal::Attempts(limit));
+        return Some(NoResend::Attempts(limit));
     }
     if history.proven() > policy.max_proven_resends {
-        return Some(Refusal::Attempts(policy.max_proven_resends.saturating_add(1)));
+        return Some(NoResend::Attempts(policy.max_proven_resends.saturating_add(1)));
     }
     if history.hand_backs() > policy.max_hand_backs {
-        return Some(Refusal::Attempts(policy.max_hand_backs));
+        return Some(NoResend::Attempts(policy.max_hand_backs));
     }
     if history.misdirections() > 1 {
-        return Some(Refusal::Attempts(2));
+        return Some(NoResend::Attempts(2));
     }
     match request.time {
-        Time::Over => Some(Refusal::Deadline),
-        Time::OutOfPatience => Some(Refusal::ConnectPatience),
+        Time::Over => Some(NoResend::Deadline),
+        Time::OutOfPatience => Some(NoResend::ConnectPatience),
         Time::Left => None,
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::contract::{Contract, Source};
 use super::doubt::Unavailable;
-use super::evidence::{Acked, Kernel, Limits, Settled};
+use super::evidence::{Acked, Limits, Settled, TcpEvidence};
 use super::segments::{SegmentBase, Segments};
 
 /// One reading of the kernel's counters for a TCP socket.
@@ -137,7 +137,7 @@ impl fmt::Display for Errno {
 /// What our side counted for one exchange, with the connection drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Exchange {
+pub struct ExchangeCounts {
     /// One (our SYN) plus the octets written before the request's first.
     pub base: u64,
     /// Octets the kernel accepted since the connect.
@@ -149,7 +149,7 @@ pub struct Exchange {
     pub segment_base: Option<SegmentBase>,
 }
 
-impl Exchange {
+impl ExchangeCounts {
     /// Returns the counts of an exchange whose segments cannot be told.
     pub fn new(base: u64, written: u64, read: u64) -> Self {
         Self { base, written, read, segment_base: None }
@@ -209,7 +209,7 @@ pub enum LastRead {
 #[allow(clippy::exhaustive_enums, reason = "a step machine: every driver must handle each step")]
 pub enum Step {
     /// The evidence is complete.
-    Done(Kernel),
+    Done(TcpEvidence),
     /// A FIN came: wait for the peer TCP's answer with [`settle`].
     Settle(Fin),
     /// The socket closed: [`closed`] needs the first errno seen on it.
@@ -255,7 +255,7 @@ pub fn calibrate(snapshot: &Snapshot) -> Result<(), Unavailable> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "write or do not write")]
-pub enum Look {
+pub enum StaleCheck {
     /// Something came or ended that our side has not read: do not write.
     Stale,
     /// Clear to write; and whether the counters may speak of this request.
@@ -263,19 +263,19 @@ pub enum Look {
 }
 
 /// Step B: the look, before any byte of a request is written.
-pub fn look(written: u64, read: u64, snapshot: &Snapshot) -> Look {
+pub fn stale_check(written: u64, read: u64, snapshot: &Snapshot) -> StaleCheck {
     if snapshot.state != TcpState::Established || snapshot.bytes_received > read {
-        return Look::Stale;
+        return StaleCheck::Stale;
     }
     let sound = snapshot.is_conserved(written)
         && snapshot.bytes_received == read
         && snapshot.bytes_acked <= written + 1;
-    Look::Clear(if sound { Ok(()) } else { Err(Unavailable::NotConserved) })
+    StaleCheck::Clear(if sound { Ok(()) } else { Err(Unavailable::NotConserved) })
 }
 
 /// Returns whether bytes that arrive now cannot answer the request, since
 /// none of it is acknowledged: the guard at an answer's first byte.
-pub fn is_stray(exchange: &Exchange, snapshot: &Snapshot) -> bool {
+pub fn is_stray(exchange: &ExchangeCounts, snapshot: &Snapshot) -> bool {
     snapshot.is_conserved(exchange.written) && exchange.acked(snapshot) == Acked::None
 }
 
@@ -283,24 +283,24 @@ pub fn is_stray(exchange: &Exchange, snapshot: &Snapshot) -> bool {
 ///
 /// `errno` is the first error number seen on the socket, if there was one.
 pub fn at_end(
-    exchange: &Exchange,
+    exchange: &ExchangeCounts,
     last: LastRead,
     snapshot: &Snapshot,
     errno: Option<Errno>,
 ) -> Step {
     if last == LastRead::WouldBlock {
-        return Step::Done(Kernel::StillOpen);
+        return Step::Done(TcpEvidence::StillOpen);
     }
     if !snapshot.is_conserved(exchange.written) {
-        return Step::Done(Kernel::Bypassed);
+        return Step::Done(TcpEvidence::Bypassed);
     }
     let acked = exchange.acked(snapshot);
     let is_fin = last == LastRead::End && snapshot.bytes_received == exchange.read + 1;
     if !is_fin {
         let is_over = snapshot.state == TcpState::Close && snapshot.bytes_received == exchange.read;
         return Step::Done(match errno {
-            Some(Errno::ECONNRESET) if is_over => Kernel::Reset(acked),
-            other => Kernel::NoFin(acked, other),
+            Some(Errno::ECONNRESET) if is_over => TcpEvidence::Reset(acked),
+            other => TcpEvidence::NoFin(acked, other),
         });
     }
     let segments = exchange.segments(snapshot);
@@ -312,12 +312,12 @@ pub fn at_end(
 }
 
 /// Step C6: one look while the request's fate settles after a FIN.
-pub fn settle(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot) -> Step {
+pub fn settle(exchange: &ExchangeCounts, fin: &Fin, snapshot: &Snapshot) -> Step {
     if snapshot.bytes_acked > fin.bytes_acked {
-        return Step::Done(Kernel::Fin(fin.acked, Settled::AckedAfterFin));
+        return Step::Done(TcpEvidence::Fin(fin.acked, Settled::AckedAfterFin));
     }
     if !snapshot.is_conserved(exchange.written) {
-        return Step::Done(Kernel::Bypassed);
+        return Step::Done(TcpEvidence::Bypassed);
     }
     match snapshot.state {
         TcpState::Close => Step::Closed(*fin, *snapshot),
@@ -330,15 +330,20 @@ pub fn settle(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot) -> Step {
 ///
 /// The segments are counted in this same snapshot (step C5a), and are never
 /// better than at the FIN.
-pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option<Errno>) -> Kernel {
+pub fn closed(
+    exchange: &ExchangeCounts,
+    fin: &Fin,
+    snapshot: &Snapshot,
+    errno: Option<Errno>,
+) -> TcpEvidence {
     match settle(exchange, fin, snapshot) {
         Step::Done(kernel) => kernel,
-        Step::Settle(_) | Step::Wait => Kernel::StillOpen,
-        Step::Closed(..) => Kernel::Fin(
+        Step::Settle(_) | Step::Wait => TcpEvidence::StillOpen,
+        Step::Closed(..) => TcpEvidence::Fin(
             fin.acked,
             match errno {
                 Some(Errno::EPIPE) => {
-                    Settled::Refused(fin.segments.or_worse(exchange.segments(snapshot)))
+                    Settled::Reset(fin.segments.or_worse(exchange.segments(snapshot)))
                 }
                 other => Settled::Local(other),
             },
@@ -358,7 +363,7 @@ pub fn closed(exchange: &Exchange, fin: &Fin, snapshot: &Snapshot, errno: Option
 pub fn is_worth_settling(fin: &Fin, contract: &Contract, limits: Limits) -> bool {
     let takes_up_nothing_after = contract.closed_after_fin == Some(Source::Announced);
     let is_promised = match fin.acked {
-        _ if contract.fin_before_take_up.is_some() => true,
+        _ if contract.fin_before_dispatch.is_some() => true,
         Acked::Part => {
             takes_up_nothing_after && contract.complete_messages_only == Some(Source::Announced)
         }

@@ -1,8 +1,8 @@
 //! The bookkeeping of one connection: octets, phase, first errno.
 
 use super::doubt::Unavailable;
-use super::evidence::Finding;
-use super::kernel::{self, Errno, Exchange, Look, Snapshot};
+use super::evidence::StaleReason;
+use super::kernel::{self, Errno, ExchangeCounts, Snapshot, StaleCheck};
 use super::segments::SegmentBase;
 
 /// What our side counted on one connection, and where its exchange stands.
@@ -15,7 +15,7 @@ pub struct Ledger {
     errno: Option<Errno>,
     calibration: Result<(), Unavailable>,
     phase: Phase,
-    found: Option<Finding>,
+    found: Option<StaleReason>,
     base: u64,
     read_base: u64,
     check: Result<(), Unavailable>,
@@ -109,12 +109,12 @@ impl Ledger {
     /// Judges the counters before a request is written (step B of the rule).
     ///
     /// Once an octet of it is written, a look vouches for nothing any more.
-    pub fn on_look(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Look {
+    pub fn on_stale_check(&mut self, snapshot: Result<Snapshot, Unavailable>) -> StaleCheck {
         let look = match snapshot {
-            Ok(snapshot) => kernel::look(self.written, self.read, &snapshot),
-            Err(why) => Look::Clear(Err(why)),
+            Ok(snapshot) => kernel::stale_check(self.written, self.read, &snapshot),
+            Err(why) => StaleCheck::Clear(Err(why)),
         };
-        if let (Phase::Armed, Look::Clear(counters)) = (self.phase, look) {
+        if let (Phase::Armed, StaleCheck::Clear(counters)) = (self.phase, look) {
             self.check = self.calibration.and(counters);
             self.segment_base = match (self.check, snapshot) {
                 (Ok(()), Ok(snapshot)) => SegmentBase::at_look(self.written, &snapshot),
@@ -125,7 +125,7 @@ impl Ledger {
     }
 
     /// Returns whether a request is about to be written without a look.
-    pub fn needs_look(&self) -> bool {
+    pub fn needs_stale_check(&self) -> bool {
         self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
     }
 
@@ -169,7 +169,7 @@ impl Ledger {
     pub fn on_http(&mut self, octets: usize) -> bool {
         match self.phase {
             Phase::Idle | Phase::Armed if octets > 0 => {
-                self.found.get_or_insert(Finding::Stray);
+                self.found.get_or_insert(StaleReason::Stray);
                 false
             }
             Phase::Sent | Phase::TakenOver => {
@@ -207,7 +207,7 @@ impl Ledger {
 
     /// Notes what was found above the socket while no request was on the
     /// connection. What was found first stands.
-    pub fn on_found(&mut self, finding: Finding) {
+    pub fn on_found(&mut self, finding: StaleReason) {
         if matches!(self.phase, Phase::Idle | Phase::Armed) {
             self.found.get_or_insert(finding);
         }
@@ -215,7 +215,7 @@ impl Ledger {
 
     /// Notes an end of the stream.
     pub fn on_end(&mut self) {
-        self.on_found(Finding::Fin);
+        self.on_found(StaleReason::Fin);
     }
 
     /// Notes an error; the first number is kept.
@@ -223,7 +223,7 @@ impl Ledger {
         if self.errno.is_none() {
             self.errno = errno;
         }
-        self.on_found(Finding::Reset);
+        self.on_found(StaleReason::Reset);
     }
 
     /// Returns where the exchange stands.
@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     /// Returns what was found on the connection while no request was on it.
-    pub fn found(&self) -> Option<Finding> {
+    pub fn found(&self) -> Option<StaleReason> {
         self.found
     }
 
@@ -261,8 +261,8 @@ impl Ledger {
     }
 
     /// Returns the counts of the current exchange.
-    pub fn exchange(&self) -> Exchange {
-        Exchange::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
+    pub fn exchange(&self) -> ExchangeCounts {
+        ExchangeCounts::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
     }
 
     /// Returns the octets read during the current exchange.

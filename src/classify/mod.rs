@@ -40,10 +40,10 @@ pub use bad_request::BadRequest;
 pub use contract::{Contract, Source};
 pub use deadline::Deadline;
 pub use doubt::{Doubt, Unavailable};
-pub use early::Recogniser;
+pub use early::EarlyResponseParser;
 pub use evidence::{
-    Acked, Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, Finding, HandOff, Kernel,
-    Limits, Settled,
+    Acked, Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, HandOff, Limits, Settled,
+    StaleReason, TcpEvidence,
 };
 pub use fate::{Fate, Proof};
 pub use history::{History, counts_as_attempt, decide};
@@ -53,7 +53,7 @@ pub use policy::{
     BodyState, Classifier, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
 };
 pub use segments::{SegmentBase, Segments};
-pub use verdict::{Ground, Refusal, Verdict};
+pub use verdict::{Ground, NoResend, Verdict};
 
 /// Says what became of one attempt at the server, as far as its evidence
 /// proves.
@@ -92,13 +92,13 @@ fn written(evidence: &Evidence, contract: &Contract) -> Fate {
 /// about closes (G4) holds only where no octet of a response came.
 fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
     match (early, unanswered(evidence, contract)) {
-        (Early::Refusal, Fate::NotApplied(Proof::NeverReceived)) => {
+        (Early::ClosingResponse, Fate::NotApplied(Proof::NeverReceived)) => {
             Fate::NotApplied(Proof::RefusedBeforeReceipt)
         }
-        (Early::Refusal | Early::Other, Fate::NotApplied(proof)) if proof.id() == "G2" => {
+        (Early::ClosingResponse | Early::Other, Fate::NotApplied(proof)) if proof.id() == "G2" => {
             Fate::NotApplied(proof)
         }
-        (Early::Refusal | Early::Other, _) => Fate::Unknown(Doubt::StrayResponse),
+        (Early::ClosingResponse | Early::Other, _) => Fate::Unknown(Doubt::StrayResponse),
     }
 }
 
@@ -109,13 +109,13 @@ fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
         EndedBy::Deadline => Fate::Unknown(Doubt::TimedOut),
         EndedBy::Runtime => Fate::Unknown(Doubt::RuntimeEnded),
         EndedBy::Connection | EndedBy::RequestBody => match evidence.kernel {
-            Kernel::Unavailable(why) => Fate::Unknown(Doubt::Unavailable(why)),
-            Kernel::NoBoundary => Fate::Unknown(Doubt::NoRequestBoundary),
-            Kernel::Bypassed => Fate::Unknown(Doubt::Bypassed),
-            Kernel::StillOpen => Fate::Unknown(Doubt::StillOpen),
-            Kernel::Reset(acked) => reset(acked, evidence.limits, contract),
-            Kernel::NoFin(acked, errno) => Fate::Unknown(Doubt::NoFin(acked, errno)),
-            Kernel::Fin(acked, settled) => fin(acked, settled, evidence.limits, contract),
+            TcpEvidence::Unavailable(why) => Fate::Unknown(Doubt::Unavailable(why)),
+            TcpEvidence::NoBoundary => Fate::Unknown(Doubt::NoRequestBoundary),
+            TcpEvidence::Bypassed => Fate::Unknown(Doubt::Bypassed),
+            TcpEvidence::StillOpen => Fate::Unknown(Doubt::StillOpen),
+            TcpEvidence::Reset(acked) => reset(acked, evidence.limits, contract),
+            TcpEvidence::NoFin(acked, errno) => Fate::Unknown(Doubt::NoFin(acked, errno)),
+            TcpEvidence::Fin(acked, settled) => fin(acked, settled, evidence.limits, contract),
         },
     }
 }
@@ -123,7 +123,7 @@ fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
 /// A reset proves nothing, unless the server promised to reset only what it
 /// did not take up (G4).
 fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
-    match (contract.reset_before_take_up, limits) {
+    match (contract.reset_before_dispatch, limits) {
         (Some(_), Limits::Kept) => Fate::NotApplied(Proof::ResetPromised),
         (Some(_), Limits::Unchecked | Limits::Exceeded) | (None, _) => {
             Fate::Unknown(Doubt::Reset(acked))
@@ -134,7 +134,7 @@ fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
 /// A FIN. Where what it acknowledged does not decide, the server's promise may,
 /// to end so only before a request is taken up (G4): a stronger ground wins.
 fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
-    match (fin_by_counters(acked, settled, limits, contract), contract.fin_before_take_up) {
+    match (fin_by_counters(acked, settled, limits, contract), contract.fin_before_dispatch) {
         (Fate::Unknown(_), Some(_)) if limits == Limits::Kept => {
             Fate::NotApplied(Proof::ClosePromised)
         }
@@ -145,13 +145,13 @@ fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> F
 /// A FIN: what did it acknowledge, and what followed (G2)?
 fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     match (acked, settled) {
-        (Acked::None, Settled::Refused(segments)) if contract.believes_reset(segments) => {
+        (Acked::None, Settled::Reset(segments)) if contract.believes_reset(segments) => {
             Fate::NotApplied(Proof::NeverReceived)
         }
         (Acked::None, _) if contract.closed_after_fin.is_some() => {
             Fate::NotApplied(Proof::NeverReceivedClosed)
         }
-        (Acked::None, Settled::Refused(segments)) => {
+        (Acked::None, Settled::Reset(segments)) => {
             let is_promised = contract.complete_messages_only == Some(Source::Announced);
             match limits {
                 Limits::Kept if is_promised => Fate::NotApplied(Proof::FinPromised),
@@ -187,9 +187,9 @@ fn uncounted(segments: Segments) -> Doubt {
 /// was sent again.
 fn fin_in_between(settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     let closes_fully = contract.closed_after_fin == Some(Source::Announced);
-    let is_refused = matches!(settled, Settled::Refused(_));
+    let is_refused = matches!(settled, Settled::Reset(_));
     match (contract.complete_messages_only, settled, limits) {
-        (Some(Source::Configured), Settled::Refused(segments), _) => {
+        (Some(Source::Configured), Settled::Reset(segments), _) => {
             if contract.believes_reset(segments) {
                 Fate::NotApplied(Proof::NeverComplete)
             } else {

@@ -125,7 +125,7 @@ impl Policy {
     /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
     /// one the fate is *unknown*, by [`Doubt::Forgeable`], so that nobody who relies on
     /// it sends the request again by hand either; the verdict is
-    /// [`Refusal::Forgeable`](super::Refusal::Forgeable).
+    /// [`NoResend::Forgeable`](super::NoResend::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.authenticated_only = true;
         self

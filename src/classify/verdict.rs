@@ -78,12 +78,12 @@ pub enum Verdict {
     /// Send it again; the ground is the weakest that was needed.
     Resend(Ground),
     /// Do not.
-    Refuse(Refusal),
+    Refuse(NoResend),
 }
 
 impl Verdict {
     /// Returns the refusal, if it is one.
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<NoResend> {
         match self {
             Self::Refuse(refusal) => Some(*refusal),
             Self::Resend(_) => None,
@@ -111,7 +111,7 @@ impl fmt::Display for Verdict {
 /// Why there was no resend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum NoResend {
     /// A proof is missing, and no other ground holds for this attempt.
     Doubt(Doubt),
     /// A final response was begun and then lost, and no other ground holds.
@@ -142,7 +142,7 @@ pub enum Refusal {
     Forbidden(&'static str),
     /// The request names no target that it could be sent to, or one that refuses
     /// TLS with us.
-    NoTarget,
+    Permanent,
     /// The request's head and body contradict each other: it would not be sent the
     /// next time either.
     NotSendable(BadRequest),
@@ -150,7 +150,7 @@ pub enum Refusal {
     StandsDown,
 }
 
-impl Refusal {
+impl NoResend {
     /// Explains the refusal in one sentence and names its rule.
     pub fn explain(&self) -> &'static str {
         match self {
@@ -180,7 +180,7 @@ impl Refusal {
                 "Connects have failed for as long as they are repeated; see connect_patience."
             }
             Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
-            Self::NoTarget => {
+            Self::Permanent => {
                 "There is no target that it could be sent to, or none that takes this client, and there would be none the next time."
             }
             Self::NotSendable(_) => {
@@ -193,7 +193,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NoResend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Doubt(doubt) => write!(f, "{doubt}"),
@@ -211,7 +211,7 @@ impl fmt::Display for Refusal {
             Self::ConnectPatience => f.write_str("connects failed for all of connect_patience"),
             Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
             Self::NotSendable(_) => f.write_str("it would not be sent the next time either"),
-            Self::NoTarget => f.write_str("that would end the same way"),
+            Self::Permanent => f.write_str("that would end the same way"),
             Self::StandsDown => f.write_str("a layer above decides"),
         }
     }

@@ -46,8 +46,8 @@ impl Promise {
     pub fn contract(&self) -> Contract {
         let announced = |is_promised: bool| is_promised.then_some(Source::Announced);
         let mut contract = Contract::none();
-        contract.reset_before_take_up = announced(self.announced.has_rst());
-        contract.fin_before_take_up = announced(self.announced.has_fin());
+        contract.reset_before_dispatch = announced(self.announced.has_rst());
+        contract.fin_before_dispatch = announced(self.announced.has_fin());
         contract.complete_messages_only = announced(self.max().is_some());
         contract.closed_after_fin = announced(self.announced.has_half());
         contract
@@ -90,7 +90,7 @@ impl From<Promise> for Contract {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> {
-    accept_tied(response, &Tie::To(*own))
+    accept_bound(response, &HopBinding::To(*own))
 }
 
 /// Does what [`accept`] does, and compares the hop with nothing.
@@ -103,12 +103,12 @@ pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> 
 ///
 /// As [`accept`], apart from [`Ignored::OtherHop`].
 pub fn accept_behind_nat<B>(response: &Response<B>) -> Result<Promise, Ignored> {
-    accept_tied(response, &Tie::Trusted)
+    accept_bound(response, &HopBinding::Trusted)
 }
 
 /// What ties a promise to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tie {
+pub(crate) enum HopBinding {
     /// The hop must be this (C2).
     To(Hop),
     /// The user's word that the addresses are translated on the way, and the
@@ -116,7 +116,10 @@ pub(crate) enum Tie {
     Trusted,
 }
 
-pub(crate) fn accept_tied<B>(response: &Response<B>, tie: &Tie) -> Result<Promise, Ignored> {
+pub(crate) fn accept_bound<B>(
+    response: &Response<B>,
+    tie: &HopBinding,
+) -> Result<Promise, Ignored> {
     if response.version() != Version::HTTP_11 {
         return Err(Ignored::Version(response.version()));
     }
@@ -124,7 +127,7 @@ pub(crate) fn accept_tied<B>(response: &Response<B>, tie: &Tie) -> Result<Promis
         return Err(Ignored::Interim);
     }
     let announced = Announcement::from_members(&read::listed(response.headers())?)?;
-    if matches!(tie, Tie::To(own) if announced.hop() != *own) {
+    if matches!(tie, HopBinding::To(own) if announced.hop() != *own) {
         return Err(Ignored::OtherHop(announced.hop()));
     }
     if announced.has_refused() && !read::has_option(response.headers(), "close") {

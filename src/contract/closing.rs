@@ -4,7 +4,7 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
-use super::accept::{Promise, Tie, accept_tied};
+use super::accept::{HopBinding, Promise, accept_bound};
 
 /// A closing response that refuses all that is not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub(crate) struct Closing {
 ///
 /// Stricter than parsers of responses have to be: what it does not take is no
 /// refusal, which is the safe side.
-pub(crate) fn closing(head: &[u8], tie: &Tie) -> Option<Closing> {
+pub(crate) fn closing(head: &[u8], tie: &HopBinding) -> Option<Closing> {
     let response = parse(head)?;
-    let promise = accept_tied(&response, tie).ok().filter(Promise::is_refusal);
+    let promise = accept_bound(&response, tie).ok().filter(Promise::is_refusal);
     promise.map(|_| Closing { body: body_length(response.headers()) })
 }
 
@@ -60,7 +60,7 @@ mod tests {
     const HOP: &str = "10.1.2.3:50211 10.1.2.9:80";
 
     fn read(head: &str) -> Option<Closing> {
-        closing(head.as_bytes(), &Tie::To(HOP.parse().expect("two ends")))
+        closing(head.as_bytes(), &HopBinding::To(HOP.parse().expect("two ends")))
     }
 
     #[test]
@@ -79,6 +79,6 @@ mod tests {
         assert_eq!(read(&head.replace("\r\nContent", "\r\n Content")), None, "obsolete folding");
         assert_eq!(read(&head[..head.len() - 2]), None);
         let elsewhere = head.replace("1.2.3", "1.2.4");
-        assert!(closing(elsewhere.as_bytes(), &Tie::Trusted).is_some());
+        assert!(closing(elsewhere.as_bytes(), &HopBinding::Trusted).is_some());
     }
 }

@@ -79,10 +79,10 @@ impl fmt::Display for Hop {
 }
 
 impl FromStr for Hop {
-    type Err = NoHop;
+    type Err = HopParseError;
 
-    fn from_str(text: &str) -> Result<Self, NoHop> {
-        let (client, server) = text.split_once(' ').ok_or(NoHop)?;
+    fn from_str(text: &str) -> Result<Self, HopParseError> {
+        let (client, server) = text.split_once(' ').ok_or(HopParseError)?;
         Ok(Self { client: end(client)?, server: end(server)? })
     }
 }
@@ -90,57 +90,57 @@ impl FromStr for Hop {
 /// The text does not name two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct NoHop;
+pub struct HopParseError;
 
-impl fmt::Display for NoHop {
+impl fmt::Display for HopParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not the two ends of a connection")
     }
 }
 
-impl std::error::Error for NoHop {}
+impl std::error::Error for HopParseError {}
 
 /// Drops what is local to one host or has a second form.
 fn normal(end: SocketAddr) -> SocketAddr {
     SocketAddr::new(end.ip().to_canonical(), end.port())
 }
 
-fn end(text: &str) -> Result<SocketAddr, NoHop> {
+fn end(text: &str) -> Result<SocketAddr, HopParseError> {
     let (ip, port) = match text.strip_prefix('[') {
         Some(bracketed) => {
-            let (ip, port) = bracketed.split_once("]:").ok_or(NoHop)?;
+            let (ip, port) = bracketed.split_once("]:").ok_or(HopParseError)?;
             (IpAddr::V6(ipv6(ip)?), port)
         }
         None => {
-            let (ip, port) = text.split_once(':').ok_or(NoHop)?;
-            (IpAddr::V4(ip.parse().map_err(|_| NoHop)?), port)
+            let (ip, port) = text.split_once(':').ok_or(HopParseError)?;
+            (IpAddr::V4(ip.parse().map_err(|_| HopParseError)?), port)
         }
     };
     let end = normal(SocketAddr::new(ip, port_number(port)?));
     // No socket that is connected has such an end.
     if end.ip().is_unspecified() || end.ip().is_multicast() {
-        return Err(NoHop);
+        return Err(HopParseError);
     }
     Ok(end)
 }
 
 /// Reads an address, without its zone id (RFC 4007 11) if it has one.
-fn ipv6(text: &str) -> Result<Ipv6Addr, NoHop> {
+fn ipv6(text: &str) -> Result<Ipv6Addr, HopParseError> {
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
     };
     let is_zone_octet = |o: u8| o.is_ascii_alphanumeric() || b"-._~".contains(&o);
     if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(is_zone_octet)) {
-        return Err(NoHop);
+        return Err(HopParseError);
     }
-    ip.parse().map_err(|_| NoHop)
+    ip.parse().map_err(|_| HopParseError)
 }
 
 /// Reads a port in its one form: no sign, no leading zero, not zero.
-fn port_number(text: &str) -> Result<u16, NoHop> {
+fn port_number(text: &str) -> Result<u16, HopParseError> {
     if !text.starts_with(|first: char| matches!(first, '1'..='9')) {
-        return Err(NoHop);
+        return Err(HopParseError);
     }
-    text.parse().map_err(|_| NoHop)
+    text.parse().map_err(|_| HopParseError)
 }

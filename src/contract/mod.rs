@@ -25,7 +25,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tower_resend::classify::{Acked, Contract, Evidence, HandOff, Kernel, classify};
+//! use tower_resend::classify::{Acked, Contract, Evidence, HandOff, TcpEvidence, classify};
 //! use tower_resend::contract::{Hop, Observed, accept};
 //!
 //! let earlier_response = http::Response::builder()
@@ -41,7 +41,7 @@
 //!     .with_probes(0)
 //!     .with_response_octets(0);
 //!
-//! let evidence = Evidence::new(HandOff::Written).with_kernel(Kernel::Reset(Acked::All));
+//! let evidence = Evidence::new(HandOff::Written).with_tcp(TcpEvidence::Reset(Acked::All));
 //! assert!(classify(&evidence, &Contract::none()).is_unknown());
 //!
 //! let evidence = evidence.with_limits(observed.limits(&promise));
@@ -61,13 +61,13 @@ mod proxy_status;
 mod read;
 mod standing;
 
+pub(crate) use accept::{HopBinding, accept_bound};
 pub use accept::{Ignored, Promise, accept, accept_behind_nat};
-pub(crate) use accept::{Tie, accept_tied};
 pub(crate) use closing::{Closing, closing};
 pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
-pub use hop::{Hop, NoHop};
+pub use hop::{Hop, HopParseError};
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
 pub use proxy_status::{NotForwarded, TrustedGateway};
 pub(crate) use read::only_line;
-pub use standing::Standing;
+pub use standing::ContractStatus;

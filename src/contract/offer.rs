@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::MaxSizeReached;
 use http::{HeaderMap, HeaderValue, Request, Version};
 
-use super::accept::{Ignored, Tie};
+use super::accept::{HopBinding, Ignored};
 use super::field::{FieldError, Member};
 use super::hop::Hop;
 use super::read::{self, Read};
@@ -116,7 +116,7 @@ impl Offer {
     ///
     /// Why the whole field is ignored; the client then offered nothing.
     pub fn read<B>(request: &Request<B>, own: &Hop) -> Result<Self, Ignored> {
-        Self::read_tied(request, &Tie::To(*own))
+        Self::read_tied(request, &HopBinding::To(*own))
     }
 
     /// Does what [`read`](Self::read) does, and compares the hop with nothing.
@@ -130,18 +130,18 @@ impl Offer {
     ///
     /// As [`read`](Self::read), apart from [`Ignored::OtherHop`].
     pub fn read_behind_nat<B>(request: &Request<B>) -> Result<Self, Ignored> {
-        Self::read_tied(request, &Tie::Trusted)
+        Self::read_tied(request, &HopBinding::Trusted)
     }
 
-    pub(crate) fn read_tied<B>(request: &Request<B>, tie: &Tie) -> Result<Self, Ignored> {
+    pub(crate) fn read_tied<B>(request: &Request<B>, tie: &HopBinding) -> Result<Self, Ignored> {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));
         }
         let read = read::listed(request.headers())?;
         let (offer, stated) = Self::from_members(&read)?;
         match tie {
-            Tie::To(own) if stated != *own => Err(Ignored::OtherHop(stated)),
-            Tie::To(_) | Tie::Trusted => Ok(offer),
+            HopBinding::To(own) if stated != *own => Err(Ignored::OtherHop(stated)),
+            HopBinding::To(_) | HopBinding::Trusted => Ok(offer),
         }
     }
 

@@ -8,7 +8,7 @@ use super::limits::OutOfLimits;
 /// Which contract a request was sent under, or why there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum ContractStatus {
     /// The client asked for no contract.
     NotOffered,
     /// The first request on its connection has none (C6).
@@ -24,7 +24,7 @@ pub enum Standing {
     Exceeded(Promise, OutOfLimits),
 }
 
-impl Standing {
+impl ContractStatus {
     /// Returns a stable, low-cardinality name for metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for ContractStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOffered => f.write_str("no contract (none was asked for)"),

@@ -20,11 +20,11 @@ use crate::classify::Fate;
 /// response is lost.
 pub struct ResponseBody {
     incoming: Incoming,
-    connection: Option<Box<dyn Returnable>>,
+    connection: Option<Box<dyn ReturnToPool>>,
 }
 
 /// A connection that can be given back to the pool it came from.
-pub(super) trait Returnable: Send + Sync {
+pub(super) trait ReturnToPool: Send + Sync {
     /// Gives the connection back, its exchange over.
     fn give_back(self: Box<Self>);
     /// Ends the connection at once, whose response was cut.
@@ -34,7 +34,7 @@ pub(super) trait Returnable: Send + Sync {
 impl ResponseBody {
     /// Returns a body that gives `connection` back at its end, at once if it
     /// is empty.
-    pub(super) fn new(incoming: Incoming, connection: Box<dyn Returnable>) -> Self {
+    pub(super) fn new(incoming: Incoming, connection: Box<dyn ReturnToPool>) -> Self {
         let mut body = Self { incoming, connection: Some(connection) };
         body.give_back_at_end();
         body

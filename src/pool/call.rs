@@ -9,28 +9,28 @@ use hyper::body::Incoming;
 
 use super::body::ResponseBody;
 use super::failure::Failure;
-use super::host::Host;
-use super::idle::Want;
-use super::key::{self, Form};
+use super::host::OriginPool;
+use super::idle::Freshness;
+use super::key::{self, WireUndo};
 use super::lease::Lease;
 use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
 use crate::body::{Framing, RequestBody};
 use crate::classify::{
-    Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Semantics,
+    Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Semantics, StaleReason,
 };
 use crate::error::BoxError;
 use crate::time;
-use crate::transport::{self, Answered as Announced, Broken, ConnectError};
+use crate::transport::{self, Broken, ConnectError, ResponseOutcome as Announced};
 
 /// How a call ends.
-pub(super) type Answered = Result<Response<ResponseBody>, Failure>;
+pub(super) type ResponseOutcome = Result<Response<ResponseBody>, Failure>;
 
 /// What all attempts of one call share.
 pub(super) struct Call<B> {
-    pub(super) host: Arc<Host<B>>,
+    pub(super) host: Arc<OriginPool<B>>,
     pub(super) token: Option<AttemptToken>,
     /// What was changed of the request for the wire.
-    pub(super) form: Form,
+    pub(super) form: WireUndo,
     pub(super) framing: Framing,
     /// Whether a 2xx makes the connection a tunnel.
     pub(super) is_connect: bool,
@@ -50,7 +50,7 @@ pub(super) enum Lost<B: RequestBody> {
     /// The request came back untouched, and what ended TLS if that was why.
     HandedBack(Call<B>, Box<Request<B>>, Option<BoxError>),
     /// The request is gone, and its fate is to be found out.
-    Broken(InFlight<B>, transport::Failure, hyper::Error),
+    Broken(InFlight<B>, transport::FailureKind, hyper::Error),
     /// The server refused the request under its contract (C8), and its
     /// response is no answer; or it refused TLS with us, and would again.
     Refused(Failure),
@@ -58,11 +58,11 @@ pub(super) enum Lost<B: RequestBody> {
 
 impl<B: RequestBody> Call<B> {
     /// Returns which connections will do.
-    pub(super) fn want(&self) -> Want {
+    pub(super) fn want(&self) -> Freshness {
         match self.token.as_ref().and_then(AttemptToken::fresh) {
-            Some(Fresh::AliveSince(since)) => Want::AliveSince(since),
-            Some(Fresh::UnusedSince(since)) => Want::UnusedSince(since),
-            None => Want::Any,
+            Some(Fresh::AliveSince(since)) => Freshness::AliveSince(since),
+            Some(Fresh::UnusedSince(since)) => Freshness::UnusedSince(since),
+            None => Freshness::Any,
         }
     }
 
@@ -89,9 +89,9 @@ impl<B: RequestBody> Call<B> {
     pub(super) async fn drive(
         mut self,
         mut request: Request<B>,
-        mut want: Want,
+        mut want: Freshness,
         mut idle: Option<Lease<B>>,
-    ) -> Answered {
+    ) -> ResponseOutcome {
         let mut why = None;
         for _ in 0..HAND_BACKS {
             let lease = match self.lease(want, idle.take()).await {
@@ -116,14 +116,18 @@ impl<B: RequestBody> Call<B> {
             }
             want = want.after_hand_back();
         }
-        let evidence = Evidence::new(HandOff::HandedBack(Finding::Ended));
+        let evidence = Evidence::new(HandOff::HandedBack(StaleReason::Ended));
         let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).of_ours();
         let failure = Failure::new(attempt, why);
         Err(self.not_sent(failure, request))
     }
 
     /// Waits for a connection that a request can be sent on.
-    async fn lease(&self, want: Want, idle: Option<Lease<B>>) -> Result<Lease<B>, ConnectError> {
+    async fn lease(
+        &self,
+        want: Freshness,
+        idle: Option<Lease<B>>,
+    ) -> Result<Lease<B>, ConnectError> {
         let lease = match idle.or_else(|| self.host.idle(want)) {
             Some(lease) if !self.needs_priming(&lease) => return Ok(lease),
             Some(lease) => Ok(lease),
@@ -171,7 +175,7 @@ impl<B: RequestBody> Call<B> {
     /// Records that the request was not sent, and gives it back.
     fn not_sent(self, failure: Failure, mut request: Request<B>) -> Failure {
         if let Some(token) = self.token {
-            key::from_wire(&mut request, self.form, self.host.key());
+            key::restore(&mut request, self.form, self.host.key());
             token.record(failure.attempt().clone());
             token.give_back(request);
         }
@@ -237,7 +241,11 @@ impl<B: RequestBody> InFlight<B> {
 
     /// Finds out what became of the request. A new connection is on its way
     /// meanwhile.
-    async fn resolve(mut self, failure: transport::Failure, error: hyper::Error) -> Answered {
+    async fn resolve(
+        mut self,
+        failure: transport::FailureKind,
+        error: hyper::Error,
+    ) -> ResponseOutcome {
         let failed_at = time::now();
         let evidence = match &self.inner {
             Some((call, lease)) => {
@@ -295,10 +303,10 @@ impl Drop for Waiting<'_> {
 }
 
 /// Goes on after the connection that was idle failed.
-pub(super) async fn recover<B: RequestBody>(lost: Lost<B>) -> Answered {
+pub(super) async fn recover<B: RequestBody>(lost: Lost<B>) -> ResponseOutcome {
     match lost {
         Lost::HandedBack(call, request, _) => {
-            call.drive(*request, Want::Any.after_hand_back(), None).await
+            call.drive(*request, Freshness::Any.after_hand_back(), None).await
         }
         Lost::Refused(failure) => Err(failure),
         Lost::Broken(in_flight, failure, error) => in_flight.resolve(failure, error).await,
@@ -336,7 +344,7 @@ fn answered<B: RequestBody>(
 /// request counts for nothing (C9).
 fn refusal(announced: Announced) -> Answer {
     match announced {
-        Announced::Refusal => Answer::Refused,
+        Announced::NoResend => Answer::Refused,
         Announced::Answer | Announced::BrokenRefusal => Answer::Malformed,
     }
 }

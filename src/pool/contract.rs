@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use http::uri::Authority;
 
-use crate::transport::Belief;
+use crate::transport::ContractTrust;
 
 /// Whether and how a pool asks servers for a contract
 /// ([`contract`](crate::contract)).
@@ -72,11 +72,11 @@ impl ContractOptions {
         self.offers && self.primes
     }
 
-    pub(super) fn belief(&self, origin: &Authority) -> Belief {
+    pub(super) fn belief(&self, origin: &Authority) -> ContractTrust {
         match (self.offers, self.behind_nat.contains(origin)) {
-            (false, _) => Belief::Nothing,
-            (true, false) => Belief::OwnHop,
-            (true, true) => Belief::AnyHop,
+            (false, _) => ContractTrust::None,
+            (true, false) => ContractTrust::SameHop,
+            (true, true) => ContractTrust::AnyHop,
         }
     }
 }

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use http::{Method, Request};
 
-use super::call::{Answered, Call, InFlight, Lost, recover};
+use super::call::{Call, InFlight, Lost, ResponseOutcome, recover};
 use super::failure::Failure;
-use super::host::Host;
-use super::key::Form;
+use super::host::OriginPool;
+use super::key::WireUndo;
 use crate::attempt::{AttemptToken, Sent};
 use crate::body::{Framing, Refused, RequestBody};
 use crate::transport::ConnectError;
@@ -28,7 +28,7 @@ enum State<B: RequestBody> {
     /// The request is on an idle connection.
     InFlight(InFlight<B>),
     /// Everything else: a connection to wait for, a failure to resolve.
-    Slow(Pin<Box<dyn Future<Output = Answered> + Send>>),
+    Slow(Pin<Box<dyn Future<Output = ResponseOutcome> + Send>>),
     /// The request cannot be sent at all.
     Failed(Option<Failure>),
 }
@@ -44,10 +44,10 @@ impl<B: RequestBody> ResponseFuture<B> {
     /// Sends a request that is in the form for the wire.
     #[inline]
     pub(super) fn start(
-        host: Arc<Host<B>>,
+        host: Arc<OriginPool<B>>,
         request: Request<B>,
         framing: Framing,
-        form: Form,
+        form: WireUndo,
         token: Option<AttemptToken>,
         on_waiting: impl FnOnce(),
     ) -> Self {
@@ -88,9 +88,9 @@ impl<B: RequestBody> ResponseFuture<B> {
 }
 
 impl<B: RequestBody> Future for ResponseFuture<B> {
-    type Output = Answered;
+    type Output = ResponseOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseOutcome> {
         loop {
             let next = match &mut self.0 {
                 State::InFlight(in_flight) => match ready!(in_flight.poll_answer(cx)) {

@@ -12,19 +12,19 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::distrust::{Distrusted, Reputation};
 use super::hedge::Hedge;
-use super::idle::{Idle, Lifetimes, Want};
+use super::idle::{Freshness, Idle, Lifetimes};
 use super::key::Key;
-use super::lease::{Lease, Leased, Places};
+use super::lease::{Checkout, Lease, Permits};
 use super::options::PoolOptions;
 use crate::body::RequestBody;
 use crate::classify::{ConnectFailure, Contract};
 use crate::contract::TrustedGateway;
 use crate::time;
-use crate::transport::{Belief, ConnectError, Connection, Connector};
+use crate::transport::{ConnectError, Connection, Connector, ContractTrust};
 
 /// The connections of one key.
 #[derive(Debug)]
-pub(super) struct Host<B> {
+pub(super) struct OriginPool<B> {
     key: Key,
     reputation: Reputation,
     pub(super) name: Option<HeaderValue>,
@@ -32,7 +32,7 @@ pub(super) struct Host<B> {
     stated: Contract,
     /// The gateway whose word on what it did not pass on is taken.
     gateway: Option<TrustedGateway>,
-    belief: Belief,
+    belief: ContractTrust,
     primes: bool,
     connector: Connector,
     lifetimes: Lifetimes,
@@ -59,7 +59,7 @@ struct State<B> {
 #[derive(Debug)]
 struct Waiter<B> {
     id: u64,
-    want: Want,
+    want: Freshness,
     give: oneshot::Sender<Result<Lease<B>, ConnectError>>,
 }
 
@@ -77,7 +77,7 @@ impl<B> State<B> {
     }
 }
 
-impl<B: RequestBody> Host<B> {
+impl<B: RequestBody> OriginPool<B> {
     pub(super) fn new(
         key: Key,
         connector: Connector,
@@ -96,7 +96,7 @@ impl<B: RequestBody> Host<B> {
             name: key.host(),
             stated: stated.copied().filter(|_| is_direct).unwrap_or_default(),
             gateway: gateway.cloned().filter(|_| is_direct),
-            belief: if is_direct { belief } else { Belief::Nothing },
+            belief: if is_direct { belief } else { ContractTrust::None },
             reputation: Reputation::of(&origin, distrusted),
             primes: is_direct && options.contract.primes(),
             key,
@@ -131,10 +131,10 @@ impl<B: RequestBody> Host<B> {
     }
 
     /// Returns what is believed of the host's promises now (C9).
-    pub(super) fn belief(&self) -> Belief {
+    pub(super) fn belief(&self) -> ContractTrust {
         match self.belief {
-            Belief::Nothing => Belief::Nothing,
-            _ if self.reputation.is_spoiled() => Belief::Broken,
+            ContractTrust::None => ContractTrust::None,
+            _ if self.reputation.is_spoiled() => ContractTrust::Revoked,
             belief => belief,
         }
     }
@@ -174,11 +174,11 @@ impl<B: RequestBody> Host<B> {
 
     /// Returns whether connections are primed, as long as that may help.
     pub(super) fn primes(&self) -> bool {
-        self.primes && self.belief() != Belief::Broken
+        self.primes && self.belief() != ContractTrust::Revoked
     }
 
     /// Takes an idle connection, if there is one that will do.
-    pub(super) fn idle(&self, want: Want) -> Option<Lease<B>> {
+    pub(super) fn idle(&self, want: Freshness) -> Option<Lease<B>> {
         self.lock().idle.pop(want, time::now(), &self.lifetimes)
     }
 
@@ -187,7 +187,10 @@ impl<B: RequestBody> Host<B> {
     /// # Cancel safety
     ///
     /// A connection that arrives too late goes to somebody else.
-    pub(super) async fn obtain(self: &Arc<Self>, want: Want) -> Result<Lease<B>, ConnectError> {
+    pub(super) async fn obtain(
+        self: &Arc<Self>,
+        want: Freshness,
+    ) -> Result<Lease<B>, ConnectError> {
         let mut waiting = self.enqueue(want)?;
         let deadline = time::from_now(self.wait_timeout);
         match time::timeout_at(deadline, &mut waiting.taken).await {
@@ -223,7 +226,7 @@ impl<B: RequestBody> Host<B> {
         });
     }
 
-    fn enqueue(self: &Arc<Self>, want: Want) -> Result<Waiting<B>, ConnectError> {
+    fn enqueue(self: &Arc<Self>, want: Freshness) -> Result<Waiting<B>, ConnectError> {
         let mut state = self.lock();
         if state.waiters.len() >= self.max_waiting {
             return Err(ConnectError::of(ConnectFailure::PoolWait));
@@ -283,7 +286,7 @@ impl<B: RequestBody> Host<B> {
         let (of_host, of_all) = (Arc::clone(&self.places), Arc::clone(&self.places_of_all));
         let under_way = UnderWay { host: Arc::downgrade(self), waiter };
         self.runtime.spawn(async move {
-            let places = Places::take(of_host, of_all).await;
+            let places = Permits::take(of_host, of_all).await;
             let Some(host) = under_way.host.upgrade() else { return };
             let connected = match places {
                 Ok(_) if has_to_wait && host.is_surplus() => Ok(None),
@@ -332,14 +335,14 @@ impl<B: RequestBody> Host<B> {
         }
     }
 
-    async fn connect(self: &Arc<Self>, places: Places) -> Result<Lease<B>, ConnectError> {
+    async fn connect(self: &Arc<Self>, places: Permits) -> Result<Lease<B>, ConnectError> {
         let connected = self.hedge.connect(&self.connector, &self.key.route()).await?;
         let connection = Connection::start(connected).await.map_err(ConnectError::handshake)?;
-        Ok(Box::new(Leased { connection, host: Arc::downgrade(self), _places: places }))
+        Ok(Box::new(Checkout { connection, host: Arc::downgrade(self), _places: places }))
     }
 }
 
-impl<B> Host<B> {
+impl<B> OriginPool<B> {
     /// Closes an idle connection to make a place.
     pub(super) fn evict(&self) -> bool {
         let evicted = self.lock().idle.evict();
@@ -372,7 +375,7 @@ impl<B> Host<B> {
 /// runtime is gone, it has failed.
 struct UnderWay<B: RequestBody> {
     /// Of nobody once it has ended.
-    host: Weak<Host<B>>,
+    host: Weak<OriginPool<B>>,
     waiter: Option<u64>,
 }
 
@@ -406,7 +409,7 @@ impl<B> Drop for Unprimed<B> {
 /// A place in the queue. Whatever arrives after it is dropped goes on to the
 /// next in the queue.
 struct Waiting<B: RequestBody> {
-    host: Arc<Host<B>>,
+    host: Arc<OriginPool<B>>,
     taken: oneshot::Receiver<Result<Lease<B>, ConnectError>>,
 }
 
@@ -420,7 +423,7 @@ impl<B: RequestBody> Drop for Waiting<B> {
 }
 
 /// Closes connections that were idle too long, while there are any.
-async fn reap_idle<B>(host: Weak<Host<B>>, lifetimes: Lifetimes) {
+async fn reap_idle<B>(host: Weak<OriginPool<B>>, lifetimes: Lifetimes) {
     let every = lifetimes.idle.clamp(REAP_EVERY.0, REAP_EVERY.1);
     loop {
         time::sleep(every).await;

@@ -36,7 +36,7 @@ pub(super) trait Pooled {
 
 /// Which connections a request may go out on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum Freshness {
     /// Any.
     Any,
     /// Only one that was never used.
@@ -48,7 +48,7 @@ pub(super) enum Want {
     AliveSince(Instant),
 }
 
-impl Want {
+impl Freshness {
     /// Returns whether a connection will do that was laid up `since`.
     pub(super) fn takes(self, item: &impl Pooled, since: Instant) -> bool {
         match self {
@@ -61,7 +61,7 @@ impl Want {
     }
 }
 
-impl Want {
+impl Freshness {
     /// Returns what to want after a connection handed the request back: its
     /// likes are probably dead too.
     pub(super) fn after_hand_back(self) -> Self {
@@ -85,7 +85,12 @@ impl<T: Pooled> Idle<T> {
     }
 
     /// Takes the uppermost connection that will do and is still good.
-    pub(super) fn pop(&mut self, want: Want, now: Instant, lifetimes: &Lifetimes) -> Option<T> {
+    pub(super) fn pop(
+        &mut self,
+        want: Freshness,
+        now: Instant,
+        lifetimes: &Lifetimes,
+    ) -> Option<T> {
         while let Some(at) =
             self.entries.iter().rposition(|entry| want.takes(&entry.item, entry.since))
         {
@@ -149,7 +154,7 @@ mod tests {
     const LIFETIMES: Lifetimes =
         Lifetimes { idle: Duration::from_secs(10), age: Some(Duration::from_secs(60)), most: 3 };
 
-    fn ids(idle: &mut Idle<Fake>, want: Want, now: Instant) -> Vec<u32> {
+    fn ids(idle: &mut Idle<Fake>, want: Freshness, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| idle.pop(want, now, &LIFETIMES)).map(|fake| fake.0).collect()
     }
 
@@ -160,7 +165,7 @@ mod tests {
             let closed = idle.push(Fake(id, now, true, false), now, &LIFETIMES);
             assert_eq!(closed.map(|fake| fake.0), (id == 3).then_some(0));
         }
-        assert_eq!(ids(&mut idle, Want::Any, now), [3, 2, 1]);
+        assert_eq!(ids(&mut idle, Freshness::Any, now), [3, 2, 1]);
     }
 
     #[test]
@@ -170,7 +175,7 @@ mod tests {
         idle.push(Fake(1, now, true, false), now, &LIFETIMES);
         idle.push(Fake(2, now, true, true), later, &LIFETIMES);
         idle.push(Fake(3, now, true, false), later, &LIFETIMES);
-        assert_eq!(ids(&mut idle, Want::Any, now + Duration::from_secs(10)), [3]);
+        assert_eq!(ids(&mut idle, Freshness::Any, now + Duration::from_secs(10)), [3]);
         idle.push(Fake(4, now, true, false), now + Duration::from_secs(59), &LIFETIMES);
         assert_eq!(idle.expire(now + Duration::from_secs(60), &LIFETIMES).len(), 1);
         assert_eq!(idle.len(), 0);
@@ -183,9 +188,9 @@ mod tests {
         idle.push(Fake(1, later, false, false), later, &LIFETIMES);
         idle.push(Fake(2, now, false, false), later, &LIFETIMES);
         idle.push(Fake(3, later, true, false), later, &LIFETIMES);
-        assert_eq!(ids(&mut idle, Want::UnusedSince(later), later), [1]);
-        assert_eq!(ids(&mut idle, Want::Unused, later), [2]);
-        assert_eq!(ids(&mut idle, Want::Any, later), [3]);
+        assert_eq!(ids(&mut idle, Freshness::UnusedSince(later), later), [1]);
+        assert_eq!(ids(&mut idle, Freshness::Unused, later), [2]);
+        assert_eq!(ids(&mut idle, Freshness::Any, later), [3]);
     }
 
     #[test]
@@ -195,6 +200,6 @@ mod tests {
         idle.push(Fake(1, now, true, false), now, &LIFETIMES);
         idle.push(Fake(2, now, true, false), later, &LIFETIMES);
         idle.push(Fake(3, now, false, false), later, &LIFETIMES);
-        assert_eq!(ids(&mut idle, Want::AliveSince(later), later), [2]);
+        assert_eq!(ids(&mut idle, Freshness::AliveSince(later), later), [2]);
     }
 }

@@ -140,9 +140,9 @@ impl<'a> KeyOf<'a> {
     }
 }
 
-/// What [`to_wire`] changed, so that [`from_wire`] can undo it.
+/// What [`prepare`] changed, so that [`restore`] can undo it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Form {
+pub(super) struct WireUndo {
     /// As the request came.
     version: Version,
     /// The Cookie fields of HTTP/2, which were joined.
@@ -163,13 +163,13 @@ pub(super) struct Form {
 /// version becomes HTTP/1.1.
 ///
 /// The target of a CONNECT stays in authority form.
-pub(super) fn to_wire<B>(
+pub(super) fn prepare<B>(
     request: &mut Request<B>,
     framing: Framing,
     key: &Key,
     host: Option<&HeaderValue>,
-) -> Form {
-    let mut form = Form {
+) -> WireUndo {
+    let mut form = WireUndo {
         version: request.version(),
         cookies: to_http1(request),
         framed_by: None,
@@ -215,7 +215,7 @@ fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderVa
 }
 
 /// Puts a request that was not sent back into the form it came in.
-pub(super) fn from_wire<B>(request: &mut Request<B>, form: Form, key: &Key) {
+pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, key: &Key) {
     *request.version_mut() = form.version;
     if let Some(cookies) = form.cookies {
         request.headers_mut().remove(header::COOKIE);
@@ -276,10 +276,10 @@ mod tests {
             let mut request = Request::builder().uri(uri).body(()).unwrap();
             let key = KeyOf::new(&request, None).unwrap().to_key();
             let host = key.host();
-            let form = to_wire(&mut request, Framing::Bare, &key, host.as_ref());
+            let form = prepare(&mut request, Framing::Bare, &key, host.as_ref());
             assert_eq!(request.uri(), path);
             assert_eq!(request.headers()["host"], "h");
-            from_wire(&mut request, form, &key);
+            restore(&mut request, form, &key);
             assert_eq!(request.uri().to_string(), format!("http://h{path}"));
             assert!(request.headers().is_empty());
         }
@@ -293,12 +293,12 @@ mod tests {
         }
         let (before, key) =
             (request.headers().clone(), KeyOf::new(&request, None).unwrap().to_key());
-        let form = to_wire(&mut request, Framing::Chunked(None), &key, None);
+        let form = prepare(&mut request, Framing::Chunked(None), &key, None);
         assert_eq!(request.version(), Version::HTTP_11);
         assert_eq!(request.headers()["transfer-encoding"], "chunked");
         let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
-        from_wire(&mut request, form, &key);
+        restore(&mut request, form, &key);
         assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
     }
 
@@ -349,11 +349,11 @@ mod tests {
             let way = proxy("http://p/", Some("Basic bWU6cHc="));
             let mut request = Request::post(given).body(()).unwrap();
             let key = KeyOf::new(&request, way).unwrap().to_key();
-            let form = to_wire(&mut request, Framing::Bare, &key, key.host().as_ref());
+            let form = prepare(&mut request, Framing::Bare, &key, key.host().as_ref());
             assert_eq!(request.uri(), sent);
             assert_eq!(request.headers()["proxy-authorization"], "Basic bWU6cHc=");
             assert_eq!(request.headers()["host"], request.uri().authority().unwrap().as_str());
-            from_wire(&mut request, form, &key);
+            restore(&mut request, form, &key);
             assert_eq!(request.uri().to_string(), back);
             assert!(request.headers().is_empty());
         }
@@ -368,7 +368,7 @@ mod tests {
             let mut request = Request::post(target).body(()).unwrap();
             let by = proxy(at, Some("Basic bWU6cHc="));
             let key = KeyOf::new(&request, by).unwrap().to_key();
-            to_wire(&mut request, Framing::Bare, &key, key.host().as_ref());
+            prepare(&mut request, Framing::Bare, &key, key.host().as_ref());
             assert_eq!(request.uri(), "/");
             assert_eq!(request.headers().len(), 1, "Host only");
         }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::Returnable;
-use super::host::Host;
+use super::body::ReturnToPool;
+use super::host::OriginPool;
 use super::idle::Pooled;
 use crate::body::RequestBody;
 use crate::classify::ConnectFailure;
@@ -14,24 +14,24 @@ use crate::transport::{ConnectError, Connection};
 
 /// A connection with its places among the pool's limits.
 #[derive(Debug)]
-pub(super) struct Leased<B> {
+pub(super) struct Checkout<B> {
     pub(super) connection: Connection<B>,
     /// Where it goes back to; weak, since that host owns it while it is idle.
-    pub(super) host: Weak<Host<B>>,
-    pub(super) _places: Places,
+    pub(super) host: Weak<OriginPool<B>>,
+    pub(super) _places: Permits,
 }
 
 /// A connection on loan.
-pub(super) type Lease<B> = Box<Leased<B>>;
+pub(super) type Lease<B> = Box<Checkout<B>>;
 
 /// A connection's places in the limits, of its host and of the pool.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Permits {
     _of_host: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl Permits {
     /// Waits for a place in each limit.
     pub(super) async fn take(
         of_host: Arc<Semaphore>,
@@ -45,7 +45,7 @@ impl Places {
     }
 }
 
-impl<B: RequestBody> Returnable for Leased<B> {
+impl<B: RequestBody> ReturnToPool for Checkout<B> {
     fn give_back(self: Box<Self>) {
         if let Some(host) = self.host.upgrade() {
             host.put(self);

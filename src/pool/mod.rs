@@ -42,7 +42,7 @@ pub use crate::transport::ProxyError;
 
 use self::distrust::Distrusted;
 use self::exchange::Unsent;
-use self::host::Host;
+use self::host::OriginPool;
 use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
 use crate::body::{Framing, RequestBody};
@@ -67,18 +67,18 @@ use crate::transport::{ConnectError, Connector};
 pub struct Pool<B>(Arc<Shared<B>>);
 
 struct Shared<B> {
-    hosts: Mutex<Hosts<B>>,
+    hosts: Mutex<Origins<B>>,
     options: PoolOptions,
     connector: Connector,
     /// The origins whose contracts are not believed any more.
     distrusted: Arc<Distrusted>,
 }
 
-struct Hosts<B> {
-    by_key: HashMap<Key, Arc<Host<B>>>,
+struct Origins<B> {
+    by_key: HashMap<Key, Arc<OriginPool<B>>>,
     /// The host of the last request, which is often that of the next: a
     /// comparison is cheaper than a hash.
-    recent: Option<Arc<Host<B>>>,
+    recent: Option<Arc<OriginPool<B>>>,
     places: Arc<Semaphore>,
     /// The process whose connections these are.
     process: u32,
@@ -88,17 +88,17 @@ impl<B: RequestBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
         let connector = Connector::new(&options.connect);
-        let hosts = Mutex::new(Hosts::new(options.max_total));
+        let hosts = Mutex::new(Origins::new(options.max_total));
         Self(Arc::new(Shared { hosts, options, connector, distrusted: Arc::default() }))
     }
 
-    fn host(&self, of: &KeyOf<'_>) -> Arc<Host<B>> {
+    fn host(&self, of: &KeyOf<'_>) -> Arc<OriginPool<B>> {
         let Shared { hosts, options, connector, distrusted } = &*self.0;
         let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.process != std::process::id() {
             // A fork: these sockets are the parent's, and closing them here could
             // wake its runtime. Leave them alone.
-            std::mem::forget(std::mem::replace(&mut *hosts, Hosts::new(options.max_total)));
+            std::mem::forget(std::mem::replace(&mut *hosts, Origins::new(options.max_total)));
         }
         if let Some(host) = &hosts.recent
             && host.key().is_written_as(of)
@@ -114,7 +114,7 @@ impl<B: RequestBody> Pool<B> {
                 let runtime = Handle::current();
                 let connector = connector.clone();
                 let of_key = key.clone();
-                let host = Host::new(of_key, connector, options, places, distrusted, runtime);
+                let host = OriginPool::new(of_key, connector, options, places, distrusted, runtime);
                 let host = Arc::new(host);
                 hosts.by_key.insert(key, Arc::clone(&host));
                 host
@@ -134,7 +134,7 @@ impl<B: RequestBody> Pool<B> {
     }
 }
 
-impl<B> Hosts<B> {
+impl<B> Origins<B> {
     fn new(places: usize) -> Self {
         Self {
             by_key: HashMap::new(),
@@ -171,7 +171,7 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
 
 impl<B: RequestBody> Pool<B> {
     #[inline]
-    fn host_of(&self, request: &Request<B>) -> Result<Arc<Host<B>>, ConnectError> {
+    fn host_of(&self, request: &Request<B>) -> Result<Arc<OriginPool<B>>, ConnectError> {
         let proxy = self.0.options.proxies.of(request).map_err(ConnectError::proxy)?;
         let of = KeyOf::new(request, proxy).map_err(|why| not_sent(request, why))?;
         let host = self.host(&of);
@@ -197,7 +197,7 @@ impl<B: RequestBody> Pool<B> {
             Ok(framing) => framing,
             Err(why) => return ResponseFuture::fail(request, token, Unsent::Contradictory(why)),
         };
-        let form = key::to_wire(&mut request, framing, host.key(), host.name.as_ref());
+        let form = key::prepare(&mut request, framing, host.key(), host.name.as_ref());
         ResponseFuture::start(host, request, framing, form, token, || self.relieve())
     }
 }

@@ -19,7 +19,7 @@ use crate::classify::{Errno, Snapshot, TcpState, Unavailable};
 /// The descriptor of a socket that somebody else keeps open.
 ///
 /// Whoever holds an `Fd` must use it only while the socket's owner is known to
-/// be alive (`Record` does so under its lock). A stale number could name
+/// be alive (`ConnTracker` does so under its lock). A stale number could name
 /// another socket, whose counters would then be taken for this one's; memory
 /// safety does not depend on it, since every call passes the kernel a buffer
 /// of its own.

@@ -8,12 +8,12 @@ use tracing::Span;
 
 use super::backoff::Cause;
 use super::hidden;
-use super::limits::Limits;
-use super::request::{Kept, mark};
+use super::limits::TimeLimits;
+use super::request::{SavedRequest, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
 use crate::classify::{
-    BodyState, ConnectFailure, Ground, HandOff, History, Policy, Refusal, Time, Verdict,
+    BodyState, ConnectFailure, Ground, HandOff, History, NoResend, Policy, Time, Verdict,
     counts_as_attempt, decide,
 };
 use crate::error::{BoxError, Error};
@@ -27,9 +27,9 @@ pub(super) struct Call<S, B> {
     pub(super) service: S,
     policy: Arc<Policy>,
     token: AttemptToken,
-    kept: Kept<B>,
-    part: Part,
-    limits: Limits,
+    kept: SavedRequest<B>,
+    part: Nesting,
+    limits: TimeLimits,
     resends: u32,
     /// When the attempt under way began.
     began: Instant,
@@ -44,7 +44,7 @@ pub(super) struct Call<S, B> {
 
 /// Who decides about resends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum Nesting {
     ThisLayer,
     /// A resending layer above this one.
     AnotherLayer,
@@ -80,15 +80,19 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             resends: 0,
             source: None,
             service,
-            kept: if stands_down { Kept::line(request) } else { Kept::new(request) },
-            limits: if stands_down {
-                Limits::none()
+            kept: if stands_down {
+                SavedRequest::line(request)
             } else {
-                Limits::new(&policy, request.extensions(), began)
+                SavedRequest::new(request)
+            },
+            limits: if stands_down {
+                TimeLimits::none()
+            } else {
+                TimeLimits::new(&policy, request.extensions(), began)
             },
             policy,
             token: above.unwrap_or_default(),
-            part: if stands_down { Part::AnotherLayer } else { Part::ThisLayer },
+            part: if stands_down { Nesting::AnotherLayer } else { Nesting::ThisLayer },
             began,
         }
     }
@@ -169,13 +173,13 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     /// The deadline passed before the resend could begin.
     pub(super) fn on_late(&mut self) -> Error {
-        self.give_up(Verdict::Refuse(Refusal::Deadline))
+        self.give_up(Verdict::Refuse(NoResend::Deadline))
     }
 
     /// The inner service answered. A final response is an answer even while
     /// the request's body is still being sent; only a 421 may be resent.
     fn on_response<RB>(&mut self, mut response: Response<RB>) -> Result<Response<RB>, Again> {
-        if self.part == Part::AnotherLayer {
+        if self.part == Nesting::AnotherLayer {
             return Ok(response);
         }
         if response.status() == StatusCode::MISDIRECTED_REQUEST
@@ -201,7 +205,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             refused @ Verdict::Refuse(_) => return Err(self.give_up(refused)),
         };
         let Some(mut request) = self.kept.again() else {
-            return Err(self.give_up(Verdict::Refuse(Refusal::BodyNotReplayable)));
+            return Err(self.give_up(Verdict::Refuse(NoResend::BodyNotReplayable)));
         };
         mark(&mut request, &self.token);
         self.start = self.token.resent_on(self.start, ground);
@@ -222,8 +226,8 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     fn on_failure(&mut self) -> Result<Again, Error> {
         self.complete_record();
-        if self.part == Part::AnotherLayer {
-            return Err(self.error(Verdict::Refuse(Refusal::StandsDown)));
+        if self.part == Nesting::AnotherLayer {
+            return Err(self.error(Verdict::Refuse(NoResend::StandsDown)));
         }
         // From here on no connection can move the old body on, so that what
         // is said of it stays true.
@@ -261,7 +265,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
                 self.token.complete_with(Attempt::unrecorded());
             }
             Some(hidden) => self.token.complete_with(hidden),
-            None if self.part == Part::ThisLayer && self.token.is_held_elsewhere() => {
+            None if self.part == Nesting::ThisLayer && self.token.is_held_elsewhere() => {
                 self.token.complete_with(Attempt::unrecorded());
             }
             None => {}
@@ -269,7 +273,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     /// Decides whether to send the request again, and when.
-    fn judge(&mut self, attempts: &[Attempt]) -> Result<Again, Refusal> {
+    fn judge(&mut self, attempts: &[Attempt]) -> Result<Again, NoResend> {
         let hand_offs = attempts.get(self.start..).unwrap_or_default();
         let cause = Cause::of(hand_offs);
         let now = now();
@@ -277,7 +281,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.judged = attempts.len();
         let ground = match self.decide(attempts, next.time) {
             Verdict::Resend(_) if hand_offs.iter().any(is_hopeless) => {
-                return Err(Refusal::NoTarget);
+                return Err(NoResend::Permanent);
             }
             Verdict::Resend(ground) => ground,
             Verdict::Refuse(refusal) => return Err(refusal),

@@ -10,7 +10,7 @@ use crate::time::{Instant, after, woken_by};
 
 /// The limits in time of one call.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct TimeLimits {
     deadline: Option<Instant>,
     attempt_timeout: Option<Duration>,
     connect_patience: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Start {
     pub(super) time: Time,
 }
 
-impl Limits {
+impl TimeLimits {
     /// Returns the limits of a call that begins now; what the caller put into
     /// the request's extensions goes before the policy.
     #[inline]
@@ -110,7 +110,7 @@ mod tests {
 
     /// Whether there is time for a resend after a failed connect: by the ladder the
     /// first pause is 25 ms for a fraction of 1.
-    fn time_left(limits: &mut Limits, now: Instant) -> Time {
+    fn time_left(limits: &mut TimeLimits, now: Instant) -> Time {
         let start = limits.next(Cause::Connect, now, now, 1.0);
         assert_eq!(start.at, Some(now + 25 * MILLISECOND));
         start.time
@@ -128,18 +128,18 @@ mod tests {
             (26 * MILLISECOND, true),
         ] {
             let policy = Policy::new().deadline(end);
-            let mut by_deadline = Limits::new(&policy, &Extensions::new(), now);
+            let mut by_deadline = TimeLimits::new(&policy, &Extensions::new(), now);
             let of = |late| if in_time { Time::Left } else { late };
             assert_eq!(time_left(&mut by_deadline, now), of(Time::Over), "deadline {end:?}");
             let policy = Policy::new().connect_patience(end);
-            let mut by_patience = Limits::new(&policy, &Extensions::new(), now);
+            let mut by_patience = TimeLimits::new(&policy, &Extensions::new(), now);
             assert_eq!(
                 time_left(&mut by_patience, now),
                 of(Time::OutOfPatience),
                 "patience {end:?}"
             );
             let both = policy.deadline(end);
-            let mut by_both = Limits::new(&both, &Extensions::new(), now);
+            let mut by_both = TimeLimits::new(&both, &Extensions::new(), now);
             assert_eq!(time_left(&mut by_both, now), of(Time::Over), "both {end:?}");
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         for (at, in_time) in
             [(now, true), (now + MILLISECOND - nanosecond, true), (now + MILLISECOND, false)]
         {
-            let mut limits = Limits::new(&policy, &Extensions::new(), now);
+            let mut limits = TimeLimits::new(&policy, &Extensions::new(), now);
             let start = limits.next(Cause::Proven, now, at, 1.0);
             assert_eq!(start.at, None);
             assert_eq!(start.time == Time::Left, in_time);

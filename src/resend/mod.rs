@@ -48,7 +48,7 @@
 //!
 //! use http::{Request, Response};
 //! use tower::{BoxError, ServiceBuilder, ServiceExt};
-//! use tower_resend::classify::{Contract, Evidence, Finding, HandOff};
+//! use tower_resend::classify::{Contract, Evidence, StaleReason, HandOff};
 //! use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer};
 //!
 //! // A transport whose first connection turns out to be closed.
@@ -59,7 +59,7 @@
 //!         return Ok(Response::new("paid".to_owned()));
 //!     }
 //!     if let Some(token) = request.extensions().get::<AttemptToken>() {
-//!         let evidence = Evidence::new(HandOff::HandedBack(Finding::Fin));
+//!         let evidence = Evidence::new(HandOff::HandedBack(StaleReason::Fin));
 //!         token.record(Attempt::new(evidence, &Contract::none()));
 //!     }
 //!     Err("the connection was closed".into())
@@ -101,7 +101,7 @@ mod tests {
     use tower::{BoxError, Layer, ServiceExt};
 
     use super::*;
-    use crate::classify::{ConnectFailure, Contract, Evidence, Finding, HandOff};
+    use crate::classify::{ConnectFailure, Contract, Evidence, HandOff, StaleReason};
     use crate::{Attempt, AttemptToken};
 
     /// Whether a resend after this hand-off asks for a fresh connection.
@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_resend_goes_to_a_fresh_connection_unless_none_was_made() {
-        assert!(wants_fresh(HandOff::HandedBack(Finding::Fin)).await);
+        assert!(wants_fresh(HandOff::HandedBack(StaleReason::Fin)).await);
         assert!(wants_fresh(HandOff::NothingWritten).await);
         assert!(!wants_fresh(HandOff::NotConnected(ConnectFailure::Resolve)).await);
     }

@@ -35,7 +35,7 @@ pub struct Idempotent;
 
 /// What is kept of a request to make it again: all of it, its body as a spare
 /// one with the same octets.
-pub(super) struct Kept<B> {
+pub(super) struct SavedRequest<B> {
     method: Method,
     uri: Uri,
     version: Version,
@@ -51,7 +51,7 @@ pub(super) struct Kept<B> {
     given_back: Option<Box<Request<B>>>,
 }
 
-impl<B: Replayable + 'static> Kept<B> {
+impl<B: Replayable + 'static> SavedRequest<B> {
     /// Keeps what is needed of a request that is about to be sent.
     ///
     /// The octets of its body are not copied.
@@ -281,7 +281,7 @@ mod tests {
         let fields = |headers: &HeaderMap| -> Vec<_> {
             headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
         };
-        let again = Kept::new(&request).again().unwrap();
+        let again = SavedRequest::new(&request).again().unwrap();
         assert_eq!(fields(again.headers()), fields(request.headers()));
     }
 }

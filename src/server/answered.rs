@@ -15,7 +15,7 @@ pin_project! {
     /// A response body whose end, or drop, ends its [`Exchange`](super::Exchange).
     ///
     /// It passes on everything, the size and the early end too.
-    pub struct Answered<B> {
+    pub struct TrackedResponseBody<B> {
         #[pin]
         body: B,
         end: End,
@@ -39,7 +39,7 @@ impl Drop for End {
     }
 }
 
-impl<B> Answered<B> {
+impl<B> TrackedResponseBody<B> {
     pub(super) fn new(body: B, shared: Arc<Shared>) -> Self {
         Self { body, end: End(Some(shared)) }
     }
@@ -50,7 +50,7 @@ impl<B> Answered<B> {
     }
 }
 
-impl<B: Body> Body for Answered<B> {
+impl<B: Body> Body for TrackedResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -75,8 +75,10 @@ impl<B: Body> Body for Answered<B> {
     }
 }
 
-impl<B> fmt::Debug for Answered<B> {
+impl<B> fmt::Debug for TrackedResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answered").field("is_open", &self.end.0.is_some()).finish_non_exhaustive()
+        f.debug_struct("TrackedResponseBody")
+            .field("is_open", &self.end.0.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Closing {
 
 #[derive(Debug)]
 enum Stage {
-    Farewell { octets: Vec<u8>, written: usize },
+    ClosingMessage { octets: Vec<u8>, written: usize },
     Flush,
     Fin,
     Drain,
@@ -57,7 +57,7 @@ impl Closing {
     /// Returns a close that begins with these octets, and reads on after the
     /// FIN so that no reset erases them or a response before them.
     pub(super) fn staged(octets: Vec<u8>) -> Self {
-        let stage = Stage::Farewell { octets, written: 0 };
+        let stage = Stage::ClosingMessage { octets, written: 0 };
         Self { stage, reads_on: true, deadline: Box::pin(sleep(PATIENCE)) }
     }
 
@@ -68,7 +68,7 @@ impl Closing {
 
     /// Returns whether the FIN is still to be sent.
     pub(super) fn is_before_fin(&self) -> bool {
-        matches!(self.stage, Stage::Farewell { .. } | Stage::Flush | Stage::Fin)
+        matches!(self.stage, Stage::ClosingMessage { .. } | Stage::Flush | Stage::Fin)
     }
 
     /// Goes on closing; ready when the stream may be dropped.
@@ -79,11 +79,11 @@ impl Closing {
         let mut stream = Pin::new(stream);
         loop {
             let stepped = match &mut self.stage {
-                Stage::Farewell { octets, written } if *written < octets.len() => {
+                Stage::ClosingMessage { octets, written } if *written < octets.len() => {
                     let polled = stream.as_mut().poll_write(cx, &octets[*written..]);
                     polled.map_ok(|octets| *written += octets).map(|done| done.map(|()| None))
                 }
-                Stage::Farewell { .. } => Poll::Ready(Ok(Some(Stage::Flush))),
+                Stage::ClosingMessage { .. } => Poll::Ready(Ok(Some(Stage::Flush))),
                 Stage::Flush => stream.as_mut().poll_flush(cx).map_ok(|()| Some(Stage::Fin)),
                 Stage::Fin if self.reads_on => {
                     stream.as_mut().poll_shutdown(cx).map_ok(|()| Some(Stage::Drain))

@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt};
 use super::buffer::RequestBody;
 use super::connection::Connection;
 use super::listener::Listener;
-use super::report::{Board, Report};
+use super::report::{ConnectionTable, Report};
 use super::serve::{Accepted, Settings};
 use super::serve_connection::ServeConnection;
 use crate::error::BoxError;
@@ -40,7 +40,7 @@ const CUT: Duration = Duration::from_millis(100);
 /// What becomes of the listening socket when a server leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Leave {
+pub enum ShutdownMode {
     /// It is closed for good, after what waits in its accept queue was
     /// accepted.
     #[default]
@@ -50,7 +50,7 @@ pub enum Leave {
     HandedOver,
 }
 
-impl From<()> for Leave {
+impl From<()> for ShutdownMode {
     fn from((): ()) -> Self {
         Self::Alone
     }
@@ -61,7 +61,7 @@ pub(super) struct Running<M> {
     listener: Listener,
     make: M,
     settings: Settings,
-    board: Arc<Board>,
+    board: Arc<ConnectionTable>,
     connections: JoinSet<()>,
     leaving: CancellationToken,
 }
@@ -87,12 +87,12 @@ where
     /// Serves until the signal comes, and then drains.
     pub(super) async fn until<F>(mut self, signal: F) -> Report
     where
-        F: Future<Output: Into<Leave>>,
+        F: Future<Output: Into<ShutdownMode>>,
     {
         let mut signal = pin!(signal);
         let leave = loop {
             match self.next(signal.as_mut()).await {
-                Next::Leave(leave) => break leave,
+                Next::ShutdownMode(leave) => break leave,
                 Next::Accepted(connection, peer) => {
                     self.start(connection, peer);
                 }
@@ -104,14 +104,14 @@ where
     /// Waits for the signal or, with room for it, a connection.
     async fn next<F>(&mut self, mut signal: Pin<&mut F>) -> Next
     where
-        F: Future<Output: Into<Leave>>,
+        F: Future<Output: Into<ShutdownMode>>,
     {
         let most = self.settings.connections;
         let Self { listener, make, connections, .. } = self;
         let mut accepting = pin!(accept(listener, make));
         poll_fn(|cx| {
             if let Poll::Ready(leave) = signal.as_mut().poll(cx) {
-                return Poll::Ready(Next::Leave(leave.into()));
+                return Poll::Ready(Next::ShutdownMode(leave.into()));
             }
             reap(connections, cx);
             if connections.len() >= most {
@@ -134,12 +134,12 @@ where
         self.connections.spawn(serving.run(connection, made));
     }
 
-    async fn drain(mut self, leave: Leave) -> Report {
+    async fn drain(mut self, leave: ShutdownMode) -> Report {
         self.board.begin_drain();
         let deadline = time::from_now(self.settings.drain);
         let from_queue = match leave {
-            Leave::Alone => self.empty_queue().await,
-            Leave::HandedOver => 0,
+            ShutdownMode::Alone => self.empty_queue().await,
+            ShutdownMode::HandedOver => 0,
         };
         let Self { listener, board, mut connections, leaving, .. } = self;
         drop(listener);
@@ -180,7 +180,7 @@ where
 
 /// What comes next to a server that accepts.
 enum Next {
-    Leave(Leave),
+    ShutdownMode(ShutdownMode),
     Accepted(Connection, SocketAddr),
 }
 

@@ -10,7 +10,7 @@ use http_body_util::{Either, Empty};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::statement::{NextHop, NotApplied, TakenUp};
+use super::statement::{Dispatched, NextHop, NotApplied};
 use crate::classify::{Doubt, Fate};
 use crate::error::Error;
 
@@ -90,7 +90,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let taken_up = TakenUp::find(request.extensions());
+        let taken_up = Dispatched::find(request.extensions());
         if let Some(taken_up) = &taken_up {
             taken_up.pass_on();
         }
@@ -118,7 +118,7 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         // The request that is passed on, if it is one that was taken up.
-        taken_up: Option<TakenUp>,
+        taken_up: Option<Dispatched>,
     }
 }
 
@@ -148,7 +148,10 @@ where
 }
 
 /// The answer to a request with this fate at the next server.
-fn answer<RB: http_body::Body>(fate: Fate, taken_up: Option<TakenUp>) -> Response<GatewayBody<RB>> {
+fn answer<RB: http_body::Body>(
+    fate: Fate,
+    taken_up: Option<Dispatched>,
+) -> Response<GatewayBody<RB>> {
     if let Some(taken_up) = taken_up.as_ref().filter(|_| fate.is_not_applied()) {
         taken_up.was_not_applied();
     }
@@ -173,7 +176,7 @@ fn status(fate: Fate) -> StatusCode {
 pub struct RefuseUnforwardedLayer;
 
 impl RefuseUnforwardedLayer {
-    /// Returns the layer. It stands right below [`TakeUp`](super::TakeUp), where
+    /// Returns the layer. It stands right below [`Dispatch`](super::Dispatch), where
     /// the application that is given to [`serve`](super::serve()) stands.
     pub fn new() -> Self {
         Self
@@ -246,7 +249,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let taken_up = TakenUp::find(request.extensions());
+        let taken_up = Dispatched::find(request.extensions());
         RefuseUnforwardedFuture { inner: self.inner.call(request), taken_up }
     }
 }
@@ -261,7 +264,7 @@ pin_project! {
     pub struct RefuseUnforwardedFuture<F> {
         #[pin]
         inner: F,
-        taken_up: Option<TakenUp>,
+        taken_up: Option<Dispatched>,
     }
 }
 
@@ -301,7 +304,7 @@ mod tests {
             (Fate::ResponseLost, 502),
             (Fate::Completed, 502),
         ] {
-            let response = answer::<Full<Bytes>>(fate, Some(TakenUp::default()));
+            let response = answer::<Full<Bytes>>(fate, Some(Dispatched::default()));
             assert_eq!(response.status(), code, "{fate}");
             assert_eq!(response.extensions().get::<NextHop>().map(NextHop::fate), Some(fate));
             assert!(response.extensions().get::<NotApplied>().is_none(), "{fate}");

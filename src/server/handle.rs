@@ -9,7 +9,7 @@ use http::{HeaderMap, Request};
 
 use crate::contract::{Announcement, Hop, Max, Offer, RETRY_CONTRACT};
 
-use super::answered::Answered;
+use super::answered::TrackedResponseBody;
 use super::shared::Shared;
 use super::state::{Event, Phase};
 
@@ -40,7 +40,7 @@ impl Handle {
     /// a FIN otherwise (S6). Where the kernel has octets of an idle connection
     /// that nobody read yet, and the client did not offer `gone`, they are served
     /// first. A request that the service has and that is not
-    /// taken up is refused if its client offered `gone`: [`Exchange::take_up`]
+    /// taken up is refused if its client offered `gone`: [`Exchange::dispatch`]
     /// fails from now on. One that is taken up is answered.
     ///
     /// Hyper's own graceful shutdown is to be started too; in which order does
@@ -113,7 +113,7 @@ impl fmt::Debug for Handle {
 
 /// One request and its response on a connection.
 ///
-/// In this order: [`received`](Self::received), [`take_up`](Self::take_up),
+/// In this order: [`received`](Self::received), [`dispatch`](Self::dispatch),
 /// [`announcement`](Self::announcement), [`answer`](Self::answer). A request
 /// that is larger than [`Handle::max`] is taken up without the first, one that
 /// the service answers without the application without the first two.
@@ -140,8 +140,8 @@ impl Exchange {
     ///
     /// If the request was refused, or its connection ended (S4): nothing of it
     /// may reach the application, now or later.
-    pub fn take_up(&mut self) -> Result<(), Refused> {
-        self.shared.take_up()
+    pub fn dispatch(&mut self) -> Result<(), Refused> {
+        self.shared.dispatch()
     }
 
     /// Returns what the response to this request announces (S9), to be written
@@ -178,7 +178,7 @@ impl Exchange {
     /// [`answer`](Self::answer); not needed for what [`refusal`](Self::refusal)
     /// says.
     pub fn closes(&mut self) {
-        self.shared.note(Event::Told);
+        self.shared.note(Event::ConnectionCloseSent);
     }
 
     /// Returns what a closing response says, if the request was refused: the
@@ -194,9 +194,9 @@ impl Exchange {
     ///
     /// The body must be what HTTP gets: a layer above that collects it would
     /// end the exchange early.
-    pub fn answer<B>(mut self, body: B) -> Answered<B> {
+    pub fn answer<B>(mut self, body: B) -> TrackedResponseBody<B> {
         self.is_open = false;
-        Answered::new(body, Arc::clone(&self.shared))
+        TrackedResponseBody::new(body, Arc::clone(&self.shared))
     }
 }
 

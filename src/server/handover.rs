@@ -5,7 +5,7 @@
 //! its accept queue: what the old process does not accept, the new one does.
 //! That loses nothing, with systemd's socket activation or with a process that
 //! starts its own [`Successor`]. A server that leaves after a hand-over says
-//! so with [`Leave::HandedOver`](super::Leave::HandedOver). A copy of the socket
+//! so with [`ShutdownMode::HandedOver`](super::ShutdownMode::HandedOver). A copy of the socket
 //! that a process keeps for its successor has to be dropped when it leaves, or
 //! connections wait in a queue from which that process accepts no more.
 //!
@@ -44,7 +44,7 @@ const READY: &str = "tower-resend-ready";
 #[non_exhaustive]
 pub struct Inherited {
     /// The listening sockets, in order, non-blocking.
-    pub listeners: Vec<Named>,
+    pub listeners: Vec<InheritedSocket>,
     /// How to say that this process is ready.
     pub ready: Readiness,
 }
@@ -52,7 +52,7 @@ pub struct Inherited {
 /// An inherited listening socket.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Named {
+pub struct InheritedSocket {
     /// Its name (systemd's `FileDescriptorName=`); none where it has none.
     pub name: Option<String>,
     /// The socket, to be given to [`Listener`](super::Listener).
@@ -84,7 +84,11 @@ pub fn inherited() -> io::Result<Inherited> {
     Ok(found)
 }
 
-fn listener(from: &mut ListenFd, at: usize, name: Option<String>) -> io::Result<Option<Named>> {
+fn listener(
+    from: &mut ListenFd,
+    at: usize,
+    name: Option<String>,
+) -> io::Result<Option<InheritedSocket>> {
     let Some(socket) = from.take_tcp_listener(at)? else {
         return Ok(None);
     };
@@ -95,7 +99,7 @@ fn listener(from: &mut ListenFd, at: usize, name: Option<String>) -> io::Result<
         ));
     }
     socket.set_nonblocking(true)?;
-    Ok(Some(Named { name, socket }))
+    Ok(Some(InheritedSocket { name, socket }))
 }
 
 /// Says to the predecessor that this process is ready to serve; of a process

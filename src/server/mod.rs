@@ -29,16 +29,16 @@ mod socket;
 mod state;
 mod statement;
 
-pub use answered::Answered;
+pub use answered::TrackedResponseBody;
 pub use buffer::{Buffering, RequestBody};
 pub use connection::Connection;
-pub use drain::Leave;
+pub use drain::ShutdownMode;
 pub use gateway::{
     Gateway, GatewayBody, GatewayFuture, GatewayLayer, RefuseUnforwarded, RefuseUnforwardedFuture,
     RefuseUnforwardedLayer,
 };
 pub use handle::{Counters, Exchange, Handle, Refused};
-pub use layer::{ResponseBody, TakeUp, TakeUpFuture, TakeUpLayer};
+pub use layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
 pub use listener::{Listener, ListenerOptions};
 pub use report::{Report, RunningRequest};
 pub use serve::{Accepted, Serve, ServeFuture, SharedService, serve, serve_make};

@@ -66,8 +66,8 @@ pub struct RunningRequest {
 
 /// All connections of a server.
 #[derive(Debug, Default)]
-pub(super) struct Board {
-    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+pub(super) struct ConnectionTable {
+    seats: Mutex<HashMap<u64, Arc<ConnectionEntry>>>,
     next: AtomicU64,
     counts: Arc<Counts>,
 }
@@ -82,14 +82,14 @@ struct Counts {
     drains: AtomicBool,
 }
 
-impl Board {
+impl ConnectionTable {
     /// Writes a new connection down.
-    pub(super) fn seat(self: &Arc<Self>, connection: Handle) -> Seated {
+    pub(super) fn seat(self: &Arc<Self>, connection: Handle) -> EntryGuard {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (counts, connection) = (Arc::clone(&self.counts), Some(connection));
-        let seat = Arc::new(Seat { counts, connection, ..Seat::default() });
+        let seat = Arc::new(ConnectionEntry { counts, connection, ..ConnectionEntry::default() });
         self.seats().insert(id, Arc::clone(&seat));
-        Seated { board: Arc::clone(self), id, seat }
+        EntryGuard { board: Arc::clone(self), id, seat }
     }
 
     /// The drain begins: only what it does counts, and every answer from now on
@@ -121,26 +121,26 @@ impl Board {
         Report { from_queue, answered, refused, closed, running }
     }
 
-    fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
+    fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<ConnectionEntry>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection on the board, as long as it lives.
 #[derive(Debug)]
-pub(super) struct Seated {
-    board: Arc<Board>,
+pub(super) struct EntryGuard {
+    board: Arc<ConnectionTable>,
     id: u64,
-    seat: Arc<Seat>,
+    seat: Arc<ConnectionEntry>,
 }
 
-impl Seated {
-    pub(super) fn seat(&self) -> &Arc<Seat> {
+impl EntryGuard {
+    pub(super) fn seat(&self) -> &Arc<ConnectionEntry> {
         &self.seat
     }
 }
 
-impl Drop for Seated {
+impl Drop for EntryGuard {
     fn drop(&mut self) {
         self.board.seats().remove(&self.id);
         let is_unanswered = self.seat.ends.load(Ordering::Relaxed) == 0;
@@ -152,8 +152,8 @@ impl Drop for Seated {
 
 /// What is known of one connection's requests.
 #[derive(Debug, Default)]
-pub(crate) struct Seat {
-    running: Mutex<Option<TakenUp>>,
+pub(crate) struct ConnectionEntry {
+    running: Mutex<Option<Dispatched>>,
     connection: Option<Handle>,
     /// Requests that came, whatever became of them.
     begun: AtomicU64,
@@ -164,7 +164,7 @@ pub(crate) struct Seat {
     counts: Arc<Counts>,
 }
 
-impl Seat {
+impl ConnectionEntry {
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.slot().take_if(|before| before.is_made);
@@ -185,10 +185,10 @@ impl Seat {
     }
 
     /// A request was taken up.
-    pub(super) fn take_up<B>(self: &Arc<Self>, request: &Request<B>) -> Running {
+    pub(super) fn dispatch<B>(self: &Arc<Self>, request: &Request<B>) -> Running {
         let number = self.begun.load(Ordering::Relaxed);
         let (method, target) = (request.method().clone(), request.uri().clone());
-        *self.slot() = Some(TakenUp { number, method, target, is_made: false });
+        *self.slot() = Some(Dispatched { number, method, target, is_made: false });
         Running { seat: Arc::clone(self), number, end: End::Cut }
     }
 
@@ -199,20 +199,20 @@ impl Seat {
 
     /// The request that is taken up, until the kernel has the whole of its
     /// answer.
-    fn running(&self) -> Option<TakenUp> {
+    fn running(&self) -> Option<Dispatched> {
         let request = self.slot().clone()?;
         let is_held = || self.connection.as_ref().is_some_and(|c| c.phase() == Phase::Answered);
         (!request.is_made || is_held()).then_some(request)
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<TakenUp>> {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Dispatched>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The latest request of a connection that was taken up.
 #[derive(Clone, Debug)]
-struct TakenUp {
+struct Dispatched {
     /// Its number, so that the end of an earlier one does not clear it.
     number: u64,
     method: Method,
@@ -235,7 +235,7 @@ pub(super) enum End {
 /// A request that is under way; it is written down how it ended.
 #[derive(Debug)]
 pub(crate) struct Running {
-    seat: Arc<Seat>,
+    seat: Arc<ConnectionEntry>,
     /// None has the number 0: a request that was not taken up.
     number: u64,
     end: End,

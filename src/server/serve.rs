@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tower::Service;
 
 use super::buffer::{Buffering, RequestBody};
-use super::drain::{Leave, Running};
+use super::drain::{Running, ShutdownMode};
 use super::listener::Listener;
 use super::report::Report;
 use crate::contract::Hop;
@@ -75,7 +75,7 @@ pub fn serve_make<M>(listener: Listener, make: M) -> Serve<M> {
 
 /// A server that is set up; awaiting it serves. Made by [`serve`].
 #[must_use = "a server does nothing until it is awaited"]
-pub struct Serve<M, F = Pending<Leave>> {
+pub struct Serve<M, F = Pending<ShutdownMode>> {
     listener: Listener,
     make: M,
     signal: F,
@@ -106,7 +106,7 @@ impl<M, F> Serve<M, F> {
     /// Drains and ends when the signal comes.
     ///
     /// The signal's output says whether the listening socket lives on in
-    /// another process: `()` says that it does not, [`Leave::HandedOver`] that
+    /// another process: `()` says that it does not, [`ShutdownMode::HandedOver`] that
     /// it does. The drain, in this order:
     ///
     /// 1. What waits in the accept queue is accepted, unless another process
@@ -123,7 +123,7 @@ impl<M, F> Serve<M, F> {
     /// the drain neither waits for them nor ends them.
     pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<M, G>
     where
-        G: Future<Output: Into<Leave>>,
+        G: Future<Output: Into<ShutdownMode>>,
     {
         let Self { listener, make, settings, .. } = self;
         Serve { listener, make, signal, settings }
@@ -166,7 +166,7 @@ where
     M: Service<Accepted, Response = S> + Send + 'static,
     M::Error: Into<BoxError>,
     M::Future: Send + 'static,
-    F: Future<Output: Into<Leave>> + Send + 'static,
+    F: Future<Output: Into<ShutdownMode>> + Send + 'static,
     S: Service<Request<RequestBody<Incoming>>, Response = Response<RB>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,

@@ -17,8 +17,8 @@ use tower::{Layer, Service};
 use super::buffer::RequestBody;
 use super::connection::Connection;
 use super::handle::Handle;
-use super::layer::{ResponseBody, TakeUp, TakeUpFuture, TakeUpLayer};
-use super::report::Seated;
+use super::layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
+use super::report::EntryGuard;
 use super::serve::{Accepted, Settings};
 use super::state::Phase;
 use crate::error::BoxError;
@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What it takes to serve a connection.
 pub(super) struct ServeConnection {
     pub(super) accepted: Accepted,
-    pub(super) seated: Seated,
+    pub(super) seated: EntryGuard,
     pub(super) settings: Settings,
     pub(super) leaving: CancellationToken,
 }
@@ -60,7 +60,7 @@ impl ServeConnection {
             }
         };
         let handle = connection.handle().clone();
-        let layer = TakeUpLayer::new(handle.clone())
+        let layer = DispatchLayer::new(handle.clone())
             .with_buffering(self.settings.buffering.clone())
             .with_seat(self.seated.seat().clone());
         let service = PerConnection { inner: layer.layer(service), accepted: self.accepted };
@@ -159,7 +159,7 @@ where
 /// The service of one connection, as hyper wants it: called at once, so that
 /// the connection learns of each request before it reads on.
 struct PerConnection<S> {
-    inner: TakeUp<S>,
+    inner: Dispatch<S>,
     accepted: Accepted,
 }
 
@@ -171,7 +171,7 @@ where
 {
     type Response = Response<ResponseBody<RB>>;
     type Error = S::Error;
-    type Future = TakeUpFuture<RB, S::Error>;
+    type Future = DispatchFuture<RB, S::Error>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.accepted);

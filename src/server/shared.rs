@@ -10,13 +10,13 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::contract::{Announcement, Hop, Offer, Tie, only_line};
+use crate::contract::{Announcement, Hop, HopBinding, Offer, only_line};
 use crate::probe;
 
 use super::closing::{self, Closing};
 use super::handle::{Counters, Refused};
 use super::listener::Settings;
-use super::state::{CloseMode, Event, Farewell, Linger, Machine, Phase};
+use super::state::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Phase};
 
 /// How a response begins after which the connection is no longer HTTP/1.1.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
@@ -33,7 +33,7 @@ pub(super) struct Shared {
 }
 
 pub(super) struct State {
-    pub(super) machine: Machine,
+    pub(super) machine: CloseMachine,
     pub(super) counters: Counters,
     /// The client knows the contract: it offered something once.
     has_offered: bool,
@@ -58,7 +58,7 @@ pub(super) enum Next {
 
 impl Shared {
     pub(super) fn new(socket: Arc<TcpStream>, hop: Hop, settings: Settings) -> Self {
-        let machine = Machine::new(settings.mode);
+        let machine = CloseMachine::new(settings.mode);
         let (counters, socket) = (Counters::default(), Some(socket));
         let has_offered = false;
         let state = State { machine, counters, has_offered, socket, waker: None, made: None };
@@ -86,7 +86,8 @@ impl Shared {
         {
             return *offer;
         }
-        let tie = if self.settings.trusts_nat { Tie::Trusted } else { Tie::To(self.hop) };
+        let tie =
+            if self.settings.trusts_nat { HopBinding::Trusted } else { HopBinding::To(self.hop) };
         let Ok(offer) = Offer::read_tied(request, &tie) else { return Offer::none() };
         if let Some(line) = line {
             // Its own copy: the line is a part of what HTTP reads into.
@@ -106,9 +107,9 @@ impl Shared {
         self.lock().has_offered
     }
 
-    pub(super) fn take_up(&self) -> Result<(), Refused> {
+    pub(super) fn dispatch(&self) -> Result<(), Refused> {
         let mut state = self.lock();
-        if state.note(Event::TakeUp) {
+        if state.note(Event::Dispatch) {
             state.counters.taken_up += 1;
             return Ok(());
         }
@@ -141,8 +142,8 @@ impl Shared {
         let (offer, announces) = (state.machine.offer(), state.machine.announces());
         let mut announcement = Announcement::new(self.hop).with_max(self.settings.max);
         announcement = match self.settings.mode {
-            CloseMode::ResetBeforeTakeUp if announces => announcement.with_rst(self.settings.max),
-            CloseMode::FinBeforeTakeUp if announces => announcement.with_fin(self.settings.max),
+            CloseMode::ResetBeforeDispatch if announces => announcement.with_rst(self.settings.max),
+            CloseMode::FinBeforeDispatch if announces => announcement.with_fin(self.settings.max),
             _ => announcement,
         };
         if offer.has_half() {
@@ -232,9 +233,9 @@ impl Shared {
             return None;
         }
         let farewell = match state.machine.farewell() {
-            Farewell::Unused if self.settings.never_used_599 => closing::unused(self.hop),
-            Farewell::Refusal => closing::refusal(self.hop, self.settings.closing_status),
-            Farewell::Silent | Farewell::Unused => Vec::new(),
+            ClosingMessage::Unused if self.settings.never_used_599 => closing::unused(self.hop),
+            ClosingMessage::NoResend => closing::refusal(self.hop, self.settings.closing_status),
+            ClosingMessage::Silent | ClosingMessage::Unused => Vec::new(),
         };
         state.counters.closing_responses += u64::from(!farewell.is_empty());
         let may_lose = !farewell.is_empty() || state.machine.can_lose_response();

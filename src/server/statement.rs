@@ -1,6 +1,6 @@
 //! What may be said of a request that was taken up, and of which one.
 //!
-//! [`TakeUp`](super::TakeUp) puts a [`TakenUp`] into the extensions of each
+//! [`Dispatch`](super::Dispatch) puts a [`Dispatched`] into the extensions of each
 //! request that it gives to the application. A statement is made of one, so that
 //! it speaks of that exchange and of no other: a response that is passed on from
 //! elsewhere, remembered, or answered again brings none with it.
@@ -54,31 +54,31 @@ use crate::classify::Fate;
 /// ```
 #[derive(Clone, Debug)]
 pub struct NotApplied {
-    request: Option<TakenUp>,
+    request: Option<Dispatched>,
 }
 
 impl NotApplied {
     /// Returns the statement about the request that has these extensions.
     ///
     /// It speaks of no request, and is not believed, if these are not the
-    /// extensions of a request that came through [`TakeUp`](super::TakeUp).
+    /// extensions of a request that came through [`Dispatch`](super::Dispatch).
     pub fn of(request: &Extensions) -> Self {
-        Self { request: request.get::<TakenUp>().cloned() }
+        Self { request: request.get::<Dispatched>().cloned() }
     }
 
     /// Makes sure that nothing below can state it of this request: for a layer
     /// that acts on a request before, or while, it passes it on.
     pub fn rule_out(request: &mut Extensions) {
-        request.remove::<TakenUp>();
+        request.remove::<Dispatched>();
     }
 
-    pub(super) fn of_taken_up(request: TakenUp) -> Self {
+    pub(super) fn of_taken_up(request: Dispatched) -> Self {
         Self { request: Some(request) }
     }
 
     /// Returns `true` if it speaks of this exchange, and nothing that is known
     /// of the exchange contradicts it.
-    pub(super) fn holds_for(&self, exchange: &TakenUp) -> bool {
+    pub(super) fn holds_for(&self, exchange: &Dispatched) -> bool {
         self.request.as_ref().is_some_and(|request| request.is(exchange))
             // The exchange's own and the statement's.
             && Arc::strong_count(&exchange.0) == 2
@@ -94,11 +94,11 @@ impl NotApplied {
 #[derive(Clone, Debug)]
 pub struct NextHop {
     fate: Fate,
-    request: Option<TakenUp>,
+    request: Option<Dispatched>,
 }
 
 impl NextHop {
-    pub(super) fn new(fate: Fate, request: Option<TakenUp>) -> Self {
+    pub(super) fn new(fate: Fate, request: Option<Dispatched>) -> Self {
         Self { fate, request }
     }
 
@@ -110,7 +110,7 @@ impl NextHop {
     /// Returns `true` if the very request that was taken up was passed on, and
     /// not applied. The statement lets go of the request: whoever asks makes
     /// another of it.
-    pub(super) fn left_unapplied(&mut self, exchange: &TakenUp) -> bool {
+    pub(super) fn left_unapplied(&mut self, exchange: &Dispatched) -> bool {
         let request = self.request.take();
         self.fate.is_not_applied() && request.is_some_and(|request| request.is(exchange))
     }
@@ -119,7 +119,7 @@ impl NextHop {
 /// One request that was taken up, among its extensions. Clones are of the same
 /// request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TakenUp(Arc<Exchange>);
+pub(super) struct Dispatched(Arc<Exchange>);
 
 #[derive(Debug, Default)]
 struct Exchange {
@@ -128,7 +128,7 @@ struct Exchange {
     unproven_hops: AtomicUsize,
 }
 
-impl TakenUp {
+impl Dispatched {
     /// Returns the request that has these extensions, if it was taken up.
     pub(super) fn find(request: &Extensions) -> Option<Self> {
         request.get::<Self>().cloned()
@@ -154,8 +154,8 @@ impl TakenUp {
 mod tests {
     use super::*;
 
-    fn taken_up() -> (TakenUp, Extensions) {
-        let exchange = TakenUp::default();
+    fn taken_up() -> (Dispatched, Extensions) {
+        let exchange = Dispatched::default();
         let mut extensions = Extensions::new();
         extensions.insert(exchange.clone());
         (exchange, extensions)

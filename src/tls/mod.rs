@@ -40,7 +40,7 @@
 //!   such as an alert, would count as its missing end.
 //! - A server that does not take our certificate, or wants one, ends the call by
 //!   its alert, with TLS 1.3 too, where that comes after our part of the
-//!   handshake: the request is not sent again ([`Refusal::NoTarget`]). The alert is
+//!   handshake: the request is not sent again ([`NoResend::Permanent`]). The alert is
 //!   in [`Evidence::alert`], and in the error's sources as the [`rustls::Error`]
 //!   that it is, as is every alert that ended a connection of a [`Pool`].
 //! - A part of a record that arrived before a request may be half of an
@@ -49,7 +49,7 @@
 //! [`CryptoProvider`]: rustls::crypto::CryptoProvider
 //! [`Evidence::alert`]: crate::classify::Evidence::alert
 //! [`Pool`]: crate::pool::Pool
-//! [`Refusal::NoTarget`]: crate::classify::Refusal::NoTarget
+//! [`NoResend::Permanent`]: crate::classify::NoResend::Permanent
 //! [`complete_messages_only`]: crate::pool::PoolOptions::complete_messages_only
 #![forbid(unsafe_code)]
 

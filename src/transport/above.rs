@@ -1,19 +1,19 @@
-//! What stands between the Meter and HTTP: nothing, a proxy's greeting, TLS.
+//! What stands between the TrackedIo and HTTP: nothing, a proxy's greeting, TLS.
 
 use std::sync::MutexGuard;
 
-use super::record::{Record, State};
+use super::record::{ConnTracker, State};
 use super::session::Session;
-use crate::classify::{Finding, Phase, Reply};
+use crate::classify::{Phase, Reply, StaleReason};
 
-/// What the octets are that pass the Meter.
+/// What the octets are that pass the TrackedIo.
 #[derive(Debug)]
-pub(super) enum Above {
+pub(super) enum StreamKind {
     /// HTTP.
     Http,
     /// A proxy's greeting, which is nobody's request or response.
     Greeting,
-    /// Records of TLS. What is in them the [`Tap`](super::tap::Tap) tells.
+    /// Records of TLS. What is in them the [`TlsIo`](super::tap::TlsIo) tells.
     Tls(Box<Tls>),
 }
 
@@ -39,27 +39,27 @@ pub(super) struct Tls {
     pub(super) session: Session,
 }
 
-impl Record {
+impl ConnTracker {
     /// Says that the octets are not HTTP until one of the two below is called.
     pub(super) fn expect_greeting(&self) {
-        self.lock().above = Above::Greeting;
+        self.lock().above = StreamKind::Greeting;
     }
 
     /// Says that the octets are HTTP from here on.
     pub(super) fn expect_http(&self) {
-        self.lock().above = Above::Http;
+        self.lock().above = StreamKind::Http;
     }
 
     /// Says that the octets are records of TLS from here on.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS"))]
     pub(super) fn expect_tls(&self) {
-        self.lock().above = Above::Tls(Box::default());
+        self.lock().above = StreamKind::Tls(Box::default());
     }
 }
 
-/// What the Tap reports.
+/// What the TlsIo reports.
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS"))]
-impl Record {
+impl ConnTracker {
     /// Returns the state, unless the connection was taken over.
     pub(super) fn untaken(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
@@ -80,10 +80,10 @@ impl Record {
     pub(super) fn on_text_offered(&self) -> Option<bool> {
         self.untaken().map(|mut state| {
             state.on_unannounced_write();
-            if let Above::Tls(tls) = &mut state.above {
+            if let StreamKind::Tls(tls) = &mut state.above {
                 (tls.has_text, tls.is_unflushed) = (true, true);
             }
-            state.ledger.needs_look()
+            state.ledger.needs_stale_check()
         })
     }
 
@@ -91,14 +91,14 @@ impl Record {
     pub(super) fn on_unasked_text(&self) {
         let state = &mut *self.lock();
         state.on_session_text();
-        state.ledger.on_found(Finding::Stray);
+        state.ledger.on_found(StaleReason::Stray);
     }
 
     /// Notes that TLS took text of a request, `taken` octets of those that
     /// were offered.
     pub(super) fn on_text_written(&self, offered: usize, taken: usize) {
         let state = &mut *self.lock();
-        if let Above::Tls(tls) = &mut state.above {
+        if let StreamKind::Tls(tls) = &mut state.above {
             tls.written += taken as u64;
         }
         // By now the last octet is at most younger than noted, which only
@@ -111,7 +111,7 @@ impl Record {
     /// Notes that all of the text so far was accepted by the kernel.
     pub(super) fn on_text_flushed(&self) {
         let state = &mut *self.lock();
-        if let Above::Tls(tls) = &mut state.above {
+        if let StreamKind::Tls(tls) = &mut state.above {
             tls.is_unflushed = false;
             if let Some(watch) = &mut state.watch {
                 watch.on_flush(tls.written);
@@ -129,9 +129,9 @@ impl State {
         let is_first_drained = is_drain && self.ledger.exchange_read() == 0;
         self.ledger.on_received(octets.len());
         match &mut self.above {
-            Above::Http => self.on_http(octets, is_first_drained),
-            Above::Greeting => false,
-            Above::Tls(_) => {
+            StreamKind::Http => self.on_http(octets, is_first_drained),
+            StreamKind::Greeting => false,
+            StreamKind::Tls(_) => {
                 self.on_records(octets);
                 false
             }
@@ -144,7 +144,7 @@ impl State {
         let is_awaited =
             self.ledger.phase() == Phase::Sent && self.ledger.reply() == Reply::Nothing;
         let now = is_awaited.then(|| self.ledger.is_too_early(self.snapshot()));
-        if let Above::Tls(tls) = &mut self.above {
+        if let StreamKind::Tls(tls) = &mut self.above {
             let was_between = tls.records.is_between();
             tls.is_too_early = if was_between { now } else { tls.is_next_too_early };
             if tls.records.on_octets(octets) {
@@ -156,8 +156,8 @@ impl State {
     /// Returns whether the first octets of an answer came too early to be one.
     pub(super) fn judge_reply(&mut self) -> bool {
         let judged = match &self.above {
-            Above::Tls(tls) => tls.is_too_early,
-            Above::Http | Above::Greeting => None,
+            StreamKind::Tls(tls) => tls.is_too_early,
+            StreamKind::Http | StreamKind::Greeting => None,
         };
         let is_too_early = match judged {
             Some(is_too_early) => is_too_early,
@@ -168,7 +168,7 @@ impl State {
 
     /// Forgets what was noted of the exchange before.
     pub(super) fn clear_above(&mut self) {
-        if let Above::Tls(tls) = &mut self.above {
+        if let StreamKind::Tls(tls) = &mut self.above {
             (tls.is_too_early, tls.is_next_too_early) = (None, None);
             (tls.written, tls.has_text, tls.has_ended) = (0, false, false);
         }
@@ -177,49 +177,49 @@ impl State {
     /// Returns whether a part of a record was read when a request is about to
     /// be written: an unsolicited response may be in it.
     pub(super) fn is_within_record(&self) -> bool {
-        let is_within = matches!(&self.above, Above::Tls(tls) if !tls.records.is_between());
+        let is_within = matches!(&self.above, StreamKind::Tls(tls) if !tls.records.is_between());
         is_within && self.ledger.phase() == Phase::Armed
     }
 
     /// Returns whether any HTTP was read before the first request.
-    pub(super) fn was_spoken_to(&self, last: Option<Finding>) -> bool {
+    pub(super) fn was_spoken_to(&self, last: Option<StaleReason>) -> bool {
         match &self.above {
-            Above::Http | Above::Greeting => self.ledger.exchange().read > 0,
+            StreamKind::Http | StreamKind::Greeting => self.ledger.exchange().read > 0,
             // All that could be read so far was noted last.
-            Above::Tls(_) => last.is_some(),
+            StreamKind::Tls(_) => last.is_some(),
         }
     }
 
     /// Returns whether text of the request was given to TLS. What TLS writes
     /// before that, such as an alert, is not the request's.
     pub(super) fn has_text(&self) -> bool {
-        matches!(&self.above, Above::Tls(tls) if tls.has_text)
+        matches!(&self.above, StreamKind::Tls(tls) if tls.has_text)
     }
 
     /// Returns whether the kernel has accepted all that was written so far.
-    /// Above TLS an upload that was answered early can look finished while its
+    /// StreamKind TLS an upload that was answered early can look finished while its
     /// rest is still in TLS, and would count as the next request's.
     pub(super) fn is_flushed(&self) -> bool {
-        !matches!(&self.above, Above::Tls(tls) if tls.is_unflushed)
+        !matches!(&self.above, StreamKind::Tls(tls) if tls.is_unflushed)
     }
 
     /// Notes that the peer said that it will close.
     #[cfg(feature = "tls")]
     pub(super) fn on_end_announced(&mut self) {
-        if let Above::Tls(tls) = &mut self.above {
+        if let StreamKind::Tls(tls) = &mut self.above {
             tls.has_ended = true;
         }
     }
 
     fn on_session_text(&mut self) {
-        if let Above::Tls(tls) = &mut self.above {
+        if let StreamKind::Tls(tls) = &mut self.above {
             tls.session.has_text = true;
         }
     }
 
     /// Returns whether the peer said that it will close.
     pub(super) fn is_close_announced(&self) -> bool {
-        matches!(&self.above, Above::Tls(tls) if tls.has_ended)
+        matches!(&self.above, StreamKind::Tls(tls) if tls.has_ended)
     }
 }
 

@@ -13,12 +13,12 @@ use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
-use super::meter::Meter;
+use super::meter::TrackedIo;
 use super::proxy::Proxy;
 use super::proxy_error::ProxyError;
-use super::record::Record;
+use super::record::ConnTracker;
 #[cfg(feature = "tls")]
-use super::tap::Tap;
+use super::tap::TlsIo;
 
 use crate::classify::{Alert, ConnectFailure, Errno, Evidence, HandOff};
 use crate::error::{BoxError, chain};
@@ -54,29 +54,29 @@ impl Route {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(super) io: Io,
-    pub(super) record: Arc<Record>,
+    pub(super) record: Arc<ConnTracker>,
 }
 
 /// What hyper reads and writes.
 #[derive(Debug)]
 pub(crate) enum Io {
-    Plain(Meter),
+    Plain(TrackedIo),
     #[cfg(feature = "tls")]
-    Tls(Box<Tap>),
+    Tls(Box<TlsIo>),
 }
 
 #[cfg(feature = "tls")]
 impl Connected {
     /// Makes TLS on a stream on which its record's octets are not HTTP.
     pub(super) async fn secure(
-        meter: Meter,
-        record: Arc<Record>,
+        meter: TrackedIo,
+        record: Arc<ConnTracker>,
         tls: &Tls,
         host: &str,
     ) -> Result<Self, TlsError> {
         record.expect_tls();
         let stream = tls.connect(host, meter).await?;
-        let io = Io::Tls(Box::new(Tap::new(stream, Arc::clone(&record))));
+        let io = Io::Tls(Box::new(TlsIo::new(stream, Arc::clone(&record))));
         Ok(Self { io, record })
     }
 }
@@ -84,7 +84,7 @@ impl Connected {
 #[cfg(test)]
 impl Connected {
     pub(super) fn plain(stream: tokio::net::TcpStream) -> Self {
-        let (meter, record) = Meter::new(stream);
+        let (meter, record) = TrackedIo::new(stream);
         Self { io: Io::Plain(meter), record }
     }
 }
@@ -126,7 +126,7 @@ impl Connector {
         Ok(Connected { io: Io::Plain(meter), record })
     }
 
-    async fn dial(&mut self, route: &Route) -> Result<(Meter, Arc<Record>), ConnectError> {
+    async fn dial(&mut self, route: &Route) -> Result<(TrackedIo, Arc<ConnTracker>), ConnectError> {
         let stream = match &route.proxy {
             None => self.http.call(route.target.clone()).await,
             Some(proxy) => match self.http.call(proxy.at().clone()).await {
@@ -135,14 +135,14 @@ impl Connector {
             },
         };
         let stream = stream.map_err(|error| ConnectError::new(error.into()))?;
-        Ok(Meter::new(stream.into_inner()))
+        Ok(TrackedIo::new(stream.into_inner()))
     }
 
     #[cfg(feature = "tls")]
     async fn secure(
         self,
-        meter: Meter,
-        record: Arc<Record>,
+        meter: TrackedIo,
+        record: Arc<ConnTracker>,
         target: &Uri,
     ) -> Result<Connected, ConnectError> {
         let tls = self.tls.get().map_err(ConnectError::tls)?;
@@ -151,7 +151,12 @@ impl Connector {
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn secure(self, _: Meter, _: Arc<Record>, _: &Uri) -> Result<Connected, ConnectError> {
+    async fn secure(
+        self,
+        _: TrackedIo,
+        _: Arc<ConnTracker>,
+        _: &Uri,
+    ) -> Result<Connected, ConnectError> {
         Err(ConnectError::no_tls())
     }
 }
@@ -272,7 +277,7 @@ impl ConnectError {
 
     /// A connection that was just made ended before it was used. If that was by
     /// the peer's refusal of TLS with us, others would end the same way.
-    pub(crate) fn unusable(record: &Record) -> Self {
+    pub(crate) fn unusable(record: &ConnTracker) -> Self {
         let failure = match record.alert() {
             Some(_) => ConnectFailure::Untrusted,
             None => ConnectFailure::Connect(None),

@@ -19,14 +19,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::connect::{Connected, Io};
-use super::offer::{self, Added, Belief};
-use super::record::Record;
+use super::offer::{self, ContractTrust, OfferUndo};
+use super::record::ConnTracker;
 use super::served::Served;
-use super::settle::Failure;
-use super::watch::Watch;
+use super::settle::FailureKind;
+use super::watch::LimitMonitor;
 use crate::body::{Framed, Framing, RequestBody, Trailers};
-use crate::classify::{Contract, Finding};
-use crate::contract::{Ignored, Promise, RETRY_CONTRACT, Standing, accept_tied};
+use crate::classify::{Contract, StaleReason};
+use crate::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
 use crate::error::{BoxError, chain};
 use crate::time::{self, Instant};
 
@@ -36,20 +36,20 @@ type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>;
 pub(crate) struct Connection<B> {
     /// Gone once the connection can take no further request.
     sender: Option<SendRequest<Outgoing<B>>>,
-    record: Arc<Record>,
+    record: Arc<ConnTracker>,
     /// One allocation for all exchanges of the connection.
     answer: ReusableBoxFuture<'static, Sent<B>>,
     born: Instant,
     is_used: bool,
     /// What was served before the request that is on it.
     served: Served,
-    belief: Belief,
+    belief: ContractTrust,
     /// The contract that the request on the connection went out under, and
     /// from its response on that of the next one (C6).
-    standing: Standing,
+    standing: ContractStatus,
     /// The field of its offers, made with the first one.
     offer: Option<HeaderValue>,
-    added: Added,
+    added: OfferUndo,
     is_drained: bool,
     /// Its server answered by HTTP/1.0: hyper makes HTTP/1.0 of all that follows, and
     /// leaves out a body that comes in chunks.
@@ -58,11 +58,11 @@ pub(crate) struct Connection<B> {
 
 /// What a final response means for the connection's contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answered {
+pub(crate) enum ResponseOutcome {
     /// It is the answer to its request.
     Answer,
     /// It refuses its request (C8).
-    Refusal,
+    NoResend,
     /// It refuses its request, and then the server went on (C9).
     BrokenRefusal,
 }
@@ -73,7 +73,7 @@ pub(crate) enum Broken<B> {
     /// The connection gave the request back, its body never polled.
     HandedBack(Box<Request<B>>),
     /// The request is gone.
-    Lost(Failure, hyper::Error),
+    Lost(FailureKind, hyper::Error),
 }
 
 impl<B: RequestBody> Connection<B> {
@@ -92,10 +92,10 @@ impl<B: RequestBody> Connection<B> {
             born: time::now(),
             is_used: false,
             served: Served::Nothing,
-            belief: Belief::Nothing,
-            standing: Standing::FirstRequest,
+            belief: ContractTrust::None,
+            standing: ContractStatus::FirstRequest,
             offer: None,
-            added: Added::Nothing,
+            added: OfferUndo::Nothing,
             is_drained: false,
             is_http10: false,
         })
@@ -117,11 +117,11 @@ impl<B: RequestBody> Connection<B> {
         &mut self,
         mut request: Request<B>,
         framing: Framing,
-        belief: Belief,
-    ) -> Result<(), Box<(Finding, Request<B>)>> {
+        belief: ContractTrust,
+    ) -> Result<(), Box<(StaleReason, Request<B>)>> {
         let is_cut = self.is_http10 && matches!(framing, Framing::Chunked(_));
         if self.sender.is_none() || is_cut {
-            return Err(Box::new((Finding::Ended, request)));
+            return Err(Box::new((StaleReason::Ended, request)));
         }
         let watch = self.watch(belief, framing);
         let record = watch.is_some().then(|| Arc::clone(&self.record));
@@ -130,7 +130,7 @@ impl<B: RequestBody> Connection<B> {
         }
         self.added = match self.offer() {
             Some(offer) => offer::add(&mut request, offer),
-            None => Added::Nothing,
+            None => OfferUndo::Nothing,
         };
         let (head, body) = request.into_parts();
         let body = Framed::new(body, framing, &head.headers);
@@ -158,17 +158,22 @@ impl<B: RequestBody> Connection<B> {
 
     /// Settles what contract the next request goes out under, and watches it
     /// if there is one.
-    fn watch(&mut self, belief: Belief, framing: Framing) -> Option<Box<Watch>> {
+    fn watch(&mut self, belief: ContractTrust, framing: Framing) -> Option<Box<LimitMonitor>> {
         self.belief = belief;
         match (belief, self.standing) {
-            (Belief::Nothing, _) => self.standing = Standing::NotOffered,
-            (Belief::Broken, _) => self.standing = Standing::Distrusted,
-            (Belief::OwnHop | Belief::AnyHop, Standing::FirstRequest | Standing::InForce(_)) => {}
+            (ContractTrust::None, _) => self.standing = ContractStatus::NotOffered,
+            (ContractTrust::Revoked, _) => self.standing = ContractStatus::Distrusted,
+            (
+                ContractTrust::SameHop | ContractTrust::AnyHop,
+                ContractStatus::FirstRequest | ContractStatus::InForce(_),
+            ) => {}
             // A contract begins with the first response or never (C6).
-            (Belief::OwnHop | Belief::AnyHop, _) => self.belief = Belief::Nothing,
+            (ContractTrust::SameHop | ContractTrust::AnyHop, _) => {
+                self.belief = ContractTrust::None
+            }
         }
         let promise = *self.standing.promise()?;
-        Some(Box::new(Watch::new(promise, framing.on_the_wire())))
+        Some(Box::new(LimitMonitor::new(promise, framing.on_the_wire())))
     }
 
     /// Sends `OPTIONS *` (RFC 9110 9.3.7) and reads its response, so that a
@@ -178,7 +183,7 @@ impl<B: RequestBody> Connection<B> {
     /// # Cancel safety
     ///
     /// A connection whose priming was dropped cannot be used.
-    pub(crate) async fn prime(&mut self, host: &HeaderValue, belief: Belief) -> bool {
+    pub(crate) async fn prime(&mut self, host: &HeaderValue, belief: ContractTrust) -> bool {
         if self.record.arm(belief, None).is_err() {
             return false;
         }
@@ -192,7 +197,7 @@ impl<B: RequestBody> Connection<B> {
         }
         self.dispatch(request);
         let Ok(response) = poll_fn(|cx| self.poll_answer(cx)).await else { return false };
-        if self.on_response(&response) != Answered::Answer {
+        if self.on_response(&response) != ResponseOutcome::Answer {
             return false;
         }
         let body = Limited::new(response.into_body(), LONGEST_PRIMER);
@@ -242,15 +247,15 @@ impl<B: RequestBody> Connection<B> {
 
 impl<B> Connection<B> {
     /// Returns the connection's record.
-    pub(crate) fn record(&self) -> &Arc<Record> {
+    pub(crate) fn record(&self) -> &Arc<ConnTracker> {
         &self.record
     }
 
     /// Returns the contract that a failed request went out under, if its
     /// server had one, or why there was none.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> ContractStatus {
         match (self.standing, self.record.exceeded()) {
-            (Standing::InForce(promise), Some(why)) => Standing::Exceeded(promise, why),
+            (ContractStatus::InForce(promise), Some(why)) => ContractStatus::Exceeded(promise, why),
             (standing, _) => standing,
         }
     }
@@ -263,36 +268,36 @@ impl<B> Connection<B> {
     /// Takes the contract from a final response: it is in force from here on
     /// (C6), and what refuses a request is no answer to it (C8).
     #[inline]
-    pub(crate) fn on_response(&mut self, response: &Response<Incoming>) -> Answered {
-        if self.belief == Belief::Nothing {
-            return Answered::Answer;
+    pub(crate) fn on_response(&mut self, response: &Response<Incoming>) -> ResponseOutcome {
+        if self.belief == ContractTrust::None {
+            return ResponseOutcome::Answer;
         }
         // Of the few names there are, a comparison is cheaper than a hash.
         if !response.headers().keys().any(|name| name == RETRY_CONTRACT) {
-            self.standing = Standing::Ignored(Ignored::Absent);
-            return Answered::Answer;
+            self.standing = ContractStatus::Ignored(Ignored::Absent);
+            return ResponseOutcome::Answer;
         }
         self.on_announcement(response)
     }
 
     #[cold]
-    fn on_announcement(&mut self, response: &Response<Incoming>) -> Answered {
+    fn on_announcement(&mut self, response: &Response<Incoming>) -> ResponseOutcome {
         let Some(tie) = self.belief.tie(self.record.hop()) else {
-            return Answered::Answer;
+            return ResponseOutcome::Answer;
         };
-        let accepted = accept_tied(response, &tie);
-        self.standing = accepted.map_or_else(Standing::Ignored, Standing::InForce);
+        let accepted = accept_bound(response, &tie);
+        self.standing = accepted.map_or_else(ContractStatus::Ignored, ContractStatus::InForce);
         let Ok(promise) = accepted else {
-            return Answered::Answer;
+            return ResponseOutcome::Answer;
         };
         self.is_drained |= promise.announced().has_drain();
         if !promise.is_refusal() {
-            return Answered::Answer;
+            return ResponseOutcome::Answer;
         }
         self.record.take_over_refused(response.body().is_end_stream());
         match self.record.has_broken_promise() {
-            true => Answered::BrokenRefusal,
-            false => Answered::Refusal,
+            true => ResponseOutcome::BrokenRefusal,
+            false => ResponseOutcome::NoResend,
         }
     }
 
@@ -349,8 +354,8 @@ async fn drive<B: RequestBody>(
 
 fn broken<B>(
     mut error: TrySendError<Request<Outgoing<B>>>,
-    record: &Record,
-    added: Added,
+    record: &ConnTracker,
+    added: OfferUndo,
 ) -> Broken<B> {
     // Hyper hands back only what it did not touch; the ledger must agree.
     let untouched = error.take_message().filter(|_| !record.is_written());
@@ -364,13 +369,13 @@ fn broken<B>(
     Broken::Lost(failure(&error), error)
 }
 
-fn failure(error: &hyper::Error) -> Failure {
+fn failure(error: &hyper::Error) -> FailureKind {
     if error.is_body_write_aborted() || is_of_the_body(error) {
-        Failure::RequestBody
+        FailureKind::RequestBody
     } else if error.is_parse() {
-        Failure::Malformed
+        FailureKind::Malformed
     } else {
-        Failure::Broken
+        FailureKind::Broken
     }
 }
 
@@ -385,12 +390,12 @@ pin_project! {
         #[pin]
         inner: Option<Framed<B>>,
         // There for a request under a promise, whose end matters.
-        record: Option<Arc<Record>>,
+        record: Option<Arc<ConnTracker>>,
     }
 }
 
 impl<B> Outgoing<B> {
-    fn note_end(record: Option<&Arc<Record>>) {
+    fn note_end(record: Option<&Arc<ConnTracker>>) {
         if let Some(record) = record {
             record.on_body_end();
         }
@@ -477,7 +482,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_hyper_lost_is_waited_for_no_longer_than_the_connection() {
         let (mut connection, server) = connection().await;
-        connection.record.arm(Belief::Nothing, None).unwrap();
+        connection.record.arm(ContractTrust::None, None).unwrap();
         connection.answer.set(std::future::pending());
         drop(server);
         let record = Arc::clone(&connection.record);
@@ -486,7 +491,7 @@ mod tests {
             if connection.sender.is_none() { Poll::Ready(()) } else { Poll::Pending }
         });
         gone.await;
-        assert_eq!(record.found(), Some(Finding::Fin));
+        assert_eq!(record.found(), Some(StaleReason::Fin));
     }
 
     #[tokio::test]
@@ -495,8 +500,8 @@ mod tests {
         connection.sender = None;
         let request = Request::post("/").body(Full::<Bytes>::from("pay")).unwrap();
         let framing = Framing::of(&request).unwrap();
-        let refused = connection.send(request, framing, Belief::Nothing).unwrap_err();
-        assert_eq!(refused.0, Finding::Ended);
+        let refused = connection.send(request, framing, ContractTrust::None).unwrap_err();
+        assert_eq!(refused.0, StaleReason::Ended);
         assert!(connection.is_dead());
     }
 }

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connect::{Connected, Io};
-use super::meter::Meter;
-use super::record::Record;
+use super::meter::TrackedIo;
+use super::record::ConnTracker;
 #[cfg(feature = "tls")]
 use crate::tls::{Tls, TlsError};
 
@@ -18,7 +18,7 @@ impl Connected {
     /// Wraps a stream that was just connected for a pool that announces no
     /// requests.
     pub(crate) fn unannounced(stream: TcpStream) -> Self {
-        let (meter, record) = Meter::unannounced(stream);
+        let (meter, record) = TrackedIo::unannounced(stream);
         Self { io: Io::Plain(meter), record }
     }
 
@@ -42,7 +42,7 @@ impl Connected {
     }
 
     /// Returns what is read and written, and the record of it.
-    pub(crate) fn into_parts(self) -> (Io, Arc<Record>) {
+    pub(crate) fn into_parts(self) -> (Io, Arc<ConnTracker>) {
         (self.io, self.record)
     }
 }

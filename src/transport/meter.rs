@@ -12,11 +12,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::record::{Record, State};
-use crate::classify::kernel::Look;
-use crate::classify::{Finding, Phase};
+use super::record::{ConnTracker, State};
+use crate::classify::kernel::StaleCheck;
+use crate::classify::{Phase, StaleReason};
 
-/// A TCP stream that keeps its [`Record`].
+/// A TCP stream that keeps its [`ConnTracker`].
 ///
 /// - It counts what is read and written, below TLS, and keeps the first errno.
 /// - While it is *armed* it looks before each read that would wait: tokio's
@@ -31,10 +31,10 @@ use crate::classify::{Finding, Phase};
 ///   that error: a cut response that lasts until the close would look whole.
 /// - It sends no FIN of its own while a request is unresolved: that FIN would
 ///   complete the request for a half-closed reader.
-pub(crate) struct Meter {
+pub(crate) struct TrackedIo {
     /// Gone only while it is being dropped.
     stream: Option<TcpStream>,
-    record: Arc<Record>,
+    record: Arc<ConnTracker>,
     held_back: Option<io::Error>,
     /// Whether anybody tried to read since the error was held back.
     has_read: bool,
@@ -42,10 +42,10 @@ pub(crate) struct Meter {
     is_watched: bool,
 }
 
-impl Meter {
+impl TrackedIo {
     /// Wraps a stream that was just connected. Returns the record too.
-    pub(crate) fn new(stream: TcpStream) -> (Self, Arc<Record>) {
-        let record = Arc::new(Record::of(&stream));
+    pub(crate) fn new(stream: TcpStream) -> (Self, Arc<ConnTracker>) {
+        let record = Arc::new(ConnTracker::of(&stream));
         let meter = Self {
             stream: Some(stream),
             record: Arc::clone(&record),
@@ -56,9 +56,9 @@ impl Meter {
         (meter, record)
     }
 
-    /// Wraps a stream for a pool that announces no requests: the Meter then
+    /// Wraps a stream for a pool that announces no requests: the TrackedIo then
     /// looks whenever no request is known to be on the connection.
-    pub(crate) fn unannounced(stream: TcpStream) -> (Self, Arc<Record>) {
+    pub(crate) fn unannounced(stream: TcpStream) -> (Self, Arc<ConnTracker>) {
         let (meter, record) = Self::new(stream);
         record.expect_no_announcements();
         (meter, record)
@@ -86,7 +86,7 @@ impl Meter {
         };
         // Hyper reads before it takes a request, but another thread can hand
         // one over just after that read.
-        if state.ledger.needs_look() && state.look() == Look::Stale {
+        if state.ledger.needs_stale_check() && state.stale_check() == StaleCheck::Stale {
             return Poll::Ready(Err(not_writable()));
         }
         let held_back = self.held_back.take();
@@ -135,16 +135,20 @@ fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result
 }
 
 /// The look: asks the kernel, since tokio knows of nothing to read.
-fn look(state: &mut State, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+fn stale_check(
+    state: &mut State,
+    stream: &TcpStream,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
     if !state.looks() {
         return Poll::Pending;
     }
     let socket = SockRef::from(stream);
-    let is_clear = match state.look() {
-        Look::Stale => false,
-        Look::Clear(Ok(())) => true,
+    let is_clear = match state.stale_check() {
+        StaleCheck::Stale => false,
+        StaleCheck::Clear(Ok(())) => true,
         // Without counters, what can be read tells the same, if less surely.
-        Look::Clear(Err(_)) => would_block(&socket.peek(&mut [MaybeUninit::uninit()])),
+        StaleCheck::Clear(Err(_)) => would_block(&socket.peek(&mut [MaybeUninit::uninit()])),
     };
     if is_clear {
         return Poll::Pending;
@@ -170,7 +174,7 @@ fn read_unheard(state: &mut State, socket: &SockRef<'_>, buf: &mut ReadBuf<'_>) 
             // to read: whatever it is, do not write to it.
             let is_silent = error.kind() == io::ErrorKind::WouldBlock;
             if is_silent && state.is_within_record() {
-                state.ledger.on_found(Finding::Stray);
+                state.ledger.on_found(StaleReason::Stray);
             }
             let error = if is_silent { not_writable() } else { error };
             state.on_error(&error);
@@ -184,7 +188,7 @@ fn would_block<T>(result: &io::Result<T>) -> bool {
     matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-impl AsyncRead for Meter {
+impl AsyncRead for TrackedIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -204,12 +208,12 @@ impl AsyncRead for Meter {
                 state.on_error(&error);
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => look(&mut state, stream, buf),
+            Poll::Pending => stale_check(&mut state, stream, buf),
         }
     }
 }
 
-impl AsyncWrite for Meter {
+impl AsyncWrite for TrackedIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -255,7 +259,7 @@ impl AsyncWrite for Meter {
     }
 }
 
-impl Drop for Meter {
+impl Drop for TrackedIo {
     fn drop(&mut self) {
         let (closing, waiters) = self.record.lock().on_meter_drop(self.stream.take());
         drop(closing);
@@ -263,9 +267,9 @@ impl Drop for Meter {
     }
 }
 
-impl fmt::Debug for Meter {
+impl fmt::Debug for TrackedIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("TrackedIo").field("record", &self.record).finish_non_exhaustive()
     }
 }
 
@@ -297,29 +301,29 @@ mod tests {
     use super::*;
     use crate::classify::TcpState;
 
-    /// A Meter that is armed and was looked at, and its peer.
-    async fn armed() -> (Meter, Arc<Record>, net::TcpStream) {
+    /// A TrackedIo that is armed and was looked at, and its peer.
+    async fn armed() -> (TrackedIo, Arc<ConnTracker>, net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        let (meter, record) = Meter::new(stream);
-        record.arm(crate::transport::Belief::Nothing, None).unwrap();
+        let (meter, record) = TrackedIo::new(stream);
+        record.arm(crate::transport::ContractTrust::None, None).unwrap();
         (meter, record, peer.into_std().unwrap())
     }
 
     /// Waits until the kernel has heard of the connection's end. Tokio hears
     /// nothing of it, since the runtime does not turn.
-    fn until_closed(record: &Record, state: TcpState) {
+    fn until_closed(record: &ConnTracker, state: TcpState) {
         while record.lock().snapshot().unwrap().state != state {
             std::thread::yield_now();
         }
     }
 
-    fn write(meter: &mut Meter, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn write(meter: &mut TrackedIo, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         Pin::new(meter).poll_write(cx, b"POST")
     }
 
-    async fn read(meter: &mut Meter) -> io::Result<Vec<u8>> {
+    async fn read(meter: &mut TrackedIo) -> io::Result<Vec<u8>> {
         let mut octets = [0; 64];
         let mut buf = ReadBuf::new(&mut octets);
         poll_fn(|cx| Pin::new(&mut *meter).poll_read(cx, &mut buf)).await?;
@@ -391,7 +395,7 @@ mod tests {
         let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut meter).poll_read(cx, &mut buf))).await;
         assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
         assert!(buf.filled().is_empty());
-        assert_eq!(record.found(), Some(Finding::Fin));
+        assert_eq!(record.found(), Some(StaleReason::Fin));
     }
 
     #[tokio::test]

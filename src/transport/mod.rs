@@ -1,4 +1,4 @@
-//! What touches sockets: the Meter, its record, the evidence of an exchange.
+//! What touches sockets: the TrackedIo, its record, the evidence of an exchange.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 mod above;
@@ -23,11 +23,11 @@ pub(crate) use connect::{
     ConnectError, ConnectOptions, Connected, Connector, Io, Keepalive, Route, connect_failure,
     has_sound_port, http_connector,
 };
-pub(crate) use http1::{Answered, Broken, Connection};
-pub(crate) use offer::Belief;
+pub(crate) use http1::{Broken, Connection, ResponseOutcome};
+pub(crate) use offer::ContractTrust;
 pub(crate) use proxy::Proxy;
 pub use proxy_error::ProxyError;
-pub(crate) use record::Record;
+pub(crate) use record::ConnTracker;
 pub(crate) use served::Served;
-pub(crate) use settle::{Failure, give_up, handed_back, resolve};
-pub(crate) use unannounced::Exchange;
+pub(crate) use settle::{FailureKind, give_up, handed_back, resolve};
+pub(crate) use unannounced::ExchangeId;

@@ -3,26 +3,26 @@
 use http::header::{CONNECTION, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
-use crate::contract::{Hop, Offer, RETRY_CONTRACT, Tie};
+use crate::contract::{Hop, HopBinding, Offer, RETRY_CONTRACT};
 
 /// What is believed of a server's promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Belief {
+pub(crate) enum ContractTrust {
     /// Nothing, and nothing is asked for.
     #[default]
-    Nothing,
+    None,
     /// Nothing any more: it has broken one (C9).
-    Broken,
+    Revoked,
     /// What it says of the very connection (C2).
-    OwnHop,
+    SameHop,
     /// What it says, whatever the addresses: the user trusts the translation.
     AnyHop,
 }
 
-impl Belief {
+impl ContractTrust {
     /// Returns `true` if a promise would be believed, so that it is asked for.
     pub(super) fn asks(self) -> bool {
-        matches!(self, Self::OwnHop | Self::AnyHop)
+        matches!(self, Self::SameHop | Self::AnyHop)
     }
 
     /// Returns the field of an offer on a connection with these ends; none where
@@ -33,18 +33,18 @@ impl Belief {
     }
 
     /// Returns what a promise must be tied to; none if none is believed.
-    pub(super) fn tie(self, own: Option<Hop>) -> Option<Tie> {
+    pub(super) fn tie(self, own: Option<Hop>) -> Option<HopBinding> {
         match self {
-            Self::Nothing | Self::Broken => None,
-            Self::OwnHop => own.map(Tie::To),
-            Self::AnyHop => Some(Tie::Trusted),
+            Self::None | Self::Revoked => None,
+            Self::SameHop => own.map(HopBinding::To),
+            Self::AnyHop => Some(HopBinding::Trusted),
         }
     }
 }
 
 /// What was added to a request, so that it can be taken away again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Added {
+pub(super) enum OfferUndo {
     /// Nothing.
     #[default]
     Nothing,
@@ -58,21 +58,21 @@ pub(super) enum Added {
 ///
 /// Not on one that has the field already, and not on a CONNECT, whose response
 /// ends the connection's life as HTTP (C3).
-pub(super) fn add<B>(request: &mut Request<B>, offer: HeaderValue) -> Added {
+pub(super) fn add<B>(request: &mut Request<B>, offer: HeaderValue) -> OfferUndo {
     let is_plain = request.version() == Version::HTTP_11 && request.method() != Method::CONNECT;
     if !is_plain {
-        return Added::Nothing;
+        return OfferUndo::Nothing;
     }
     let headers = request.headers_mut();
     if !insert(headers, RETRY_CONTRACT, offer) {
-        return Added::Nothing;
+        return OfferUndo::Nothing;
     }
     match headers.try_append(CONNECTION, OPTION) {
-        Ok(true) => Added::Line,
-        Ok(false) => Added::Both,
+        Ok(true) => OfferUndo::Line,
+        Ok(false) => OfferUndo::Both,
         Err(_) => {
             headers.remove(RETRY_CONTRACT);
-            Added::Nothing
+            OfferUndo::Nothing
         }
     }
 }
@@ -86,14 +86,14 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> bool
 }
 
 /// Takes away what was added.
-pub(super) fn remove(headers: &mut HeaderMap, added: Added) {
+pub(super) fn remove(headers: &mut HeaderMap, added: OfferUndo) {
     match added {
-        Added::Nothing => {}
-        Added::Both => {
+        OfferUndo::Nothing => {}
+        OfferUndo::Both => {
             headers.remove(CONNECTION);
             headers.remove(RETRY_CONTRACT);
         }
-        Added::Line => {
+        OfferUndo::Line => {
             let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
             let own = lines.len().saturating_sub(1);
             headers.remove(CONNECTION);
@@ -115,8 +115,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn offered(request: &mut Request<()>) -> Added {
-        add(request, Belief::OwnHop.offer(Some(hop(OWN))).unwrap())
+    fn offered(request: &mut Request<()>) -> OfferUndo {
+        add(request, ContractTrust::SameHop.offer(Some(hop(OWN))).unwrap())
     }
 
     const OWN: &str = "10.1.2.3:50211 10.1.2.9:80";
@@ -131,7 +131,7 @@ mod tests {
             let before = request.headers().clone();
             let added = offered(&mut request);
             assert_eq!(Offer::read(&request, &hop(OWN)), Ok(Offer::all()));
-            assert_eq!(offered(&mut request), Added::Nothing, "once is enough");
+            assert_eq!(offered(&mut request), OfferUndo::Nothing, "once is enough");
             remove(request.headers_mut(), added);
             assert_eq!(*request.headers(), before);
         }
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn nothing_is_offered_where_it_could_mean_nothing() {
         let mut connect = Request::connect("a.example:80").body(()).unwrap();
-        assert_eq!(offered(&mut connect), Added::Nothing);
+        assert_eq!(offered(&mut connect), OfferUndo::Nothing);
         let mut old = Request::get("/").version(Version::HTTP_10).body(()).unwrap();
-        assert_eq!(offered(&mut old), Added::Nothing);
+        assert_eq!(offered(&mut old), OfferUndo::Nothing);
         assert!(connect.headers().is_empty() && old.headers().is_empty());
     }
 
@@ -150,18 +150,18 @@ mod tests {
     /// private network would be shown for nothing.
     #[test]
     fn a_private_address_is_not_shown_where_it_cannot_be_seen() {
-        let shown = |text: &str| Belief::OwnHop.offer(Some(hop(text))).is_some();
+        let shown = |text: &str| ContractTrust::SameHop.offer(Some(hop(text))).is_some();
         for private in ["10.1.2.3", "192.168.1.2", "172.16.0.9", "100.64.0.1", "[fd00::7]"] {
             assert!(!shown(&format!("{private}:50211 203.0.113.9:80")), "{private}");
             assert!(!shown(&format!("{private}:50211 [2001:db8::9]:80")), "{private}");
             assert!(shown(&format!("{private}:50211 10.1.2.9:80")), "{private}");
             let trusted = format!("{private}:50211 203.0.113.9:80");
-            assert!(Belief::AnyHop.offer(Some(hop(&trusted))).is_some(), "the user says so");
+            assert!(ContractTrust::AnyHop.offer(Some(hop(&trusted))).is_some(), "the user says so");
         }
         assert!(shown("198.51.100.7:50211 203.0.113.9:80") && shown("[::1]:50211 [::1]:80"));
-        for belief in [Belief::Nothing, Belief::Broken] {
+        for belief in [ContractTrust::None, ContractTrust::Revoked] {
             assert_eq!(belief.offer(Some(hop(OWN))), None);
         }
-        assert_eq!(Belief::OwnHop.offer(None), None);
+        assert_eq!(ContractTrust::SameHop.offer(None), None);
     }
 }

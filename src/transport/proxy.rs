@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
 use super::connect::has_sound_port;
-use super::meter::Meter;
+use super::meter::TrackedIo;
 use super::proxy_error::{Heard, ProxyError};
 use crate::error::BoxError;
 
@@ -109,7 +109,11 @@ impl Proxy {
     /// Takes nothing from the connection that follows the proxy's answer. What
     /// it reads is bounded: 8 KiB of a CONNECT's response, at most 263 octets
     /// of a SOCKS reply. How long it takes is for the caller to bound.
-    pub(super) async fn open(&self, meter: Meter, target: &Uri) -> Result<Meter, ProxyError> {
+    pub(super) async fn open(
+        &self,
+        meter: TrackedIo,
+        target: &Uri,
+    ) -> Result<TrackedIo, ProxyError> {
         let target = self.target(target).await?;
         let heard = Heard::default();
         let mut greeting = Some(TokioIo::new(Greeting { meter, heard: heard.clone() }));
@@ -206,7 +210,7 @@ const LONGEST_GREETING: usize = 249;
 /// proxy's, and a connector that read it too would drop it. What an origin
 /// says unasked must be found by the look, not be lost with its beginning.
 struct Greeting {
-    meter: Meter,
+    meter: TrackedIo,
     heard: Heard,
 }
 

@@ -1,4 +1,4 @@
-//! What one connection's Meter and its exchange share.
+//! What one connection's TrackedIo and its exchange share.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,28 +7,28 @@ use std::task::Waker;
 
 use tokio::net::TcpStream;
 
-use super::above::Above;
-use super::offer::Belief;
-use super::unannounced::Unannounced;
+use super::above::StreamKind;
+use super::offer::ContractTrust;
+use super::unannounced::External;
 use super::waiters::Waiters;
-use super::watch::Watch;
+use super::watch::LimitMonitor;
 use crate::classify::{
-    Counts, Errno, Finding, HandOff, Ledger, Limits, Phase, Recogniser, Reply, Snapshot,
-    Unavailable, kernel,
+    Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
+    StaleReason, Unavailable, kernel,
 };
 use crate::contract::{Closing, Hop, OutOfLimits, closing};
 use crate::probe::{Fd, Received};
 
 /// The record of one connection: its ledger, its socket, its early bytes.
 ///
-/// The Meter inside hyper reports to it, and the exchange outside asks it. It
-/// outlives hyper's half: a Meter that is dropped in the middle of an exchange
+/// The TrackedIo inside hyper reports to it, and the exchange outside asks it. It
+/// outlives hyper's half: a TrackedIo that is dropped in the middle of an exchange
 /// parks its stream here, so that the evidence can still be taken.
 ///
 /// The descriptor is used only under the lock and only while `fd` is there:
 /// whoever closes the socket first takes `fd` away.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct ConnTracker {
     peer: Option<SocketAddr>,
     state: Mutex<State>,
 }
@@ -37,15 +37,15 @@ pub(crate) struct Record {
 pub(super) struct State {
     fd: Option<Fd>,
     pub(super) ledger: Ledger,
-    early: Recogniser,
-    pub(super) above: Above,
+    early: EarlyResponseParser,
+    pub(super) above: StreamKind,
     /// Both ends, as our socket sees them (C2).
     hop: Option<Hop>,
     /// What is believed of the connection's promises.
-    belief: Belief,
+    belief: ContractTrust,
     /// There while a request is on its way under a promise. Boxed, since most
     /// requests go out under none.
-    pub(super) watch: Option<Box<Watch>>,
+    pub(super) watch: Option<Box<LimitMonitor>>,
     has_broken_promise: bool,
     /// The octets of the exchange's response are kept until its head's end.
     keeps: bool,
@@ -55,10 +55,10 @@ pub(super) struct State {
     meter_is_gone: bool,
     waiters: Waiters,
     /// There where somebody else's pool drives the connection.
-    pub(super) unannounced: Option<Box<Unannounced>>,
+    pub(super) unannounced: Option<Box<External>>,
 }
 
-impl Record {
+impl ConnTracker {
     /// Starts the record of a stream that was just connected (step A).
     pub(super) fn of(stream: &TcpStream) -> Self {
         let fd = Fd::of(stream);
@@ -73,10 +73,10 @@ impl Record {
             state: Mutex::new(State {
                 fd: Some(fd),
                 ledger: Ledger::new(calibration),
-                early: Recogniser::new(),
-                above: Above::Http,
+                early: EarlyResponseParser::new(),
+                above: StreamKind::Http,
                 hop,
-                belief: Belief::Nothing,
+                belief: ContractTrust::None,
                 watch: None,
                 has_broken_promise: false,
                 keeps: false,
@@ -115,7 +115,7 @@ impl Record {
         // Under TLS an alert follows a refusal as a matter of course, and nobody
         // can tell any more what else did. A server that went on is then
         // noticed only by what came with the refusal (`is_refused`).
-        let is_readable = matches!(state.above, Above::Http);
+        let is_readable = matches!(state.above, StreamKind::Http);
         let went_on = is_whole && is_readable && state.ledger.exchange_read() > read;
         // If the exchange's octets were kept, they tell whether more came with
         // the response.
@@ -153,17 +153,21 @@ impl Record {
     ///
     /// What was found, if the connection is known to be dead.
     #[inline]
-    pub(super) fn arm(&self, belief: Belief, watch: Option<Box<Watch>>) -> Result<(), Finding> {
+    pub(super) fn arm(
+        &self,
+        belief: ContractTrust,
+        watch: Option<Box<LimitMonitor>>,
+    ) -> Result<(), StaleReason> {
         let mut state = self.lock();
         if let Some(found) = state.ledger.found() {
             return Err(found);
         }
         if state.meter_is_gone || state.fd.is_none() || !state.is_flushed() {
-            return Err(Finding::Ended);
+            return Err(StaleReason::Ended);
         }
         // A first request has no promise and may be refused all the same.
-        let is_first = state.belief == Belief::Nothing;
-        let believes = !matches!(belief, Belief::Nothing | Belief::Broken);
+        let is_first = state.belief == ContractTrust::None;
+        let believes = !matches!(belief, ContractTrust::None | ContractTrust::Revoked);
         state.keeps = watch.is_some() || (believes && is_first);
         state.arm_only();
         (state.belief, state.watch) = (belief, watch);
@@ -183,7 +187,7 @@ impl Record {
 
     /// Returns what was found while no request was on the connection.
     #[inline]
-    pub(crate) fn found(&self) -> Option<Finding> {
+    pub(crate) fn found(&self) -> Option<StaleReason> {
         self.lock().ledger.found()
     }
 
@@ -192,7 +196,7 @@ impl Record {
         self.lock().ledger.is_written()
     }
 
-    /// Returns whether the Meter was dropped; if not, `waker` is woken then, in
+    /// Returns whether the TrackedIo was dropped; if not, `waker` is woken then, in
     /// place of the one that `who` named before.
     #[inline]
     pub(crate) fn poll_gone(&self, who: usize, waker: &Waker) -> bool {
@@ -242,7 +246,7 @@ impl State {
         self.clear_above();
     }
 
-    /// Takes the stream of a Meter that is gone, to close it.
+    /// Takes the stream of a TrackedIo that is gone, to close it.
     pub(super) fn close_parked(&mut self) -> Option<TcpStream> {
         if self.parked.is_some() {
             self.fd = None;
@@ -263,7 +267,7 @@ impl State {
             return Err(error);
         }
         self.ledger.on_end();
-        self.on_unannounced(Finding::Fin);
+        self.on_unannounced(StaleReason::Fin);
         Ok(())
     }
 
@@ -281,17 +285,17 @@ impl State {
 
     /// The look before a request is written (step B).
     #[inline]
-    pub(super) fn look(&mut self) -> kernel::Look {
+    pub(super) fn stale_check(&mut self) -> kernel::StaleCheck {
         if self.is_within_record() {
-            return kernel::Look::Stale;
+            return kernel::StaleCheck::Stale;
         }
         let snapshot = self.snapshot();
         if let (Some(watch), Ok(snapshot), false) =
             (&mut self.watch, &snapshot, self.ledger.is_written())
         {
-            watch.on_look(snapshot);
+            watch.on_stale_check(snapshot);
         }
-        self.ledger.on_look(snapshot)
+        self.ledger.on_stale_check(snapshot)
     }
 
     /// Reads what tokio has not heard of yet.
@@ -312,7 +316,7 @@ impl State {
         // Whoever is above may have taken the request already, and would take
         // them for its answer.
         let is_too_early = !octets.is_empty() && self.ledger.phase() == Phase::Armed;
-        self.on_unannounced(Finding::Stray);
+        self.on_unannounced(StaleReason::Stray);
         let was_stray = self.ledger.reply() == Reply::Stray;
         let is_stray = match self.ledger.on_http(octets.len()) {
             true => self.judge_reply(),
@@ -331,12 +335,14 @@ impl State {
     #[inline]
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
         match self.above {
-            Above::Tls(_) if !self.has_text() => return self.ledger.on_written_before(accepted),
-            Above::Tls(_) | Above::Greeting => {}
-            Above::Http => self.on_unannounced_write(),
+            StreamKind::Tls(_) if !self.has_text() => {
+                return self.ledger.on_written_before(accepted);
+            }
+            StreamKind::Tls(_) | StreamKind::Greeting => {}
+            StreamKind::Http => self.on_unannounced_write(),
         }
         self.ledger.on_written(accepted);
-        if let (Above::Http, Some(watch)) = (&self.above, &mut self.watch) {
+        if let (StreamKind::Http, Some(watch)) = (&self.above, &mut self.watch) {
             watch.on_write(offered);
         }
     }
@@ -344,7 +350,7 @@ impl State {
     /// Notes that all that was offered so far was accepted.
     pub(super) fn on_flush(&mut self) {
         let written = self.ledger.exchange().length();
-        if let (Above::Http, Some(watch)) = (&self.above, &mut self.watch) {
+        if let (StreamKind::Http, Some(watch)) = (&self.above, &mut self.watch) {
             watch.on_flush(written);
         }
     }
@@ -402,7 +408,7 @@ impl State {
     /// Notes an error of the stream.
     pub(super) fn on_error(&mut self, error: &io::Error) {
         self.ledger.on_error(error.raw_os_error().map(Errno));
-        self.on_unannounced(Finding::Reset);
+        self.on_unannounced(StaleReason::Reset);
     }
 
     /// Returns the first errno seen on the socket, taking the pending one if
@@ -434,7 +440,7 @@ impl State {
         }
     }
 
-    /// Takes the stream of a Meter that is dropped: parked while an exchange
+    /// Takes the stream of a TrackedIo that is dropped: parked while an exchange
     /// is unresolved, closed otherwise. Returns the stream to close and who
     /// waits for this.
     pub(super) fn on_meter_drop(

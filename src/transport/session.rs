@@ -4,12 +4,12 @@
 //! word of the handshake, behind which a request may be on its way already. If
 //! it refuses it says so by a fatal alert, and never sends a text.
 
-use super::above::Above;
-use super::record::{Record, State};
+use super::above::StreamKind;
+use super::record::{ConnTracker, State};
 use crate::classify::Alert;
 use crate::error::BoxError;
 #[cfg(feature = "tls")]
-use crate::{classify::Finding, tls::TlsError};
+use crate::{classify::StaleReason, tls::TlsError};
 
 /// What is known of a session's end.
 #[derive(Debug, Default)]
@@ -45,15 +45,15 @@ impl Session {
     }
 }
 
-impl Record {
+impl ConnTracker {
     /// Notes that the session ended or failed, and by which error of TLS.
     #[cfg(feature = "tls")]
     pub(super) fn on_tls_end(&self, why: Option<TlsError>) {
         let state = &mut *self.lock();
-        state.ledger.on_found(Finding::EndOfTls);
-        state.on_unannounced(Finding::EndOfTls);
+        state.ledger.on_found(StaleReason::EndOfTls);
+        state.on_unannounced(StaleReason::EndOfTls);
         state.on_end_announced();
-        if let Above::Tls(tls) = &mut state.above {
+        if let StreamKind::Tls(tls) = &mut state.above {
             tls.session.why = tls.session.why.take().or(why);
         }
     }
@@ -71,15 +71,15 @@ impl Record {
 }
 
 impl State {
-    /// The same as [`Record::alert`].
+    /// The same as [`ConnTracker::alert`].
     pub(super) fn alert(&self) -> Option<Alert> {
         self.session().and_then(Session::alert)
     }
 
     fn session(&self) -> Option<&Session> {
         match &self.above {
-            Above::Tls(tls) => Some(&tls.session),
-            Above::Http | Above::Greeting => None,
+            StreamKind::Tls(tls) => Some(&tls.session),
+            StreamKind::Http | StreamKind::Greeting => None,
         }
     }
 }
@@ -93,13 +93,13 @@ mod tests {
 
     use super::*;
     use crate::tls::rustls::{self, AlertDescription};
-    use crate::transport::meter::Meter;
+    use crate::transport::meter::TrackedIo;
 
     /// What is told of a session that ended by an alert.
     async fn told(alert: AlertDescription, text: Option<&[u8]>) -> Option<Alert> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_meter, record) = Meter::new(stream);
+        let (_meter, record) = TrackedIo::new(stream);
         record.expect_tls();
         if let Some(text) = text {
             record.on_text(text);

@@ -5,18 +5,18 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::record::{Record, State};
+use super::record::{ConnTracker, State};
 use crate::classify::kernel::{self, Fin, LastRead, Step};
 use crate::classify::{
-    Acked, Answer, Contract, EndedBy, Evidence, Finding, HandOff, Kernel, Limits, Reply, Settled,
-    Unavailable,
+    Acked, Answer, Contract, EndedBy, Evidence, HandOff, Limits, Reply, Settled, StaleReason,
+    TcpEvidence, Unavailable,
 };
 use crate::probe::Received;
 use crate::time;
 
 /// How an exchange failed, as far as whoever drove it can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum FailureKind {
     /// The connection failed before an answer.
     Broken,
     /// The answer was not HTTP.
@@ -36,9 +36,9 @@ pub(crate) enum Failure {
 ///
 /// When dropped, the connection is aborted by whoever owns the record next.
 pub(crate) async fn resolve(
-    record: &Record,
+    record: &ConnTracker,
     contract: &Contract,
-    failure: Failure,
+    failure: FailureKind,
     on_settling: impl FnOnce(),
 ) -> Evidence {
     let settling = Some(on_settling);
@@ -51,7 +51,7 @@ pub(crate) async fn resolve(
 
 /// Returns the evidence of an exchange that this side gave up, and aborts its
 /// connection.
-pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
+pub(crate) fn give_up(record: &ConnTracker, ended_by: EndedBy) -> Evidence {
     let evidence = {
         let mut state = record.lock();
         state.ledger.take_over();
@@ -59,7 +59,7 @@ pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
             (HandOff::NothingWritten, Some(found)) => HandOff::HandedBack(found),
             (hand_off, _) => hand_off,
         };
-        let answer = answer(&mut state, Failure::Broken);
+        let answer = answer(&mut state, FailureKind::Broken);
         Evidence::new(hand_off)
             .with_answer(answer)
             .with_ended_by(ended_by)
@@ -71,14 +71,14 @@ pub(crate) fn give_up(record: &Record, ended_by: EndedBy) -> Evidence {
 }
 
 /// Returns the evidence of a request that the connection handed back.
-pub(crate) fn handed_back(record: &Record) -> Evidence {
-    let found = record.found().unwrap_or(Finding::Ended);
+pub(crate) fn handed_back(record: &ConnTracker) -> Evidence {
+    let found = record.found().unwrap_or(StaleReason::Ended);
     record.abort();
     Evidence::new(HandOff::HandedBack(found)).with_alert(record.alert())
 }
 
 struct Resolution<'a, F> {
-    record: &'a Record,
+    record: &'a ConnTracker,
     contract: &'a Contract,
     /// Those of the contract, when the end was seen.
     limits: Limits,
@@ -87,13 +87,13 @@ struct Resolution<'a, F> {
 
 /// The first step, and until when to wait for the next.
 enum Drained {
-    Done(Kernel),
+    Done(TcpEvidence),
     Wait(Option<Fin>, Duration),
 }
 
 impl<F: FnOnce()> Resolution<'_, F> {
     /// Steps C1 to C6 of the rule.
-    async fn kernel(&mut self) -> Kernel {
+    async fn kernel(&mut self) -> TcpEvidence {
         let (mut fin, limit) = match self.start() {
             Drained::Done(kernel) => return kernel,
             Drained::Wait(fin, limit) => (fin, limit),
@@ -111,8 +111,8 @@ impl<F: FnOnce()> Resolution<'_, F> {
                 Step::Done(kernel) => return kernel,
                 Step::Wait | Step::Settle(_) | Step::Closed(..) if time::now() < deadline => {}
                 Step::Wait | Step::Settle(_) | Step::Closed(..) => {
-                    return fin.map_or(Kernel::StillOpen, |fin| {
-                        Kernel::Fin(fin.acked(), Settled::Unsettled)
+                    return fin.map_or(TcpEvidence::StillOpen, |fin| {
+                        TcpEvidence::Fin(fin.acked(), Settled::Unsettled)
                     });
                 }
             }
@@ -125,27 +125,29 @@ impl<F: FnOnce()> Resolution<'_, F> {
         let mut state = self.record.lock();
         state.ledger.take_over();
         if !state.ledger.is_written() {
-            return Drained::Done(Kernel::Unavailable(Unavailable::NotExamined));
+            return Drained::Done(TcpEvidence::Unavailable(Unavailable::NotExamined));
         }
         if let Err(why) = state.ledger.check() {
-            return Drained::Done(Kernel::Unavailable(why));
+            return Drained::Done(TcpEvidence::Unavailable(why));
         }
         let step = ended(&mut state);
         self.limits = state.limits();
         if state.ledger.reply() == Reply::Answer || state.is_refused() {
-            return Drained::Done(Kernel::Unavailable(Unavailable::NotExamined));
+            return Drained::Done(TcpEvidence::Unavailable(Unavailable::NotExamined));
         }
         let limit = state.snapshot().map(|snapshot| kernel::settle_limit(&snapshot));
         match (step, limit) {
-            (Step::Done(Kernel::StillOpen), Ok(limit)) if self.is_close_awaited(&state) => {
+            (Step::Done(TcpEvidence::StillOpen), Ok(limit)) if self.is_close_awaited(&state) => {
                 Drained::Wait(None, limit)
             }
             (Step::Done(kernel), _) => Drained::Done(kernel),
             (Step::Settle(fin), Ok(limit)) if self.is_worth_settling(&fin) => {
                 Drained::Wait(Some(fin), limit)
             }
-            (Step::Settle(fin), _) => Drained::Done(Kernel::Fin(fin.acked(), Settled::NotAwaited)),
-            (Step::Wait | Step::Closed(..), _) => Drained::Done(Kernel::StillOpen),
+            (Step::Settle(fin), _) => {
+                Drained::Done(TcpEvidence::Fin(fin.acked(), Settled::NotAwaited))
+            }
+            (Step::Wait | Step::Closed(..), _) => Drained::Done(TcpEvidence::StillOpen),
         }
     }
 
@@ -155,7 +157,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
         let is_undecided = || {
             let exchange = state.ledger.exchange();
             let acked = state.snapshot().map(|snapshot| exchange.acked(&snapshot));
-            acked == Ok(Acked::None) || self.contract.fin_before_take_up.is_some()
+            acked == Ok(Acked::None) || self.contract.fin_before_dispatch.is_some()
         };
         state.ledger.reply() == Reply::Stray || (state.is_close_announced() && is_undecided())
     }
@@ -170,15 +172,15 @@ impl<F: FnOnce()> Resolution<'_, F> {
         let Some(known) = *fin else {
             let step = ended(&mut state);
             if state.is_refused() {
-                return Step::Done(Kernel::Unavailable(Unavailable::NotExamined));
+                return Step::Done(TcpEvidence::Unavailable(Unavailable::NotExamined));
             }
             return match step {
-                Step::Done(Kernel::StillOpen) => Step::Wait,
+                Step::Done(TcpEvidence::StillOpen) => Step::Wait,
                 Step::Settle(new) if self.is_worth_settling(&new) => {
                     *fin = Some(new);
                     Step::Wait
                 }
-                Step::Settle(new) => Step::Done(Kernel::Fin(new.acked(), Settled::NotAwaited)),
+                Step::Settle(new) => Step::Done(TcpEvidence::Fin(new.acked(), Settled::NotAwaited)),
                 other @ (Step::Done(_) | Step::Closed(..) | Step::Wait) => other,
             };
         };
@@ -188,7 +190,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
                 let step = kernel::settle(&exchange, &known, &snapshot);
                 close(&mut state, step)
             }
-            Err(why) => Step::Done(Kernel::Unavailable(why)),
+            Err(why) => Step::Done(TcpEvidence::Unavailable(why)),
         }
     }
 
@@ -208,11 +210,11 @@ impl<F: FnOnce()> Resolution<'_, F> {
         }
     }
 
-    fn conclude(&self, failure: Failure, kernel: Kernel) -> Evidence {
+    fn conclude(&self, failure: FailureKind, kernel: TcpEvidence) -> Evidence {
         let mut state = self.record.lock();
         // What was settled was settled later, and the limits hold until then.
         let limits = match kernel {
-            Kernel::Fin(_, Settled::NotAwaited) => self.limits,
+            TcpEvidence::Fin(_, Settled::NotAwaited) => self.limits,
             _ => state.limits(),
         };
         let answer = answer(&mut state, failure);
@@ -220,12 +222,12 @@ impl<F: FnOnce()> Resolution<'_, F> {
             state.on_cut();
         }
         let ended_by = match failure {
-            Failure::RequestBody => EndedBy::RequestBody,
-            Failure::Broken | Failure::Malformed => EndedBy::Connection,
+            FailureKind::RequestBody => EndedBy::RequestBody,
+            FailureKind::Broken | FailureKind::Malformed => EndedBy::Connection,
         };
         Evidence::new(state.hand_off())
             .with_answer(answer)
-            .with_kernel(kernel)
+            .with_tcp(kernel)
             .with_limits(limits)
             .with_ended_by(ended_by)
             .with_alert(state.alert())
@@ -235,12 +237,12 @@ impl<F: FnOnce()> Resolution<'_, F> {
 
 /// The parked stream, borrowed to wait on it; parked again when dropped.
 struct Parked<'a> {
-    record: &'a Record,
+    record: &'a ConnTracker,
     stream: Option<TcpStream>,
 }
 
 impl<'a> Parked<'a> {
-    fn take(record: &'a Record) -> Self {
+    fn take(record: &'a ConnTracker) -> Self {
         Self { record, stream: record.lock().take_parked() }
     }
 }
@@ -267,7 +269,7 @@ fn ended(state: &mut State) -> Step {
             let step = kernel::at_end(&exchange, last, &snapshot, errno);
             close(state, step)
         }
-        Err(why) => Step::Done(Kernel::Unavailable(why)),
+        Err(why) => Step::Done(TcpEvidence::Unavailable(why)),
     }
 }
 
@@ -303,12 +305,12 @@ pub(super) fn drain(state: &mut State) -> LastRead {
     LastRead::WouldBlock
 }
 
-fn answer(state: &mut State, failure: Failure) -> Answer {
+fn answer(state: &mut State, failure: FailureKind) -> Answer {
     match (state.ledger.reply(), failure) {
         (Reply::Stray | Reply::Answer, _) if state.is_refused() => Answer::Refused,
         (Reply::Nothing, _) => Answer::Nothing,
         (Reply::Stray, _) => Answer::Stray(state.early()),
-        (Reply::Answer, Failure::Malformed) => Answer::Malformed,
-        (Reply::Answer, Failure::Broken | Failure::RequestBody) => Answer::Begun,
+        (Reply::Answer, FailureKind::Malformed) => Answer::Malformed,
+        (Reply::Answer, FailureKind::Broken | FailureKind::RequestBody) => Answer::Begun,
     }
 }

@@ -9,40 +9,40 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::meter::{Meter, not_writable, taken_over, withheld};
-use super::record::Record;
+use super::meter::{TrackedIo, not_writable, taken_over, withheld};
+use super::record::ConnTracker;
 use crate::classify::Phase;
 use crate::tls::TlsError;
 
-/// A TLS stream over a [`Meter`] that reports its text to the connection's
+/// A TLS stream over a [`TrackedIo`] that reports its text to the connection's
 /// record.
 ///
 /// Below TLS a session ticket, a key update and an alert look like a response.
 /// What is an answer, and what nobody asked for, is judged by the text.
 ///
 /// While a request is unresolved it sends no close_notify of its own, as the
-/// Meter sends no FIN: what is written then is the request's.
-pub(crate) struct Tap {
-    tls: TlsStream<Meter>,
-    record: Arc<Record>,
+/// TrackedIo sends no FIN: what is written then is the request's.
+pub(crate) struct TlsIo {
+    tls: TlsStream<TrackedIo>,
+    record: Arc<ConnTracker>,
     /// Whether the record waits to hear that all was flushed.
     is_unflushed: bool,
 }
 
-impl Tap {
-    /// Reports what passes through `tls` to the record of its Meter.
-    pub(super) fn new(tls: TlsStream<Meter>, record: Arc<Record>) -> Self {
+impl TlsIo {
+    /// Reports what passes through `tls` to the record of its TrackedIo.
+    pub(super) fn new(tls: TlsStream<TrackedIo>, record: Arc<ConnTracker>) -> Self {
         Self { tls, record, is_unflushed: false }
     }
 
     /// Returns what is below TLS.
-    pub(super) fn meter(&self) -> &Meter {
+    pub(super) fn meter(&self) -> &TrackedIo {
         self.tls.get_ref().0
     }
 
     /// Looks before a request's first octet is written where no read did, as
-    /// the Meter does; but what waits to be read may be none of HTTP.
-    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// the TrackedIo does; but what waits to be read may be none of HTTP.
+    fn stale_check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match Pin::new(&mut self.tls).poll_fill_buf(cx) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(text)) if !text.is_empty() => self.record.on_unasked_text(),
@@ -55,11 +55,11 @@ impl Tap {
         &mut self,
         cx: &mut Context<'_>,
         offered: usize,
-        write: impl FnOnce(Pin<&mut TlsStream<Meter>>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut TlsStream<TrackedIo>>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match self.record.on_text_offered() {
             None => return Poll::Ready(Err(taken_over())),
-            Some(true) => self.look(cx)?,
+            Some(true) => self.stale_check(cx)?,
             Some(false) => {}
         }
         self.is_unflushed = true;
@@ -72,7 +72,7 @@ impl Tap {
 /// Notes how a session ended. An error of TLS, such as the peer's alert, is given
 /// on in a form that has it among its sources: those of an [`io::Error`] leave
 /// out the very error that it holds.
-fn ended(record: &Record, end: io::Result<()>) -> io::Result<()> {
+fn ended(record: &ConnTracker, end: io::Result<()>) -> io::Result<()> {
     let why = end.as_ref().err().and_then(TlsError::of_session);
     record.on_tls_end(why.clone());
     end.map_err(|error| match why {
@@ -81,7 +81,7 @@ fn ended(record: &Record, end: io::Result<()>) -> io::Result<()> {
     })
 }
 
-impl AsyncRead for Tap {
+impl AsyncRead for TlsIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,7 +107,7 @@ impl AsyncRead for Tap {
     }
 }
 
-impl AsyncWrite for Tap {
+impl AsyncWrite for TlsIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -148,14 +148,14 @@ impl AsyncWrite for Tap {
     }
 }
 
-impl fmt::Debug for Tap {
+impl fmt::Debug for TlsIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("TlsIo").field("record", &self.record).finish_non_exhaustive()
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[path = "../../tests/support/tls.rs"]
+#[path = "../../crates/testkit/src/tls.rs"]
 #[allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "a test's helper")]
 mod support;
 
@@ -172,12 +172,12 @@ mod tests {
 
     use super::support::{Authority, Session};
     use super::*;
-    use crate::classify::{Finding, TcpState};
+    use crate::classify::{StaleReason, TcpState};
     use crate::time;
-    use crate::transport::Belief;
+    use crate::transport::ContractTrust;
 
-    /// A Tap whose exchange was armed and which has not looked yet.
-    async fn armed() -> (Tap, Arc<Record>, Session, net::TcpStream) {
+    /// A TlsIo whose exchange was armed and which has not looked yet.
+    async fn armed() -> (TlsIo, Arc<ConnTracker>, Session, net::TcpStream) {
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -186,17 +186,17 @@ mod tests {
         peer.set_nonblocking(false).unwrap();
         let server = authority.server();
         let accepted = tokio::task::spawn_blocking(move || (server.accept(&mut peer), peer));
-        let (meter, record) = Meter::new(stream);
+        let (meter, record) = TrackedIo::new(stream);
         record.expect_tls();
         let tls = authority.client().build().unwrap().connect("127.0.0.1", meter).await.unwrap();
         let (session, peer) = accepted.await.unwrap();
-        record.arm(Belief::Nothing, None).unwrap();
-        (Tap::new(tls, Arc::clone(&record)), record, session.unwrap(), peer)
+        record.arm(ContractTrust::None, None).unwrap();
+        (TlsIo::new(tls, Arc::clone(&record)), record, session.unwrap(), peer)
     }
 
     /// Does what the client's kernel receives, and waits until it has. The
     /// runtime does not turn meanwhile.
-    fn received(record: &Record, send: impl FnOnce()) {
+    fn received(record: &ConnTracker, send: impl FnOnce()) {
         let octets = || record.lock().snapshot().unwrap().bytes_received;
         let before = octets();
         send();
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    async fn write(tap: &mut Tap) -> io::Result<usize> {
+    async fn write(tap: &mut TlsIo) -> io::Result<usize> {
         poll_fn(|cx| Pin::new(&mut *tap).poll_write(cx, b"POST")).await
     }
 
@@ -221,10 +221,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_without_a_look_stops_at_a_close_notify_and_at_text() {
-        for found in [Finding::EndOfTls, Finding::Stray] {
+        for found in [StaleReason::EndOfTls, StaleReason::Stray] {
             let (mut tap, record, mut session, mut peer) = armed().await;
             received(&record, || match found {
-                Finding::Stray => session.write(&mut peer, "HTTP/1.1 599 No\r\n\r\n"),
+                StaleReason::Stray => session.write(&mut peer, "HTTP/1.1 599 No\r\n\r\n"),
                 _ => session.close(&mut peer),
             });
             write(&mut tap).await.unwrap_err();
@@ -252,7 +252,7 @@ mod tests {
         let mut buf = ReadBuf::new(&mut octets);
         poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
         assert!(buf.filled().is_empty());
-        assert_eq!(record.found(), Some(Finding::Stray));
+        assert_eq!(record.found(), Some(StaleReason::Stray));
     }
 
     /// An upload that was answered early looks finished to hyper once TLS has
@@ -268,7 +268,7 @@ mod tests {
         })
         .await;
         record.resolve();
-        assert_eq!(record.arm(Belief::Nothing, None), Err(Finding::Ended));
+        assert_eq!(record.arm(ContractTrust::None, None), Err(StaleReason::Ended));
 
         // The control: once it is flushed, one may.
         let reads = tokio::task::spawn_blocking(move || {
@@ -276,7 +276,7 @@ mod tests {
             while peer.read(&mut chunk).is_ok_and(|octets| octets > 0) {}
         });
         poll_fn(|cx| Pin::new(&mut tap).poll_flush(cx)).await.unwrap();
-        assert_eq!(record.arm(Belief::Nothing, None), Ok(()));
+        assert_eq!(record.arm(ContractTrust::None, None), Ok(()));
         drop(tap);
         record.abort();
         reads.await.unwrap();

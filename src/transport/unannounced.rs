@@ -9,7 +9,7 @@
 //! hyper would take it for the answer.
 //!
 //! Where an exchange begins is known only if nothing but requests is written
-//! above the Meter, or above the Tap where TLS is ours. Another TLS, a tunnel
+//! above the TrackedIo, or above the TlsIo where TLS is ours. Another TLS, a tunnel
 //! and HTTP/2 all write before their first request is taken; so would a hyper
 //! that asks a request's body only after it wrote the head. An octet that is
 //! written while no request is known to be on the connection therefore tells:
@@ -17,27 +17,27 @@
 //! was answered early is such an octet too, or is still in TLS, which costs the
 //! evidence of later requests there, and no more.
 
-use super::record::{Record, State};
+use super::record::{ConnTracker, State};
 use super::served::Served;
-use crate::classify::{Finding, Phase};
+use crate::classify::{Phase, StaleReason};
 
 /// What is kept of a connection where nobody announces requests.
 #[derive(Debug, Default)]
-pub(super) struct Unannounced {
+pub(super) struct External {
     /// How many exchanges were armed.
     exchanges: u64,
     has_no_boundaries: bool,
     /// Our own FIN was sent.
     pub(super) is_shut: bool,
     /// What was read last.
-    last: Option<Finding>,
+    last: Option<StaleReason>,
 }
 
 /// One exchange on such a connection, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Exchange(u64);
+pub(crate) struct ExchangeId(u64);
 
-impl Exchange {
+impl ExchangeId {
     /// Returns what the connection served before it.
     pub(crate) fn served(self) -> Served {
         match self.0 {
@@ -47,7 +47,7 @@ impl Exchange {
     }
 }
 
-impl Record {
+impl ConnTracker {
     /// Says that nobody announces requests on this connection.
     pub(super) fn expect_no_announcements(&self) {
         self.lock().unannounced = Some(Box::default());
@@ -64,7 +64,7 @@ impl Record {
     ///
     /// Hyper takes a request only once the one before is answered whole, so
     /// that this ends any exchange before it.
-    pub(crate) fn arm_taken(&self) -> Option<Exchange> {
+    pub(crate) fn arm_taken(&self) -> Option<ExchangeId> {
         let mut state = self.lock();
         let is_over = matches!(state.ledger.phase(), Phase::TakenOver | Phase::Released);
         let last = state.unannounced.as_ref().and_then(|unannounced| unannounced.last);
@@ -78,13 +78,13 @@ impl Record {
         }
         unannounced.exchanges += 1;
         unannounced.last = None;
-        let exchange = Exchange(unannounced.exchanges);
+        let exchange = ExchangeId(unannounced.exchanges);
         state.arm_only();
         Some(exchange)
     }
 
     /// Takes the connection over if this exchange is the one on it.
-    pub(crate) fn take_over_if(&self, exchange: Exchange) -> bool {
+    pub(crate) fn take_over_if(&self, exchange: ExchangeId) -> bool {
         let mut state = self.lock();
         let is_current = state.is_current(exchange);
         if is_current {
@@ -95,7 +95,7 @@ impl Record {
 
     /// Notes that this exchange was answered; what is left of the answer needs
     /// no guard. `is_upgrade` says that the connection no longer speaks HTTP.
-    pub(crate) fn answered(&self, exchange: Exchange, is_upgrade: bool) {
+    pub(crate) fn answered(&self, exchange: ExchangeId, is_upgrade: bool) {
         let closing = {
             let mut state = self.lock();
             if !state.is_current(exchange) {
@@ -105,7 +105,7 @@ impl Record {
                 true => state.ledger.release(),
                 false => state.ledger.resolve(),
             }
-            // A Meter that is gone already left its stream here, and nothing
+            // A TrackedIo that is gone already left its stream here, and nothing
             // is to be found out any more.
             state.close_parked()
         };
@@ -114,7 +114,7 @@ impl Record {
 
     /// Returns what was read last from a connection where nobody announces
     /// requests.
-    pub(crate) fn last_read(&self) -> Option<Finding> {
+    pub(crate) fn last_read(&self) -> Option<StaleReason> {
         self.lock().unannounced.as_ref().and_then(|unannounced| unannounced.last)
     }
 }
@@ -130,11 +130,11 @@ impl State {
     }
 
     /// Notes what was read.
-    pub(super) fn on_unannounced(&mut self, read: Finding) {
+    pub(super) fn on_unannounced(&mut self, read: StaleReason) {
         if let Some(unannounced) = &mut self.unannounced {
             // Who cuts a TLS session off ends it too, and is named by how.
-            let is_cut = matches!(unannounced.last, Some(Finding::Fin | Finding::Reset));
-            if !(is_cut && read == Finding::EndOfTls) {
+            let is_cut = matches!(unannounced.last, Some(StaleReason::Fin | StaleReason::Reset));
+            if !(is_cut && read == StaleReason::EndOfTls) {
                 unannounced.last = Some(read);
             }
         }
@@ -148,7 +148,7 @@ impl State {
         }
     }
 
-    fn is_current(&self, exchange: Exchange) -> bool {
+    fn is_current(&self, exchange: ExchangeId) -> bool {
         self.unannounced.as_ref().is_some_and(|unannounced| unannounced.exchanges == exchange.0)
     }
 }
@@ -166,19 +166,19 @@ mod tests {
 
     use super::*;
     use crate::classify::HandOff;
-    use crate::transport::meter::Meter;
+    use crate::transport::meter::TrackedIo;
 
-    async fn connection() -> (Meter, Arc<Record>, net::TcpStream) {
+    async fn connection() -> (TrackedIo, Arc<ConnTracker>, net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
         let peer = peer.into_std().unwrap();
         peer.set_nonblocking(false).unwrap();
-        let (meter, record) = Meter::unannounced(stream);
+        let (meter, record) = TrackedIo::unannounced(stream);
         (meter, record, peer)
     }
 
-    async fn poll_read(meter: &mut Meter) -> std::io::Result<usize> {
+    async fn poll_read(meter: &mut TrackedIo) -> std::io::Result<usize> {
         let mut octets = [0; 64];
         let mut buf = ReadBuf::new(&mut octets);
         poll_fn(|cx| Pin::new(&mut *meter).poll_read(cx, &mut buf)).await?;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     /// An exchange that is answered.
-    async fn exchange(meter: &mut Meter, record: &Record, peer: &mut net::TcpStream) {
+    async fn exchange(meter: &mut TrackedIo, record: &ConnTracker, peer: &mut net::TcpStream) {
         let exchange = record.arm_taken().unwrap();
         meter.write_all(b"GET").await.unwrap();
         peer.read_exact(&mut [0; 3]).unwrap();

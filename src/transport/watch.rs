@@ -9,7 +9,7 @@ use crate::time::{self, Instant};
 
 /// The notes of one exchange.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct LimitMonitor {
     promise: Promise,
     /// The length of the body on the wire, if it was known from the start: that of
     /// chunks was not.
@@ -27,7 +27,7 @@ pub(super) struct Watch {
     judged: Option<Result<(), OutOfLimits>>,
 }
 
-impl Watch {
+impl LimitMonitor {
     pub(super) fn new(promise: Promise, body: Option<u64>) -> Self {
         Self {
             promise,
@@ -43,7 +43,7 @@ impl Watch {
     }
 
     /// The counters before the request's first octet.
-    pub(super) fn on_look(&mut self, snapshot: &Snapshot) {
+    pub(super) fn on_stale_check(&mut self, snapshot: &Snapshot) {
         self.retransmissions = snapshot.total_retrans;
     }
 
@@ -156,21 +156,21 @@ mod tests {
     }
 
     /// A request of 100 octets, written whole.
-    fn written(body: Option<u64>) -> Watch {
-        let mut watch = Watch::new(promise(), body);
-        watch.on_look(&counted(2, 0));
+    fn written(body: Option<u64>) -> LimitMonitor {
+        let mut watch = LimitMonitor::new(promise(), body);
+        watch.on_stale_check(&counted(2, 0));
         watch.on_write(100);
         watch
     }
 
-    fn whole() -> Watch {
+    fn whole() -> LimitMonitor {
         let mut watch = written(None);
         watch.on_body_end();
         watch.on_flush(100);
         watch
     }
 
-    async fn judged(mut watch: Watch, after: Duration, snapshot: Snapshot) -> Limits {
+    async fn judged(mut watch: LimitMonitor, after: Duration, snapshot: Snapshot) -> Limits {
         time::sleep(after).await;
         watch.on_close();
         watch.judge(0, &snapshot)

@@ -6,10 +6,7 @@
 //! unapplied must not be heard a second time, on any connection.
 #![cfg(target_os = "linux")]
 
-#[path = "../support/skip.rs"]
-mod skip;
-#[path = "../support/tun/mod.rs"]
-mod tun;
+use testkit::tun;
 
 #[macro_use]
 mod play;

@@ -6,16 +6,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
-use tower_resend::classify::{Doubt, Fate, Ground, Proof, Refusal, Verdict};
+use tower_resend::classify::{Doubt, Fate, Ground, NoResend, Proof, Verdict};
 use tower_resend::pool::{PoolOptions, Proxies, ResponseBody};
 use tower_resend::{Attempt, Body, Client, Error, Policy};
 
-use self::body_script::{Script, Step};
 use crate::tun::{self, Covers, Net, PEER, PORT, Peer};
-
-#[allow(dead_code, reason = "each test uses some of it")]
-#[path = "../support/body_script.rs"]
-mod body_script;
+use testkit::body_script::{Script, Step};
 
 pub(crate) type Outcome = Result<Response<ResponseBody>, Error>;
 
@@ -237,7 +233,7 @@ impl Ended {
     pub(crate) async fn assert_unknown(mut self, doubt: Doubt) {
         let error = self.outcome.expect_err("no answer");
         assert_eq!(error.fate(), Fate::Unknown(doubt), "{error}");
-        assert_eq!(error.verdict(), Verdict::Refuse(Refusal::Doubt(doubt)), "{error}");
+        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Doubt(doubt)), "{error}");
         assert_eq!(error.attempts().len(), 1, "{error:?}");
         assert!(error.attempts()[0].evidence().counts.written > 0, "{error}");
         assert_eq!(self.elsewhere, 0, "connections that carried it again");

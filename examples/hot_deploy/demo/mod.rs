@@ -15,10 +15,6 @@ mod server;
 mod site;
 mod table;
 mod tally;
-#[path = "../../../tests/support/truth.rs"]
-mod truth;
-#[path = "../../../tests/support/wire/mod.rs"]
-mod wire;
 
 use std::io;
 use std::process::ExitCode;
@@ -26,7 +22,8 @@ use std::time::Instant;
 
 use args::{Args, Command};
 use road::Road;
-use truth::Ledger;
+use testkit::truth::{self, Ledger};
+use testkit::wire;
 
 /// Runs the demonstration, or a server if this process is its child.
 pub(super) fn main() -> ExitCode {

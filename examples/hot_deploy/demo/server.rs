@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_resend::server::handover::{self, Inherited};
-use tower_resend::server::{self, Leave, ListenerOptions};
+use tower_resend::server::{self, ListenerOptions, ShutdownMode};
 
 use super::args::Orders;
 use super::truth::Recorder;
@@ -31,8 +31,8 @@ async fn serve(orders: Orders, inherited: Inherited) -> io::Result<()> {
     if orders.plan.is_ours() {
         let options = ListenerOptions::new().reuse_port(true);
         let (listener, leave) = match socket {
-            Some(socket) => (options.from_std(socket)?, Leave::HandedOver),
-            None => (options.bind(orders.address).await?, Leave::Alone),
+            Some(socket) => (options.from_std(socket)?, ShutdownMode::HandedOver),
+            None => (options.bind(orders.address).await?, ShutdownMode::Alone),
         };
         inherited.ready.report()?;
         let told = async move {
@@ -72,7 +72,7 @@ async fn take(
     Path(id): Path<u64>,
     request: Request<Body>,
 ) -> Result<String, StatusCode> {
-    app.recorder.take_up(id);
+    app.recorder.dispatch(id);
     let body = request.into_body().collect().await;
     body.map_err(|_| StatusCode::BAD_REQUEST)?;
     tokio::time::sleep(app.time).await;

@@ -15,10 +15,6 @@ mod server;
 mod supervisor;
 mod table;
 mod tally;
-#[path = "../../../tests/support/truth.rs"]
-mod truth;
-#[path = "../../../tests/support/wire/mod.rs"]
-mod wire;
 
 use std::io;
 use std::process::ExitCode;
@@ -30,7 +26,8 @@ use host::Host;
 use progress::Progress;
 use road::Road;
 use tally::Tally;
-use truth::Ledger;
+use testkit::truth::{self, Ledger};
+use testkit::wire;
 
 /// Runs the demonstration, or the server if this process is its child.
 pub(super) fn main() -> ExitCode {

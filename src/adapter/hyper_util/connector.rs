@@ -25,7 +25,7 @@ use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::transport::{
-    self, ConnectOptions, Io, Record, connect_failure, has_sound_port, http_connector,
+    self, ConnTracker, ConnectOptions, Io, connect_failure, has_sound_port, http_connector,
 };
 
 /// Makes connections that leave evidence, for any legacy `Client`.
@@ -38,10 +38,10 @@ use crate::transport::{
 ///
 /// Each connection looks into the kernel whenever hyper finds nothing to read
 /// while no request is known to be on it: one system call per such read, about
-/// 0.15 microseconds. It works on every system; the evidence of [`wrap`] needs
+/// 0.15 microseconds. It works on every system; the evidence of [`with_evidence`] needs
 /// Linux.
 ///
-/// [`wrap`]: super::wrap
+/// [`with_evidence`]: super::with_evidence
 #[derive(Clone, Debug)]
 pub struct Connector<C = HttpConnector> {
     inner: C,
@@ -100,23 +100,23 @@ impl<C> Connector<C> {
     }
 
     /// Returns what a connection to a target needs besides TCP.
-    fn above_tcp(&self, target: &Uri) -> Above {
+    fn above_tcp(&self, target: &Uri) -> TlsAbove {
         if !target.authority().is_none_or(has_sound_port) {
-            return Above::Refused(ConnectError::no_port);
+            return TlsAbove::Refused(ConnectError::no_port);
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls
             && target.scheme() == Some(&Scheme::HTTPS)
         {
             let host = target.host().unwrap_or_default().to_owned();
-            return Above::Tls(tls.clone(), host);
+            return TlsAbove::Tls(tls.clone(), host);
         }
         // The legacy client names a scheme always; who asks without one means TCP.
         let is_plain = target.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
         if is_plain || !self.enforces_http {
-            Above::Nothing
+            TlsAbove::Nothing
         } else {
-            Above::Refused(ConnectError::plain_text)
+            TlsAbove::Refused(ConnectError::plain_text)
         }
     }
 }
@@ -127,7 +127,7 @@ where
     C::Response: IntoTcpStream,
     C::Error: Into<BoxError>,
 {
-    type Response = Metered;
+    type Response = TrackedStream;
     type Error = ConnectError;
     type Future = Connecting<C::Future>;
 
@@ -137,7 +137,7 @@ where
 
     fn call(&mut self, target: Uri) -> Connecting<C::Future> {
         let above = self.above_tcp(&target);
-        let is_refused = matches!(above, Above::Refused(_));
+        let is_refused = matches!(above, TlsAbove::Refused(_));
         Connecting { inner: (!is_refused).then(|| self.inner.call(target)), above }
     }
 }
@@ -174,12 +174,12 @@ pin_project! {
         // None for a target that is refused.
         #[pin]
         inner: Option<F>,
-        above: Above,
+        above: TlsAbove,
     }
 }
 
 /// What follows the TCP connection.
-enum Above {
+enum TlsAbove {
     Nothing,
     /// The target is not connected to, for this reason.
     Refused(fn() -> ConnectError),
@@ -197,15 +197,15 @@ where
     T: IntoTcpStream,
     E: Into<BoxError>,
 {
-    type Output = Result<Metered, ConnectError>;
+    type Output = Result<TrackedStream, ConnectError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         #[cfg(feature = "tls")]
-        if let Above::Handshake(handshake) = this.above {
-            return handshake.as_mut().poll(cx).map_ok(Metered::new);
+        if let TlsAbove::Handshake(handshake) = this.above {
+            return handshake.as_mut().poll(cx).map_ok(TrackedStream::new);
         }
-        if let Above::Refused(why) = this.above {
+        if let TlsAbove::Refused(why) = this.above {
             return Poll::Ready(Err(why()));
         }
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
@@ -215,17 +215,19 @@ where
         if connected.was_used() {
             return Poll::Ready(Err(ConnectError::used()));
         }
-        match std::mem::replace(this.above, Above::Nothing) {
-            Above::Nothing | Above::Refused(_) => Poll::Ready(Ok(Metered::new(connected))),
+        match std::mem::replace(this.above, TlsAbove::Nothing) {
+            TlsAbove::Nothing | TlsAbove::Refused(_) => {
+                Poll::Ready(Ok(TrackedStream::new(connected)))
+            }
             #[cfg(feature = "tls")]
-            Above::Tls(tls, host) => {
+            TlsAbove::Tls(tls, host) => {
                 let mut handshake = Box::pin(secure(connected, tls, host));
-                let polled = handshake.as_mut().poll(cx).map_ok(Metered::new);
-                *this.above = Above::Handshake(handshake);
+                let polled = handshake.as_mut().poll(cx).map_ok(TrackedStream::new);
+                *this.above = TlsAbove::Handshake(handshake);
                 polled
             }
             #[cfg(feature = "tls")]
-            Above::Handshake(_) => Poll::Pending,
+            TlsAbove::Handshake(_) => Poll::Pending,
         }
     }
 }
@@ -256,19 +258,19 @@ impl<F> fmt::Debug for Connecting<F> {
 }
 
 /// A connection that keeps a record of what is sent and received on it.
-pub struct Metered {
+pub struct TrackedStream {
     io: TokioIo<Io>,
-    record: Arc<Record>,
+    record: Arc<ConnTracker>,
 }
 
-impl Metered {
+impl TrackedStream {
     fn new(connected: transport::Connected) -> Self {
         let (io, record) = connected.into_parts();
         Self { io: TokioIo::new(io), record }
     }
 }
 
-impl Connection for Metered {
+impl Connection for TrackedStream {
     fn connected(&self) -> Connected {
         let stream = self.io.inner().stream();
         let connected = stream.map_or_else(Connected::new, Connection::connected);
@@ -276,7 +278,7 @@ impl Connection for Metered {
     }
 }
 
-impl Read for Metered {
+impl Read for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -286,7 +288,7 @@ impl Read for Metered {
     }
 }
 
-impl Write for Metered {
+impl Write for TrackedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -316,9 +318,9 @@ impl Write for Metered {
     }
 }
 
-impl fmt::Debug for Metered {
+impl fmt::Debug for TrackedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metered").field("peer", &self.record.peer()).finish_non_exhaustive()
+        f.debug_struct("TrackedStream").field("peer", &self.record.peer()).finish_non_exhaustive()
     }
 }
 

@@ -14,33 +14,33 @@ use hyper::body::Incoming;
 
 use super::connector::ConnectError;
 use super::failure::Failure;
-use super::handle::{Chosen, Handle};
-use super::marked::{Mark, Place};
+use super::handle::{Handle, SelectedConn};
+use super::marked::{RequestState, RequestTracker};
 use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::classify::{
-    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, Finding, HandOff, Kernel,
+    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, StaleReason, TcpEvidence,
 };
 use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
 #[cfg(feature = "tls")]
 use crate::tls;
-use crate::transport::{self, Exchange, Record, Served};
+use crate::transport::{self, ConnTracker, ExchangeId, Served};
 
-type Answered = Result<Response<Incoming>, Failure>;
+type CallResult = Result<Response<Incoming>, Failure>;
 
-/// The response future of a [`Wrapped`](super::Wrapped) client.
+/// The response future of a [`EvidenceClient`](super::EvidenceClient) client.
 ///
 /// # Cancel safety
 ///
 /// Dropping it ends the attempt: nothing of the request is sent from then on
 /// where its connection is ours alone, and what is known is recorded.
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture(Pin<Box<dyn Future<Output = Answered> + Send>>);
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = CallResult> + Send>>);
 
 impl ResponseFuture {
     pub(super) fn new(
         inner: legacy::ResponseFuture,
-        mark: Arc<Mark>,
+        mark: Arc<RequestTracker>,
         token: Option<AttemptToken>,
         is_connect: bool,
         sent: Sent,
@@ -56,9 +56,9 @@ impl ResponseFuture {
 }
 
 impl Future for ResponseFuture {
-    type Output = Answered;
+    type Output = CallResult;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CallResult> {
         self.0.as_mut().poll(cx)
     }
 }
@@ -73,16 +73,16 @@ impl fmt::Debug for ResponseFuture {
 struct Call {
     /// Gone once the call is over.
     inner: Option<legacy::ResponseFuture>,
-    mark: Arc<Mark>,
+    mark: Arc<RequestTracker>,
     /// Where the request was handed over last, if that is one of ours.
-    chosen: Option<Chosen>,
+    chosen: Option<SelectedConn>,
     token: Option<AttemptToken>,
     is_connect: bool,
     sent: Sent,
 }
 
 impl Call {
-    async fn drive(mut self) -> Answered {
+    async fn drive(mut self) -> CallResult {
         let mut grace = pin!(None);
         match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
             Some(Ok(response)) => {
@@ -109,7 +109,7 @@ impl Call {
         }
         self.follow();
         // The client lets go of a connection only once it has the request back.
-        if !self.chosen.as_ref().is_some_and(Chosen::is_held) {
+        if !self.chosen.as_ref().is_some_and(SelectedConn::is_held) {
             self.list_hand_back();
         }
         if !self.is_left(cx.waker()) {
@@ -128,7 +128,7 @@ impl Call {
     /// Notes where the client handed the request over. If that changed, the
     /// connection before had handed it back.
     fn follow(&mut self) {
-        if !self.chosen.as_ref().is_some_and(Chosen::is_last) {
+        if !self.chosen.as_ref().is_some_and(SelectedConn::is_last) {
             self.list_hand_back();
             self.chosen = self.mark.chosen();
         }
@@ -173,19 +173,19 @@ impl Call {
         // The client holds the other end of the channel that the request is in.
         self.inner = None;
         let evidence = Evidence::new(match self.mark.revoke() {
-            Place::Dropped => HandOff::HandedBack(Finding::Ended),
+            RequestState::Dropped => HandOff::HandedBack(StaleReason::Ended),
             _ => HandOff::Unrecorded,
         });
         Failure::new(self.record(evidence), None)
     }
 
-    fn answered(mut self, mut response: Response<Incoming>) -> Answered {
+    fn answered(mut self, mut response: Response<Incoming>) -> CallResult {
         self.inner = None;
         let status = response.status();
         Handle::remove(response.extensions_mut());
         // Where it is not known that a request is the first, it is not.
         let mut served = Served::Before;
-        if let Place::On(record, exchange) = self.mark.place() {
+        if let RequestState::On(record, exchange) = self.mark.place() {
             let is_tunnel = self.is_connect && status.is_success();
             let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS || is_tunnel;
             record.answered(exchange, is_upgrade);
@@ -216,19 +216,20 @@ impl Call {
     async fn failed(mut self, error: legacy::Error) -> Failure {
         let place = self.mark.place();
         let evidence = match &place {
-            Place::On(record, exchange) if is_of(&error, record) => {
+            RequestState::On(record, exchange) if is_of(&error, record) => {
                 let failure = self.failure(&error);
                 match record.take_over_if(*exchange) {
                     true => transport::resolve(record, &Contract::none(), failure, || ()).await,
                     false => no_boundary(failure),
                 }
             }
-            Place::Somewhere(_) => no_boundary(self.failure(&error)),
-            Place::Dropped => self.not_taken(&error),
+            RequestState::Somewhere(_) => no_boundary(self.failure(&error)),
+            RequestState::Dropped => self.not_taken(&error),
             // An error of another connection than the one that took the request.
-            Place::On(..) | Place::Waiting | Place::Revoked | Place::Elsewhere => {
-                Evidence::new(HandOff::Unrecorded)
-            }
+            RequestState::On(..)
+            | RequestState::Waiting
+            | RequestState::Revoked
+            | RequestState::Elsewhere => Evidence::new(HandOff::Unrecorded),
         };
         self.inner = None;
         Failure::new(self.record(evidence), Some(error))
@@ -264,14 +265,14 @@ impl Call {
         }
     }
 
-    fn failure(&self, error: &legacy::Error) -> transport::Failure {
+    fn failure(&self, error: &legacy::Error) -> transport::FailureKind {
         let error = in_chain::<hyper::Error>(error);
         if self.mark.is_failed() || error.is_some_and(hyper::Error::is_body_write_aborted) {
-            transport::Failure::RequestBody
+            transport::FailureKind::RequestBody
         } else if error.is_some_and(hyper::Error::is_parse) {
-            transport::Failure::Malformed
+            transport::FailureKind::Malformed
         } else {
-            transport::Failure::Broken
+            transport::FailureKind::Broken
         }
     }
 
@@ -282,7 +283,7 @@ impl Call {
     /// pooled again, and whatever came to it until then would fail with it.
     fn give_up(&mut self) {
         let mut evidence = None;
-        if let Place::On(record, exchange) = self.mark.revoke() {
+        if let RequestState::On(record, exchange) = self.mark.revoke() {
             evidence = Some(given_up(&record, exchange));
             self.mark.poison();
         }
@@ -290,16 +291,16 @@ impl Call {
         self.inner = None;
         let evidence = evidence.unwrap_or_else(|| match self.mark.place() {
             // Taken since it was revoked, and taken over by that.
-            Place::On(record, exchange) => given_up(&record, exchange),
+            RequestState::On(record, exchange) => given_up(&record, exchange),
             // The request is gone, and no connection had taken it.
-            Place::Dropped => Evidence::new(match self.has_connection() {
+            RequestState::Dropped => Evidence::new(match self.has_connection() {
                 true => HandOff::NothingWritten,
                 false => HandOff::NotConnected(ConnectFailure::PoolWait),
             }),
-            Place::Waiting | Place::Revoked | Place::Somewhere(_) => {
+            RequestState::Waiting | RequestState::Revoked | RequestState::Somewhere(_) => {
                 Evidence::new(HandOff::Written)
             }
-            Place::Elsewhere => Evidence::new(HandOff::Unrecorded),
+            RequestState::Elsewhere => Evidence::new(HandOff::Unrecorded),
         });
         self.record(evidence.with_ended_by(EndedBy::Caller));
     }
@@ -315,9 +316,15 @@ impl Call {
     fn record(&self, evidence: Evidence) -> Attempt {
         let chosen = self.chosen.as_ref().filter(|chosen| !chosen.is_listed);
         let record = match (self.mark.place(), evidence.hand_off) {
-            (Place::On(record, _) | Place::Somewhere(record), _) => Some(record),
+            (RequestState::On(record, _) | RequestState::Somewhere(record), _) => Some(record),
             (_, HandOff::HandedBack(_)) => chosen.map(|chosen| Arc::clone(&chosen.record)),
-            (Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere, _) => None,
+            (
+                RequestState::Waiting
+                | RequestState::Dropped
+                | RequestState::Revoked
+                | RequestState::Elsewhere,
+                _,
+            ) => None,
         };
         let peer = record.and_then(|record| record.peer());
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).of_ours();
@@ -338,15 +345,15 @@ impl Drop for Call {
 }
 
 /// Returns whether an error is of the connection that keeps this record.
-fn is_of(error: &legacy::Error, record: &Arc<Record>) -> bool {
+fn is_of(error: &legacy::Error, record: &Arc<ConnTracker>) -> bool {
     let connected = error.connect_info().and_then(Handle::of);
     connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))
 }
 
 /// What a connection did that gave a request back.
-fn handed_back(record: Option<&Arc<Record>>) -> Evidence {
+fn handed_back(record: Option<&Arc<ConnTracker>>) -> Evidence {
     let found = record.and_then(|record| record.last_read());
-    let evidence = Evidence::new(HandOff::HandedBack(found.unwrap_or(Finding::Ended)));
+    let evidence = Evidence::new(HandOff::HandedBack(found.unwrap_or(StaleReason::Ended)));
     evidence.with_alert(record.and_then(|record| record.alert()))
 }
 
@@ -371,7 +378,7 @@ fn alert(_: &legacy::Error) -> Option<Alert> {
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The evidence of a request that the caller gave up.
-fn given_up(record: &Record, exchange: Exchange) -> Evidence {
+fn given_up(record: &ConnTracker, exchange: ExchangeId) -> Evidence {
     if !record.take_over_if(exchange) {
         return Evidence::new(HandOff::Written);
     }
@@ -384,10 +391,10 @@ fn given_up(record: &Record, exchange: Exchange) -> Evidence {
 }
 
 /// The evidence of a request of which it is not known where it began.
-fn no_boundary(failure: transport::Failure) -> Evidence {
-    Evidence::new(HandOff::Written).with_kernel(Kernel::NoBoundary).with_ended_by(match failure {
-        transport::Failure::RequestBody => EndedBy::RequestBody,
-        transport::Failure::Broken | transport::Failure::Malformed => EndedBy::Connection,
+fn no_boundary(failure: transport::FailureKind) -> Evidence {
+    Evidence::new(HandOff::Written).with_tcp(TcpEvidence::NoBoundary).with_ended_by(match failure {
+        transport::FailureKind::RequestBody => EndedBy::RequestBody,
+        transport::FailureKind::Broken | transport::FailureKind::Malformed => EndedBy::Connection,
     })
 }
 

@@ -14,11 +14,11 @@ use std::task::Waker;
 use ::hyper_util::client::legacy::connect::{CaptureConnection, Connected};
 use http::Extensions;
 
-use crate::transport::Record;
+use crate::transport::ConnTracker;
 
 /// A connection's record among what a connector says of it.
 pub(super) struct Handle {
-    record: Arc<Record>,
+    record: Arc<ConnTracker>,
     copy: Arc<CopyId>,
 }
 
@@ -29,12 +29,12 @@ struct CopyId {
 
 impl Handle {
     /// Returns the first copy, of a connection that was just made.
-    pub(super) fn new(record: Arc<Record>) -> Self {
+    pub(super) fn new(record: Arc<ConnTracker>) -> Self {
         Self { record, copy: Arc::new(CopyId { of: Weak::new() }) }
     }
 
     /// Returns the record of a connection that one of our connectors made.
-    pub(super) fn of(connected: &Connected) -> Option<Arc<Record>> {
+    pub(super) fn of(connected: &Connected) -> Option<Arc<ConnTracker>> {
         Self::copied(connected).map(|handle| handle.record)
     }
 
@@ -58,8 +58,8 @@ impl Clone for Handle {
 }
 
 /// A connection of ours that the client chose for a request.
-pub(super) struct Chosen {
-    pub(super) record: Arc<Record>,
+pub(super) struct SelectedConn {
+    pub(super) record: Arc<ConnTracker>,
     /// The request's own copy, which the next choice replaces.
     captured: Weak<CopyId>,
     /// The client's copy, which that was made of.
@@ -68,7 +68,7 @@ pub(super) struct Chosen {
     pub(super) is_listed: bool,
 }
 
-impl Chosen {
+impl SelectedConn {
     /// Returns the client's last choice for a request, if it is one of ours.
     pub(super) fn last(capture: &CaptureConnection) -> Option<Self> {
         let connected = capture.connection_metadata();
@@ -105,7 +105,7 @@ impl Chosen {
     }
 }
 
-impl Drop for Chosen {
+impl Drop for SelectedConn {
     fn drop(&mut self) {
         self.record.leave(self.id());
     }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn nothing_is_chosen_before_the_client_chose() {
         let capture = capture_connection(&mut Request::new(()));
-        assert!(Chosen::last(&capture).is_none());
+        assert!(SelectedConn::last(&capture).is_none());
     }
 
     /// What `get_extras` gives is a copy of the copy that is asked.
@@ -154,8 +154,12 @@ mod tests {
         let [(mut one, first), (mut gone, given_up), (mut two, last)] = [(); 3].map(|()| {
             let handle = Handle::copied(&connected).unwrap();
             let captured = Arc::downgrade(&handle.copy);
-            let chosen =
-                Chosen { record: handle.record, captured, held: Weak::new(), is_listed: false };
+            let chosen = SelectedConn {
+                record: handle.record,
+                captured,
+                held: Weak::new(),
+                is_listed: false,
+            };
             (task::spawn(()), chosen)
         });
         for (task, chosen) in [(&mut one, &first), (&mut gone, &given_up), (&mut two, &last)] {
@@ -172,7 +176,7 @@ mod tests {
     /// What a waker keeps alive may be another request on the same connection.
     #[tokio::test]
     async fn a_waker_that_asks_the_connection_as_it_is_dropped_finds_it_unlocked() {
-        struct Nosy(Arc<Record>);
+        struct Nosy(Arc<ConnTracker>);
         impl Wake for Nosy {
             fn wake(self: Arc<Self>) {}
         }

@@ -10,35 +10,38 @@ use ::hyper_util::client::legacy::connect::{CaptureConnection, capture_connectio
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 
-use super::handle::{Chosen, Handle};
+use super::handle::{Handle, SelectedConn};
 use crate::body::{Framed, Framing, RequestBody, Trailers, to_any_http};
 use crate::error::BoxError;
-use crate::transport::{Exchange, Record};
+use crate::transport::{ConnTracker, ExchangeId};
 
-/// A request's body on its way through a [wrapped](super::wrap) client.
+/// A request's body on its way through a [wrapped](super::with_evidence) client.
 ///
 /// It is the inner body, and it tells when hyper takes the request: hyper asks
 /// it whether it is empty before it writes any of the request, on the thread
 /// that drives the connection. It fails, before the message is whole, where the
 /// inner body has another length than the request says. Made by the wrapped client
-/// only, so that its type can be inferred: `Client<_, Marked<Full<Bytes>>>` where it
+/// only, so that its type can be inferred: `Client<_, TrackedBody<Full<Bytes>>>` where it
 /// must be written out.
-pub struct Marked<B> {
+pub struct TrackedBody<B> {
     inner: Framed<B>,
-    mark: Arc<Mark>,
+    mark: Arc<RequestTracker>,
 }
 
-impl<B: RequestBody> Marked<B> {
+impl<B: RequestBody> TrackedBody<B> {
     /// Marks a request that is framed so.
-    pub(super) fn request(mut request: Request<B>, framing: Framing) -> (Request<Self>, Arc<Mark>) {
+    pub(super) fn request(
+        mut request: Request<B>,
+        framing: Framing,
+    ) -> (Request<Self>, Arc<RequestTracker>) {
         to_any_http(&mut request, framing);
-        let mark = Arc::new(Mark {
+        let mark = Arc::new(RequestTracker {
             capture: capture_connection(&mut request),
             is_taken: AtomicBool::new(false),
             is_failed: AtomicBool::new(false),
             is_unasked: AtomicBool::new(false),
             has_frames: AtomicBool::new(false),
-            place: Mutex::new(Place::Waiting),
+            place: Mutex::new(RequestState::Waiting),
         });
         let (head, body) = request.into_parts();
         let inner = Framed::new(body, framing, &head.headers);
@@ -46,7 +49,7 @@ impl<B: RequestBody> Marked<B> {
     }
 }
 
-impl<B: RequestBody + Unpin> Body for Marked<B> {
+impl<B: RequestBody + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 
@@ -77,7 +80,7 @@ impl<B: RequestBody + Unpin> Body for Marked<B> {
     }
 }
 
-impl<B> Drop for Marked<B> {
+impl<B> Drop for TrackedBody<B> {
     fn drop(&mut self) {
         if self.inner.is_unasked() {
             self.mark.is_unasked.store(true, Ordering::Release);
@@ -86,14 +89,14 @@ impl<B> Drop for Marked<B> {
     }
 }
 
-impl<B> fmt::Debug for Marked<B> {
+impl<B> fmt::Debug for TrackedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Marked").finish_non_exhaustive()
+        f.debug_struct("TrackedBody").finish_non_exhaustive()
     }
 }
 
 /// Where one request is, shared by its body and its call.
-pub(super) struct Mark {
+pub(super) struct RequestTracker {
     capture: CaptureConnection,
     is_taken: AtomicBool,
     is_failed: AtomicBool,
@@ -101,12 +104,12 @@ pub(super) struct Mark {
     is_unasked: AtomicBool,
     /// The connection that took it is known to speak HTTP/2.
     has_frames: AtomicBool,
-    place: Mutex<Place>,
+    place: Mutex<RequestState>,
 }
 
 /// Where a request is.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum RequestState {
     /// No connection has taken it.
     Waiting,
     /// It was dropped before a connection took it.
@@ -114,16 +117,16 @@ pub(super) enum Place {
     /// Its call was given up before a connection took it.
     Revoked,
     /// On a connection where it is known where the request begins.
-    On(Arc<Record>, Exchange),
+    On(Arc<ConnTracker>, ExchangeId),
     /// On a connection of ours where that is not known.
-    Somewhere(Arc<Record>),
+    Somewhere(Arc<ConnTracker>),
     /// On a connection that has no record.
     Elsewhere,
 }
 
-impl Mark {
+impl RequestTracker {
     /// Returns where the request is.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> RequestState {
         self.lock().clone()
     }
 
@@ -143,21 +146,26 @@ impl Mark {
     }
 
     /// Returns the connection that the client chose last, if it is one of ours.
-    pub(super) fn chosen(&self) -> Option<Chosen> {
-        Chosen::last(&self.capture)
+    pub(super) fn chosen(&self) -> Option<SelectedConn> {
+        SelectedConn::last(&self.capture)
     }
 
     /// Returns whether this connection took the request.
-    pub(super) fn is_taken_by(&self, record: &Arc<Record>) -> bool {
+    pub(super) fn is_taken_by(&self, record: &Arc<ConnTracker>) -> bool {
         match &*self.lock() {
-            Place::On(taker, _) | Place::Somewhere(taker) => Arc::ptr_eq(taker, record),
-            Place::Waiting | Place::Dropped | Place::Revoked | Place::Elsewhere => false,
+            RequestState::On(taker, _) | RequestState::Somewhere(taker) => {
+                Arc::ptr_eq(taker, record)
+            }
+            RequestState::Waiting
+            | RequestState::Dropped
+            | RequestState::Revoked
+            | RequestState::Elsewhere => false,
         }
     }
 
     /// Returns whether the request waits for a connection to take it that has
     /// ended; if not, `waker` is woken when it ends.
-    pub(super) fn is_left_with(&self, chosen: &Chosen, waker: &Waker) -> bool {
+    pub(super) fn is_left_with(&self, chosen: &SelectedConn, waker: &Waker) -> bool {
         let is_taken = self.is_taken.load(Ordering::Acquire);
         !is_taken && chosen.is_held() && chosen.poll_gone(waker)
     }
@@ -171,11 +179,11 @@ impl Mark {
 
     /// Keeps connections of ours from sending the request from here on.
     /// Returns where it was until now.
-    pub(super) fn revoke(&self) -> Place {
+    pub(super) fn revoke(&self) -> RequestState {
         let mut place = self.lock();
         let before = place.clone();
-        if matches!(before, Place::Waiting) {
-            *place = Place::Revoked;
+        if matches!(before, RequestState::Waiting) {
+            *place = RequestState::Revoked;
         }
         before
     }
@@ -189,37 +197,37 @@ impl Mark {
 
     fn take(&self) {
         let mut place = self.lock();
-        let is_revoked = matches!(*place, Place::Revoked);
+        let is_revoked = matches!(*place, RequestState::Revoked);
         let connected = self.capture.connection_metadata();
         let has_frames = connected.as_ref().is_some_and(|it| it.is_negotiated_h2());
         self.has_frames.store(has_frames, Ordering::Release);
         let record = connected.as_ref().and_then(Handle::of);
         drop(connected);
         *place = match record {
-            None => Place::Elsewhere,
-            Some(record) if has_frames => Place::Somewhere(record),
+            None => RequestState::Elsewhere,
+            Some(record) if has_frames => RequestState::Somewhere(record),
             Some(record) => match record.arm_taken() {
                 // Nobody waits for it any more.
                 Some(exchange) if is_revoked => {
                     if record.take_over_if(exchange) {
                         record.abort();
                     }
-                    Place::On(record, exchange)
+                    RequestState::On(record, exchange)
                 }
-                Some(exchange) => Place::On(record, exchange),
-                None => Place::Somewhere(record),
+                Some(exchange) => RequestState::On(record, exchange),
+                None => RequestState::Somewhere(record),
             },
         };
     }
 
     fn on_drop(&self) {
         let mut place = self.lock();
-        if matches!(*place, Place::Waiting | Place::Revoked) {
-            *place = Place::Dropped;
+        if matches!(*place, RequestState::Waiting | RequestState::Revoked) {
+            *place = RequestState::Dropped;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Place> {
+    fn lock(&self) -> MutexGuard<'_, RequestState> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

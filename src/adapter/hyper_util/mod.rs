@@ -19,15 +19,15 @@
 //!
 //! # With evidence
 //!
-//! [`wrap`] makes the client a service whose failures carry evidence, for a
+//! [`with_evidence`] makes the client a service whose failures carry evidence, for a
 //! [`ResendLayer`](crate::ResendLayer) to decide on:
 //!
 //! ```diff
 //! +use tower::{Layer, ServiceExt};
-//! +use tower_resend::adapter::hyper_util::{Connector, wrap};
+//! +use tower_resend::adapter::hyper_util::{Connector, with_evidence};
 //! -let client = Client::builder(TokioExecutor::new()).build_http();
 //! -let response = client.request(request).await?;
-//! +let client = wrap(Client::builder(TokioExecutor::new()).build(Connector::new()));
+//! +let client = with_evidence(Client::builder(TokioExecutor::new()).build(Connector::new()));
 //! +let client = tower_resend::ResendLayer::default().layer(client);
 //! +let response = client.clone().oneshot(request).await?;
 //! ```
@@ -44,11 +44,11 @@
 //! use hyper_util::rt::TokioExecutor;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_resend::ResendLayer;
-//! use tower_resend::adapter::hyper_util::{Connector, wrap};
+//! use tower_resend::adapter::hyper_util::{Connector, with_evidence};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder(TokioExecutor::new()).build(Connector::new());
-//! let client = ServiceBuilder::new().layer(ResendLayer::default()).service(wrap(client));
+//! let client = ServiceBuilder::new().layer(ResendLayer::default()).service(with_evidence(client));
 //!
 //! let order = Request::post("http://127.0.0.1:8080/orders").body(Full::<Bytes>::from("pay"))?;
 //! let response = client.oneshot(order).await?;
@@ -71,8 +71,8 @@
 //!
 //! Nobody announces a request to a connection of the legacy client. But hyper
 //! asks a request's body whether it is empty when it takes the request from
-//! its channel, before it writes any of it; the body that [`wrap`] gives it, a
-//! [`Marked`], starts the exchange then. A connection on which anything was
+//! its channel, before it writes any of it; the body that [`with_evidence`] gives it, a
+//! [`TrackedBody`], starts the exchange then. A connection on which anything was
 //! written before that for the first time (TLS and tunnels greet, HTTP/2 has a
 //! preface) is not trusted to have such boundaries at all, ever.
 //!
@@ -84,7 +84,7 @@
 //! - An unsolicited response that crosses a request which the server's kernel
 //!   acknowledges before the response is read here is taken for its answer.
 //! - Half a TLS record that arrives while a connection is idle is found by a
-//!   [wrapped](wrap) client over the connector's own TLS only; elsewhere the next
+//!   [wrapped](with_evidence) client over the connector's own TLS only; elsewhere the next
 //!   request waits behind it.
 //! - No server's promises are asked for or believed (G4, and G3 by the
 //!   contract's `refused`), and an origin cannot be stated to close fully.
@@ -120,8 +120,8 @@ mod handle;
 mod marked;
 mod service;
 
-pub use connector::{ConnectError, Connecting, Connector, IntoTcpStream, Metered};
+pub use connector::{ConnectError, Connecting, Connector, IntoTcpStream, TrackedStream};
 pub use failure::Failure;
 pub use future::ResponseFuture;
-pub use marked::Marked;
-pub use service::{Wrapped, wrap};
+pub use marked::TrackedBody;
+pub use service::{EvidenceClient, with_evidence};

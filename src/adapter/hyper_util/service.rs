@@ -13,7 +13,7 @@ use tower::Service;
 
 use super::failure::Failure;
 use super::future::ResponseFuture;
-use super::marked::Marked;
+use super::marked::TrackedBody;
 use crate::attempt::{AttemptToken, Sent};
 use crate::body::Framing;
 
@@ -23,13 +23,13 @@ use crate::body::Framing;
 /// under it; without it little is proven (see the [module](super)). The
 /// client's own settings stay as they are.
 ///
-/// The client sends [`Marked`] bodies, which is inferred where it is built for
+/// The client sends [`TrackedBody`] bodies, which is inferred where it is built for
 /// this; requests with any [`Body`] can be sent then.
-pub fn wrap<C, B>(client: legacy::Client<C, Marked<B>>) -> Wrapped<C, B> {
-    Wrapped(client)
+pub fn with_evidence<C, B>(client: legacy::Client<C, TrackedBody<B>>) -> EvidenceClient<C, B> {
+    EvidenceClient(client)
 }
 
-/// A legacy client that leaves evidence; made by [`wrap`].
+/// A legacy client that leaves evidence; made by [`with_evidence`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
 /// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`]; in
@@ -44,9 +44,9 @@ pub fn wrap<C, B>(client: legacy::Client<C, Marked<B>>) -> Wrapped<C, B> {
 ///
 /// Dropping the future ends the attempt: its connection is reset where no
 /// other request can be on it, and what is known is recorded.
-pub struct Wrapped<C, B>(legacy::Client<C, Marked<B>>);
+pub struct EvidenceClient<C, B>(legacy::Client<C, TrackedBody<B>>);
 
-impl<C, B> Service<Request<B>> for Wrapped<C, B>
+impl<C, B> Service<Request<B>> for EvidenceClient<C, B>
 where
     C: Connect + Clone + Send + Sync + 'static,
     B: Body + Send + Unpin + 'static,
@@ -76,19 +76,19 @@ where
             }
         };
         let sent = Sent::of(&request);
-        let (request, mark) = Marked::request(request, framing);
+        let (request, mark) = TrackedBody::request(request, framing);
         ResponseFuture::new(self.0.request(request), mark, token, is_connect, sent)
     }
 }
 
-impl<C: Clone, B> Clone for Wrapped<C, B> {
+impl<C: Clone, B> Clone for EvidenceClient<C, B> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<C, B> fmt::Debug for Wrapped<C, B> {
+impl<C, B> fmt::Debug for EvidenceClient<C, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wrapped").field(&self.0).finish()
+        f.debug_tuple("EvidenceClient").field(&self.0).finish()
     }
 }

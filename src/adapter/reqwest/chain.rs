@@ -9,7 +9,7 @@ use std::io;
 
 use hyper_util::client::legacy;
 
-use crate::classify::{Answer, ConnectFailure, Errno, Evidence, Finding, HandOff};
+use crate::classify::{Answer, ConnectFailure, Errno, Evidence, HandOff, StaleReason};
 use crate::error::chain as causes;
 #[cfg(feature = "tls")]
 use crate::tls;
@@ -25,7 +25,7 @@ pub(super) fn evidence(error: &::reqwest::Error, is_body_polled: bool) -> Eviden
     }
     let Some(connection) = source::<hyper::Error>(client) else { return unrecorded };
     if connection.is_canceled() {
-        return Evidence::new(HandOff::HandedBack(Finding::Ended));
+        return Evidence::new(HandOff::HandedBack(StaleReason::Ended));
     }
     // Of its user's errors, the request's own body is one.
     if !connection.is_user()
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_was_handed_back_is_never_sent() {
         let error = of_reqwest(handed_back().await).await;
-        assert_eq!(fate(&error), Fate::NotApplied(Proof::HandedBack(Finding::Ended)));
+        assert_eq!(fate(&error), Fate::NotApplied(Proof::HandedBack(StaleReason::Ended)));
     }
 
     #[tokio::test]

@@ -54,11 +54,11 @@ use crate::time::{Instant, after, now, timeout_at, woken_by};
 ///
 /// That of the service's future. A request's timeout drops it.
 #[derive(Clone, Debug)]
-pub struct SendThrough<S> {
+pub struct ResendMiddleware<S> {
     service: S,
 }
 
-impl<S> SendThrough<S> {
+impl<S> ResendMiddleware<S> {
     /// Sends through a service whose clones share their connections.
     pub fn new(service: S) -> Self {
         Self { service }
@@ -66,7 +66,7 @@ impl<S> SendThrough<S> {
 }
 
 #[async_trait]
-impl<S, RB> Middleware for SendThrough<S>
+impl<S, RB> Middleware for ResendMiddleware<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<RB>>,
     S: Clone + Send + Sync + 'static,

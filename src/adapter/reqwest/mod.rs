@@ -2,23 +2,23 @@
 //!
 //! # Through this crate's stack: full evidence
 //!
-//! [`SendThrough`] is a middleware of reqwest-middleware. Requests and
+//! [`ResendMiddleware`] is a middleware of reqwest-middleware. Requests and
 //! responses stay reqwest's, and are sent by a [`Client`](crate::Client):
 //!
 //! ```diff
 //! +use reqwest_middleware::ClientBuilder;
-//! +use tower_resend::adapter::reqwest::SendThrough;
+//! +use tower_resend::adapter::reqwest::ResendMiddleware;
 //! -let client = reqwest::Client::new();
-//! +let through = SendThrough::new(tower_resend::Client::new());
+//! +let through = ResendMiddleware::new(tower_resend::Client::new());
 //! +let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
 //! ```
 //!
 //! ```no_run
 //! use reqwest_middleware::ClientBuilder;
-//! use tower_resend::adapter::reqwest::{self as adapter, SendThrough};
+//! use tower_resend::adapter::reqwest::{self as adapter, ResendMiddleware};
 //!
 //! # async fn example() {
-//! let through = SendThrough::new(tower_resend::Client::new());
+//! let through = ResendMiddleware::new(tower_resend::Client::new());
 //! let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
 //! match client.post("http://127.0.0.1:8080/orders").body("pay").send().await {
 //!     Ok(response) => println!("{} from {}", response.status(), response.url()),
@@ -51,7 +51,7 @@
 //!
 //! A failure is this crate's, in a `reqwest_middleware::Error::Middleware`, whose
 //! `is_timeout`, `is_connect` and the like are always false: code that asks them
-//! has to ask [`error`], or the type that is named at [`SendThrough`]. A connect that
+//! has to ask [`error`], or the type that is named at [`ResendMiddleware`]. A connect that
 //! fails is repeated for up to 10 seconds, as the policy's
 //! [`connect_patience`](crate::Policy::connect_patience) says, where reqwest fails
 //! at once.
@@ -80,7 +80,7 @@
 //! # use tower_http::decompression::DecompressionLayer;
 //! # use tower_http::follow_redirect::FollowRedirectLayer;
 //! # use tower_http::set_header::SetRequestHeaderLayer;
-//! # use tower_resend::adapter::reqwest::SendThrough;
+//! # use tower_resend::adapter::reqwest::ResendMiddleware;
 //! # use tower_resend::pool::{Pool, PoolOptions};
 //! use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 //! use tower_resend::body::Replayable;
@@ -95,7 +95,7 @@
 //!     .layer(ResendLayer::default())
 //!     .layer(FollowRedirectLayer::with_policy(redirects))
 //!     .service(Pool::<Body>::new(PoolOptions::new()));
-//! let send_through = SendThrough::new(stack);
+//! let send_through = ResendMiddleware::new(stack);
 //! # let _: reqwest_middleware::ClientWithMiddleware =
 //! #     reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(send_through).build();
 //! ```
@@ -105,7 +105,7 @@
 //!
 //! # reqwest's own client, with what its errors prove
 //!
-//! [`wrap`] takes a `reqwest::ClientBuilder` and gives a service whose failures
+//! [`with_evidence`] takes a `reqwest::ClientBuilder` and gives a service whose failures
 //! carry evidence, for a [`ResendLayer`] to decide on. TLS, proxies, DNS,
 //! HTTP/2 and decompression stay reqwest's. (It has TLS where your own
 //! `Cargo.toml` gives it some, or with the feature `reqwest-rustls`.)
@@ -113,7 +113,7 @@
 //! ```diff
 //! -let client = reqwest::Client::builder().build()?;
 //! -let response = client.execute(request.try_into()?).await?;
-//! +let client = ResendLayer::default().layer(wrap(reqwest::Client::builder())?);
+//! +let client = ResendLayer::default().layer(with_evidence(reqwest::Client::builder())?);
 //! +let response = client.clone().oneshot(request).await?;
 //! ```
 //!
@@ -162,5 +162,5 @@ mod middleware;
 mod wrapped;
 
 pub use errors::{NotHttp, TimedOut, error, into_error};
-pub use middleware::{SendThrough, attempts};
-pub use wrapped::{Failure, ResponseFuture, Wrapped, wrap};
+pub use middleware::{ResendMiddleware, attempts};
+pub use wrapped::{EvidenceClient, Failure, ResponseFuture, with_evidence};

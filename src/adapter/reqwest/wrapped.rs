@@ -31,12 +31,14 @@ use crate::error::BoxError;
 /// # Errors
 ///
 /// reqwest's own, if the client cannot be built.
-pub fn wrap(builder: ::reqwest::ClientBuilder) -> Result<Wrapped, ::reqwest::Error> {
+pub fn with_evidence(
+    builder: ::reqwest::ClientBuilder,
+) -> Result<EvidenceClient, ::reqwest::Error> {
     let once = builder.redirect(::reqwest::redirect::Policy::none());
-    Ok(Wrapped(once.retry(::reqwest::retry::never()).build()?))
+    Ok(EvidenceClient(once.retry(::reqwest::retry::never()).build()?))
 }
 
-/// A client of reqwest that leaves evidence; made by [`wrap`].
+/// A client of reqwest that leaves evidence; made by [`with_evidence`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
 /// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`].
@@ -55,9 +57,9 @@ pub fn wrap(builder: ::reqwest::ClientBuilder) -> Result<Wrapped, ::reqwest::Err
 /// Dropping the future gives the request up, and its attempt is recorded as
 /// one of which nothing is known.
 #[derive(Clone, Debug)]
-pub struct Wrapped(::reqwest::Client);
+pub struct EvidenceClient(::reqwest::Client);
 
-impl<B> Service<Request<B>> for Wrapped
+impl<B> Service<Request<B>> for EvidenceClient
 where
     B: Body + Send + Sync + 'static,
     B::Data: Into<Bytes>,
@@ -99,21 +101,21 @@ where
     }
 }
 
-type Answered = Result<Response<::reqwest::Body>, Failure>;
+type CallResult = Result<Response<::reqwest::Body>, Failure>;
 
-/// The response future of a [`Wrapped`] client.
+/// The response future of a [`EvidenceClient`] client.
 ///
 /// # Cancel safety
 ///
 /// Dropping it gives the request up, and its attempt is recorded as one of
 /// which nothing is known.
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture(Pin<Box<dyn Future<Output = Answered> + Send>>);
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = CallResult> + Send>>);
 
 impl Future for ResponseFuture {
-    type Output = Answered;
+    type Output = CallResult;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CallResult> {
         self.0.as_mut().poll(cx)
     }
 }
@@ -138,7 +140,7 @@ impl Call {
         mut self,
         client: ::reqwest::Client,
         request: Request<::reqwest::Body>,
-    ) -> Answered {
+    ) -> CallResult {
         let request = match ::reqwest::Request::try_from(request) {
             Ok(request) => request,
             Err(source) => return Err(self.not_sent(source)),

@@ -4,7 +4,7 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use crate::contract::{Announcement, RETRY_CONTRACT};
-use crate::server::statement::{NotApplied, TakenUp};
+use crate::server::statement::{Dispatched, NotApplied};
 
 /// What of a request decides what its answer means for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) fn has_close(headers: &HeaderMap) -> bool {
 
 /// Whether the service states that nothing acted on the request of this exchange,
 /// which counts only where the answer says that it failed.
-pub(super) fn take_not_applied<B>(response: &mut Response<B>, exchange: &TakenUp) -> bool {
+pub(super) fn take_not_applied<B>(response: &mut Response<B>, exchange: &Dispatched) -> bool {
     let stated = response.extensions_mut().remove::<NotApplied>();
     stated.is_some_and(|stated| stated.holds_for(exchange))
         && !response.status().is_success()

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::server::answered::Answered;
+use crate::server::answered::TrackedResponseBody;
 use crate::server::report::Running;
 
 pin_project! {
@@ -15,12 +15,12 @@ pin_project! {
     /// it ends or is dropped.
     pub struct ResponseBody<B> {
         #[pin]
-        inner: Answered<Noted<B>>,
+        inner: TrackedResponseBody<Noted<B>>,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: Answered<Noted<B>>) -> Self {
+    pub(super) fn new(inner: TrackedResponseBody<Noted<B>>) -> Self {
         Self { inner }
     }
 }

@@ -9,18 +9,18 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use tower::{Service, ServiceExt};
 
-use super::TakeUpLayer;
+use super::DispatchLayer;
 use super::answer::{self, Asked};
 use super::body::{Noted, ResponseBody};
 use crate::contract::{Announcement, Offer, RETRY_CONTRACT};
 use crate::server::buffer::{NotWhole, RequestBody, StreamEnd};
 use crate::server::handle::Exchange;
 use crate::server::report::{End, Running};
-use crate::server::statement::TakenUp;
+use crate::server::statement::Dispatched;
 
 /// A request, and what its connection knows of it.
 pub(super) struct Call {
-    connection: TakeUpLayer,
+    connection: DispatchLayer,
     exchange: Exchange,
     offer: Offer,
     asked: Asked,
@@ -31,7 +31,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn begin<B>(connection: &TakeUpLayer, request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(connection: &DispatchLayer, request: &Request<B>) -> Self {
         let connection = connection.clone();
         let offer = connection.connection.offer(request);
         connection.seat.begin();
@@ -63,11 +63,11 @@ impl Call {
             None => return Ok(self.without_service(Unfit::Gone)),
         };
         // From here to the call nothing waits.
-        if self.exchange.take_up().is_err() {
+        if self.exchange.dispatch().is_err() {
             return Ok(self.without_service(Unfit::Gone));
         }
-        let running = self.connection.seat.take_up(&request);
-        let taken_up = TakenUp::default();
+        let running = self.connection.seat.dispatch(&request);
+        let taken_up = Dispatched::default();
         request.extensions_mut().insert(taken_up.clone());
         let response = service.call(request).await?;
         Ok(self.with_service(response, running, &taken_up))
@@ -153,7 +153,7 @@ impl Call {
         if !self.may_be_refused() {
             return self.exchange.announcement();
         }
-        self.exchange.take_up().err()?;
+        self.exchange.dispatch().err()?;
         self.exchange.refusal()
     }
 
@@ -162,7 +162,7 @@ impl Call {
         mut self,
         response: Response<RB>,
         mut running: Running,
-        taken_up: &TakenUp,
+        taken_up: &Dispatched,
     ) -> Response<ResponseBody<RB>> {
         if self.streamed.as_ref().is_some_and(StreamEnd::was_read) {
             self.exchange.received();

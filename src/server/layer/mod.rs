@@ -26,21 +26,21 @@ pub use self::body::ResponseBody;
 use self::call::Call;
 use super::buffer::{Buffering, RequestBody};
 use super::handle::Handle;
-use super::report::Seat;
+use super::report::ConnectionEntry;
 
-/// Keeps the contract of one connection on the service's side; see [`TakeUp`].
+/// Keeps the contract of one connection on the service's side; see [`Dispatch`].
 ///
 /// One for each connection, made with the connection's [`Handle`].
 /// [`serve`](super::serve()) does that.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct TakeUpLayer {
+pub struct DispatchLayer {
     connection: Handle,
     buffering: Buffering,
-    seat: Arc<Seat>,
+    seat: Arc<ConnectionEntry>,
 }
 
-impl TakeUpLayer {
+impl DispatchLayer {
     /// Returns the layer of a connection.
     pub fn new(connection: Handle) -> Self {
         Self { connection, buffering: Buffering::default(), seat: Arc::default() }
@@ -54,22 +54,22 @@ impl TakeUpLayer {
     }
 
     /// Sets where the connection's requests are written down.
-    pub(crate) fn with_seat(mut self, seat: Arc<Seat>) -> Self {
+    pub(crate) fn with_seat(mut self, seat: Arc<ConnectionEntry>) -> Self {
         self.seat = seat;
         self
     }
 }
 
-impl<S> Layer<S> for TakeUpLayer {
-    type Service = TakeUp<S>;
+impl<S> Layer<S> for DispatchLayer {
+    type Service = Dispatch<S>;
 
-    fn layer(&self, inner: S) -> TakeUp<S> {
-        TakeUp { inner, connection: self.clone() }
+    fn layer(&self, inner: S) -> Dispatch<S> {
+        Dispatch { inner, connection: self.clone() }
     }
 }
 
 /// Gives the requests of one connection to a service as the contract says;
-/// made by [`TakeUpLayer`]. It has to be the outermost layer, right below
+/// made by [`DispatchLayer`]. It has to be the outermost layer, right below
 /// hyper.
 ///
 /// - A request of a client that knows the contract is received whole first
@@ -99,12 +99,12 @@ impl<S> Layer<S> for TakeUpLayer {
 /// Dropping the future, as hyper does when the client is gone, drops the inner
 /// service's. A request that was taken up then stays taken up.
 #[derive(Clone, Debug)]
-pub struct TakeUp<S> {
+pub struct Dispatch<S> {
     inner: S,
-    connection: TakeUpLayer,
+    connection: DispatchLayer,
 }
 
-impl<S, B, RB> Service<Request<B>> for TakeUp<S>
+impl<S, B, RB> Service<Request<B>> for Dispatch<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send,
@@ -114,7 +114,7 @@ where
 {
     type Response = Response<ResponseBody<RB>>;
     type Error = S::Error;
-    type Future = TakeUpFuture<RB, S::Error>;
+    type Future = DispatchFuture<RB, S::Error>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
@@ -124,16 +124,16 @@ where
         // Now, not when the future is first polled: the connection reads on in
         // between.
         let call = Call::begin(&self.connection, &request);
-        TakeUpFuture(Box::pin(call.run(self.inner.clone(), request)))
+        DispatchFuture(Box::pin(call.run(self.inner.clone(), request)))
     }
 }
 
-/// The future of [`TakeUp`].
-pub struct TakeUpFuture<RB, E>(Answering<RB, E>);
+/// The future of [`Dispatch`].
+pub struct DispatchFuture<RB, E>(Answering<RB, E>);
 
 type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<RB>>, E>> + Send>>;
 
-impl<RB, E> Future for TakeUpFuture<RB, E> {
+impl<RB, E> Future for DispatchFuture<RB, E> {
     type Output = Result<Response<ResponseBody<RB>>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -141,8 +141,8 @@ impl<RB, E> Future for TakeUpFuture<RB, E> {
     }
 }
 
-impl<RB, E> fmt::Debug for TakeUpFuture<RB, E> {
+impl<RB, E> fmt::Debug for DispatchFuture<RB, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TakeUpFuture").finish_non_exhaustive()
+        f.debug_struct("DispatchFuture").finish_non_exhaustive()
     }
 }

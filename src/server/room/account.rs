@@ -56,7 +56,7 @@ enum State {
 
 /// Where a place stands with what it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ContractStatus {
     Granted,
     Waits,
     Refused,
@@ -131,13 +131,13 @@ impl Account {
 
     /// Returns where a place stands, and when [`settle`](Self::settle) has to be
     /// called again if it is the first of those that wait.
-    pub(super) fn standing(&self, id: Id) -> (Standing, Option<Instant>) {
+    pub(super) fn standing(&self, id: Id) -> (ContractStatus, Option<Instant>) {
         match self.places.get(&id).map(|place| place.state) {
-            Some(State::Arriving(_) | State::Whole) => (Standing::Granted, None),
+            Some(State::Arriving(_) | State::Whole) => (ContractStatus::Granted, None),
             Some(State::Waiting(..)) => {
-                (Standing::Waits, self.again.filter(|_| self.first_waiting() == Some(id)))
+                (ContractStatus::Waits, self.again.filter(|_| self.first_waiting() == Some(id)))
             }
-            Some(State::Refused) | None => (Standing::Refused, None),
+            Some(State::Refused) | None => (ContractStatus::Refused, None),
         }
     }
 

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use self::account::{Account, Id, Standing};
+use self::account::{Account, ContractStatus, Id};
 pub(super) use self::part::{Bounds, Peer, Size};
 use crate::time::{Instant, Sleep, now, sleep_until};
 
@@ -87,11 +87,11 @@ impl Share {
         let mut timer: Option<(Instant, Pin<Box<Sleep>>)> = None;
         poll_fn(|cx| {
             loop {
-                let at = match self.standing(cx, Standing::Waits) {
-                    (Standing::Granted, _) => return Poll::Ready(Ok(())),
-                    (Standing::Refused, _) => return Poll::Ready(Err(NoRoom)),
-                    (Standing::Waits, None) => return Poll::Pending,
-                    (Standing::Waits, Some(at)) => at,
+                let at = match self.standing(cx, ContractStatus::Waits) {
+                    (ContractStatus::Granted, _) => return Poll::Ready(Ok(())),
+                    (ContractStatus::Refused, _) => return Poll::Ready(Err(NoRoom)),
+                    (ContractStatus::Waits, None) => return Poll::Pending,
+                    (ContractStatus::Waits, Some(at)) => at,
                 };
                 if timer.as_ref().is_none_or(|(set, _)| *set != at) {
                     timer = Some((at, Box::pin(sleep_until(at))));
@@ -108,9 +108,9 @@ impl Share {
 
     /// Waits until the request has to go. Cancel safe.
     pub(super) fn poll_refused(&self, cx: &Context<'_>) -> Poll<()> {
-        match self.standing(cx, Standing::Granted) {
-            (Standing::Refused, _) => Poll::Ready(()),
-            (Standing::Granted | Standing::Waits, _) => Poll::Pending,
+        match self.standing(cx, ContractStatus::Granted) {
+            (ContractStatus::Refused, _) => Poll::Ready(()),
+            (ContractStatus::Granted | ContractStatus::Waits, _) => Poll::Pending,
         }
     }
 
@@ -121,7 +121,11 @@ impl Share {
 
     /// Returns where it stands; if it still stands there, its task is woken when
     /// that changes.
-    fn standing(&self, cx: &Context<'_>, still: Standing) -> (Standing, Option<Instant>) {
+    fn standing(
+        &self,
+        cx: &Context<'_>,
+        still: ContractStatus,
+    ) -> (ContractStatus, Option<Instant>) {
         let mut replaced = None;
         let mut inner = self.room.lock();
         let standing = inner.account.standing(self.id);

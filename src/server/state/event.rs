@@ -15,17 +15,17 @@ pub enum CloseMode {
     /// **Not behind anything that resets with the server's address**, such as a
     /// balancer with direct server return (DSR), a transparent terminator
     /// (TPROXY) or a firewall: its reset would be taken for the server's word, and
-    /// double requests. [`FinBeforeTakeUp`](Self::FinBeforeTakeUp) is for those
+    /// double requests. [`FinBeforeDispatch`](Self::FinBeforeDispatch) is for those
     /// that only forward packets.
     #[default]
-    ResetBeforeTakeUp,
+    ResetBeforeDispatch,
     /// A FIN without a response says that the request was not taken up
     /// (`fin`).
     ///
     /// The connection is set to be reset from before a request is taken up
     /// until the whole response was handed to the kernel. This fails safe
     /// where something on the way resets connections of others.
-    FinBeforeTakeUp,
+    FinBeforeDispatch,
     /// The end of a connection says nothing.
     Plain,
 }
@@ -44,7 +44,7 @@ pub enum Phase {
     /// The whole request was received; it is not taken up.
     Received,
     /// The request was passed to the application.
-    TakenUp,
+    Dispatched,
     /// The response is complete as far as the service is concerned; part of
     /// it may not have reached the kernel.
     Answered,
@@ -69,11 +69,11 @@ pub(in crate::server) enum Event {
     Received,
     /// The request is to be passed to the application, after the step that
     /// this gives was made (S3). Not allowed: it must not.
-    TakeUp,
+    Dispatch,
     /// A response head is made. Not allowed: it must not announce.
     Announce,
     /// The response head says that the connection ends with it.
-    Told,
+    ConnectionCloseSent,
     /// The response refuses all that is not yet answered.
     Refused,
     /// The service made the whole of the response.
@@ -112,12 +112,12 @@ pub(in crate::server) enum Linger {
 
 /// What a server says before its FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Farewell {
+pub(in crate::server) enum ClosingMessage {
     /// Nothing.
     #[default]
     Silent,
     /// The closing response, to a client that asked for it (S6).
-    Refusal,
+    NoResend,
     /// The connection was never used: what the settings say.
     Unused,
 }

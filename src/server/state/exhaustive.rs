@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::event::Step;
 use super::scenes::served;
-use super::{CloseMode, Event, Linger, Machine};
+use super::{CloseMachine, CloseMode, Event, Linger};
 use crate::contract::Offer;
 
 /// What is true of a connection, whatever a machine believes.
@@ -13,7 +13,7 @@ struct Truth {
     /// The service has a request that it has not answered.
     is_open: bool,
     /// A request is taken up whose response has not reached the kernel whole.
-    is_taken_up: bool,
+    is_dispatched: bool,
     /// The service made the whole of that response.
     is_answered: bool,
     /// Something of it was written, and has reached the kernel.
@@ -42,7 +42,7 @@ impl Truth {
     /// Returns whether HTTP and the kernel can let this happen now.
     fn can(&self, event: Event) -> bool {
         match event {
-            Event::TakeUp => self.is_open,
+            Event::Dispatch => self.is_open,
             _ if self.is_closed => false,
             Event::Write | Event::Flushed | Event::Shutdown | Event::Closed => true,
             _ if self.is_tunnel => false,
@@ -62,17 +62,17 @@ impl Truth {
                 (self.is_open, self.promises) = (true, false);
                 self.is_offered = offer.has_rst();
             }
-            Event::TakeUp if is_allowed => {
-                self.is_lost |= self.is_taken_up && !self.is_answered;
-                (self.is_taken_up, self.is_answered) = (true, false);
+            Event::Dispatch if is_allowed => {
+                self.is_lost |= self.is_dispatched && !self.is_answered;
+                (self.is_dispatched, self.is_answered) = (true, false);
                 (self.wrote, self.reached) = (false, false);
             }
-            Event::TakeUp if !self.is_taken_up => self.is_over = true,
+            Event::Dispatch if !self.is_dispatched => self.is_over = true,
             Event::Announce if is_allowed => self.promises = self.is_offered,
             Event::Answered => (self.is_open, self.is_answered) = (false, true),
             Event::Abandoned => {
                 self.is_open = false;
-                self.is_lost |= self.is_taken_up && !self.is_answered;
+                self.is_lost |= self.is_dispatched && !self.is_answered;
             }
             Event::Write if is_allowed => {
                 (self.wrote, self.is_unacked, self.is_unflushed) = (true, true, true);
@@ -81,7 +81,7 @@ impl Truth {
                 self.is_unflushed = false;
                 self.reached |= self.wrote;
                 if self.is_answered && self.wrote && !self.is_lost {
-                    self.is_taken_up = false;
+                    self.is_dispatched = false;
                 }
             }
             Event::Acked => self.is_unacked = false,
@@ -93,7 +93,7 @@ impl Truth {
     }
 
     fn promised_now(&self) -> bool {
-        if self.is_taken_up { self.promised || self.promises } else { self.promises }
+        if self.is_dispatched { self.promised || self.promises } else { self.promises }
     }
 }
 
@@ -107,32 +107,32 @@ fn breach(
 ) -> Option<&'static str> {
     let is_armed = linger == Linger::Zero && !truth.is_closed;
     match mode {
-        CloseMode::ResetBeforeTakeUp if is_armed && truth.is_tunnel => {
+        CloseMode::ResetBeforeDispatch if is_armed && truth.is_tunnel => {
             return Some("an armed tunnel");
         }
         CloseMode::Plain if is_armed => return Some("armed without a mode"),
-        CloseMode::ResetBeforeTakeUp if is_armed && truth.is_taken_up => {
+        CloseMode::ResetBeforeDispatch if is_armed && truth.is_dispatched => {
             return Some("armed with a request taken up");
         }
-        CloseMode::ResetBeforeTakeUp if is_armed && truth.is_unacked => {
+        CloseMode::ResetBeforeDispatch if is_armed && truth.is_unacked => {
             return Some("armed with octets unacknowledged");
         }
-        CloseMode::ResetBeforeTakeUp if is_armed && !truth.is_offered => {
+        CloseMode::ResetBeforeDispatch if is_armed && !truth.is_offered => {
             return Some("armed without an offer");
         }
-        CloseMode::FinBeforeTakeUp
+        CloseMode::FinBeforeDispatch
             if !is_armed
-                && truth.is_taken_up
+                && truth.is_dispatched
                 && truth.promised
                 && !truth.reached
                 && !truth.is_over =>
         {
             return Some("not armed with a request taken up");
         }
-        CloseMode::FinBeforeTakeUp
+        CloseMode::FinBeforeDispatch
             if event == Event::Shutdown
                 && step.is_allowed
-                && truth.is_taken_up
+                && truth.is_dispatched
                 && truth.promised
                 && !truth.reached =>
         {
@@ -140,7 +140,7 @@ fn breach(
         }
         _ => {}
     }
-    let is_late = truth.is_over && event == Event::TakeUp && step.is_allowed;
+    let is_late = truth.is_over && event == Event::Dispatch && step.is_allowed;
     is_late.then_some("taken up after the end")
 }
 
@@ -151,7 +151,7 @@ trait Arms: Copy + Eq + std::hash::Hash + std::fmt::Debug {
     fn asks(&self) -> bool;
 }
 
-impl Arms for Machine {
+impl Arms for CloseMachine {
     fn on(&mut self, event: Event) -> Step {
         Self::on(self, event)
     }
@@ -172,7 +172,7 @@ fn events() -> Vec<Event> {
         Event::Waited,
         Event::Read,
         Event::Received,
-        Event::TakeUp,
+        Event::Dispatch,
         Event::Announce,
         Event::Answered,
         Event::Abandoned,
@@ -224,12 +224,12 @@ fn explore<M: Arms>(first: M, mode: CloseMode) -> (usize, Option<(&'static str, 
 }
 
 const MODES: [CloseMode; 3] =
-    [CloseMode::ResetBeforeTakeUp, CloseMode::FinBeforeTakeUp, CloseMode::Plain];
+    [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain];
 
 #[test]
 fn no_order_of_events_breaks_a_promise() {
     for mode in MODES {
-        let (states, breach) = explore(Machine::new(mode), mode);
+        let (states, breach) = explore(CloseMachine::new(mode), mode);
         assert_eq!(breach, None, "{mode:?}");
         assert!(states > 1_000, "{mode:?}: only {states} states were visited");
     }
@@ -249,7 +249,7 @@ impl Arms for Counting {
     fn on(&mut self, event: Event) -> Step {
         match event {
             Event::Read => self.linger = Linger::Off,
-            Event::TakeUp => self.is_ahead = true,
+            Event::Dispatch => self.is_ahead = true,
             Event::Answered | Event::Abandoned => (self.is_ahead, self.is_used) = (false, true),
             Event::Waited | Event::Flushed if self.is_used && !self.is_ahead => {
                 self.linger = Linger::Zero;
@@ -270,19 +270,19 @@ impl Arms for Counting {
 
 #[test]
 fn control_arming_by_counters_resets_a_running_request() {
-    let mode = CloseMode::ResetBeforeTakeUp;
+    let mode = CloseMode::ResetBeforeDispatch;
     assert!(explore(Counting::default(), mode).1.is_some());
 
     // The trap itself: HTTP reads again before the service first runs.
     let mut counting = Counting::default();
-    let mut machine = Machine::new(mode);
+    let mut machine = CloseMachine::new(mode);
     let offer = Offer::all();
     for event in served(offer).into_iter().chain([
         Event::Read,
         Event::Waited,
         Event::Began(offer),
         Event::Received,
-        Event::TakeUp,
+        Event::Dispatch,
     ]) {
         let _ = counting.on(event);
         let _ = machine.on(event);

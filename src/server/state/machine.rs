@@ -2,7 +2,7 @@
 
 use crate::contract::Offer;
 
-use super::event::{CloseMode, Event, Farewell, Linger, Phase, Step};
+use super::event::{CloseMode, ClosingMessage, Event, Linger, Phase, Step};
 
 /// How far what was written has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,13 +18,13 @@ pub(super) enum Octets {
 
 /// The state of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) struct Machine {
+pub(in crate::server) struct CloseMachine {
     pub(super) mode: CloseMode,
     pub(super) phase: Phase,
     pub(super) octets: Octets,
     pub(super) linger: Linger,
     /// What is said before the FIN; decided on entering [`Phase::Closing`].
-    pub(super) farewell: Farewell,
+    pub(super) farewell: ClosingMessage,
     /// The offer of the latest request (S6).
     pub(super) offer: Offer,
     /// Whether the latest complete response announced the mode (C6).
@@ -62,14 +62,14 @@ pub(in crate::server) struct Machine {
     pub(super) owes_reset: bool,
 }
 
-impl Machine {
+impl CloseMachine {
     pub(in crate::server) fn new(mode: CloseMode) -> Self {
         Self {
             mode,
             phase: Phase::Idle,
             octets: Octets::Acked,
             linger: Linger::Off,
-            farewell: Farewell::Silent,
+            farewell: ClosingMessage::Silent,
             offer: Offer::none(),
             in_force: false,
             announces: false,
@@ -129,7 +129,7 @@ impl Machine {
         self.is_tunnel() && self.is_closed && !self.peer_ended
     }
 
-    pub(in crate::server) fn farewell(&self) -> Farewell {
+    pub(in crate::server) fn farewell(&self) -> ClosingMessage {
         self.farewell
     }
 
@@ -177,8 +177,8 @@ impl Machine {
         let is_reset = match self.mode {
             _ if self.is_closed => return self.linger,
             CloseMode::Plain => false,
-            CloseMode::ResetBeforeTakeUp => self.octets == Octets::Acked && self.may_reset(),
-            CloseMode::FinBeforeTakeUp => self.must_reset(),
+            CloseMode::ResetBeforeDispatch => self.octets == Octets::Acked && self.may_reset(),
+            CloseMode::FinBeforeDispatch => self.must_reset(),
         };
         if is_reset { Linger::Zero } else { Linger::Off }
     }
@@ -187,7 +187,7 @@ impl Machine {
     fn may_reset(&self) -> bool {
         let is_before_take_up =
             matches!(self.phase, Phase::Idle | Phase::Receiving | Phase::Head | Phase::Received);
-        self.mode == CloseMode::ResetBeforeTakeUp
+        self.mode == CloseMode::ResetBeforeDispatch
             && is_before_take_up
             && self.is_certain()
             && self.in_force
@@ -206,7 +206,8 @@ impl Machine {
             return self.owes_reset;
         }
         let is_open = self.phase != Phase::Closing;
-        let is_taken_up = matches!(self.phase, Phase::TakenUp | Phase::Answered) || self.is_lost;
-        is_open && is_taken_up && (self.in_force || self.announces)
+        let is_dispatched =
+            matches!(self.phase, Phase::Dispatched | Phase::Answered) || self.is_lost;
+        is_open && is_dispatched && (self.in_force || self.announces)
     }
 }

@@ -14,5 +14,5 @@ mod scenes;
 mod steps;
 
 pub use self::event::{CloseMode, Phase};
-pub(super) use self::event::{Event, Farewell, Linger};
-pub(super) use self::machine::Machine;
+pub(super) use self::event::{ClosingMessage, Event, Linger};
+pub(super) use self::machine::CloseMachine;

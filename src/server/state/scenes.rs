@@ -1,17 +1,17 @@
 //! Orders of events that have a name.
 
 use super::event::Step;
-use super::{CloseMode, Event, Farewell, Linger, Machine, Phase};
+use super::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Phase};
 use crate::contract::Offer;
 
 /// A request and its response.
 pub(super) fn served(offer: Offer) -> [Event; 9] {
-    use Event::{Acked, Announce, Answered, Began, Flushed, Read, Received, TakeUp, Write};
-    [Read, Began(offer), Received, TakeUp, Announce, Answered, Write, Flushed, Acked]
+    use Event::{Acked, Announce, Answered, Began, Dispatch, Flushed, Read, Received, Write};
+    [Read, Began(offer), Received, Dispatch, Announce, Answered, Write, Flushed, Acked]
 }
 
-fn after(mode: CloseMode, events: impl IntoIterator<Item = Event>) -> Machine {
-    let mut machine = Machine::new(mode);
+fn after(mode: CloseMode, events: impl IntoIterator<Item = Event>) -> CloseMachine {
+    let mut machine = CloseMachine::new(mode);
     for event in events {
         let _ = machine.on(event);
     }
@@ -21,7 +21,7 @@ fn after(mode: CloseMode, events: impl IntoIterator<Item = Event>) -> Machine {
 #[test]
 fn an_idle_connection_is_reset_after_its_first_response_was_acknowledged() {
     let served = served(Offer::all());
-    let mode = CloseMode::ResetBeforeTakeUp;
+    let mode = CloseMode::ResetBeforeDispatch;
     assert_eq!(after(mode, served).linger, Linger::Zero);
     assert_eq!(after(mode, served[..8].to_vec()).linger, Linger::Off);
     assert!(after(mode, served[..8].to_vec()).needs_recheck());
@@ -32,16 +32,16 @@ fn an_idle_connection_is_reset_after_its_first_response_was_acknowledged() {
 
 #[test]
 fn linger_is_right_before_take_up_returns() {
-    let mut machine = after(CloseMode::ResetBeforeTakeUp, served(Offer::all()));
+    let mut machine = after(CloseMode::ResetBeforeDispatch, served(Offer::all()));
     let _ = machine.on(Event::Read);
     let _ = machine.on(Event::Began(Offer::all()));
-    let step = machine.on(Event::TakeUp);
+    let step = machine.on(Event::Dispatch);
     assert_eq!(step, Step { linger: Some(Linger::Off), is_allowed: true });
 
-    let mut machine = after(CloseMode::FinBeforeTakeUp, served(Offer::all()));
+    let mut machine = after(CloseMode::FinBeforeDispatch, served(Offer::all()));
     let _ = machine.on(Event::Read);
     let _ = machine.on(Event::Began(Offer::all()));
-    let step = machine.on(Event::TakeUp);
+    let step = machine.on(Event::Dispatch);
     assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
 }
 
@@ -51,13 +51,13 @@ fn who_is_refused_is_not_taken_up_and_who_is_taken_up_is_not_refused() {
     let mut machine = after(CloseMode::Plain, begun);
     let _ = machine.on(Event::GoAway);
     assert!(machine.is_refused());
-    assert!(!machine.on(Event::TakeUp).is_allowed);
+    assert!(!machine.on(Event::Dispatch).is_allowed);
 
     let mut machine = after(CloseMode::Plain, begun);
-    assert!(machine.on(Event::TakeUp).is_allowed);
+    assert!(machine.on(Event::Dispatch).is_allowed);
     let _ = machine.on(Event::GoAway);
     assert!(!machine.is_refused());
-    assert_eq!(machine.phase(), Phase::TakenUp);
+    assert_eq!(machine.phase(), Phase::Dispatched);
 }
 
 #[test]
@@ -67,10 +67,10 @@ fn the_closing_response_goes_to_those_who_asked_for_it() {
         let machine = after(CloseMode::Plain, events);
         (machine.is_closing(), machine.farewell())
     };
-    assert_eq!(leave(&served(Offer::all())), (true, Farewell::Refusal));
-    assert_eq!(leave(&served(Offer::none())), (true, Farewell::Silent));
-    assert_eq!(leave(&[]), (true, Farewell::Unused));
-    assert_eq!(leave(&served(Offer::all())[..4]), (false, Farewell::Silent));
+    assert_eq!(leave(&served(Offer::all())), (true, ClosingMessage::NoResend));
+    assert_eq!(leave(&served(Offer::none())), (true, ClosingMessage::Silent));
+    assert_eq!(leave(&[]), (true, ClosingMessage::Unused));
+    assert_eq!(leave(&served(Offer::all())[..4]), (false, ClosingMessage::Silent));
 }
 
 #[test]
@@ -81,35 +81,35 @@ fn a_connection_that_http_ends_is_told_what_the_response_did_not_tell() {
         after(CloseMode::Plain, events).farewell()
     };
     // The response was the last, as it said itself.
-    assert_eq!(end(&[Event::Shutdown]), Farewell::Silent);
-    assert_eq!(end(&[Event::Waited, Event::Shutdown]), Farewell::Refusal);
-    assert_eq!(end(&[Event::Waited, Event::PeerEnded, Event::Shutdown]), Farewell::Silent);
+    assert_eq!(end(&[Event::Shutdown]), ClosingMessage::Silent);
+    assert_eq!(end(&[Event::Waited, Event::Shutdown]), ClosingMessage::NoResend);
+    assert_eq!(end(&[Event::Waited, Event::PeerEnded, Event::Shutdown]), ClosingMessage::Silent);
     // The server left before HTTP waited for another request.
-    assert_eq!(end(&[Event::GoAway, Event::Shutdown]), Farewell::Refusal);
-    assert_eq!(end(&[Event::Read, Event::GoAway]), Farewell::Refusal);
+    assert_eq!(end(&[Event::GoAway, Event::Shutdown]), ClosingMessage::NoResend);
+    assert_eq!(end(&[Event::Read, Event::GoAway]), ClosingMessage::NoResend);
     // Nor is there anything to add to a response that said so by itself.
-    let told = [&served[..5], &[Event::Told], &served[5..]].concat();
+    let told = [&served[..5], &[Event::ConnectionCloseSent], &served[5..]].concat();
     for end in [&[Event::GoAway, Event::Shutdown][..], &[Event::Waited, Event::GoAway]] {
         let events = told.iter().chain(end).copied();
-        assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Silent);
+        assert_eq!(after(CloseMode::Plain, events).farewell(), ClosingMessage::Silent);
     }
     // The next one says nothing for itself.
     let events = [&told[..], &served[..], &[Event::Waited, Event::GoAway]].concat();
-    assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Refusal);
+    assert_eq!(after(CloseMode::Plain, events).farewell(), ClosingMessage::NoResend);
     // A response that was made while the server left is a last one.
     let [before, rest] = [&served[..3], &served[3..]];
-    let events = [before, &[Event::TakeUp, Event::GoAway], rest, &[Event::Shutdown]].concat();
-    assert_eq!(after(CloseMode::Plain, events).farewell(), Farewell::Silent);
+    let events = [before, &[Event::Dispatch, Event::GoAway], rest, &[Event::Shutdown]].concat();
+    assert_eq!(after(CloseMode::Plain, events).farewell(), ClosingMessage::Silent);
 }
 
 /// Leaving HTTP/1.1 under `fin`: at each step, whether the connection is armed.
 #[test]
 fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
-    let begun = [Event::Read, Event::Began(Offer::all()), Event::Received, Event::TakeUp];
+    let begun = [Event::Read, Event::Began(Offer::all()), Event::Received, Event::Dispatch];
     let switched = [begun.to_vec(), vec![Event::Disarm]].concat();
     let promised = |events: &[Event]| {
         let events = served(Offer::all()).into_iter().chain(events.iter().copied());
-        after(CloseMode::FinBeforeTakeUp, events)
+        after(CloseMode::FinBeforeDispatch, events)
     };
     let mut machine = promised(&switched);
     assert_eq!(machine.linger, Linger::Zero, "nothing of the answer reached the kernel");
@@ -119,18 +119,18 @@ fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
         assert_eq!(machine.linger, linger, "{event:?}");
     }
     assert!(machine.on(Event::Shutdown).is_allowed);
-    assert!(!machine.on(Event::TakeUp).is_allowed, "nothing is taken up after a FIN");
+    assert!(!machine.on(Event::Dispatch).is_allowed, "nothing is taken up after a FIN");
 
     // Whatever is taken up later, in a version without a contract.
     let mut machine = promised(&[Event::Read, Event::Began(Offer::none()), Event::Disarm]);
     assert_eq!(machine.linger, Linger::Off);
-    let step = machine.on(Event::TakeUp);
+    let step = machine.on(Event::Dispatch);
     assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
 
     // Where nothing was promised nothing is armed.
-    assert_eq!(after(CloseMode::FinBeforeTakeUp, switched.clone()).linger, Linger::Off);
+    assert_eq!(after(CloseMode::FinBeforeDispatch, switched.clone()).linger, Linger::Off);
     let events = served(Offer::all()).into_iter().chain(switched);
-    assert_eq!(after(CloseMode::ResetBeforeTakeUp, events).linger, Linger::Off);
+    assert_eq!(after(CloseMode::ResetBeforeDispatch, events).linger, Linger::Off);
 }
 
 #[test]
@@ -139,10 +139,10 @@ fn attack_what_is_closing_does_not_become_a_tunnel() {
     let events = served(Offer::all()).into_iter().chain(read);
     let mut machine = after(CloseMode::Plain, events);
     let _ = machine.on(Event::GoAway);
-    assert_eq!(machine.farewell(), Farewell::Refusal);
+    assert_eq!(machine.farewell(), ClosingMessage::NoResend);
     let _ = machine.on(Event::Began(Offer::none()));
     let _ = machine.on(Event::Disarm);
-    assert!(!machine.on(Event::TakeUp).is_allowed, "the client was refused");
+    assert!(!machine.on(Event::Dispatch).is_allowed, "the client was refused");
 }
 
 /// A layer above that calls twice has one call refused, or one taken up.
@@ -152,17 +152,17 @@ fn attack_of_two_copies_of_a_request_none_is_refused_once_one_was_taken_up() {
     let again = [Event::Began(Offer::all()), Event::Received];
     let mut machine = after(CloseMode::Plain, begun);
     let _ = machine.on(Event::GoAway);
-    assert!(!machine.on(Event::TakeUp).is_allowed && machine.is_refused());
+    assert!(!machine.on(Event::Dispatch).is_allowed && machine.is_refused());
     for event in again {
         let _ = machine.on(event);
     }
-    assert!(!machine.on(Event::TakeUp).is_allowed, "the first copy was refused");
+    assert!(!machine.on(Event::Dispatch).is_allowed, "the first copy was refused");
 
     for end in [Event::Answered, Event::Abandoned, Event::Waited] {
-        let taken_up = [&begun[..], &[Event::TakeUp, end], &again].concat();
+        let taken_up = [&begun[..], &[Event::Dispatch, end], &again].concat();
         let mut machine = after(CloseMode::Plain, taken_up);
         let _ = machine.on(Event::GoAway);
         assert!(!machine.is_refused(), "{end:?}");
-        assert!(machine.on(Event::TakeUp).is_allowed, "{end:?}");
+        assert!(machine.on(Event::Dispatch).is_allowed, "{end:?}");
     }
 }

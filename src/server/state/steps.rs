@@ -2,10 +2,10 @@
 
 use crate::contract::Offer;
 
-use super::event::{CloseMode, Event, Farewell, Phase};
-use super::machine::{Machine, Octets};
+use super::event::{CloseMode, ClosingMessage, Event, Phase};
+use super::machine::{CloseMachine, Octets};
 
-impl Machine {
+impl CloseMachine {
     /// Returns whether what the event announces may happen.
     pub(super) fn note(&mut self, event: Event) -> bool {
         if self.phase == Phase::Disarmed {
@@ -17,12 +17,12 @@ impl Machine {
             Event::PeerEnded => self.peer_ended = true,
             Event::Began(offer) => self.on_begin(offer),
             Event::Received => self.on_received(),
-            Event::TakeUp => return self.on_take_up(),
+            Event::Dispatch => return self.on_take_up(),
             Event::Announce => return self.on_announce(),
-            Event::Told => self.told |= self.is_answering(),
+            Event::ConnectionCloseSent => self.told |= self.is_answering(),
             Event::Refused => self.refused = true,
             Event::Answered => self.on_answered(),
-            Event::Abandoned if self.phase == Phase::TakenUp => self.is_lost = true,
+            Event::Abandoned if self.phase == Phase::Dispatched => self.is_lost = true,
             Event::Abandoned => self.on_answered(),
             Event::Write => return self.on_write(),
             Event::Flushed => self.on_flushed(),
@@ -44,7 +44,7 @@ impl Machine {
         if self.phase == Phase::Closing {
             return;
         }
-        let is_fin = self.mode == CloseMode::FinBeforeTakeUp;
+        let is_fin = self.mode == CloseMode::FinBeforeDispatch;
         self.owes_reset = is_fin && self.must_reset() && !self.reached;
         self.in_force |= self.announces;
         self.phase = Phase::Disarmed;
@@ -57,9 +57,9 @@ impl Machine {
         match event {
             Event::GoAway | Event::GoAwayLater => self.leaves = true,
             Event::Closed => self.is_closed = true,
-            Event::TakeUp if self.is_closed || self.refused => return false,
-            Event::TakeUp => {
-                self.owes_reset = self.mode == CloseMode::FinBeforeTakeUp && self.in_force;
+            Event::Dispatch if self.is_closed || self.refused => return false,
+            Event::Dispatch => {
+                self.owes_reset = self.mode == CloseMode::FinBeforeDispatch && self.in_force;
                 self.wrote = false;
             }
             Event::Write => self.wrote = true,
@@ -87,7 +87,7 @@ impl Machine {
         match self.phase {
             Phase::Closing => return false,
             Phase::Idle => (self.phase, self.waited) = (Phase::Receiving, true),
-            Phase::Received | Phase::TakenUp | Phase::Answered if self.is_whole => {
+            Phase::Received | Phase::Dispatched | Phase::Answered if self.is_whole => {
                 self.pipelines = true;
             }
             _ => {}
@@ -101,10 +101,10 @@ impl Machine {
             Phase::Closing => return,
             Phase::Receiving => {}
             // The response before it is still on its way.
-            Phase::TakenUp | Phase::Answered => self.is_lost = true,
+            Phase::Dispatched | Phase::Answered => self.is_lost = true,
             _ => self.pipelines = true,
         }
-        if matches!(self.phase, Phase::TakenUp | Phase::Answered) {
+        if matches!(self.phase, Phase::Dispatched | Phase::Answered) {
             self.in_force |= self.announces;
         }
         self.phase = Phase::Head;
@@ -132,7 +132,7 @@ impl Machine {
             self.told |= is_pending;
             return false;
         }
-        self.phase = Phase::TakenUp;
+        self.phase = Phase::Dispatched;
         (self.wrote, self.reached) = (false, false);
         true
     }
@@ -154,15 +154,15 @@ impl Machine {
         self.told |= self.leaves;
         self.announces = match self.mode {
             CloseMode::Plain => false,
-            CloseMode::ResetBeforeTakeUp => self.offer.has_rst(),
-            CloseMode::FinBeforeTakeUp => self.offer.has_fin(),
+            CloseMode::ResetBeforeDispatch => self.offer.has_rst(),
+            CloseMode::FinBeforeDispatch => self.offer.has_fin(),
         };
         true
     }
 
     /// Returns whether a response can still be made.
     fn is_answering(&self) -> bool {
-        matches!(self.phase, Phase::Head | Phase::Received | Phase::TakenUp)
+        matches!(self.phase, Phase::Head | Phase::Received | Phase::Dispatched)
     }
 
     fn on_answered(&mut self) {
@@ -209,22 +209,22 @@ impl Machine {
     }
 
     /// What has to be said if the connection ends now.
-    fn owed(&self) -> Farewell {
+    fn owed(&self) -> ClosingMessage {
         match self.phase {
-            _ if self.peer_ended || self.told || !self.is_certain() => Farewell::Silent,
-            Phase::Idle if !self.is_used => Farewell::Unused,
+            _ if self.peer_ended || self.told || !self.is_certain() => ClosingMessage::Silent,
+            Phase::Idle if !self.is_used => ClosingMessage::Unused,
             // HTTP that ends a connection by itself has told the client with the
             // response; HTTP that was told to leave just now has not.
             Phase::Idle | Phase::Receiving
                 if (self.waited || self.leaves) && self.offer.has_gone() =>
             {
-                Farewell::Refusal
+                ClosingMessage::NoResend
             }
-            _ => Farewell::Silent,
+            _ => ClosingMessage::Silent,
         }
     }
 
-    fn close(&mut self, farewell: Farewell) {
+    fn close(&mut self, farewell: ClosingMessage) {
         self.phase = Phase::Closing;
         self.farewell = farewell;
     }

@@ -3,7 +3,7 @@
 use http::{Request, Uri};
 use http_body_util::BodyExt;
 use tower_resend::classify::{Fate, Proof};
-use tower_resend::contract::Standing;
+use tower_resend::contract::ContractStatus;
 use tower_resend::{Attempt, Body, Error, attempts};
 
 use super::{End, Failure, Outcome};
@@ -48,7 +48,7 @@ pub(super) fn outcome(end: End, attempts: &[Attempt]) -> Outcome {
 
 /// Returns whether the last attempt was the first on its connection.
 fn is_first(attempts: &[Attempt]) -> bool {
-    attempts.last().and_then(Attempt::standing) == Some(&Standing::FirstRequest)
+    attempts.last().and_then(Attempt::standing) == Some(&ContractStatus::FirstRequest)
 }
 
 /// A call whose last attempt found no connection ended as "connect refused".

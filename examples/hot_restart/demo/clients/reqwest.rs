@@ -3,7 +3,7 @@
 use http::Uri;
 use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use tower_resend::adapter::reqwest::{SendThrough, attempts, error};
+use tower_resend::adapter::reqwest::{ResendMiddleware, attempts, error};
 
 use super::ours::{end_of, outcome};
 use super::{End, Outcome, chain};
@@ -35,7 +35,7 @@ pub(in super::super) struct Through(ClientWithMiddleware);
 
 impl Through {
     pub(super) fn new() -> Self {
-        let through = SendThrough::new(tower_resend::Client::new());
+        let through = ResendMiddleware::new(tower_resend::Client::new());
         Self(ClientBuilder::new(plain()).with(through).build())
     }
 

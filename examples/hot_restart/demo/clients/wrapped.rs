@@ -6,19 +6,19 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, Wrapped, wrap};
+use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, with_evidence};
 use tower_resend::{Resend, ResendLayer, attempts};
 
 use super::ours::{end_of, outcome};
 use super::{End, Outcome, chain};
 
 #[derive(Clone)]
-pub(in super::super) struct Client(Resend<Wrapped<Connector, Full<Bytes>>>);
+pub(in super::super) struct Client(Resend<EvidenceClient<Connector, Full<Bytes>>>);
 
 impl Client {
     pub(super) fn new() -> Self {
         let client = legacy::Client::builder(TokioExecutor::new()).build(Connector::new());
-        Self(ResendLayer::default().layer(wrap(client)))
+        Self(ResendLayer::default().layer(with_evidence(client)))
     }
 
     pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {

@@ -61,7 +61,7 @@ struct Connection {
 impl Connection {
     async fn serve(mut self, habit: Mode) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        let mut id = self.take_up().await?;
+        let mut id = self.dispatch().await?;
         loop {
             sleep(self.handler).await;
             match habit {
@@ -73,7 +73,7 @@ impl Connection {
                 _ => self.answer(id).await?,
             }
             let idle = Duration::from_millis(self.random.u64(10..=30));
-            id = match timeout(idle, self.take_up()).await {
+            id = match timeout(idle, self.dispatch()).await {
                 Ok(id) => id?,
                 Err(_) => return self.end(habit).await,
             }
@@ -108,7 +108,7 @@ impl Connection {
     async fn read_on(mut self, limit: Option<Duration>) -> io::Result<()> {
         let executes = async {
             loop {
-                self.take_up().await?;
+                self.dispatch().await?;
                 sleep(self.handler).await;
             }
         };
@@ -127,12 +127,12 @@ impl Connection {
     ///
     /// What was read of a request is kept, but a request recorded and not yet
     /// whole would be recorded again: callers give up the connection instead.
-    async fn take_up(&mut self) -> io::Result<u64> {
+    async fn dispatch(&mut self) -> io::Result<u64> {
         let mut id = None;
         loop {
             if id.is_none() {
                 id = first_id(&self.unread);
-                let _ = id.map(|id| self.recorder.take_up(id));
+                let _ = id.map(|id| self.recorder.dispatch(id));
             }
             if let (Some(id), Some(length)) = (id, length_of(&self.unread)) {
                 self.unread.drain(..length);

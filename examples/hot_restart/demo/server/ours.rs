@@ -65,7 +65,7 @@ impl App {
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let id = id_of(request.uri().path());
         if let Some(id) = id {
-            self.recorder.take_up(id);
+            self.recorder.dispatch(id);
         }
         let (Some(id), Ok(_)) = (id, request.into_body().collect().await) else {
             let mut unknown = Response::default();

@@ -78,7 +78,7 @@ impl App {
             *unknown.status_mut() = StatusCode::NOT_FOUND;
             return Ok(unknown);
         };
-        self.recorder.take_up(id);
+        self.recorder.dispatch(id);
         request.into_body().collect().await?;
         tokio::time::sleep(self.handler).await;
         Ok(Response::new(Full::from(id.to_string())))

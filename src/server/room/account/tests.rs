@@ -55,7 +55,7 @@ impl Desk {
         self.check();
     }
 
-    fn standing(&self, id: Id) -> Standing {
+    fn standing(&self, id: Id) -> ContractStatus {
         self.account.standing(id).0
     }
 
@@ -102,7 +102,7 @@ fn what_has_not_arrived_costs_nothing() {
         desk.account.enter(peer(n), desk.now);
     }
     let one = desk.begin(201, 40, Size::Large);
-    assert_eq!((desk.standing(one), desk.account.held()), (Standing::Granted, 40));
+    assert_eq!((desk.standing(one), desk.account.held()), (ContractStatus::Granted, 40));
 }
 
 #[test]
@@ -114,12 +114,18 @@ fn a_part_is_for_small_requests_only() {
     }
     let large = desk.begin(3, 1, Size::Large);
     let small = desk.begin(4, 20, Size::Small);
-    assert_eq!([large, small].map(|id| desk.standing(id)), [Standing::Waits, Standing::Granted]);
+    assert_eq!(
+        [large, small].map(|id| desk.standing(id)),
+        [ContractStatus::Waits, ContractStatus::Granted]
+    );
     // Nor does a small one take what a large one waits for.
     desk.complete(small);
     let more = desk.begin(5, 1, Size::Small);
     desk.leave(0);
-    assert_eq!([large, more].map(|id| desk.standing(id)), [Standing::Granted, Standing::Granted]);
+    assert_eq!(
+        [large, more].map(|id| desk.standing(id)),
+        [ContractStatus::Granted, ContractStatus::Granted]
+    );
 }
 
 #[test]
@@ -129,11 +135,15 @@ fn a_peer_has_its_part_and_its_only_request_may_have_more() {
     desk.complete(only);
     let (second, small) = (desk.begin(1, 1, Size::Large), desk.begin(1, 1, Size::Small));
     let other = desk.begin(2, 20, Size::Large);
-    assert_eq!(desk.standing(only), Standing::Granted);
-    assert_eq!([second, small].map(|id| desk.standing(id)), [Standing::Waits; 2]);
-    assert_eq!(desk.standing(other), Standing::Granted, "who waits for his own part waits alone");
+    assert_eq!(desk.standing(only), ContractStatus::Granted);
+    assert_eq!([second, small].map(|id| desk.standing(id)), [ContractStatus::Waits; 2]);
+    assert_eq!(
+        desk.standing(other),
+        ContractStatus::Granted,
+        "who waits for his own part waits alone"
+    );
     desk.leave(only);
-    assert_eq!([second, small].map(|id| desk.standing(id)), [Standing::Granted; 2]);
+    assert_eq!([second, small].map(|id| desk.standing(id)), [ContractStatus::Granted; 2]);
 }
 
 /// 32 of 40 are for large ones: those that hold all of it leave room for a small one.
@@ -145,7 +155,10 @@ fn a_peer_has_a_part_for_small_requests_too() {
         desk.complete(one);
     }
     let (large, small) = (desk.begin(1, 1, Size::Large), desk.begin(1, 8, Size::Small));
-    assert_eq!([large, small].map(|id| desk.standing(id)), [Standing::Waits, Standing::Granted]);
+    assert_eq!(
+        [large, small].map(|id| desk.standing(id)),
+        [ContractStatus::Waits, ContractStatus::Granted]
+    );
 }
 
 #[test]
@@ -153,15 +166,15 @@ fn a_silent_peer_gives_way_once_others_wait() {
     let mut desk = Desk::new(BOUNDS);
     let silent = desk.begin(1, 40, Size::Large);
     desk.pass(10 * STALL);
-    assert_eq!(desk.standing(silent), Standing::Granted, "nobody waits");
+    assert_eq!(desk.standing(silent), ContractStatus::Granted, "nobody waits");
     let heard = desk.begin(2, 40, Size::Large);
     let waits = desk.begin(3, 40, Size::Large);
     assert_eq!(
         [silent, heard, waits].map(|id| desk.standing(id)),
-        [Standing::Refused, Standing::Granted, Standing::Waits]
+        [ContractStatus::Refused, ContractStatus::Granted, ContractStatus::Waits]
     );
     desk.leave(silent);
-    assert_eq!(desk.standing(waits), Standing::Granted);
+    assert_eq!(desk.standing(waits), ContractStatus::Granted);
 }
 
 #[test]
@@ -176,7 +189,7 @@ fn who_is_heard_of_is_not_silent() {
     desk.pass(STALL / 2);
     assert_eq!(
         [first, second, waits].map(|id| desk.standing(id)),
-        [Standing::Granted, Standing::Refused, Standing::Waits]
+        [ContractStatus::Granted, ContractStatus::Refused, ContractStatus::Waits]
     );
 }
 
@@ -189,14 +202,19 @@ fn where_all_wait_the_youngest_gives_way_to_the_oldest() {
     }
     assert_eq!(
         ids.map(|id| desk.standing(id)),
-        [Standing::Waits, Standing::Waits, Standing::Waits, Standing::Refused]
+        [
+            ContractStatus::Waits,
+            ContractStatus::Waits,
+            ContractStatus::Waits,
+            ContractStatus::Refused
+        ]
     );
     desk.leave(ids[3]);
-    assert_eq!(desk.standing(ids[0]), Standing::Granted);
+    assert_eq!(desk.standing(ids[0]), ContractStatus::Granted);
     desk.complete(ids[0]);
-    assert_eq!([ids[1], ids[2]].map(|id| desk.standing(id)), [Standing::Waits; 2]);
+    assert_eq!([ids[1], ids[2]].map(|id| desk.standing(id)), [ContractStatus::Waits; 2]);
     desk.leave(ids[0]);
-    assert_eq!([ids[1], ids[2]].map(|id| desk.standing(id)), [Standing::Granted; 2]);
+    assert_eq!([ids[1], ids[2]].map(|id| desk.standing(id)), [ContractStatus::Granted; 2]);
 }
 
 /// The oldest waits for all, a younger one of its peer for their part.
@@ -208,9 +226,12 @@ fn nobody_gives_way_to_a_younger_one() {
     let (old, young) = (desk.begin(1, 10, Size::Large), desk.begin(1, 5, Size::Small));
     desk.ask(old, 15, Size::Large);
     desk.ask(young, 30, Size::Small);
-    assert_eq!([old, young].map(|id| desk.standing(id)), [Standing::Waits; 2]);
+    assert_eq!([old, young].map(|id| desk.standing(id)), [ContractStatus::Waits; 2]);
     desk.leave(served[1]);
-    assert_eq!([old, young].map(|id| desk.standing(id)), [Standing::Granted, Standing::Waits]);
+    assert_eq!(
+        [old, young].map(|id| desk.standing(id)),
+        [ContractStatus::Granted, ContractStatus::Waits]
+    );
 }
 
 #[test]
@@ -221,7 +242,7 @@ fn what_is_larger_than_the_room_is_refused_at_once() {
     desk.ask(large, 41, Size::Large);
     desk.complete(other);
     desk.leave(other);
-    assert_eq!(desk.standing(large), Standing::Refused);
+    assert_eq!(desk.standing(large), ContractStatus::Refused);
     desk.leave(large);
     assert_eq!(desk.account.held(), 0);
 }
@@ -297,7 +318,7 @@ fn act(desk: &mut Desk, requests: &mut Vec<Request>, act: Act) {
 }
 
 fn arrive(desk: &mut Desk, request: &mut Request, bytes: u64) {
-    if request.is_whole || desk.standing(request.id) != Standing::Granted {
+    if request.is_whole || desk.standing(request.id) != ContractStatus::Granted {
         return;
     }
     let bytes = bytes.min(request.left);
@@ -305,7 +326,7 @@ fn arrive(desk: &mut Desk, request: &mut Request, bytes: u64) {
         desk.ask(request.id, bytes, request.size);
         request.left -= bytes;
     }
-    if request.left == 0 && desk.standing(request.id) == Standing::Granted {
+    if request.left == 0 && desk.standing(request.id) == ContractStatus::Granted {
         desk.complete(request.id);
         request.is_whole = true;
     }
@@ -322,7 +343,7 @@ fn run_out(desk: &mut Desk, mut requests: Vec<Request>) -> (Vec<Id>, Vec<Id>) {
                 arrive(desk, &mut requests[at], 7);
             }
             let request = requests[at];
-            let is_refused = desk.standing(request.id) == Standing::Refused;
+            let is_refused = desk.standing(request.id) == ContractStatus::Refused;
             if is_refused || request.is_whole {
                 let ends = if request.is_whole { &mut received } else { &mut refused };
                 ends.push(request.id);

@@ -1,0 +1,5 @@
+//! What is sent of a request: all that the caller gave, or a typed error and nothing.
+
+mod attacks;
+mod lengths;
+mod sent;

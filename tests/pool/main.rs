@@ -1,0 +1,8 @@
+//! The pool and its proxies, on loopback.
+
+mod attack_cut_answer;
+mod attack_target;
+mod attack_waker;
+mod pooling;
+mod proxies;
+mod proxies_evidence;

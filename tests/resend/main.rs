@@ -1,0 +1,15 @@
+//! The resending layer: verdicts, limits, bodies, cancellation, and the layers around it.
+
+mod attack_other_hop;
+mod body;
+mod body_replay;
+mod cancel;
+mod hops;
+mod inner;
+mod inner_hops;
+mod limits;
+mod readiness;
+mod stack;
+mod tower_stack;
+mod trace;
+mod verdicts;

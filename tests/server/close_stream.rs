@@ -1,0 +1,317 @@
+//! The server's connection under other streams and protocols than plain HTTP:
+//! below something like TLS, after an upgrade, with HTTP/2, under axum.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::io;
+#[cfg(feature = "axum")]
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tower_resend::contract::{ClosingStatus, Offer, RETRY_CONTRACT};
+use tower_resend::server::{CloseMode, Connection, Handle, Listener, ListenerOptions, Phase};
+
+const ANY: &str = "127.0.0.1:0";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+async fn listen(options: ListenerOptions) -> (Listener, TcpStream) {
+    let listener = options.bind(ANY.parse().unwrap()).await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (listener, client)
+}
+
+/// Plays HTTP and its service: one request that is answered with `response`.
+async fn exchange<S>(
+    connection: &mut Connection<S>,
+    client: &mut (impl AsyncWrite + Unpin),
+    response: &[u8],
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    client.write_all(REQUEST).await.unwrap();
+    let mut read = vec![0; REQUEST.len()];
+    connection.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, REQUEST);
+    let mut exchange = connection.handle().begin(Offer::all());
+    exchange.received();
+    exchange.dispatch().unwrap();
+    assert!(exchange.announcement().is_some());
+    drop(exchange.answer(()));
+    connection.write_all(response).await.unwrap();
+    connection.flush().await.unwrap();
+}
+
+/// Polls the connection as HTTP does that waits, until it stands like this.
+async fn until<S>(connection: &mut Connection<S>, is_so: impl Fn(&Handle) -> bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handle = connection.handle().clone();
+    let mut octet = [0];
+    tokio::select! {
+        read = connection.read(&mut octet) => panic!("{read:?}"),
+        () = async { while !is_so(&handle) { tokio::task::yield_now().await } } => {}
+    }
+}
+
+fn is_armed(handle: &Handle) -> bool {
+    let counters = handle.counters();
+    counters.armed > counters.cleared
+}
+
+#[tokio::test]
+async fn the_closing_response_is_written_above_what_lies_between() {
+    let (mut listener, client) = listen(ListenerOptions::new()).await;
+    let (socket, handle, _) = listener.accept_socket().await;
+    let mut connection = Connection::new(Flipped(socket), handle.clone());
+    let mut client = Flipped(client);
+    exchange(&mut connection, &mut client, b"response").await;
+    until(&mut connection, is_armed).await;
+
+    handle.go_away();
+    let close = tokio::spawn(async move {
+        let end = connection.read(&mut [0]).await;
+        assert_eq!(end.unwrap(), 0, "HTTP sees an end");
+    });
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("responseHTTP/1.1 503 Service Unavailable\r\n"), "{text}");
+    assert!(text.contains(&format!("Retry-Contract: hop=\"{}\", refused\r\n", handle.hop())));
+    drop(client);
+    close.await.unwrap();
+    assert_eq!(handle.counters().closing_responses, 1);
+    assert!(!is_armed(&handle));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_while_it_leaves_says_so_too() {
+    let options = ListenerOptions::new().closing_status(ClosingStatus::GoingAway);
+    let (mut listener, mut client) = listen(options).await;
+    let (mut connection, _) = listener.accept().await;
+    exchange(&mut connection, &mut client, b"response").await;
+    until(&mut connection, is_armed).await;
+    connection.handle().go_away();
+    drop(connection);
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("responseHTTP/1.1 599 Going Away\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_never_used_gets_a_599_only_if_that_is_set() {
+    for is_set in [false, true] {
+        let (mut listener, mut client) =
+            listen(ListenerOptions::new().never_used_599(is_set)).await;
+        let (connection, _) = listener.accept().await;
+        connection.handle().go_away();
+        drop(connection);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text.starts_with("HTTP/1.1 599 "), is_set, "{text}");
+        assert_eq!(text.is_empty(), !is_set, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_taken_up_after_the_connection_ended() {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (mut connection, _) = listener.accept().await;
+    client.write_all(REQUEST).await.unwrap();
+    connection.read_exact(&mut vec![0; REQUEST.len()]).await.unwrap();
+    let handle = connection.handle().clone();
+    let mut exchange = handle.begin(Offer::all());
+    exchange.received();
+    drop(connection);
+    assert!(exchange.dispatch().is_err());
+}
+
+#[tokio::test]
+async fn nobody_waits_for_gone_in_vain() {
+    let (mut listener, _client) = listen(ListenerOptions::new()).await;
+    let (connection, _) = listener.accept().await;
+    let handle = connection.handle().clone();
+    let waits = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.gone().await }
+    });
+    tokio::task::yield_now().await;
+    handle.go_away();
+    waits.await.unwrap();
+    handle.gone().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_disarms_for_good() {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (mut connection, _) = listener.accept().await;
+    exchange(&mut connection, &mut client, b"response").await;
+    until(&mut connection, is_armed).await;
+    exchange(&mut connection, &mut client, b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+    assert_eq!(connection.handle().phase(), Phase::Disarmed);
+    assert!(!is_armed(connection.handle()));
+}
+
+#[tokio::test]
+async fn http2_is_left_alone() {
+    let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+    let (mut connection, _) = listener.accept().await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    client.write_all(preface).await.unwrap();
+    connection.read_exact(&mut vec![0; preface.len()]).await.unwrap();
+    assert_eq!(connection.handle().phase(), Phase::Disarmed);
+    let mut exchange = connection.handle().begin(Offer::none());
+    assert!(exchange.dispatch().is_ok(), "HTTP/2 has its own refusals");
+    assert_eq!(exchange.announcement(), None);
+}
+
+#[tokio::test]
+async fn what_is_announced_is_what_is_written() {
+    for mode in [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain] {
+        let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
+        let (mut connection, _) = listener.accept().await;
+        let handle = connection.handle().clone();
+        let mut written = Vec::new();
+        // Made, repeated, and made anew for another offer and for a leave.
+        for (offer, leaves) in [
+            (Offer::all(), false),
+            (Offer::all(), false),
+            (Offer::none().with_half(), false),
+            (Offer::all(), true),
+        ] {
+            client.write_all(REQUEST).await.unwrap();
+            connection.read_exact(&mut vec![0; REQUEST.len()]).await.unwrap();
+            let mut exchange = handle.begin(offer);
+            exchange.dispatch().unwrap();
+            if leaves {
+                handle.go_away();
+            }
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_CONTRACT, HeaderValue::from_static("of another hop"));
+            exchange.announce(&mut headers).unwrap();
+            let mut expected = HeaderMap::new();
+            exchange.announcement().unwrap().write(&mut expected).unwrap();
+            assert_eq!(headers, expected);
+            written.push(headers[RETRY_CONTRACT].to_str().unwrap().to_owned());
+            drop(exchange.answer(()));
+            connection.write_all(b"response").await.unwrap();
+            connection.flush().await.unwrap();
+        }
+        assert_eq!(written[0], written[1]);
+        assert!(written[2].ends_with("max=65536, half"), "{}", written[2]);
+        assert_eq!(written[3], format!("{}, drain", written[0]));
+    }
+}
+
+#[tokio::test]
+async fn a_naive_client_is_told_nothing_and_never_reset() {
+    for mode in [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain] {
+        let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
+        let (mut connection, _) = listener.accept().await;
+        for _ in 0..2 {
+            client.write_all(REQUEST).await.unwrap();
+            connection.read_exact(&mut vec![0; REQUEST.len()]).await.unwrap();
+            let mut exchange = connection.handle().begin(Offer::none());
+            exchange.dispatch().unwrap();
+            assert_eq!(exchange.announcement(), None);
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_CONTRACT, HeaderValue::from_static("of another hop"));
+            exchange.announce(&mut headers).unwrap();
+            assert!(headers.is_empty(), "{headers:?}");
+            drop(exchange.answer(()));
+            connection.write_all(b"response").await.unwrap();
+            connection.flush().await.unwrap();
+        }
+        assert_eq!(connection.handle().counters().armed, 0);
+    }
+}
+
+/// Something like TLS: what is below is not what is above.
+struct Flipped<S>(S);
+
+fn flip(octets: &mut [u8]) {
+    octets.iter_mut().for_each(|octet| *octet = !*octet);
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Flipped<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let start = buf.filled().len();
+        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
+        flip(&mut buf.filled_mut()[start..]);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Flipped<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut bytes = bytes.to_vec();
+        flip(&mut bytes);
+        Pin::new(&mut self.0).poll_write(cx, &bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn axum_serves_over_the_listener_and_knows_its_clients() {
+    use axum::extract::ConnectInfo;
+    use axum::extract::connect_info::Connected;
+    use axum::routing::get;
+    use axum::serve::{IncomingStream, ListenerExt};
+
+    #[derive(Clone)]
+    struct Known(SocketAddr, Handle);
+
+    impl Connected<IncomingStream<'_, Listener>> for Known {
+        fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+            Self(*stream.remote_addr(), stream.io().handle().clone())
+        }
+    }
+
+    async fn ask(server: SocketAddr) -> (String, SocketAddr) {
+        let mut client = TcpStream::connect(server).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        (text, client.local_addr().unwrap())
+    }
+
+    let own = |ConnectInfo(Known(address, handle)): ConnectInfo<Known>| async move {
+        format!("{address} {}", handle.hop())
+    };
+    let listener = Listener::bind(ANY.parse().unwrap()).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let app = axum::Router::new().route("/", get(own));
+    let app = app.into_make_service_with_connect_info::<Known>();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (text, client) = ask(server).await;
+    assert!(text.ends_with(&format!("{client} {client} {server}")), "{text}");
+
+    let plain = |ConnectInfo(address): ConnectInfo<SocketAddr>| async move { address.to_string() };
+    let listener = Listener::bind(ANY.parse().unwrap()).await.unwrap().tap_io(|_| {});
+    let server = axum::serve::Listener::local_addr(&listener).unwrap();
+    let app = axum::Router::new().route("/", get(plain));
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (text, client) = ask(server).await;
+    assert!(text.ends_with(&client.to_string()), "{text}");
+}
