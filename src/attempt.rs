@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Request;
 
 pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
-use crate::classify::{
+use crate::time::Instant;
+use tower_resend_core::contract::ContractStatus;
+use tower_resend_core::{
     Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
 };
-use crate::contract::ContractStatus;
-use crate::time::Instant;
 
 /// One hand-off of a request to one connection, and what became of it.
 ///

@@ -10,7 +10,7 @@ use http::uri::Authority;
 use http::{Method, Request, Uri};
 
 use crate::attempt::{Attempt, MOST_LISTED};
-use crate::classify::{
+use tower_resend_core::{
     Contract, Doubt, Evidence, Fate, Ground, HandOff, NoResend, Proof, Semantics, Verdict,
 };
 

@@ -44,7 +44,7 @@
 //! | [`Client`] | the assembled stack |
 //! | [`ResendLayer`] | resending above any service |
 //! | [`pool::Pool`] | pooled HTTP/1.1 connections that leave evidence |
-//! | [`classify`] | the pure core: evidence in, fate and verdict out |
+//! | [`fate`] | evidence, fates and grounds, each of which explains itself |
 //! | `tls` | https targets, with the feature of that name or `https` |
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
@@ -66,14 +66,12 @@
 //! | `reqwest-rustls` | the same, and TLS of reqwest's own client where nobody else turns it on |
 //! | `axum` | `axum::serve` over [`server::Listener`] |
 //!
-//! [`Ground`]: classify::Ground
+//! [`Ground`]: fate::Ground
 
 pub mod adapter;
 mod attempt;
 pub mod body;
-pub mod classify;
 pub mod client;
-pub mod contract;
 mod error;
 pub mod pool;
 mod probe;
@@ -88,10 +86,34 @@ mod transport;
 
 pub use attempt::{Attempt, AttemptToken, attempts};
 pub use body::Body;
-pub use classify::Policy;
 pub use client::Client;
 pub use error::{BoxError, Error};
 pub use resend::{Resend, ResendLayer};
+pub use tower_resend_core::{Fate, Policy};
+
+pub mod fate {
+    //! Evidence, fates and decisions: what an [`Attempt`](crate::Attempt) and an
+    //! [`Error`](crate::Error) carry. Each value explains itself.
+
+    #[doc(no_inline)]
+    pub use tower_resend_core::{
+        Acked, Alert, Answer, BadRequest, BodyState, Classifier, ConnectFailure, Contract, Counts,
+        Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff, Limits,
+        NoResend, Opinion, Proof, RequestFacts, Role, Segments, Semantics, Settled, Source,
+        StaleReason, TcpEvidence, Time, Unavailable, Verdict, classify,
+    };
+}
+
+pub mod contract {
+    //! What a server promises of one connection, as the field `Retry-Contract`
+    //! says it: `docs/contract.md`.
+
+    #[doc(no_inline)]
+    pub use tower_resend_core::contract::{
+        Announcement, ClosingStatus, ContractStatus, FieldError, Hop, HopParseError, Ignored, Max,
+        Member, NotForwarded, Offer, OutOfLimits, Promise, RETRY_CONTRACT, TrustedGateway,
+    };
+}
 
 #[cfg(test)]
 extern crate self as tower_resend;

@@ -6,8 +6,8 @@ use http::Method;
 use tracing::{Level, Span};
 
 use crate::attempt::Attempt;
-use crate::classify::{Counts, Fate, Ground, Semantics};
 use crate::error::Error;
+use tower_resend_core::{Counts, Fate, Ground, Semantics};
 
 /// Returns the span of one attempt; nothing is made where it is not wanted.
 ///

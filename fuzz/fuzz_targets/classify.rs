@@ -1,13 +1,13 @@
 //! Arbitrary evidence: the laws hold.
 #![no_main]
 
-use testkit::variants;
+use tower_resend_core::variants;
 use testkit::weaker;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tower_resend::classify::kernel::{self, ExchangeCounts, LastRead, Step};
-use tower_resend::classify::*;
+use tower_resend_core::fin_rule::{self, ExchangeCounts, LastRead, Step};
+use tower_resend_core::*;
 
 type Input<'a> = Unstructured<'a>;
 

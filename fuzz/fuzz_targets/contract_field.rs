@@ -9,7 +9,7 @@ use std::str::FromStr;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
-use tower_resend::contract::{
+use tower_resend_core::contract::{
     Announcement, Hop, Ignored, LONGEST, Offer, Promise, RETRY_CONTRACT, accept,
 };
 

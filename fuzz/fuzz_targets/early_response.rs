@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tower_resend::classify::{Early, EarlyResponseParser};
+use tower_resend_core::{Early, EarlyResponseParser};
 
 // The first byte says into how many pieces the rest is cut.
 fuzz_target!(|input: &[u8]| {

@@ -5,7 +5,7 @@ use testkit::ledger_model as model;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tower_resend::classify::{Errno, Unavailable};
+use tower_resend_core::{Errno, Unavailable};
 
 use self::model::{Operation, SEEN, run};
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use http::{HeaderName, HeaderValue, Request};
 
-use crate::classify::Semantics;
+use tower_resend_core::Semantics;
 
 /// What a transport was given of a request, as far as a repeat of it goes: its method,
 /// and its `Idempotency-Key`.

@@ -17,8 +17,8 @@ use http::{Method, Request, Version};
 use http_body::{Body, SizeHint};
 
 use super::Error;
-use crate::classify::BadRequest;
 use crate::error::BoxError;
+use tower_resend_core::BadRequest;
 
 /// How the end of a request's body is found on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::classify::Fate;
+use tower_resend_core::Fate;
 
 /// The body of a response.
 ///

@@ -15,12 +15,12 @@ use super::key::{self, WireUndo};
 use super::lease::Lease;
 use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
 use crate::body::{Framing, RequestBody};
-use crate::classify::{
-    Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Semantics, StaleReason,
-};
 use crate::error::BoxError;
 use crate::time;
 use crate::transport::{self, Broken, ConnectError, ResponseOutcome as Announced};
+use tower_resend_core::{
+    Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Semantics, StaleReason,
+};
 
 /// How a call ends.
 pub(super) type ResponseOutcome = Result<Response<ResponseBody>, Failure>;

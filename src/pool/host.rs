@@ -17,10 +17,10 @@ use super::key::Key;
 use super::lease::{Checkout, Lease, Permits};
 use super::options::PoolOptions;
 use crate::body::RequestBody;
-use crate::classify::{ConnectFailure, Contract};
-use crate::contract::TrustedGateway;
 use crate::time;
 use crate::transport::{ConnectError, Connection, Connector, ContractTrust};
+use tower_resend_core::contract::TrustedGateway;
+use tower_resend_core::{ConnectFailure, Contract};
 
 /// The connections of one key.
 #[derive(Debug)]

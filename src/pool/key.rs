@@ -8,8 +8,8 @@ use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
 use crate::body::{Framing, to_http1};
-use crate::classify::ConnectFailure;
 use crate::transport::{Proxy, Route, has_sound_port};
+use tower_resend_core::ConnectFailure;
 
 /// Requests of one key may share connections: same scheme, host and port, same
 /// proxy with the same credentials, same runtime. A pool has one local address

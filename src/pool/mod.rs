@@ -46,8 +46,8 @@ use self::host::OriginPool;
 use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
 use crate::body::{Framing, RequestBody};
-use crate::classify::ConnectFailure;
 use crate::transport::{ConnectError, Connector};
+use tower_resend_core::ConnectFailure;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
 /// `http` target, or `https` with the feature `tls`, to responses.

@@ -9,11 +9,11 @@ use http::uri::Authority;
 use super::contract::ContractOptions;
 use super::idle::Lifetimes;
 use super::proxies::Proxies;
-use crate::classify::{Contract, Source};
-use crate::contract::TrustedGateway;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::transport::{ConnectOptions, Keepalive};
+use tower_resend_core::contract::TrustedGateway;
+use tower_resend_core::{Contract, Source};
 
 /// How a [`Pool`](super::Pool) makes and keeps connections.
 ///

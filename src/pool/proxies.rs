@@ -60,8 +60,8 @@ use crate::transport::{Proxy, ProxyError};
 /// Connections through different proxies, or to one with different
 /// credentials, are never shared. A CONNECT of the user's own goes directly.
 ///
-/// [`ConnectFailure::Proxy`]: crate::classify::ConnectFailure::Proxy
-/// [`ProxyDenied`]: crate::classify::ConnectFailure::ProxyDenied
+/// [`ConnectFailure::Proxy`]: tower_resend_core::ConnectFailure::Proxy
+/// [`ProxyDenied`]: tower_resend_core::ConnectFailure::ProxyDenied
 /// [`closed_after_fin`]: super::PoolOptions::closed_after_fin
 /// [`complete_messages_only`]: super::PoolOptions::complete_messages_only
 /// [`no_relay`]: super::PoolOptions::no_relay

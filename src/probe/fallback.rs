@@ -5,7 +5,7 @@ use std::io;
 use tokio::net::TcpStream;
 
 use super::Received;
-use crate::classify::{Errno, Snapshot, Unavailable};
+use tower_resend_core::{Errno, Snapshot, Unavailable};
 
 /// Stands for a descriptor; knows nothing.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use libc::{c_int, c_void, socklen_t, tcp_info};
 use tokio::net::TcpStream;
 
 use super::Received;
-use crate::classify::{Errno, Snapshot, TcpState, Unavailable};
+use tower_resend_core::{Errno, Snapshot, TcpState, Unavailable};
 
 /// The descriptor of a socket that somebody else keeps open.
 ///
@@ -198,7 +198,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let fd = Fd::of(&stream);
         assert_eq!(fd.prepare(), Ok(()));
-        assert_eq!(crate::classify::kernel::calibrate(&fd.snapshot().unwrap()), Ok(()));
+        assert_eq!(tower_resend_core::fin_rule::calibrate(&fd.snapshot().unwrap()), Ok(()));
         assert_eq!(fd.receive(&mut [0; 8]), Received::Nothing);
         fd.abort();
         let after = fd.snapshot().unwrap();

@@ -24,5 +24,5 @@ pub(crate) enum Received {
     /// Nothing now, and no end.
     Nothing,
     /// An error, with its number.
-    Failed(crate::classify::Errno),
+    Failed(tower_resend_core::Errno),
 }

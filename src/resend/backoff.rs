@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::attempt::Attempt;
-use crate::classify::{Fate, HandOff};
+use tower_resend_core::{Fate, HandOff};
 
 /// What a wait is for, by the outcome of the attempt before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,13 +12,13 @@ use super::limits::TimeLimits;
 use super::request::{SavedRequest, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
-use crate::classify::{
-    BodyState, ConnectFailure, Ground, HandOff, History, NoResend, Policy, Time, Verdict,
-    counts_as_attempt, decide,
-};
 use crate::error::{BoxError, Error};
 use crate::time::{Instant, now};
 use crate::trace;
+use tower_resend_core::{
+    BodyState, ConnectFailure, Ground, HandOff, History, NoResend, Policy, Time, Verdict,
+    counts_as_attempt, decide,
+};
 
 /// One call, apart from the futures it polls.
 pub(super) struct Call<S, B> {

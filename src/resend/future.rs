@@ -12,9 +12,9 @@ use tower::Service;
 use super::call::{Again, Call, Next};
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
-use crate::classify::Ground;
 use crate::error::{BoxError, Error};
 use crate::time::{Instant, Sleep, sleep_until};
+use tower_resend_core::Ground;
 
 pin_project! {
     /// The response to a request, or an [`Error`] that says what became of it.
@@ -25,7 +25,7 @@ pin_project! {
     /// with it and no other is started. What became of the request is then
     /// *unknown* as soon as a byte of it had reached the kernel, and nobody is
     /// told; to learn it, set a deadline in the
-    /// [`Policy`](crate::classify::Policy) instead.
+    /// [`Policy`](tower_resend_core::Policy) instead.
     ///
     /// # Panics
     ///

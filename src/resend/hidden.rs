@@ -7,9 +7,9 @@ use crate::adapter::hyper_util;
 #[cfg(feature = "reqwest")]
 use crate::adapter::reqwest;
 use crate::attempt::{Attempt, AttemptToken};
-use crate::classify::EndedBy;
 use crate::error::{DEEPEST, Error};
 use crate::pool;
+use tower_resend_core::EndedBy;
 
 /// Returns the attempt that is not recorded although its error was delivered: a
 /// layer between made a request without the token, or through a transport that

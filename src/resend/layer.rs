@@ -7,7 +7,7 @@ use tower::Layer;
 use super::service::Resend;
 use super::streams::ReplayStreamsLayer;
 use crate::body::ReplayCaps;
-use crate::classify::Policy;
+use tower_resend_core::Policy;
 
 /// Resends failed requests where that is safe, and says why not where it is
 /// not.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use http::Extensions;
 
 use super::backoff::{Backoff, Cause};
-use crate::classify::{Deadline, Policy, Time};
+use super::deadline::Deadline;
 use crate::time::{Instant, after, woken_by};
+use tower_resend_core::{Policy, Time};
 
 /// The limits in time of one call.
 #[derive(Debug, Default)]

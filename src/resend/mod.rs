@@ -3,7 +3,7 @@
 //! When a connection fails under a request, "retry it" may apply the request
 //! twice, and "report it" fails requests that the server never saw. This layer
 //! sends a request again if, and only if, there is a
-//! [`Ground`](crate::classify::Ground) for every attempt before: a proof that
+//! [`Ground`](tower_resend_core::Ground) for every attempt before: a proof that
 //! the server did not act on it, deduplication at the server, or idempotence.
 //! Otherwise its [`Error`](crate::Error) says what became of the request and
 //! which ground was missing.
@@ -48,7 +48,7 @@
 //!
 //! use http::{Request, Response};
 //! use tower::{BoxError, ServiceBuilder, ServiceExt};
-//! use tower_resend::classify::{Contract, Evidence, StaleReason, HandOff};
+//! use tower_resend::fate::{Contract, Evidence, StaleReason, HandOff};
 //! use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer};
 //!
 //! // A transport whose first connection turns out to be closed.
@@ -80,6 +80,7 @@
 
 mod backoff;
 mod call;
+mod deadline;
 mod future;
 mod hidden;
 mod layer;
@@ -88,7 +89,7 @@ mod request;
 mod service;
 mod streams;
 
-pub use crate::classify::Deadline;
+pub use self::deadline::Deadline;
 pub use future::ResponseFuture;
 pub use layer::ResendLayer;
 pub use request::Idempotent;
@@ -101,8 +102,8 @@ mod tests {
     use tower::{BoxError, Layer, ServiceExt};
 
     use super::*;
-    use crate::classify::{ConnectFailure, Contract, Evidence, HandOff, StaleReason};
     use crate::{Attempt, AttemptToken};
+    use tower_resend_core::{ConnectFailure, Contract, Evidence, HandOff, StaleReason};
 
     /// Whether a resend after this hand-off asks for a fresh connection.
     async fn wants_fresh(hand_off: HandOff) -> bool {

@@ -6,8 +6,8 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
 
 use crate::attempt::{Attempt, AttemptToken, IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::body::{NotReplayable, Replayable, StreamId};
-use crate::classify::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
 use crate::error::{Key, Missing};
+use tower_resend_core::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
 
 /// Marks a request as idempotent, put into its extensions by the caller.
 ///

@@ -12,8 +12,8 @@ use super::future::ResponseFuture;
 use super::request::mark;
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
-use crate::classify::Policy;
 use crate::error::{BoxError, Error};
+use tower_resend_core::Policy;
 
 /// Resends failed requests where that is safe; made by
 /// [`ResendLayer`](super::ResendLayer).

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::shared::Shared;
-use super::state::Event;
+use tower_resend_core::close::Event;
 
 pin_project! {
     /// A response body whose end, or drop, ends its [`Exchange`](super::Exchange).

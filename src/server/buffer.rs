@@ -21,8 +21,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::room::{Bounds, NoRoom, Peer, Room, Share, Size};
-use crate::contract::Max;
 use crate::time::{self, Instant};
+use tower_resend_core::contract::Max;
 
 /// How requests are received whole before they are taken up (S1), up to the
 /// `max` that their connection announces.

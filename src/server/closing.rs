@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::contract::{Announcement, ClosingStatus, Hop};
 use crate::time::{Sleep, now, sleep};
+use tower_resend_core::contract::{Announcement, ClosingStatus, Hop};
 
 /// How long the client's FIN is waited for, and how long a closing response
 /// may take to be written.

@@ -16,7 +16,7 @@ use super::preface::Preface;
 use super::recheck::Recheck;
 use super::shared::{Next, Shared};
 use super::socket::Socket;
-use super::state::Event;
+use tower_resend_core::close::Event;
 
 /// A stream that HTTP/1.1 is served on, and whose end says whether a request
 /// was taken up.

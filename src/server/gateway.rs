@@ -11,8 +11,8 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::statement::{Dispatched, NextHop, NotApplied};
-use crate::classify::{Doubt, Fate};
 use crate::error::Error;
+use tower_resend_core::{Doubt, Fate};
 
 /// Answers in the place of a client stack that failed; see [`Gateway`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +53,7 @@ impl<S> Layer<S> for GatewayLayer {
 /// gateway says so by [`RefuseUnforwardedLayer`].
 ///
 /// A gateway is a proxy: its policy has
-/// [`Role::Proxy`](crate::classify::Role::Proxy).
+/// [`Role::Proxy`](tower_resend_core::Role::Proxy).
 ///
 /// # Examples
 ///
@@ -213,7 +213,7 @@ impl<S> Layer<S> for RefuseUnforwardedLayer {
 /// # async fn example() -> std::io::Result<()> {
 /// use http::{Request, Uri};
 /// use tower::{Layer, ServiceExt};
-/// use tower_resend::classify::Role;
+/// use tower_resend::fate::Role;
 /// use tower_resend::server::{
 ///     self, GatewayLayer, Listener, RefuseUnforwardedLayer, RequestBody,
 /// };
@@ -293,7 +293,7 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
-    use crate::classify::Proof;
+    use tower_resend_core::Proof;
 
     #[test]
     fn a_failed_hop_speaks_of_itself_only() {

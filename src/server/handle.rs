@@ -7,11 +7,11 @@ use std::sync::Arc;
 use http::header::MaxSizeReached;
 use http::{HeaderMap, Request};
 
-use crate::contract::{Announcement, Hop, Max, Offer, RETRY_CONTRACT};
+use tower_resend_core::contract::{Announcement, Hop, Max, Offer, RETRY_CONTRACT};
 
 use super::answered::TrackedResponseBody;
 use super::shared::Shared;
-use super::state::{Event, Phase};
+use tower_resend_core::close::{Event, Phase};
 
 /// A connection as its service sees it. Clones are of the same connection.
 #[derive(Clone)]

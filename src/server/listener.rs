@@ -8,14 +8,14 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::contract::{ClosingStatus, Hop, Max};
 use crate::time::sleep;
+use tower_resend_core::contract::{ClosingStatus, Hop, Max};
 
 use super::connection::Connection;
 use super::handle::Handle;
 use super::shared::Shared;
 use super::socket::Socket;
-use super::state::CloseMode;
+use tower_resend_core::close::CloseMode;
 
 /// The pause after an error that leaves nothing to accept with, such as
 /// `EMFILE`. The queue of the kernel waits meanwhile.

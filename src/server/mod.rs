@@ -26,7 +26,6 @@ mod serve;
 mod serve_connection;
 mod shared;
 mod socket;
-mod state;
 mod statement;
 
 pub use answered::TrackedResponseBody;
@@ -43,5 +42,5 @@ pub use listener::{Listener, ListenerOptions};
 pub use report::{Report, RunningRequest};
 pub use serve::{Accepted, Serve, ServeFuture, SharedService, serve, serve_make};
 pub use socket::Socket;
-pub use state::{CloseMode, Phase};
 pub use statement::{NextHop, NotApplied};
+pub use tower_resend_core::close::{CloseMode, Phase};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{Method, Request, Uri};
 
 use super::handle::Handle;
-use super::state::Phase;
+use tower_resend_core::close::Phase;
 
 /// What a drain did, and which requests it cut off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

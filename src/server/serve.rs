@@ -18,9 +18,9 @@ use super::buffer::{Buffering, RequestBody};
 use super::drain::{Running, ShutdownMode};
 use super::listener::Listener;
 use super::report::Report;
-use crate::contract::Hop;
 use crate::error::BoxError;
 use crate::time::LONGEST;
+use tower_resend_core::contract::Hop;
 
 /// Serves HTTP/1.1 with a service, such as an axum `Router`, whose clones share
 /// the work.

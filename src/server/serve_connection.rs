@@ -20,9 +20,9 @@ use super::handle::Handle;
 use super::layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
 use super::report::EntryGuard;
 use super::serve::{Accepted, Settings};
-use super::state::Phase;
 use crate::error::BoxError;
 use crate::time;
+use tower_resend_core::close::Phase;
 
 /// How long a connection that was never used may take for its request once the
 /// server drains, and one with part of a head for the rest: a round trip and

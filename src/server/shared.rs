@@ -10,13 +10,13 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::contract::{Announcement, Hop, HopBinding, Offer, only_line};
 use crate::probe;
+use tower_resend_core::contract::{Announcement, Hop, HopBinding, Offer, only_line};
 
 use super::closing::{self, Closing};
 use super::handle::{Counters, Refused};
 use super::listener::Settings;
-use super::state::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Phase};
+use tower_resend_core::close::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Phase};
 
 /// How a response begins after which the connection is no longer HTTP/1.1.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Extensions;
 
-use crate::classify::Fate;
+use tower_resend_core::Fate;
 
 /// States, as an extension of a response, that nothing acted on the request that
 /// it answers, and that nothing will: sending that request again is safe.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::AlertDescription;
 use rustls::pki_types::{InvalidDnsNameError, pem};
 
-use crate::classify::Alert;
+use tower_resend_core::Alert;
 
 /// There is no TLS: a setting cannot be used, a handshake failed, or a session.
 ///

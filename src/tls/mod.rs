@@ -47,9 +47,9 @@
 //!   unsolicited response. The request then goes to another connection.
 //!
 //! [`CryptoProvider`]: rustls::crypto::CryptoProvider
-//! [`Evidence::alert`]: crate::classify::Evidence::alert
+//! [`Evidence::alert`]: tower_resend_core::Evidence::alert
 //! [`Pool`]: crate::pool::Pool
-//! [`NoResend::Permanent`]: crate::classify::NoResend::Permanent
+//! [`NoResend::Permanent`]: tower_resend_core::NoResend::Permanent
 //! [`complete_messages_only`]: crate::pool::PoolOptions::complete_messages_only
 #![forbid(unsafe_code)]
 

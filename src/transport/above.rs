@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use super::record::{ConnTracker, State};
 use super::session::Session;
-use crate::classify::{Phase, Reply, StaleReason};
+use tower_resend_core::{Phase, Reply, StaleReason};
 
 /// What the octets are that pass the TrackedIo.
 #[derive(Debug)]

@@ -20,11 +20,11 @@ use super::record::ConnTracker;
 #[cfg(feature = "tls")]
 use super::tap::TlsIo;
 
-use crate::classify::{Alert, ConnectFailure, Errno, Evidence, HandOff};
 use crate::error::{BoxError, chain};
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::{Lazy, Tls, TlsError};
+use tower_resend_core::{Alert, ConnectFailure, Errno, Evidence, HandOff};
 
 /// Makes connections.
 #[derive(Clone, Debug)]

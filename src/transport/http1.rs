@@ -25,10 +25,10 @@ use super::served::Served;
 use super::settle::FailureKind;
 use super::watch::LimitMonitor;
 use crate::body::{Framed, Framing, RequestBody, Trailers};
-use crate::classify::{Contract, StaleReason};
-use crate::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
 use crate::error::{BoxError, chain};
 use crate::time::{self, Instant};
+use tower_resend_core::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
+use tower_resend_core::{Contract, StaleReason};
 
 type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>;
 

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::record::{ConnTracker, State};
-use crate::classify::kernel::StaleCheck;
-use crate::classify::{Phase, StaleReason};
+use tower_resend_core::fin_rule::StaleCheck;
+use tower_resend_core::{Phase, StaleReason};
 
 /// A TCP stream that keeps its [`ConnTracker`].
 ///
@@ -299,7 +299,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::classify::TcpState;
+    use tower_resend_core::TcpState;
 
     /// A TrackedIo that is armed and was looked at, and its peer.
     async fn armed() -> (TrackedIo, Arc<ConnTracker>, net::TcpStream) {

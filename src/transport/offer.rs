@@ -3,7 +3,7 @@
 use http::header::{CONNECTION, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
-use crate::contract::{Hop, HopBinding, Offer, RETRY_CONTRACT};
+use tower_resend_core::contract::{Hop, HopBinding, Offer, RETRY_CONTRACT};
 
 /// What is believed of a server's promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

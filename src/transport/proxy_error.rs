@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{StatusCode, Uri};
 
 use super::proxy::Kind as Protocol;
-use crate::classify::ConnectFailure;
 use crate::error::BoxError;
+use tower_resend_core::ConnectFailure;
 
 /// A proxy cannot be used: its URI names none, it could not be reached, or it
 /// opened no tunnel. Nothing of a request was sent.

@@ -12,12 +12,12 @@ use super::offer::ContractTrust;
 use super::unannounced::External;
 use super::waiters::Waiters;
 use super::watch::LimitMonitor;
-use crate::classify::{
-    Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
-    StaleReason, Unavailable, kernel,
-};
-use crate::contract::{Closing, Hop, OutOfLimits, closing};
 use crate::probe::{Fd, Received};
+use tower_resend_core::contract::{Closing, Hop, OutOfLimits, closing};
+use tower_resend_core::{
+    Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
+    StaleReason, Unavailable, fin_rule,
+};
 
 /// The record of one connection: its ledger, its socket, its early bytes.
 ///
@@ -65,7 +65,7 @@ impl ConnTracker {
         let calibration = fd
             .prepare()
             .and_then(|()| fd.snapshot())
-            .and_then(|snapshot| kernel::calibrate(&snapshot));
+            .and_then(|snapshot| fin_rule::calibrate(&snapshot));
         let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
         let hop = local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer));
         Self {
@@ -285,9 +285,9 @@ impl State {
 
     /// The look before a request is written (step B).
     #[inline]
-    pub(super) fn stale_check(&mut self) -> kernel::StaleCheck {
+    pub(super) fn stale_check(&mut self) -> fin_rule::StaleCheck {
         if self.is_within_record() {
-            return kernel::StaleCheck::Stale;
+            return fin_rule::StaleCheck::Stale;
         }
         let snapshot = self.snapshot();
         if let (Some(watch), Ok(snapshot), false) =
@@ -424,7 +424,7 @@ impl State {
     }
 
     /// Returns what the stray octets were.
-    pub(super) fn early(&self) -> crate::classify::Early {
+    pub(super) fn early(&self) -> tower_resend_core::Early {
         self.early.early()
     }
 

@@ -10,7 +10,7 @@
 
 use http::StatusCode;
 
-use crate::classify::Answer;
+use tower_resend_core::Answer;
 
 /// What a connection served before the request that is on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,10 +6,13 @@
 
 use super::above::StreamKind;
 use super::record::{ConnTracker, State};
-use crate::classify::Alert;
 use crate::error::BoxError;
+use tower_resend_core::Alert;
 #[cfg(feature = "tls")]
-use crate::{classify::StaleReason, tls::TlsError};
+use tower_resend_core::StaleReason;
+
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
 
 /// What is known of a session's end.
 #[derive(Debug, Default)]

@@ -6,13 +6,13 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::record::{ConnTracker, State};
-use crate::classify::kernel::{self, Fin, LastRead, Step};
-use crate::classify::{
+use crate::probe::Received;
+use crate::time;
+use tower_resend_core::fin_rule::{self, Fin, LastRead, Step};
+use tower_resend_core::{
     Acked, Answer, Contract, EndedBy, Evidence, HandOff, Limits, Reply, Settled, StaleReason,
     TcpEvidence, Unavailable,
 };
-use crate::probe::Received;
-use crate::time;
 
 /// How an exchange failed, as far as whoever drove it can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
         if state.ledger.reply() == Reply::Answer || state.is_refused() {
             return Drained::Done(TcpEvidence::Unavailable(Unavailable::NotExamined));
         }
-        let limit = state.snapshot().map(|snapshot| kernel::settle_limit(&snapshot));
+        let limit = state.snapshot().map(|snapshot| fin_rule::settle_limit(&snapshot));
         match (step, limit) {
             (Step::Done(TcpEvidence::StillOpen), Ok(limit)) if self.is_close_awaited(&state) => {
                 Drained::Wait(None, limit)
@@ -163,7 +163,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
     }
 
     fn is_worth_settling(&self, fin: &Fin) -> bool {
-        kernel::is_worth_settling(fin, self.contract, self.limits)
+        fin_rule::is_worth_settling(fin, self.contract, self.limits)
     }
 
     /// One look while waiting (step C6).
@@ -187,7 +187,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
         match state.snapshot() {
             Ok(snapshot) => {
                 let exchange = state.ledger.exchange();
-                let step = kernel::settle(&exchange, &known, &snapshot);
+                let step = fin_rule::settle(&exchange, &known, &snapshot);
                 close(&mut state, step)
             }
             Err(why) => Step::Done(TcpEvidence::Unavailable(why)),
@@ -266,7 +266,7 @@ fn ended(state: &mut State) -> Step {
                 LastRead::End | LastRead::Failed => state.first_errno(),
                 LastRead::WouldBlock => None,
             };
-            let step = kernel::at_end(&exchange, last, &snapshot, errno);
+            let step = fin_rule::at_end(&exchange, last, &snapshot, errno);
             close(state, step)
         }
         Err(why) => Step::Done(TcpEvidence::Unavailable(why)),
@@ -279,7 +279,7 @@ fn close(state: &mut State, step: Step) -> Step {
         Step::Closed(fin, snapshot) => {
             let errno = state.first_errno();
             let exchange = state.ledger.exchange();
-            Step::Done(kernel::closed(&exchange, &fin, &snapshot, errno))
+            Step::Done(fin_rule::closed(&exchange, &fin, &snapshot, errno))
         }
         other @ (Step::Done(_) | Step::Settle(_) | Step::Wait) => other,
     }

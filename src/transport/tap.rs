@@ -11,8 +11,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::meter::{TrackedIo, not_writable, taken_over, withheld};
 use super::record::ConnTracker;
-use crate::classify::Phase;
 use crate::tls::TlsError;
+use tower_resend_core::Phase;
 
 /// A TLS stream over a [`TrackedIo`] that reports its text to the connection's
 /// record.
@@ -172,9 +172,9 @@ mod tests {
 
     use super::support::{Authority, Session};
     use super::*;
-    use crate::classify::{StaleReason, TcpState};
     use crate::time;
     use crate::transport::ContractTrust;
+    use tower_resend_core::{StaleReason, TcpState};
 
     /// A TlsIo whose exchange was armed and which has not looked yet.
     async fn armed() -> (TlsIo, Arc<ConnTracker>, Session, net::TcpStream) {

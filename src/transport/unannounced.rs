@@ -19,7 +19,7 @@
 
 use super::record::{ConnTracker, State};
 use super::served::Served;
-use crate::classify::{Phase, StaleReason};
+use tower_resend_core::{Phase, StaleReason};
 
 /// What is kept of a connection where nobody announces requests.
 #[derive(Debug, Default)]
@@ -165,8 +165,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::classify::HandOff;
     use crate::transport::meter::TrackedIo;
+    use tower_resend_core::HandOff;
 
     async fn connection() -> (TrackedIo, Arc<ConnTracker>, net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

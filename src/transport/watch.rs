@@ -3,9 +3,9 @@
 //! Only requests that go out under a promise are watched: to all others it
 //! costs nothing.
 
-use crate::classify::{Limits, Snapshot};
-use crate::contract::{Max, Observed, OutOfLimits, Promise};
 use crate::time::{self, Instant};
+use tower_resend_core::contract::{Max, Observed, OutOfLimits, Promise};
+use tower_resend_core::{Limits, Snapshot};
 
 /// The notes of one exchange.
 #[derive(Debug)]
@@ -135,8 +135,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::classify::TcpState;
-    use crate::contract::{Hop, WINDOW, accept};
+    use tower_resend_core::TcpState;
+    use tower_resend_core::contract::{Hop, WINDOW, accept};
 
     fn promise() -> Promise {
         let own = "10.1.2.3:50211 10.1.2.9:80";

@@ -16,10 +16,10 @@ use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, with_evidence};
-use tower_resend::classify::{Fate, Proof};
-use tower_resend::contract::{ContractStatus, Ignored, TrustedGateway};
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Attempt, Body, Client, ResendLayer, attempts};
+use tower_resend_core::contract::{ContractStatus, Ignored, TrustedGateway};
+use tower_resend_core::{Fate, Proof};
 
 const MISDIRECTED: &str = "HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n";
 const NOT_FORWARDED: &str = "HTTP/1.1 502 Bad Gateway\r\n\

@@ -17,9 +17,9 @@ use between::{Between, Started};
 use contract::{Announce, Server, read_attempts};
 use http::Request;
 use http_body_util::BodyExt;
-use tower_resend::contract::{ContractStatus, Ignored, RETRY_CONTRACT};
 use tower_resend::server::{Counters, ListenerOptions};
 use tower_resend::{Attempt, Body, Client};
+use tower_resend_core::contract::{ContractStatus, Ignored, RETRY_CONTRACT};
 use watched::Watched;
 
 /// Starts what stands between, or says why the test is skipped.

@@ -12,10 +12,10 @@ use closed_port::ClosedPort;
 use contract::{Announce, Peer, Server, Tried, get, post, post_with};
 use http::Request;
 use http_body_util::BodyExt;
-use tower_resend::classify::{Doubt, Fate, NoResend, Proof, Verdict};
-use tower_resend::contract::{ContractStatus, Ignored};
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::{Body, Client, Policy, attempts};
+use tower_resend_core::contract::{ContractStatus, Ignored};
+use tower_resend_core::{Doubt, Fate, NoResend, Proof, Verdict};
 
 const RST: &str = "max=65536, rst, half, gone";
 const FIN: &str = "max=65536, fin, gone";

@@ -15,10 +15,10 @@ use testkit::wire;
 use contract::{Announce, Server, Tried, get, post, read_attempts};
 use http::uri::Authority;
 use http_body_util::BodyExt;
-use tower_resend::classify::{Doubt, Proof};
-use tower_resend::contract::{ContractStatus, Hop, Ignored};
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::{Body, Client};
+use tower_resend_core::contract::{ContractStatus, Hop, Ignored};
+use tower_resend_core::{Doubt, Proof};
 use wire::{Config, Nat, Wire};
 
 /// Where servers listen at their end.

@@ -8,9 +8,9 @@ use testkit::contract;
 
 use contract::{Announce, Server, Tried, get, post};
 use tower_resend::Client;
-use tower_resend::classify::{Doubt, Proof};
-use tower_resend::contract::{ContractStatus, Ignored};
 use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend_core::contract::{ContractStatus, Ignored};
+use tower_resend_core::{Doubt, Proof};
 
 /// A server that announces truly on every response and never resets, behind a
 /// proxy that resets after it has passed a POST on.

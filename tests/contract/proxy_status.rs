@@ -6,10 +6,10 @@
 use testkit::contract;
 
 use contract::{Announce, Peer, Server, Tried, post};
-use tower_resend::classify::{Doubt, Fate, NoResend, Proof, Verdict};
-use tower_resend::contract::TrustedGateway;
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Client, Policy};
+use tower_resend_core::contract::TrustedGateway;
+use tower_resend_core::{Doubt, Fate, NoResend, Proof, Verdict};
 
 const REFUSED: &str = "edge; error=connection_refused";
 

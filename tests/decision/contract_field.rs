@@ -8,11 +8,11 @@ use fastrand::Rng;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use tower_resend::classify::{
+use tower_resend_core::contract::*;
+use tower_resend_core::{
     Acked, Answer, Contract, Early, EndedBy, Errno, Evidence, Fate, HandOff, Limits, Proof,
     Segments, Settled, TcpEvidence, classify,
 };
-use tower_resend::contract::*;
 
 const OWN: &str = "192.0.2.7:50211 198.51.100.9:443";
 const SWAPPED: &str = "198.51.100.9:443 192.0.2.7:50211";

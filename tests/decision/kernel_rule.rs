@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use tower_resend::classify::kernel::{
+use tower_resend_core::fin_rule::{
     ExchangeCounts, LastRead, StaleCheck, Step, at_end, calibrate, closed, is_stray,
     is_worth_settling, settle, settle_limit, stale_check,
 };
-use tower_resend::classify::{
+use tower_resend_core::{
     Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, Proof, SegmentBase,
     Segments, Settled, Snapshot, Source, TcpEvidence, TcpState, Unavailable, classify,
 };
@@ -606,7 +606,7 @@ fn settling_is_worth_it_only_where_it_can_decide() {
     ] {
         let contracts = [Contract::none(), closes_fully, whole_only];
         let found = contracts.map(|contract| {
-            is_worth_settling(&fin(acked), &contract, tower_resend::classify::Limits::Unchecked)
+            is_worth_settling(&fin(acked), &contract, tower_resend_core::Limits::Unchecked)
         });
         assert_eq!(found, worth, "{acked}");
     }

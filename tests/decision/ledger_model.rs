@@ -5,8 +5,8 @@ use testkit::ledger_model as model;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tower_resend::classify::kernel::StaleCheck;
-use tower_resend::classify::{Errno, Ledger, Reply, Segments, Snapshot, TcpState, Unavailable};
+use tower_resend_core::fin_rule::StaleCheck;
+use tower_resend_core::{Errno, Ledger, Reply, Segments, Snapshot, TcpState, Unavailable};
 
 use self::model::{Operation, SEEN, Seen, run, writes};
 

@@ -9,11 +9,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
-use tower_resend::classify::kernel::{ExchangeCounts, LastRead, Step, at_end, closed, settle};
-use tower_resend::classify::*;
+use tower_resend_core::fin_rule::{ExchangeCounts, LastRead, Step, at_end, closed, settle};
+use tower_resend_core::*;
 
-use testkit::variants;
 use testkit::weaker;
+use tower_resend_core::variants;
 
 use variants::REASON;
 use weaker::weaker;

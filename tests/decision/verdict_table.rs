@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use tower_resend::classify::*;
+use tower_resend_core::*;
 
 use testkit::table;
-use testkit::variants;
+use tower_resend_core::variants;
 
 use table::{Dimension, Table, align, debug};
 use variants::REASON;

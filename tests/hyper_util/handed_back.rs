@@ -19,8 +19,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio_test::task;
 use tower::ServiceExt;
 use tower_resend::adapter::hyper_util::{EvidenceClient, with_evidence};
-use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Ground, Proof, StaleReason};
 use tower_resend::{Attempt, AttemptToken};
+use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Ground, Proof, StaleReason};
 
 use self::hyper_util_parts::{Freezing, Gated, Keeping};
 use self::origin::{Origin, turnstile};

@@ -18,8 +18,8 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, with_evidence};
-use tower_resend::classify::{ConnectFailure, Doubt, Fate, HandOff};
 use tower_resend::{Attempt, AttemptToken, ResendLayer};
+use tower_resend_core::{ConnectFailure, Doubt, Fate, HandOff};
 
 use self::proxy::{Guest, Proxy};
 

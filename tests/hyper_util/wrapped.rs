@@ -22,8 +22,8 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_resend::adapter::hyper_util::{
     Connector, EvidenceClient, Failure, TrackedBody, TrackedStream, with_evidence,
 };
-use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof, StaleReason};
 use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer, attempts};
+use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Proof, StaleReason};
 
 use self::circular::Circular;
 use self::origin::closed_port::ClosedPort;

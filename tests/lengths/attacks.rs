@@ -17,9 +17,9 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use tower_resend::classify::{BadRequest, Doubt, Fate, Limits, NoResend, Proof, Verdict};
 use tower_resend::server::{Listener, RequestBody, serve};
 use tower_resend::{Body, Client, attempts};
+use tower_resend_core::{BadRequest, Doubt, Fate, Limits, NoResend, Proof, Verdict};
 
 #[cfg(feature = "reqwest")]
 use crate::lengths;

@@ -11,7 +11,7 @@ mod world;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stateright::{Checker, HasDiscoveries, Model};
-use tower_resend::classify::{Contract, Source};
+use tower_resend_core::{Contract, Source};
 use world::premises::{AfterFin, PeerTcp, Premises};
 use world::rule::{Clause, Rule};
 use world::{NOT_TWICE, Second, World};

@@ -26,7 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, TrackedStream, EvidenceClient, with_evidence};
-use tower_resend::classify::{Acked, Doubt, Fate, Proof};
+use tower_resend_core::{Acked, Doubt, Fate, Proof};
 use tower_resend::{Attempt, Error, ResendLayer, attempts};
 
 use self::tun::{Covers, Net, PEER, Peer};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use http::Response;
-use tower_resend::classify::{Doubt, Fate, Ground, NoResend, Proof, Role, Verdict};
 use tower_resend::pool::ResponseBody;
 use tower_resend::{Attempt, Policy};
+use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof, Role, Verdict};
 
 use crate::play::*;
 use crate::tun::{self, Covers};

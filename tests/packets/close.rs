@@ -1,6 +1,6 @@
 //! The peer ends the connection: by FIN, by RST.
 
-use tower_resend::classify::{Acked, Doubt, Proof};
+use tower_resend_core::{Acked, Doubt, Proof};
 
 use crate::play::*;
 use crate::tun::Covers;

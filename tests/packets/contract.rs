@@ -14,7 +14,7 @@ mod play;
 use http::Request;
 use http::uri::Authority;
 use play::{Call, Ended, Setting, text};
-use tower_resend::classify::{Acked, Doubt, Proof};
+use tower_resend_core::{Acked, Doubt, Proof};
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::{Body, Client};
 use tun::{Covers, LOCAL, Net, PEER, Peer};

@@ -1,7 +1,7 @@
 //! The peer begins an answer and cuts it.
 
 use http_body_util::BodyExt;
-use tower_resend::classify::{Doubt, Fate};
+use tower_resend_core::{Doubt, Fate};
 
 use crate::play::*;
 use crate::tun::{Covers, Peer};

@@ -1,6 +1,6 @@
 //! The peer responds before, with or after its close, and to what it may not have.
 
-use tower_resend::classify::{Acked, Doubt, Proof};
+use tower_resend_core::{Acked, Doubt, Proof};
 
 use crate::play::*;
 use crate::tun::Covers;

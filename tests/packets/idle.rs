@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tower_resend::Attempt;
-use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
 use tower_resend::pool::PoolOptions;
+use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Proof};
 
 use crate::play::*;
 use crate::tun::{self, Covers, Peer};

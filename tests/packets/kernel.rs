@@ -8,10 +8,10 @@
 use std::io;
 
 use tokio::net::TcpStream;
-use tower_resend::classify::kernel::{
+use tower_resend_core::fin_rule::{
     ExchangeCounts, Fin, LastRead, StaleCheck, Step, at_end, calibrate, closed, look, settle,
 };
-use tower_resend::classify::{
+use tower_resend_core::{
     Acked, Errno, TcpEvidence, SegmentBase, Segments, Settled, Snapshot, TcpState,
 };
 

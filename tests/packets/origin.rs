@@ -1,6 +1,6 @@
 //! Uploads that are cut, and what an origin is stated to do.
 
-use tower_resend::classify::{Doubt, Proof};
+use tower_resend_core::{Doubt, Proof};
 
 use crate::play::*;
 use crate::tun::Covers;

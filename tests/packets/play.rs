@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
-use tower_resend::classify::{Doubt, Fate, Ground, NoResend, Proof, Verdict};
 use tower_resend::pool::{PoolOptions, Proxies, ResponseBody};
 use tower_resend::{Attempt, Body, Client, Error, Policy};
+use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof, Verdict};
 
 use crate::tun::{self, Covers, Net, PEER, PORT, Peer};
 use testkit::body_script::{Script, Step};

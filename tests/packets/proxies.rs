@@ -1,7 +1,7 @@
 //! Through a proxy the first hop says the same, and what is stated of the
 //! origin says nothing.
 
-use tower_resend::classify::{Acked, Doubt, Proof};
+use tower_resend_core::{Acked, Doubt, Proof};
 
 use crate::play::*;
 use crate::tun::Covers;

@@ -5,7 +5,7 @@
 //! reset, and the acknowledgement of the first was lost. On the wire that is a
 //! FIN and a reset that acknowledge nothing.
 
-use tower_resend::classify::{Doubt, Proof};
+use tower_resend_core::{Doubt, Proof};
 
 use crate::play::*;
 use crate::tun::Covers;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_resend::classify::{Acked, Doubt, Errno, Proof};
+use tower_resend_core::{Acked, Doubt, Errno, Proof};
 
 use crate::play::*;
 use crate::tun::Covers;

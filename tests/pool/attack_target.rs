@@ -9,8 +9,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::{Service, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, with_evidence};
-use tower_resend::classify::{ConnectFailure, HandOff};
 use tower_resend::pool::{Pool, PoolOptions, Proxies};
+use tower_resend_core::{ConnectFailure, HandOff};
 
 /// `http` takes them for targets without a port, and so would go to port 80.
 const NO_PORTS: [&str; 4] = ["65616", "8o80", "+80", "80:"];

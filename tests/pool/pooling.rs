@@ -18,9 +18,9 @@ use http_body_util::{BodyExt, Full};
 use socket2::{Domain, Socket, Type};
 use tokio::task::spawn_blocking;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_resend::classify::{ConnectFailure, Doubt, Fate, HandOff, Proof};
 use tower_resend::pool::{Failure, Pool, PoolOptions, ResponseBody};
 use tower_resend::{AttemptToken, ResendLayer};
+use tower_resend_core::{ConnectFailure, Doubt, Fate, HandOff, Proof};
 
 use self::origin::Origin;
 
@@ -209,7 +209,7 @@ async fn a_connect_that_is_refused_is_not_applied_and_gives_the_request_back() {
     let mut request = post(&nobody);
     request.extensions_mut().insert(token.clone());
     let failure = pool.oneshot(request).await.unwrap_err();
-    let errno = Some(tower_resend::classify::Errno::ECONNREFUSED);
+    let errno = Some(tower_resend_core::Errno::ECONNREFUSED);
     let not_connected = HandOff::NotConnected(ConnectFailure::Connect(errno));
     assert_eq!(failure.attempt().evidence().hand_off, not_connected);
     let request = token.take_back::<Full<Bytes>>().unwrap();
@@ -281,7 +281,7 @@ async fn a_request_body_that_fails_is_told_by_its_type() {
     let request = Request::post(origin.url("/")).body(failing).unwrap();
     let failure = Pool::new(PoolOptions::new()).oneshot(request).await.unwrap_err();
     let ended_by = failure.attempt().evidence().ended_by;
-    assert_eq!(ended_by, tower_resend::classify::EndedBy::RequestBody);
+    assert_eq!(ended_by, tower_resend_core::EndedBy::RequestBody);
     assert!(!failure.attempt().fate().is_not_applied() || origin.truth().taken_up().is_empty());
 }
 

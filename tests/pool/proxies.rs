@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
-use tower_resend::classify::{ConnectFailure, Fate, Proof};
 use tower_resend::pool::{PoolOptions, Proxies, ProxiesBuilder};
 use tower_resend::{Attempt, Body, Client, Error, Policy, attempts};
+use tower_resend_core::{ConnectFailure, Fate, Proof};
 
 use self::origin::Origin;
 use self::origin::closed_port::ClosedPort;

@@ -11,10 +11,10 @@ use std::sync::mpsc::channel;
 
 use contract::{Announce, Server, Tried, get, read_attempts};
 use http::Request;
-use tower_resend::classify::{Doubt, Fate, Opinion, Proof, RequestFacts, StaleReason};
-use tower_resend::contract::{ContractStatus, TrustedGateway};
 use tower_resend::pool::{ContractOptions, PoolOptions, Proxies};
 use tower_resend::{Attempt, Body, Client, Policy};
+use tower_resend_core::contract::{ContractStatus, TrustedGateway};
+use tower_resend_core::{Doubt, Fate, Opinion, Proof, RequestFacts, StaleReason};
 
 use self::proxy::{Guest, Proxy};
 

@@ -23,8 +23,8 @@ use hyper_util::client::legacy;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_resend::adapter::reqwest::{Failure, with_evidence};
-use tower_resend::classify::{ConnectFailure, Doubt, Fate, Proof};
 use tower_resend::{Body, ResendLayer};
+use tower_resend_core::{ConnectFailure, Doubt, Fate, Proof};
 
 use self::h2_origin::{Act, CANCEL, Frame, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
 use self::origin::Origin;

@@ -18,8 +18,8 @@ use http_body_util::{BodyExt, Full};
 use reqwest::dns::{Name, Resolve, Resolving};
 use tower::{Layer, ServiceExt};
 use tower_resend::adapter::reqwest::{Failure, with_evidence};
-use tower_resend::classify::{ConnectFailure, Doubt, Errno, Fate, Proof};
 use tower_resend::{Policy, ResendLayer};
+use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Proof};
 
 use self::error_links::{Link, Says, below};
 use self::origin::closed_port::ClosedPort;
@@ -184,7 +184,7 @@ mod over_tls {
     use std::io::Read;
     use std::net::TcpStream;
 
-    use tower_resend::classify::StaleReason;
+    use tower_resend_core::StaleReason;
 
     use super::origin::tls::{Authority, Server};
     use super::*;

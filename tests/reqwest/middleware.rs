@@ -16,12 +16,12 @@ use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt,
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_resend::adapter::reqwest::{self as adapter, NotHttp, ResendMiddleware, TimedOut};
 use tower_resend::body::Replayable;
-use tower_resend::classify::{
-    ConnectFailure, Contract, Evidence, Fate, Ground, HandOff, NoResend, Verdict,
-};
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::{Deadline, Idempotent};
 use tower_resend::{Attempt, AttemptToken, Body, Client, ResendLayer};
+use tower_resend_core::{
+    ConnectFailure, Contract, Evidence, Fate, Ground, HandOff, NoResend, Verdict,
+};
 
 use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};

@@ -15,8 +15,8 @@ use inner::{
 use script::{Script, Step, drain, poll, trailers};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resend::body::{self, Body, NotReplayable, Replay, ReplayCaps, Replayable};
-use tower_resend::classify::{EndedBy, Fate, NoResend, Opinion, RequestFacts, Verdict};
 use tower_resend::{Error, Policy, ResendLayer};
+use tower_resend_core::{EndedBy, Fate, NoResend, Opinion, RequestFacts, Verdict};
 
 type Outcome = Result<Response<()>, BoxError>;
 

@@ -11,8 +11,8 @@ use http::{Request, Response};
 use inner::*;
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
-use tower_resend::classify::{Answer, Doubt, Fate, Verdict};
 use tower_resend::{AttemptToken, Policy, Resend, ResendLayer};
+use tower_resend_core::{Answer, Doubt, Fate, Verdict};
 
 /// Counts its calls that are under way, and records those that are dropped.
 #[derive(Clone, Default)]

@@ -15,9 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt};
-use tower_resend::classify::{Fate, Verdict};
 use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
 use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer};
+use tower_resend_core::{Fate, Verdict};
 
 pub(crate) type Octets = Full<Bytes>;
 pub(crate) type Answered = Response<ResponseBody>;

@@ -11,11 +11,11 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
-use tower_resend::classify::{
+use tower_resend::{Attempt, AttemptToken, Error, Policy, ResendLayer};
+use tower_resend_core::{
     Acked, Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Segments, Settled,
     StaleReason, TcpEvidence,
 };
-use tower_resend::{Attempt, AttemptToken, Error, Policy, ResendLayer};
 use tower_test::mock::{self, Handle, Mock, SendResponse};
 
 pub(crate) type Octets = Full<Bytes>;

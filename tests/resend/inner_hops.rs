@@ -23,11 +23,11 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
-use tower_resend::classify::{
-    ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, NoResend, Verdict,
-};
 use tower_resend::pool::{Failure, Pool, PoolOptions};
 use tower_resend::{Attempt, AttemptToken, ResendLayer};
+use tower_resend_core::{
+    ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, NoResend, Verdict,
+};
 
 use self::hops::*;
 

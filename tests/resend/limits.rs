@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use inner::*;
 use tokio::time::Instant;
-use tower_resend::classify::{Doubt, Fate, NoResend, Opinion, Proof, RequestFacts, Verdict};
 use tower_resend::resend::Deadline;
 use tower_resend::{AttemptToken, Policy};
+use tower_resend_core::{Doubt, Fate, NoResend, Opinion, Proof, RequestFacts, Verdict};
 
 fn doubling() -> Policy {
     Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend("test"))

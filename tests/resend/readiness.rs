@@ -5,8 +5,8 @@ use crate::inner;
 use inner::*;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service};
-use tower_resend::classify::{Fate, Proof, Verdict};
 use tower_resend::{Policy, ResendLayer};
+use tower_resend_core::{Fate, Proof, Verdict};
 
 #[tokio::test(start_paused = true)]
 async fn readiness_is_that_of_the_inner_service() {

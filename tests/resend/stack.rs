@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use tower::{BoxError, Service, ServiceExt};
-use tower_resend::classify::{EndedBy, Evidence, HandOff};
 use tower_resend::{Attempt, AttemptToken, Error};
+use tower_resend_core::{EndedBy, Evidence, HandOff};
 
 use super::inner::{Octets, Reply, record};
 
@@ -154,6 +154,6 @@ pub(crate) fn ours(error: &BoxError) -> &Error {
 }
 
 /// Returns the fates behind a response.
-pub(crate) fn fates<B>(response: &Response<B>) -> Vec<tower_resend::classify::Fate> {
+pub(crate) fn fates<B>(response: &Response<B>) -> Vec<tower_resend_core::Fate> {
     tower_resend::attempts(response).iter().map(Attempt::fate).collect()
 }

@@ -21,10 +21,10 @@ use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_resend::body::Replay;
-use tower_resend::classify::{Answer, Doubt, Fate, NoResend, Proof, StaleReason, Verdict};
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::Idempotent;
 use tower_resend::{Policy, ResendLayer, attempts};
+use tower_resend_core::{Answer, Doubt, Fate, NoResend, Proof, StaleReason, Verdict};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use inner::*;
 use tower_resend::Policy;
-use tower_resend::classify::Counts;
+use tower_resend_core::Counts;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};

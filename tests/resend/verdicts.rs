@@ -11,12 +11,12 @@ use http::{Method, Request, Uri, Version};
 use http_body_util::Full;
 use inner::*;
 use tower::{BoxError, Layer, ServiceExt};
-use tower_resend::classify::{
+use tower_resend::resend::Idempotent;
+use tower_resend::{Policy, ResendLayer, attempts};
+use tower_resend_core::{
     Answer, Counts, Doubt, EndedBy, Evidence, Fate, Ground, HandOff, NoResend, Opinion, Proof,
     RequestFacts, Role, StaleReason, Verdict,
 };
-use tower_resend::resend::Idempotent;
-use tower_resend::{Policy, ResendLayer, attempts};
 
 /// Replies in turn, and with 200 from then on.
 fn script(replies: Vec<Reply>) -> impl FnMut(usize) -> Reply + Send + 'static {
@@ -420,7 +420,7 @@ async fn a_resend_carries_all_of_the_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_cannot_be_reached_is_not_tried_again() {
-    use tower_resend::classify::ConnectFailure;
+    use tower_resend_core::ConnectFailure;
     for why in [ConnectFailure::BadTarget, ConnectFailure::ProxyDenied] {
         let evidence = Evidence::new(HandOff::NotConnected(why));
         let played = play(Policy::new(), get(), script(vec![fail(evidence)])).await;
@@ -431,7 +431,7 @@ async fn a_target_that_cannot_be_reached_is_not_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn control_a_proxy_that_made_no_connection_is_tried_again() {
-    use tower_resend::classify::ConnectFailure;
+    use tower_resend_core::ConnectFailure;
     let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::Proxy));
     let played = play(Policy::new(), get(), script(vec![fail(evidence)])).await;
     assert_eq!(played.calls.len(), 2);

@@ -23,11 +23,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, Service};
-use tower_resend::contract::Offer;
 use tower_resend::server::{
     CloseMode, Connection, DispatchLayer, Handle, Listener, ListenerOptions, RequestBody,
     ShutdownMode, serve,
 };
+use tower_resend_core::contract::Offer;
 
 use self::site::{Client, End, Site};
 

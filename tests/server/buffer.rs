@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service};
 use tower_resend::BoxError;
-use tower_resend::contract::Offer;
 use tower_resend::server::{
     Buffering, Connection, Dispatch, DispatchLayer, ListenerOptions, RequestBody, ResponseBody,
 };
+use tower_resend_core::contract::Offer;
 use tower_test::mock::{self, Mock};
 
 type Requests = mock::Handle<Request<RequestBody<Scripted>>, Response<Full<Bytes>>>;

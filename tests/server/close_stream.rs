@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tower_resend::contract::{ClosingStatus, Offer, RETRY_CONTRACT};
 use tower_resend::server::{CloseMode, Connection, Handle, Listener, ListenerOptions, Phase};
+use tower_resend_core::contract::{ClosingStatus, Offer, RETRY_CONTRACT};
 
 const ANY: &str = "127.0.0.1:0";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";

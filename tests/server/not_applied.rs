@@ -18,13 +18,13 @@ use http_body_util::Empty;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
-use tower_resend::classify::{Contract, Evidence, HandOff, StaleReason};
 use tower_resend::pool::PoolOptions;
 use tower_resend::server::{
     Gateway, GatewayBody, GatewayLayer, Listener, NextHop, NotApplied, RefuseUnforwardedLayer,
     serve,
 };
 use tower_resend::{Attempt, AttemptToken, Body, BoxError, Client, Policy, ResendLayer, attempts};
+use tower_resend_core::{Contract, Evidence, HandOff, StaleReason};
 
 use self::closed_port::ClosedPort;
 use self::site::{Body as Received, Client as Raw, OFFER};

@@ -5,8 +5,8 @@ use crate::site;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tower_resend::contract::{Announcement, Hop, Max, accept};
 use tower_resend::server::{ListenerOptions, ShutdownMode};
+use tower_resend_core::contract::{Announcement, Hop, Max, accept};
 
 use self::site::{End, OFFER, Site};
 

@@ -11,12 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
 use tower_resend::body::Body;
-use tower_resend::classify::Role;
 use tower_resend::pool::PoolOptions;
 use tower_resend::server::{
     Gateway, GatewayLayer, Listener, RefuseUnforwardedLayer, RequestBody, serve,
 };
 use tower_resend::{Client, Policy};
+use tower_resend_core::Role;
 
 use self::closed_port::ClosedPort;
 use self::site::{Client as Raw, OFFER};

@@ -9,7 +9,7 @@ use testkit::stacks;
 use std::net::TcpListener;
 
 use http::Request;
-use tower_resend::classify::{Acked, Doubt};
+use tower_resend_core::{Acked, Doubt};
 
 use self::stacks::careless::{Boastful, Careless};
 use self::stacks::heard;

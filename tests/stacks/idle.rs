@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::sync::mpsc::channel;
 use std::task::Poll;
 
-use tower_resend::classify::StaleReason;
+use tower_resend_core::StaleReason;
 
 use self::stacks::careless::{Blind, Careless};
 use self::stacks::heard;

@@ -6,7 +6,7 @@
 
 use testkit::stacks;
 
-use tower_resend::classify::Fate;
+use tower_resend_core::Fate;
 
 use self::stacks::careless::Careless;
 use self::stacks::origin::closed_port::ClosedPort;

@@ -15,11 +15,11 @@ use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, with_evidence};
-use tower_resend::classify::{ConnectFailure, Fate, HandOff, NoResend, Proof, Verdict};
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::tls::Tls;
 use tower_resend::tls::rustls::{self, AlertDescription, SupportedProtocolVersion, version};
 use tower_resend::{Body, Client, Error, Resend, ResendLayer, attempts};
+use tower_resend_core::{ConnectFailure, Fate, HandOff, NoResend, Proof, Verdict};
 
 use self::origin::tls::{Authority, Server};
 use self::origin::{Origin, Peer};

@@ -14,11 +14,11 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tower_resend::classify::{ConnectFailure, Doubt, Fate, Proof};
 use tower_resend::pool::{PoolOptions, ResponseBody};
 use tower_resend::tls::rustls::{HandshakeKind, ProtocolVersion, RootCertStore};
 use tower_resend::tls::{Tls, TlsError};
 use tower_resend::{Body, Client, Error, Policy, attempts};
+use tower_resend_core::{ConnectFailure, Doubt, Fate, Proof};
 
 use self::origin::tls::{Authority, Server};
 use self::origin::{Origin, Peer, turnstile};

@@ -17,10 +17,10 @@ use hyper_util::rt::TokioExecutor;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tower::{Layer, Service, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, TrackedBody, with_evidence};
-use tower_resend::classify::{Counts, Doubt, Fate};
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::tls::rustls::RootCertStore;
 use tower_resend::{Attempt, Body, ResendLayer, attempts};
+use tower_resend_core::{Counts, Doubt, Fate};
 
 use self::origin::tls::Authority;
 use self::origin::{Origin, Peer, turnstile};

@@ -11,9 +11,9 @@ use std::io::Write;
 
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use tower_resend::classify::{Fate, Proof, StaleReason};
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Attempt, Client, attempts};
+use tower_resend_core::{Fate, Proof, StaleReason};
 
 use self::origin::tls::Authority;
 use self::origin::{Origin, Peer, turnstile};

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
-use tower_resend::classify::{ConnectFailure, Fate, Proof, StaleReason};
 use tower_resend::pool::{PoolOptions, Proxies, ProxyError};
 use tower_resend::{Attempt, Body, Client, Error, Policy, attempts};
+use tower_resend_core::{ConnectFailure, Fate, Proof, StaleReason};
 
 use self::origin::tls::Authority;
 use self::origin::{Origin, Peer, turnstile};

@@ -25,7 +25,7 @@ mod kernel {
     use std::time::{Duration, Instant};
 
     use socket2::SockRef;
-    use tower_resend::classify::{Snapshot, TcpState};
+    use tower_resend_core::{Snapshot, TcpState};
 
     use super::tcp_info::snapshot;
 

@@ -1,8 +1,8 @@
 //! A naive model of the ledger: it keeps the whole log of what was reported and
 //! works every answer out of it anew.
 
-use tower_resend::classify::kernel::{ExchangeCounts, StaleCheck};
-use tower_resend::classify::{
+use tower_resend_core::fin_rule::{ExchangeCounts, StaleCheck};
+use tower_resend_core::{
     Acked, Errno, Ledger, Phase, Reply, Segments, Snapshot, StaleReason, TcpState, Unavailable,
 };
 

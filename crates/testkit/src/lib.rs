@@ -42,7 +42,5 @@ pub mod truth;
 #[cfg(feature = "peers")]
 pub mod tun;
 #[cfg(feature = "peers")]
-pub mod variants;
-#[cfg(feature = "peers")]
 pub mod weaker;
 pub mod wire;

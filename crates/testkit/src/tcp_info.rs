@@ -5,7 +5,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use tower_resend::classify::{Snapshot, TcpState};
+use tower_resend_core::{Snapshot, TcpState};
 
 /// Returns how many segments with payload arrived.
 #[allow(dead_code, unreachable_pub, reason = "a module of a test, not of a library")]

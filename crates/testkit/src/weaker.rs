@@ -2,12 +2,12 @@
 //!
 //! The parent module has the variants.
 
-use tower_resend::classify::{
+use tower_resend_core::{
     Acked, Answer, Early, EndedBy, Evidence, HandOff, Limits, Segments, Settled, TcpEvidence,
     Unavailable,
 };
 
-use crate::variants;
+use tower_resend_core::variants;
 
 /// What is known at most when `evidence` loses one observation.
 ///

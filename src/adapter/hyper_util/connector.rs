@@ -18,7 +18,6 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::handle::Handle;
-use crate::classify::ConnectFailure;
 use crate::error::BoxError;
 #[cfg(feature = "tls")]
 use crate::time;
@@ -27,6 +26,7 @@ use crate::tls::Tls;
 use crate::transport::{
     self, ConnTracker, ConnectOptions, Io, connect_failure, has_sound_port, http_connector,
 };
+use tower_resend_core::ConnectFailure;
 
 /// Makes connections that leave evidence, for any legacy `Client`.
 ///

@@ -7,8 +7,8 @@ use ::hyper_util::client::legacy;
 
 use crate::attempt::Attempt;
 use crate::body::Refused;
-use crate::classify::{Contract, Evidence, HandOff};
 use crate::error::BoxError;
+use tower_resend_core::{Contract, Evidence, HandOff};
 
 /// The error of a request that the legacy client could not get answered, with
 /// the attempt that failed. The source is the client's own error, or why the client

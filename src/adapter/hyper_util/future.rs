@@ -17,14 +17,14 @@ use super::failure::Failure;
 use super::handle::{Handle, SelectedConn};
 use super::marked::{RequestState, RequestTracker};
 use crate::attempt::{Attempt, AttemptToken, Sent};
-use crate::classify::{
-    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, StaleReason, TcpEvidence,
-};
 use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
 #[cfg(feature = "tls")]
 use crate::tls;
 use crate::transport::{self, ConnTracker, ExchangeId, Served};
+use tower_resend_core::{
+    Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, StaleReason, TcpEvidence,
+};
 
 type CallResult = Result<Response<Incoming>, Failure>;
 

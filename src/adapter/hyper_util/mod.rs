@@ -110,8 +110,8 @@
 //! - The response's body is hyper's. If it fails the response is lost.
 //!
 //! [`AttemptToken`]: crate::AttemptToken
-//! [`NoRequestBoundary`]: crate::classify::Doubt::NoRequestBoundary
-//! [`NoEvidence`]: crate::classify::Doubt::NoEvidence
+//! [`NoRequestBoundary`]: tower_resend_core::Doubt::NoRequestBoundary
+//! [`NoEvidence`]: tower_resend_core::Doubt::NoEvidence
 
 mod connector;
 mod failure;

@@ -9,10 +9,10 @@ use std::io;
 
 use hyper_util::client::legacy;
 
-use crate::classify::{Answer, ConnectFailure, Errno, Evidence, HandOff, StaleReason};
 use crate::error::chain as causes;
 #[cfg(feature = "tls")]
 use crate::tls;
+use tower_resend_core::{Answer, ConnectFailure, Errno, Evidence, HandOff, StaleReason};
 
 /// Returns the evidence of a call in which at most one request was sent.
 ///
@@ -104,7 +104,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::classify::{Contract, Doubt, Fate, Proof, classify};
+    use tower_resend_core::{Contract, Doubt, Fate, Proof, classify};
 
     /// A connection in memory, which ends when its other end is dropped.
     struct Pipe(TokioIo<DuplexStream>);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use reqwest_middleware::Error;
 
-use crate::classify::{Doubt, Fate};
 use crate::error::BoxError;
+use tower_resend_core::{Doubt, Fate};
 
 /// Returns this crate's error behind an error of reqwest-middleware, if there
 /// is one, behind a [`TimedOut`] too: it has the request's fate.

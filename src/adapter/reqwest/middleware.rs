@@ -15,8 +15,8 @@ use super::deadline::Deadlined;
 use super::errors::{NotHttp, TimedOut, into_middleware};
 use crate::attempt::{Attempt, Attempts};
 use crate::body::Body;
-use crate::classify::Deadline;
 use crate::error::BoxError;
+use crate::resend::Deadline;
 use crate::time::{Instant, after, now, timeout_at, woken_by};
 
 /// A middleware that sends reqwest's requests through a service, such as a

@@ -153,7 +153,7 @@
 //!   is [recorded](crate::ResendLayer::replay_streams).
 //!
 //! [`ResendLayer`]: crate::ResendLayer
-//! [`NoEvidence`]: crate::classify::Doubt::NoEvidence
+//! [`NoEvidence`]: tower_resend_core::Doubt::NoEvidence
 
 mod chain;
 mod deadline;

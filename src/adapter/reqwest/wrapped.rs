@@ -18,8 +18,8 @@ use tower::Service;
 use super::chain;
 use crate::attempt::{Attempt, AttemptToken, Sent};
 use crate::body::{Framed, Framing, Refused, RequestBody, to_any_http};
-use crate::classify::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 use crate::error::BoxError;
+use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 
 /// Makes a client of reqwest's builder that leaves evidence of what became of
 /// its requests.

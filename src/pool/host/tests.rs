@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::super::key::KeyOf;
 use super::*;
-use crate::classify::HandOff;
+use tower_resend_core::HandOff;
 
 async fn host(options: PoolOptions) -> (TcpListener, Arc<OriginPool<Full<Bytes>>>) {
     host_on(Handle::current(), options).await

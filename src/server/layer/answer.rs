@@ -3,8 +3,8 @@
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
-use crate::contract::{Announcement, RETRY_CONTRACT};
 use crate::server::statement::{Dispatched, NotApplied};
+use tower_resend_core::contract::{Announcement, RETRY_CONTRACT};
 
 /// What of a request decides what its answer means for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

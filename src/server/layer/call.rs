@@ -12,11 +12,11 @@ use tower::{Service, ServiceExt};
 use super::DispatchLayer;
 use super::answer::{self, Asked};
 use super::body::{Noted, ResponseBody};
-use crate::contract::{Announcement, Offer, RETRY_CONTRACT};
 use crate::server::buffer::{NotWhole, RequestBody, StreamEnd};
 use crate::server::handle::Exchange;
 use crate::server::report::{End, Running};
 use crate::server::statement::Dispatched;
+use tower_resend_core::contract::{Announcement, Offer, RETRY_CONTRACT};
 
 /// A request, and what its connection knows of it.
 pub(super) struct Call {

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::TcpStream;
 
-use tower_resend::contract::{Announcement, Hop, Max};
+use tower_resend_core::contract::{Announcement, Hop, Max};
 
 /// The rule that a server breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

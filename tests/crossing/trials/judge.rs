@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tower_resend::Attempt;
-use tower_resend::classify::{Acked, Answer, Early, Fate, HandOff, TcpEvidence};
+use tower_resend_core::{Acked, Answer, Early, Fate, HandOff, TcpEvidence};
 
 use super::board::Truth;
 use super::client::{Outcome, Seen};

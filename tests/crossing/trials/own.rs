@@ -20,8 +20,8 @@ use nix::unistd::getpid;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tower::service_fn;
-use tower_resend::contract::{ClosingStatus, Max};
 use tower_resend::server::{ListenerOptions, RequestBody, ShutdownMode, serve_make};
+use tower_resend_core::contract::{ClosingStatus, Max};
 
 use super::board::{Board, Visit};
 use super::plan::{DELAY, Mode, Plan, Reads, Through};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tower_resend::classify::Doubt;
+use tower_resend_core::Doubt;
 
 use super::args::{Args, Command, HELP};
 use super::peers::{Mapping, Peers};

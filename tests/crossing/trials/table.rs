@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tower_resend::classify::Fate;
+use tower_resend_core::Fate;
 
 use super::client::Outcome;
 use super::judge::{Control, Crossing, Trial};

@@ -12,9 +12,9 @@ use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
 use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, with_evidence};
 use tower_resend::adapter::reqwest as adapter;
-use tower_resend::classify::{ConnectFailure, HandOff, NoResend, Verdict};
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::{AttemptToken, Client, Error, Resend, ResendLayer, body};
+use tower_resend_core::{ConnectFailure, HandOff, NoResend, Verdict};
 
 use super::body::{Kind, Raw};
 

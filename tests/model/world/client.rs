@@ -1,8 +1,8 @@
 //! One attempt of the client: the crate's ledger over a modelled socket, and
 //! the steps in which its evidence is taken.
 
-use tower_resend::classify::kernel::{Fin, LastRead, StaleCheck, Step};
-use tower_resend::classify::{
+use tower_resend_core::fin_rule::{Fin, LastRead, StaleCheck, Step};
+use tower_resend_core::{
     Answer, Early, EndedBy, Errno, Evidence, HandOff, Ledger, Phase, Reply, Settled, StaleReason,
     TcpEvidence, Unavailable,
 };

@@ -18,7 +18,7 @@ mod walks;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stateright::{Model, Property};
-use tower_resend::classify::{Fate, History, Policy, RequestFacts, Semantics, Verdict, decide};
+use tower_resend_core::{Fate, History, Policy, RequestFacts, Semantics, Verdict, decide};
 
 use self::client::Client;
 use self::premises::Premises;

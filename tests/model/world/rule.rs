@@ -1,7 +1,7 @@
 //! The crate's own rule, whole or with one clause left out.
 
-use tower_resend::classify::kernel::{self, ExchangeCounts, Fin, LastRead, Step};
-use tower_resend::classify::{Contract, Errno, Limits, Settled, Snapshot, Source, TcpEvidence};
+use tower_resend_core::fin_rule::{self, ExchangeCounts, Fin, LastRead, Step};
+use tower_resend_core::{Contract, Errno, Limits, Settled, Snapshot, Source, TcpEvidence};
 
 /// A clause of the kernel rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +62,12 @@ impl Rule {
         if last == LastRead::End && self.drops(Clause::FinByCounter) {
             shown.bytes_received = exchange.read + 1;
         }
-        match kernel::at_end(exchange, last, &shown, errno) {
+        match fin_rule::at_end(exchange, last, &shown, errno) {
             Step::Settle(fin) if self.drops(Clause::Settle) => {
                 Step::Done(TcpEvidence::Fin(fin.acked(), Settled::Reset(fin.segments())))
             }
             Step::Settle(fin)
-                if !kernel::is_worth_settling(&fin, &self.contract(), Limits::Unchecked) =>
+                if !fin_rule::is_worth_settling(&fin, &self.contract(), Limits::Unchecked) =>
             {
                 Step::Done(TcpEvidence::Fin(fin.acked(), Settled::NotAwaited))
             }
@@ -83,14 +83,14 @@ impl Rule {
         snapshot: &Snapshot,
         errno: Option<Errno>,
     ) -> Step {
-        let step = kernel::settle(exchange, fin, &self.shown(exchange, snapshot));
+        let step = fin_rule::settle(exchange, fin, &self.shown(exchange, snapshot));
         self.closed(exchange, step, errno)
     }
 
     fn closed(&self, exchange: &ExchangeCounts, step: Step, errno: Option<Errno>) -> Step {
         let Step::Closed(fin, shown) = step else { return step };
         let errno = if self.drops(Clause::Errno) { Some(Errno::EPIPE) } else { errno };
-        Step::Done(kernel::closed(exchange, &fin, &shown, errno))
+        Step::Done(fin_rule::closed(exchange, &fin, &shown, errno))
     }
 
     fn shown(&self, exchange: &ExchangeCounts, snapshot: &Snapshot) -> Snapshot {

@@ -1,7 +1,7 @@
 //! Our kernel's socket of one connection, as Linux shows it to its user.
 
-use tower_resend::classify::kernel::LastRead;
-use tower_resend::classify::{Errno, Snapshot, TcpState};
+use tower_resend_core::fin_rule::LastRead;
+use tower_resend_core::{Errno, Snapshot, TcpState};
 
 use super::premises::Premises;
 

@@ -1,6 +1,6 @@
 //! The states of the world, and its steps.
 
-use tower_resend::classify::{Errno, Fate, classify};
+use tower_resend_core::{Errno, Fate, classify};
 
 use super::World;
 use super::client::{Act, Client};

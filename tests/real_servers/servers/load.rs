@@ -9,9 +9,9 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
-use tower_resend::classify::{Fate, HandOff};
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Attempt, Body, Client, Policy, attempts};
+use tower_resend_core::{Fate, HandOff};
 
 use super::own::HANDLER;
 use super::site::DELAY;

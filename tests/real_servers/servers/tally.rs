@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tower_resend::Attempt;
-use tower_resend::classify::{Acked, Fate, HandOff, TcpEvidence};
+use tower_resend_core::{Acked, Fate, HandOff, TcpEvidence};
 
 use super::load::{Call, End};
 use super::truth::Record;

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tower_resend::contract::{Announcement, Hop, Max};
+use tower_resend_core::contract::{Announcement, Hop, Max};
 
 use super::server::{Latest, say, work};
 

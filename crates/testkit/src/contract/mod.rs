@@ -24,10 +24,10 @@ use http::uri::Authority;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use socket2::SockRef;
-use tower_resend::classify::{Doubt, Fate};
-use tower_resend::contract::ContractStatus;
 use tower_resend::pool::ResponseBody;
 use tower_resend::{Attempt, Body, Client, Error, attempts};
+use tower_resend_core::contract::ContractStatus;
+use tower_resend_core::{Doubt, Fate};
 
 /// What a response announces.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use tower::ServiceExt;
 use tower_resend::Body;
-use tower_resend::classify::{Fate, Proof};
+use tower_resend_core::{Fate, Proof};
 
 use super::legacy::Connects;
 use super::payload::Payload;

@@ -3,7 +3,7 @@
 //! for one.
 
 use http::StatusCode;
-use tower_resend::classify::{Doubt, Fate, HandOff, Proof, StaleReason};
+use tower_resend_core::{Doubt, Fate, HandOff, Proof, StaleReason};
 
 use super::{Called, Class, End, Knows};
 

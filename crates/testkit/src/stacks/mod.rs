@@ -43,11 +43,11 @@ use http_body_util::BodyExt;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_http::follow_redirect::FollowRedirect;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, Policy, PolicyExt};
-use tower_resend::classify::{Doubt, Fate};
 use tower_resend::pool::PoolOptions;
 #[cfg(feature = "https")]
 use tower_resend::tls::rustls::pki_types::CertificateDer;
 use tower_resend::{Attempt, AttemptToken, Body, ResendLayer, attempts};
+use tower_resend_core::{Doubt, Fate};
 
 pub use self::list::for_each_stack;
 #[cfg(feature = "https")]

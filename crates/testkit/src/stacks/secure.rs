@@ -3,8 +3,8 @@
 use http::Request;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use tower_resend::classify::Doubt;
 use tower_resend::tls::rustls::RootCertStore;
+use tower_resend_core::Doubt;
 
 use super::legacy::{Connects, HyperUtil, Late, Unmodified};
 use super::origin::tls::config_trusting;

@@ -2,8 +2,8 @@
 
 use http::{Request, Uri};
 use http_body_util::BodyExt;
-use tower_resend::classify::{Fate, Proof};
 use tower_resend::contract::ContractStatus;
+use tower_resend::fate::{Fate, Proof};
 use tower_resend::{Attempt, Body, Error, attempts};
 
 use super::{End, Failure, Outcome};

@@ -6,8 +6,8 @@
 //! the kernel rule and `classify`. What the other model walks, the ways of TCP
 //! and of peers without a contract, is here as far as promises meet it.
 //!
-//! [`accept`]: tower_resend::contract::accept()
-//! [`Observed`]: tower_resend::contract::Observed
+//! [`accept`]: tower_resend_core::contract::accept()
+//! [`Observed`]: tower_resend_core::contract::Observed
 
 pub(crate) mod clauses;
 mod does;
@@ -18,7 +18,7 @@ mod state;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stateright::{Model, Property};
-use tower_resend::classify::{Fate, Proof};
+use tower_resend_core::{Fate, Proof};
 
 use self::clauses::{Clause, Middlebox, Mode, Peer};
 use self::state::{Action, State};

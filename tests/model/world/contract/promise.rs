@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Response;
-use tower_resend::classify::{Contract, Evidence};
-use tower_resend::contract::{Announcement, Hop, Max, Observed, Promise, accept};
+use tower_resend_core::contract::{Announcement, Hop, Max, Observed, Promise, accept};
+use tower_resend_core::{Contract, Evidence};
 
 use super::super::server::REQUEST;
 use super::clauses::{Clause, Mode, Peer};

@@ -1,6 +1,6 @@
 //! The states of the world, and its steps.
 
-use tower_resend::classify::{Answer, Evidence, Fate, HandOff, classify};
+use tower_resend_core::{Answer, Evidence, Fate, HandOff, classify};
 
 use super::super::client::{Act, Client};
 use super::super::premises::Premises;

@@ -13,9 +13,9 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt;
-use tower_resend::classify::Fate;
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Attempt, Body, Client, Policy};
+use tower_resend_core::Fate;
 
 use super::setting::Setting;
 use super::site::Front;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tower_resend::Attempt;
-use tower_resend::classify::{Acked, Answer, Evidence, HandOff, Settled, TcpEvidence};
+use tower_resend_core::{Acked, Answer, Evidence, HandOff, Settled, TcpEvidence};
 
 use super::calls::{Call, End};
 use super::server::Taken;

@@ -1,9 +1,9 @@
 //! Every variant of the core's types, with payloads that stand for the rest.
 //!
-//! `src/classify/exhaustive.rs` checks in the crate, where a `match` must name
+//! `fate/exhaustive.rs` checks, where a `match` must name
 //! every variant, that none is missing here.
 
-use tower_resend::classify::{
+use crate::{
     Acked, Answer, BadRequest, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early,
     EndedBy, Errno, Fate, Ground, HandOff, Limits, NoResend, Proof, Role, Segments, Semantics,
     Settled, Source, StaleReason, TcpEvidence, Time, Unavailable,

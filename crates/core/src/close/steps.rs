@@ -138,7 +138,7 @@ impl CloseMachine {
     }
 
     /// Returns whether the current request must be refused.
-    pub(in crate::server) fn is_refused(&self) -> bool {
+    pub fn is_refused(&self) -> bool {
         let is_pending = matches!(self.phase, Phase::Head | Phase::Received);
         self.is_closing() || (is_pending && self.must_refuse())
     }

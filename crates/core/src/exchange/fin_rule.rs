@@ -20,10 +20,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::contract::{Contract, Source};
-use super::doubt::Unavailable;
-use super::evidence::{Acked, Limits, Settled, TcpEvidence};
 use super::segments::{SegmentBase, Segments};
+use crate::fate::Unavailable;
+use crate::fate::{Acked, Limits, Settled, TcpEvidence};
+use crate::fate::{Contract, Source};
 
 /// One reading of the kernel's counters for a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

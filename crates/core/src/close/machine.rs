@@ -18,7 +18,7 @@ pub(super) enum Octets {
 
 /// The state of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) struct CloseMachine {
+pub struct CloseMachine {
     pub(super) mode: CloseMode,
     pub(super) phase: Phase,
     pub(super) octets: Octets,
@@ -63,7 +63,7 @@ pub(in crate::server) struct CloseMachine {
 }
 
 impl CloseMachine {
-    pub(in crate::server) fn new(mode: CloseMode) -> Self {
+    pub fn new(mode: CloseMode) -> Self {
         Self {
             mode,
             phase: Phase::Idle,
@@ -89,47 +89,47 @@ impl CloseMachine {
         }
     }
 
-    pub(in crate::server) fn phase(&self) -> Phase {
+    pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    pub(in crate::server) fn leaves(&self) -> bool {
+    pub fn leaves(&self) -> bool {
         self.leaves
     }
 
-    pub(in crate::server) fn is_closing(&self) -> bool {
+    pub fn is_closing(&self) -> bool {
         self.phase == Phase::Closing
     }
 
     /// Returns whether it has to be seen whether HTTP waits for another request:
     /// only then does the connection end with a closing response.
-    pub(in crate::server) fn must_be_seen_waiting(&self) -> bool {
+    pub fn must_be_seen_waiting(&self) -> bool {
         self.phase == Phase::Idle && self.is_used && !self.waited && self.offer.has_gone()
     }
 
     /// Returns whether the server leaves and no request is begun.
-    pub(in crate::server) fn is_leaving_idle(&self) -> bool {
+    pub fn is_leaving_idle(&self) -> bool {
         self.leaves && matches!(self.phase, Phase::Idle | Phase::Receiving)
     }
 
     /// Returns whether octets that arrive now are served if the server leaves:
     /// no request is begun, and the client does not know what `refused` means.
-    pub(in crate::server) fn serves_what_arrives(&self) -> bool {
+    pub fn serves_what_arrives(&self) -> bool {
         self.phase == Phase::Idle && !self.offer.has_gone()
     }
 
     /// Returns whether the connection left HTTP/1.1.
-    pub(in crate::server) fn is_tunnel(&self) -> bool {
+    pub fn is_tunnel(&self) -> bool {
         self.phase == Phase::Disarmed
     }
 
     /// Returns whether the connection left HTTP/1.1, sent its FIN, and its peer
     /// may still send.
-    pub(in crate::server) fn is_ended_tunnel(&self) -> bool {
+    pub fn is_ended_tunnel(&self) -> bool {
         self.is_tunnel() && self.is_closed && !self.peer_ended
     }
 
-    pub(in crate::server) fn farewell(&self) -> ClosingMessage {
+    pub fn farewell(&self) -> ClosingMessage {
         self.farewell
     }
 
@@ -139,32 +139,32 @@ impl CloseMachine {
     ///
     /// Nobody else has something to lose: a peer whose next octets arrive after
     /// the FIN has read the response before them.
-    pub(in crate::server) fn can_lose_response(&self) -> bool {
+    pub fn can_lose_response(&self) -> bool {
         self.pipelines || (self.is_used && !self.is_whole)
     }
 
-    pub(in crate::server) fn offer(&self) -> Offer {
+    pub fn offer(&self) -> Offer {
         self.offer
     }
 
     /// Returns whether the response that is being made announces the mode.
-    pub(in crate::server) fn announces(&self) -> bool {
+    pub fn announces(&self) -> bool {
         self.announces
     }
 
     /// Returns whether anything was written since the request was taken up.
-    pub(in crate::server) fn wrote(&self) -> bool {
+    pub fn wrote(&self) -> bool {
         self.wrote
     }
 
     /// Returns whether all that is missing is the peer's acknowledgement, so
     /// that it must be asked for.
-    pub(in crate::server) fn needs_recheck(&self) -> bool {
+    pub fn needs_recheck(&self) -> bool {
         self.octets == Octets::Unacked && self.linger == Linger::Off && self.may_reset()
     }
 
     /// Takes note of an event.
-    pub(in crate::server) fn on(&mut self, event: Event) -> Step {
+    pub fn on(&mut self, event: Event) -> Step {
         let is_allowed = self.note(event);
         let linger = self.wanted();
         let change = (linger != self.linger).then_some(linger);
@@ -196,7 +196,7 @@ impl CloseMachine {
 
     /// Returns whether the requests of the connection can be told apart, so that
     /// it is known of the current one that no part or copy of it was taken up.
-    pub(in crate::server) fn is_certain(&self) -> bool {
+    pub fn is_certain(&self) -> bool {
         !self.pipelines && !self.is_lost
     }
 

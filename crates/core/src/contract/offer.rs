@@ -20,7 +20,7 @@ use super::read::{self, Read};
 /// # Examples
 ///
 /// ```
-/// use tower_resend::contract::{Hop, Ignored, Offer};
+/// use tower_resend_core::contract::{Hop, Ignored, Offer};
 ///
 /// let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
 /// let mut request = http::Request::get("/a").body(())?;
@@ -133,7 +133,7 @@ impl Offer {
         Self::read_tied(request, &HopBinding::Trusted)
     }
 
-    pub(crate) fn read_tied<B>(request: &Request<B>, tie: &HopBinding) -> Result<Self, Ignored> {
+    pub fn read_tied<B>(request: &Request<B>, tie: &HopBinding) -> Result<Self, Ignored> {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));
         }
@@ -160,7 +160,7 @@ impl Offer {
     }
 
     /// Returns the field's value.
-    pub(crate) fn make(self, hop: &Hop) -> HeaderValue {
+    pub fn make(self, hop: &Hop) -> HeaderValue {
         read::field(format!("hop=\"{hop}\", {self}"))
     }
 

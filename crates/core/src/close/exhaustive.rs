@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::event::Step;
-use super::scenes::served;
+use super::scenarios::served;
 use super::{CloseMachine, CloseMode, Event, Linger};
 use crate::contract::Offer;
 

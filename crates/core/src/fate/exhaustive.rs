@@ -1,14 +1,10 @@
-//! Checks that the lists of variants in `crates/testkit/src/variants.rs` are whole.
+//! Checks that the lists of variants in `variants.rs` are whole.
 //!
 //! A `match` must name every variant only inside the crate, so the check is
 //! here: a new variant does not compile until it is named below, and then
 //! fails until it is listed there, where the table and the laws take it from.
 
-use super::*;
-
-#[path = "../../crates/testkit/src/variants.rs"]
-#[allow(unreachable_pub, reason = "the file is public elsewhere")]
-mod variants;
+use crate::*;
 
 macro_rules! assert_listed {
     ($list:ident: $($pattern:pat),+ $(,)?) => {

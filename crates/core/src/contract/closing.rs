@@ -8,9 +8,9 @@ use super::accept::{HopBinding, Promise, accept_bound};
 
 /// A closing response that refuses all that is not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closing {
+pub struct Closing {
     /// How many octets of a body follow its head, if that is stated.
-    pub(crate) body: Option<u64>,
+    pub body: Option<u64>,
 }
 
 /// Reads a head, its blank line included; none unless it carries `refused`
@@ -18,7 +18,7 @@ pub(crate) struct Closing {
 ///
 /// Stricter than parsers of responses have to be: what it does not take is no
 /// refusal, which is the safe side.
-pub(crate) fn closing(head: &[u8], tie: &HopBinding) -> Option<Closing> {
+pub fn closing(head: &[u8], tie: &HopBinding) -> Option<Closing> {
     let response = parse(head)?;
     let promise = accept_bound(&response, tie).ok().filter(Promise::is_refusal);
     promise.map(|_| Closing { body: body_length(response.headers()) })

@@ -5,8 +5,8 @@ use std::fmt;
 use super::alert::Alert;
 use super::bad_request::BadRequest;
 use super::doubt::Unavailable;
-use super::kernel::Errno;
-use super::segments::Segments;
+use crate::exchange::Segments;
+use crate::fin_rule::Errno;
 
 /// What one attempt's connection saw.
 ///
@@ -232,7 +232,7 @@ pub enum Early {
 
 /// What the kernel's counters say of the request and of the close.
 ///
-/// Made by the rule in [`kernel`](super::kernel); see `docs/evidence.md`.
+/// Made by the rule in [`kernel`](crate::fin_rule); see `docs/evidence.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TcpEvidence {

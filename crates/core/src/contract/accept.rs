@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{Response, Version};
 
-use crate::classify::{Contract, Source};
+use crate::{Contract, Source};
 
 use super::field::{Announcement, FieldError, Max};
 use super::hop::Hop;
@@ -33,12 +33,12 @@ impl Promise {
 
     /// Returns whether the response that carried this refuses the request it
     /// answers and all that are not yet answered (C8): it is then
-    /// [`Answer::Refused`](crate::classify::Answer::Refused).
+    /// [`Answer::Refused`](crate::Answer::Refused).
     pub fn is_refusal(&self) -> bool {
         self.announced.has_refused()
     }
 
-    /// Returns what the promise means for [`classify`](crate::classify::classify()).
+    /// Returns what the promise means for [`classify`](crate::classify()).
     ///
     /// `rst` makes resets proof, `fin` a FIN instead of a response, and `max` a
     /// FIN that acknowledges less than the whole (C7), all within the limits
@@ -76,7 +76,7 @@ impl From<Promise> for Contract {
 /// # Examples
 ///
 /// ```
-/// use tower_resend::contract::{Hop, Ignored, accept};
+/// use tower_resend_core::contract::{Hop, Ignored, accept};
 ///
 /// let response = http::Response::builder()
 ///     .header("connection", "retry-contract")
@@ -108,7 +108,7 @@ pub fn accept_behind_nat<B>(response: &Response<B>) -> Result<Promise, Ignored> 
 
 /// What ties a promise to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HopBinding {
+pub enum HopBinding {
     /// The hop must be this (C2).
     To(Hop),
     /// The user's word that the addresses are translated on the way, and the
@@ -116,10 +116,7 @@ pub(crate) enum HopBinding {
     Trusted,
 }
 
-pub(crate) fn accept_bound<B>(
-    response: &Response<B>,
-    tie: &HopBinding,
-) -> Result<Promise, Ignored> {
+pub fn accept_bound<B>(response: &Response<B>, tie: &HopBinding) -> Result<Promise, Ignored> {
     if response.version() != Version::HTTP_11 {
         return Err(Ignored::Version(response.version()));
     }

@@ -27,13 +27,13 @@
 //! all the bytes. No retransmission carries more, since nothing older was in
 //! flight at the look; so if the bytes add up, none carried less.
 
-use super::kernel::Snapshot;
+use super::fin_rule::Snapshot;
 
 /// How many data segments carried a request, retransmissions counted once.
 ///
 /// `tcpi_data_segs_out` since the look, less what was retransmitted. A resend
 /// by G2 needs [`One`](Self::One), or the user's statement
-/// [`no_relay`](super::Contract::no_relay).
+/// [`no_relay`](crate::Contract::no_relay).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "one, more, or no telling")]
 pub enum Segments {

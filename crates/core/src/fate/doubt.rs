@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::evidence::Acked;
 use super::fate::Proof;
-use super::kernel::Errno;
+use crate::fin_rule::Errno;
 
 /// What is missing to prove that a request was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

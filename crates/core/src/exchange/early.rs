@@ -1,7 +1,7 @@
 //! Recognises early responses: bytes that arrive before a request could have
 //! been answered.
 
-use super::evidence::Early;
+use crate::fate::Early;
 
 /// The longest head that is looked at; a longer one is [`Early::Other`].
 const LONGEST: usize = 8 * 1024;

@@ -24,7 +24,7 @@ pub const LONGEST: usize = 1024;
 /// # Examples
 ///
 /// ```
-/// use tower_resend::contract::{Announcement, Hop, Max};
+/// use tower_resend_core::contract::{Announcement, Hop, Max};
 ///
 /// let hop = Hop::seen_by_server("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
 /// let announced = Announcement::new(hop).with_rst(Max::default()).with_half();
@@ -174,13 +174,13 @@ impl Announcement {
     }
 
     /// Returns the field's value, for [`write_made`](Self::write_made).
-    pub(crate) fn make(&self) -> HeaderValue {
+    pub fn make(&self) -> HeaderValue {
         read::field(self.to_string())
     }
 
     /// Does what [`write`](Self::write) does, with what [`make`](Self::make)
     /// returned before.
-    pub(crate) fn write_made(
+    pub fn write_made(
         &self,
         made: HeaderValue,
         headers: &mut HeaderMap,

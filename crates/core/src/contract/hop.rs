@@ -15,7 +15,7 @@ use std::str::FromStr;
 /// # Examples
 ///
 /// ```
-/// use tower_resend::contract::Hop;
+/// use tower_resend_core::contract::Hop;
 ///
 /// let stated: Hop = "192.0.2.7:50211 198.51.100.9:443".parse()?;
 /// let own = Hop::seen_by_client("192.0.2.7:50211".parse()?, "[::ffff:198.51.100.9]:443".parse()?);
@@ -54,7 +54,7 @@ impl Hop {
     /// Returns `true` if the server cannot see these ends, as far as addresses
     /// tell: the client's is one of a private network and the server's is not
     /// (C10).
-    pub(crate) fn is_translated(&self) -> bool {
+    pub fn is_translated(&self) -> bool {
         is_private(self.client.ip()) && !is_private(self.server.ip())
     }
 }

@@ -21,39 +21,31 @@
 mod alert;
 mod bad_request;
 mod contract;
-mod deadline;
+mod decide;
 mod doubt;
-mod early;
 mod evidence;
 #[cfg(test)]
 mod exhaustive;
 mod fate;
-mod history;
-pub mod kernel;
-mod ledger;
-mod policy;
-mod segments;
-mod verdict;
+mod ground;
+mod rules;
 
 pub use alert::Alert;
 pub use bad_request::BadRequest;
 pub use contract::{Contract, Source};
-pub use deadline::Deadline;
+pub use decide::{History, counts_as_attempt, decide};
 pub use doubt::{Doubt, Unavailable};
-pub use early::EarlyResponseParser;
 pub use evidence::{
     Acked, Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, HandOff, Limits, Settled,
     StaleReason, TcpEvidence,
 };
 pub use fate::{Fate, Proof};
-pub use history::{History, counts_as_attempt, decide};
-pub use kernel::{Errno, Snapshot, TcpState};
-pub use ledger::{Ledger, Phase, Reply};
-pub use policy::{
+pub use ground::{Ground, NoResend, Verdict};
+pub use rules::{
     BodyState, Classifier, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
 };
-pub use segments::{SegmentBase, Segments};
-pub use verdict::{Ground, NoResend, Verdict};
+
+use crate::exchange::Segments;
 
 /// Says what became of one attempt at the server, as far as its evidence
 /// proves.

@@ -110,7 +110,7 @@ pub(super) fn listed(headers: &HeaderMap) -> Result<Read, Ignored> {
 
 /// Returns the only line of the field of a message that lists it; none if there
 /// are more or it is not listed.
-pub(crate) fn only_line(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub fn only_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     let lines = listed_lines(headers).ok()?;
     let mut lines = lines.iter();
     lines.next().filter(|_| lines.next().is_none())

@@ -56,7 +56,7 @@ pub enum Phase {
 
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Event {
+pub enum Event {
     /// HTTP waits for octets.
     Waited,
     /// Octets were read. Not allowed: they must not reach HTTP.
@@ -102,7 +102,7 @@ pub(in crate::server) enum Event {
 
 /// The setting of `SO_LINGER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Linger {
+pub enum Linger {
     /// The connection ends with a FIN.
     #[default]
     Off,
@@ -112,7 +112,7 @@ pub(in crate::server) enum Linger {
 
 /// What a server says before its FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::server) enum ClosingMessage {
+pub enum ClosingMessage {
     /// Nothing.
     #[default]
     Silent,
@@ -125,9 +125,9 @@ pub(in crate::server) enum ClosingMessage {
 /// What follows from an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(in crate::server) struct Step {
+pub struct Step {
     /// Linger must be set to this before anything else happens.
-    pub(in crate::server) linger: Option<Linger>,
+    pub linger: Option<Linger>,
     /// Whether what the event announces may happen.
-    pub(in crate::server) is_allowed: bool,
+    pub is_allowed: bool,
 }

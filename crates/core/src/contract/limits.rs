@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::classify::Limits;
+use crate::Limits;
 
 use super::accept::Promise;
 use super::field::Max;
@@ -22,7 +22,7 @@ pub const WINDOW: Duration = Duration::from_secs(5);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_resend::contract::{Max, Observed, OutOfLimits};
+/// use tower_resend_core::contract::{Max, Observed, OutOfLimits};
 ///
 /// let observed = Observed::new()
 ///     .with_request_octets(318)
@@ -87,7 +87,7 @@ impl Observed {
     }
 
     /// Says whether all limits of a promise were kept, in the terms of
-    /// [`classify`](crate::classify::classify()).
+    /// [`classify`](crate::classify()).
     ///
     /// Under a promise without `max` no request has a limit to keep:
     /// [`Limits::Unchecked`].

@@ -25,8 +25,8 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tower_resend::classify::{Acked, Contract, Evidence, HandOff, TcpEvidence, classify};
-//! use tower_resend::contract::{Hop, Observed, accept};
+//! use tower_resend_core::{Acked, Contract, Evidence, HandOff, TcpEvidence, classify};
+//! use tower_resend_core::contract::{Hop, Observed, accept};
 //!
 //! let earlier_response = http::Response::builder()
 //!     .header("connection", "retry-contract")
@@ -61,13 +61,13 @@ mod proxy_status;
 mod read;
 mod standing;
 
-pub(crate) use accept::{HopBinding, accept_bound};
+pub use accept::{HopBinding, accept_bound};
 pub use accept::{Ignored, Promise, accept, accept_behind_nat};
-pub(crate) use closing::{Closing, closing};
+pub use closing::{Closing, closing};
 pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 pub use hop::{Hop, HopParseError};
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
 pub use proxy_status::{NotForwarded, TrustedGateway};
-pub(crate) use read::only_line;
+pub use read::only_line;
 pub use standing::ContractStatus;

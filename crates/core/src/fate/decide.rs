@@ -6,10 +6,10 @@ use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::evidence::Evidence;
 use super::fate::{Fate, Proof};
-use super::policy::{
+use super::ground::{Ground, NoResend, Verdict};
+use super::rules::{
     BodyState, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
 };
-use super::verdict::{Ground, NoResend, Verdict};
 
 /// The fates of all attempts of one call so far, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The bookkeeping of one connection: octets, phase, first errno.
 
-use super::doubt::Unavailable;
-use super::evidence::StaleReason;
-use super::kernel::{self, Errno, ExchangeCounts, Snapshot, StaleCheck};
+use super::fin_rule::{self, Errno, ExchangeCounts, Snapshot, StaleCheck};
 use super::segments::SegmentBase;
+use crate::fate::StaleReason;
+use crate::fate::Unavailable;
 
 /// What our side counted on one connection, and where its exchange stands.
 ///
@@ -26,7 +26,7 @@ pub struct Ledger {
 
 /// Where the exchange on a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
 pub enum Phase {
     /// No request is on the connection.
     Idle,
@@ -43,7 +43,7 @@ pub enum Phase {
 
 /// What the octets read during an exchange are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
 pub enum Reply {
     /// None was read.
     Nothing,
@@ -111,7 +111,7 @@ impl Ledger {
     /// Once an octet of it is written, a look vouches for nothing any more.
     pub fn on_stale_check(&mut self, snapshot: Result<Snapshot, Unavailable>) -> StaleCheck {
         let look = match snapshot {
-            Ok(snapshot) => kernel::stale_check(self.written, self.read, &snapshot),
+            Ok(snapshot) => fin_rule::stale_check(self.written, self.read, &snapshot),
             Err(why) => StaleCheck::Clear(Err(why)),
         };
         if let (Phase::Armed, StaleCheck::Clear(counters)) = (self.phase, look) {
@@ -191,7 +191,7 @@ impl Ledger {
     /// of it is acknowledged.
     pub fn is_too_early(&self, snapshot: Result<Snapshot, Unavailable>) -> bool {
         match (self.check, snapshot) {
-            (Ok(()), Ok(snapshot)) => kernel::is_stray(&self.exchange(), &snapshot),
+            (Ok(()), Ok(snapshot)) => fin_rule::is_stray(&self.exchange(), &snapshot),
             _ => false,
         }
     }

@@ -270,7 +270,7 @@ impl RequestFacts {
     }
 
     /// Asks the policy's classifier, if there is one, about an attempt.
-    pub(super) fn opinion(&self, fate: &Fate, policy: &Policy) -> Opinion {
+    pub(crate) fn opinion(&self, fate: &Fate, policy: &Policy) -> Opinion {
         policy.classifier.as_ref().map_or(Opinion::None, |asked| asked.opinion(fate, self))
     }
 }

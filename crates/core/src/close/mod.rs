@@ -10,9 +10,9 @@ mod event;
 mod exhaustive;
 mod machine;
 #[cfg(test)]
-mod scenes;
+mod scenarios;
 mod steps;
 
 pub use self::event::{CloseMode, Phase};
-pub(super) use self::event::{ClosingMessage, Event, Linger};
-pub(super) use self::machine::CloseMachine;
+pub use self::event::{ClosingMessage, Event, Linger};
+pub use self::machine::CloseMachine;

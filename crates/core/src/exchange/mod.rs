@@ -1,0 +1,12 @@
+//! One exchange on one connection, as its client saw it: what was counted, what
+//! the kernel rule makes of that, and responses that came too early.
+
+mod early;
+pub mod fin_rule;
+mod ledger;
+mod segments;
+
+pub use early::EarlyResponseParser;
+pub use fin_rule::{Errno, Snapshot, TcpState};
+pub use ledger::{Ledger, Phase, Reply};
+pub use segments::{SegmentBase, Segments};
