@@ -14,7 +14,7 @@ pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::time::Instant;
 use tower_resend_core::contract::ContractStatus;
 use tower_resend_core::{
-    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Policy, Proof, classify,
+    Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Proof, Rules, classify,
 };
 
 /// One hand-off of a request to one connection, and what became of it.
@@ -153,8 +153,8 @@ impl Attempt {
     }
 
     /// Returns the attempt as a policy sees it.
-    pub(crate) fn believed_by(self, policy: &Policy) -> Self {
-        Self { fate: policy.believed(self.fate), ..self }
+    pub(crate) fn believed_by(self, rules: &Rules) -> Self {
+        Self { fate: rules.believed(self.fate), ..self }
     }
 
     pub(crate) fn set_ground(&mut self, ground: Ground) {

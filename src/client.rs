@@ -9,8 +9,8 @@ use tower::{Layer, Service};
 use crate::body::{Body, ReplayCaps};
 use crate::error::Error;
 use crate::pool::{Pool, PoolOptions, ResponseBody};
+use crate::resend::Policy;
 use crate::resend::{Resend, ResendLayer};
-use tower_resend_core::Policy;
 
 /// The future of a [`Client`]'s response.
 pub type ResponseFuture = crate::resend::ResponseFuture<Pool<Body>, Body>;

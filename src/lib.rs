@@ -88,8 +88,8 @@ pub use attempt::{Attempt, AttemptToken, attempts};
 pub use body::Body;
 pub use client::Client;
 pub use error::{BoxError, Error};
-pub use resend::{Resend, ResendLayer};
-pub use tower_resend_core::{Fate, Policy};
+pub use resend::{Policy, Resend, ResendLayer};
+pub use tower_resend_core::Fate;
 
 pub mod fate {
     //! Evidence, fates and decisions: what an [`Attempt`](crate::Attempt) and an

@@ -218,7 +218,7 @@ fn check_order(evidence: &Evidence, contract: &Contract, fate: Fate) {
 fn check_decision(history: &History, input: &mut Input<'_>) -> Result<()> {
     let role = *input.choose(&variants::roles())?;
     let facts = RequestFacts::new(*input.choose(&variants::semantics())?);
-    let verdict = decide(history, &facts, &Policy::new().role(role));
+    let verdict = decide(history, &facts, &Rules::new().role(role));
     let proven = history.fates().iter().all(Fate::is_not_applied);
     let repeats = facts.semantics != Semantics::NotIdempotent;
     assert_eq!(history.fate().is_some_and(|fate| fate.is_not_applied()), proven);

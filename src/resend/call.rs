@@ -9,6 +9,7 @@ use tracing::Span;
 use super::backoff::Cause;
 use super::hidden;
 use super::limits::TimeLimits;
+use super::policy::Policy;
 use super::request::{SavedRequest, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
@@ -16,7 +17,7 @@ use crate::error::{BoxError, Error};
 use crate::time::{Instant, now};
 use crate::trace;
 use tower_resend_core::{
-    BodyState, ConnectFailure, Ground, HandOff, History, NoResend, Policy, Time, Verdict,
+    BodyState, ConnectFailure, Ground, HandOff, History, NoResend, Time, Verdict,
     counts_as_attempt, decide,
 };
 
@@ -296,7 +297,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Returns all attempts so far, as the policy sees them.
     fn attempts(&self) -> Vec<Attempt> {
         let attempts = self.token.attempts().into_iter();
-        attempts.map(|attempt| attempt.believed_by(&self.policy)).collect()
+        attempts.map(|attempt| attempt.believed_by(self.policy.rules())).collect()
     }
 
     fn decide(&self, attempts: &[Attempt], time: Time) -> Verdict {
@@ -306,7 +307,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         };
         let facts = self.kept.facts(&self.policy, attempts).with_body(body).with_time(time);
         let history: History = attempts.iter().map(Attempt::fate).collect();
-        decide(&history, &facts, &self.policy)
+        decide(&history, &facts, self.policy.rules())
     }
 
     /// Returns the attempts behind a response, unless it was a single clean one.

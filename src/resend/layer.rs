@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tower::Layer;
 
+use super::policy::Policy;
 use super::service::Resend;
 use super::streams::ReplayStreamsLayer;
 use crate::body::ReplayCaps;
-use tower_resend_core::Policy;
 
 /// Resends failed requests where that is safe, and says why not where it is
 /// not.

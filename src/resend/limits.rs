@@ -6,8 +6,9 @@ use http::Extensions;
 
 use super::backoff::{Backoff, Cause};
 use super::deadline::Deadline;
+use super::policy::Policy;
 use crate::time::{Instant, after, woken_by};
-use tower_resend_core::{Policy, Time};
+use tower_resend_core::Time;
 
 /// The limits in time of one call.
 #[derive(Debug, Default)]

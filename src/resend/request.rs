@@ -1,5 +1,6 @@
 //! What is kept of a request to make it again.
 
+use super::policy::Policy;
 use std::mem;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
@@ -7,7 +8,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
 use crate::attempt::{Attempt, AttemptToken, IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::body::{NotReplayable, Replayable, StreamId};
 use crate::error::{Key, Missing};
-use tower_resend_core::{BodyState, Deduplication, Policy, RequestFacts, Semantics};
+use tower_resend_core::{BodyState, Deduplication, RequestFacts, Semantics};
 
 /// Marks a request as idempotent, put into its extensions by the caller.
 ///
@@ -162,7 +163,8 @@ impl<B: Replayable + 'static> SavedRequest<B> {
             (None, _) => Key::Absent,
             (Some((_, key)), None) if is_empty(key) => Key::Absent,
             (Some(_), None)
-                if policy.deduplicates && sent.all(|sent| sent.key == self.key_print()) =>
+                if policy.rules().deduplicates()
+                    && sent.all(|sent| sent.key == self.key_print()) =>
             {
                 Key::Honoured
             }

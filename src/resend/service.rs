@@ -9,11 +9,11 @@ use tower::Service;
 
 use super::call::Call;
 use super::future::ResponseFuture;
+use super::policy::Policy;
 use super::request::mark;
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
 use crate::error::{BoxError, Error};
-use tower_resend_core::Policy;
 
 /// Resends failed requests where that is safe; made by
 /// [`ResendLayer`](super::ResendLayer).

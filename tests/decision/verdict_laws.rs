@@ -200,7 +200,7 @@ fn no_relay_decides_nothing_but_a_reset_after_a_fin() {
 fn unreached(classify: Classify) -> Vec<String> {
     let mut proofs = HashSet::new();
     let mut doubts = HashSet::new();
-    let hostile = Policy::new().require_authenticated_refusal();
+    let hostile = Rules::new().require_authenticated_refusal();
     let mut note = |fate| {
         for fate in [fate, hostile.believed(fate)] {
             match fate {
@@ -275,7 +275,7 @@ fn every_refusal_is_reached_but_those_of_the_layer() {
         .collect();
     let repeated = history(&[Fate::ResponseLost; 2]);
     let get = RequestFacts::new(Semantics::IdempotentMethod);
-    let refusal = decide(&repeated, &get, &Policy::new()).refusal().expect("a refusal");
+    let refusal = decide(&repeated, &get, &Rules::new()).refusal().expect("a refusal");
     reached.insert(discriminant(&refusal));
     let missing =
         variants::no_resends().into_iter().filter(|r| !reached.contains(&discriminant(r)));
@@ -617,7 +617,7 @@ fn control_a_rule_without_any_one_clause_is_caught() {
 
 // ===== the fate of a call, and what decide makes of it =====
 
-type Decide = fn(&[Fate], &RequestFacts, &Policy) -> Verdict;
+type Decide = fn(&[Fate], &RequestFacts, &Rules) -> Verdict;
 
 const OPINIONS: [Opinion; 3] = [Opinion::None, Opinion::Resend(REASON), Opinion::Forbidden(REASON)];
 
@@ -627,12 +627,12 @@ fn history(fates: &[Fate]) -> History {
 
 /// A policy without limits of attempts, and with a classifier that always
 /// says the same.
-fn policy(opinion: Opinion) -> Policy {
+fn policy(opinion: Opinion) -> Rules {
     unlimited().classifier(move |_: &Fate, _: &RequestFacts| opinion)
 }
 
-fn unlimited() -> Policy {
-    Policy::new()
+fn unlimited() -> Rules {
+    Rules::new()
         .max_attempts(u32::MAX)
         .max_idempotent_attempts(u32::MAX)
         .max_proven_resends(u32::MAX)
@@ -672,22 +672,22 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     vec(select(fates), 1..5)
 }
 
-fn the_real_decide(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+fn the_real_decide(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
     decide(&history(fates), request, policy)
 }
 
 /// Broken: only the last attempt counts.
-fn decide_by_the_last(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+fn decide_by_the_last(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
     decide(&history(&fates[fates.len() - 1..]), request, policy)
 }
 
 /// Broken: only the first attempt counts.
-fn decide_by_the_first(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+fn decide_by_the_first(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
     decide(&history(&fates[..1]), request, policy)
 }
 
 /// Broken: a proof of any attempt is a proof.
-fn decide_by_any_proof(fates: &[Fate], request: &RequestFacts, policy: &Policy) -> Verdict {
+fn decide_by_any_proof(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
     let proof = fates.iter().find(|fate| fate.is_not_applied());
     decide(&history(&[*proof.unwrap_or(&fates[0])]), request, policy)
 }
@@ -714,7 +714,7 @@ impl Words {
         }
     }
 
-    fn policy(self, role: Role) -> Policy {
+    fn policy(self, role: Role) -> Rules {
         unlimited().role(role).classifier(move |fate: &Fate, _: &RequestFacts| self.on(fate))
     }
 }
@@ -909,7 +909,7 @@ fn nothing_is_resent_without_a_body_or_without_time() {
 }
 
 /// How many attempts there are in all when each has this fate.
-fn attempts_of(fate: Fate, request: &RequestFacts, policy: &Policy) -> u32 {
+fn attempts_of(fate: Fate, request: &RequestFacts, policy: &Rules) -> u32 {
     let mut history = History::new();
     for attempt in 1..1_000 {
         history.push(fate);
@@ -927,13 +927,13 @@ fn attempts_are_limited_by_what_they_may_repeat() {
     let get = RequestFacts::new(Semantics::IdempotentMethod);
     let keyed = post.with_deduplication(Deduplication::Keyed);
     let says = |_: &Fate, _: &RequestFacts| Opinion::Resend(REASON);
-    let policy = Policy::new();
+    let policy = Rules::new();
     assert_eq!(attempts_of(unknown, &post, &policy), 1);
     assert_eq!(attempts_of(unknown, &get, &policy), 2);
     assert_eq!(attempts_of(unknown, &keyed, &policy), 3);
-    assert_eq!(attempts_of(unknown, &post, &Policy::new().classifier(says)), 3);
-    assert_eq!(attempts_of(unknown, &get, &Policy::new().max_attempts(1)), 1);
-    assert_eq!(attempts_of(unknown, &get, &Policy::new().max_idempotent_attempts(9)), 3);
+    assert_eq!(attempts_of(unknown, &post, &Rules::new().classifier(says)), 3);
+    assert_eq!(attempts_of(unknown, &get, &Rules::new().max_attempts(1)), 1);
+    assert_eq!(attempts_of(unknown, &get, &Rules::new().max_idempotent_attempts(9)), 3);
     assert_eq!(attempts_of(Fate::NotApplied(Proof::NeverReceived), &post, &policy), 17);
     assert_eq!(attempts_of(Fate::NotApplied(Proof::Misdirected), &post, &policy), 2);
     let handed_back = Fate::NotApplied(Proof::HandedBack(StaleReason::Fin));
@@ -962,7 +962,7 @@ fn what_contradicts_itself_is_never_sent_again() {
             for semantics in variants::semantics() {
                 let facts = RequestFacts::new(semantics).with_deduplication(Deduplication::Keyed);
                 let policy =
-                    Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend(REASON));
+                    Rules::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend(REASON));
                 let refused = Verdict::Refuse(NoResend::NotSendable(why));
                 if !matches!(other, Fate::NotApplied(Proof::NotSendable(_))) {
                     let history = [fate, other].into_iter().collect();
@@ -975,7 +975,7 @@ fn what_contradicts_itself_is_never_sent_again() {
     }
     let unconnected = Fate::NotApplied(Proof::NotConnected(ConnectFailure::BadTarget));
     let post = RequestFacts::new(Semantics::NotIdempotent);
-    let control = decide(&[unconnected].into_iter().collect(), &post, &Policy::new());
+    let control = decide(&[unconnected].into_iter().collect(), &post, &Rules::new());
     assert_eq!(control, Verdict::Resend(Ground::Proven(unconnected.proof().expect("a proof"))));
 }
 
@@ -1012,7 +1012,7 @@ fn config(cases: u32) -> Config {
 // ===== hostile paths =====
 
 /// The proofs on which a POST is resent under a policy.
-fn proofs_that_do(policy: &Policy) -> Vec<&'static str> {
+fn proofs_that_do(policy: &Rules) -> Vec<&'static str> {
     let post = RequestFacts::new(Semantics::NotIdempotent);
     let does = |proof: &Proof| {
         let history = [Fate::NotApplied(*proof)].into_iter().collect();
@@ -1026,9 +1026,9 @@ fn proofs_that_do(policy: &Policy) -> Vec<&'static str> {
 
 #[test]
 fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
-    let policy = Policy::new().require_authenticated_refusal();
+    let policy = Rules::new().require_authenticated_refusal();
     assert_eq!(proofs_that_do(&policy), ["G1"]);
-    assert_eq!(proofs_that_do(&Policy::new()), ["G1", "G2", "G3", "G4"], "control");
+    assert_eq!(proofs_that_do(&Rules::new()), ["G1", "G2", "G3", "G4"], "control");
     for proof in variants::proofs().into_iter().filter(|proof| proof.id() != "G1") {
         let history = [Fate::NotApplied(proof)].into_iter().collect();
         let refused = |semantics| decide(&history, &RequestFacts::new(semantics), &policy);
@@ -1045,10 +1045,10 @@ fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
 /// redoes what is *not applied* does nothing that the layer would not.
 #[test]
 fn where_proofs_must_be_authenticated_the_fate_says_so() {
-    let hostile = Policy::new().require_authenticated_refusal();
+    let hostile = Rules::new().require_authenticated_refusal();
     for fate in variants::fates() {
         let believed = hostile.believed(fate);
-        assert_eq!(Policy::new().believed(fate), fate, "control");
+        assert_eq!(Rules::new().believed(fate), fate, "control");
         assert_eq!(hostile.believed(believed), believed);
         assert_eq!(fate.weaker(believed), believed, "never stronger");
         let is_never_sent = fate.proof().is_some_and(|proof| proof.id() == "G1");

@@ -66,7 +66,7 @@ fn the_numbered_rows_are_safe_or_unknown_as_argued() {
         let fate = classify(&(case.evidence)(), &(case.contract)());
         assert_eq!(fate.is_not_applied(), case.outcome == Safe, "{}: {fate}", case.words);
         assert_eq!(fate.is_unknown(), case.outcome == Unknown, "{}: {fate}", case.words);
-        let verdict = verdict(&[fate], &POST, &Policy::new());
+        let verdict = verdict(&[fate], &POST, &Rules::new());
         assert_eq!(verdict.ground().is_some(), case.outcome == Safe, "{}: {verdict}", case.words);
     }
 }
@@ -291,7 +291,7 @@ impl Kind {
     }
 }
 
-fn verdict(fates: &[Fate], kind: &Kind, policy: &Policy) -> Verdict {
+fn verdict(fates: &[Fate], kind: &Kind, policy: &Rules) -> Verdict {
     decide(&fates.iter().copied().collect(), &kind.facts(), policy)
 }
 
@@ -355,7 +355,7 @@ impl Decisions {
 
     fn outcome(&self, at: &[usize]) -> Verdicts {
         let &[role, fate] = at else { panic!("two dimensions, not {}", at.len()) };
-        let policy = Policy::new().role(self.roles[role]);
+        let policy = Rules::new().role(self.roles[role]);
         verdicts(|kind| {
             let verdict = verdict(&[self.fates[fate]], kind, &policy);
             match (verdict, self.fates[fate]) {
@@ -388,7 +388,7 @@ fn two_attempts() -> String {
                 in_words(first),
                 in_words(then),
                 in_words(of_call),
-                verdicts_in_words(verdicts(|kind| verdict(&[first, then], kind, &Policy::new()))),
+                verdicts_in_words(verdicts(|kind| verdict(&[first, then], kind, &Rules::new()))),
             ]);
         }
     }
@@ -418,7 +418,7 @@ impl Hindrances {
 
     fn outcome(&self, at: &[usize]) -> Verdicts {
         let &[opinion, fate, body, time] = at else { panic!("four dimensions, not {}", at.len()) };
-        let policy = Policy::new().classifier(move |_: &Fate, _: &RequestFacts| OPINIONS[opinion]);
+        let policy = Rules::new().classifier(move |_: &Fate, _: &RequestFacts| OPINIONS[opinion]);
         verdicts(|kind| {
             let facts = kind.facts().with_body(self.bodies[body]).with_time(self.times[time]);
             decide(&[OUTLINE[fate]].into_iter().collect(), &facts, &policy)
@@ -457,7 +457,7 @@ fn numbered(rows: &[Numbered]) -> String {
             .map(|case| {
                 let evidence = (case.evidence)();
                 let fate = classify(&evidence, &(case.contract)());
-                let then = match verdict(&[fate], &POST, &Policy::new()) {
+                let then = match verdict(&[fate], &POST, &Rules::new()) {
                     Verdict::Resend(ground) => format!("resent by {}", ground.id()),
                     Verdict::Refuse(_) => "not resent".to_owned(),
                 };

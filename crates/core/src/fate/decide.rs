@@ -7,9 +7,7 @@ use super::doubt::Doubt;
 use super::evidence::Evidence;
 use super::fate::{Fate, Proof};
 use super::ground::{Ground, NoResend, Verdict};
-use super::rules::{
-    BodyState, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
-};
+use super::rules::{BodyState, Deduplication, Opinion, RequestFacts, Role, Rules, Semantics, Time};
 
 /// The fates of all attempts of one call so far, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +41,10 @@ impl History {
         &self.fates
     }
 
-    /// Returns the history as a policy sees it.
-    fn under(&self, policy: &Policy) -> Cow<'_, Self> {
-        match policy.authenticated_only {
-            true => Cow::Owned(self.fates.iter().map(|fate| policy.believed(*fate)).collect()),
+    /// Returns the history as the rules see it.
+    fn under(&self, rules: &Rules) -> Cow<'_, Self> {
+        match rules.authenticated_only {
+            true => Cow::Owned(self.fates.iter().map(|fate| rules.believed(*fate)).collect()),
             false => Cow::Borrowed(self),
         }
     }
@@ -94,22 +92,22 @@ impl FromIterator<Fate> for History {
 /// A resend needs a ground for **every** earlier attempt, and the verdict names
 /// the weakest of them. Safety is judged first: a refusal for want of a ground
 /// comes before one for want of a body, attempts or time.
-pub fn decide(history: &History, request: &RequestFacts, policy: &Policy) -> Verdict {
-    let history = &*history.under(policy);
+pub fn decide(history: &History, request: &RequestFacts, rules: &Rules) -> Verdict {
+    let history = &*history.under(rules);
     let mut weakest = Err(NoResend::Attempts(0));
     for (earlier, fate) in history.fates().iter().enumerate() {
-        let opinion = request.opinion(fate, policy);
+        let opinion = request.opinion(fate, rules);
         if let Opinion::Forbidden(reason) = opinion {
             return Verdict::Refuse(NoResend::Forbidden(reason));
         }
-        let ground = ground(fate, request, policy, opinion);
+        let ground = ground(fate, request, rules, opinion);
         weakest = match (earlier, weakest) {
             (0, _) => ground,
             (_, Ok(other)) => ground.map(|ground| weaker(other, ground)),
             (_, refused) => refused,
         };
     }
-    let hindered = |ground| match hindrance(history, request, policy, ground) {
+    let hindered = |ground| match hindrance(history, request, rules, ground) {
         Some(refusal) => Err(refusal),
         None => Ok(ground),
     };
@@ -123,11 +121,11 @@ pub fn decide(history: &History, request: &RequestFacts, policy: &Policy) -> Ver
 fn ground(
     fate: &Fate,
     request: &RequestFacts,
-    policy: &Policy,
+    rules: &Rules,
     opinion: Opinion,
 ) -> Result<Ground, NoResend> {
     let refusal = match fate {
-        Fate::NotApplied(proof) if may_resend_proven(*proof, request, policy.role) => {
+        Fate::NotApplied(proof) if may_resend_proven(*proof, request, rules.role) => {
             return Ok(Ground::Proven(*proof));
         }
         Fate::NotApplied(_) => NoResend::Proxy,
@@ -136,7 +134,7 @@ fn ground(
         Fate::ResponseLost => NoResend::ResponseLost,
         Fate::Completed => NoResend::Answered,
     };
-    repeat(request, policy.role, opinion).ok_or(refusal)
+    repeat(request, rules.role, opinion).ok_or(refusal)
 }
 
 /// Returns the ground to repeat a request that may have been applied.
@@ -164,7 +162,7 @@ fn may_resend_proven(proof: Proof, request: &RequestFacts, role: Role) -> bool {
 fn hindrance(
     history: &History,
     request: &RequestFacts,
-    policy: &Policy,
+    rules: &Rules,
     ground: Ground,
 ) -> Option<NoResend> {
     if let Some(why) = history.not_sendable() {
@@ -177,17 +175,17 @@ fn hindrance(
     }
     let limit = match ground {
         Ground::Proven(_) => u32::MAX,
-        Ground::Idempotent => policy.max_idempotent_attempts.min(policy.max_attempts),
-        Ground::Deduplicated | Ground::CallerSays(_) => policy.max_attempts,
+        Ground::Idempotent => rules.max_idempotent_attempts.min(rules.max_attempts),
+        Ground::Deduplicated | Ground::CallerSays(_) => rules.max_attempts,
     };
     if history.unproven() >= limit {
         return Some(NoResend::Attempts(limit));
     }
-    if history.proven() > policy.max_proven_resends {
-        return Some(NoResend::Attempts(policy.max_proven_resends.saturating_add(1)));
+    if history.proven() > rules.max_proven_resends {
+        return Some(NoResend::Attempts(rules.max_proven_resends.saturating_add(1)));
     }
-    if history.hand_backs() > policy.max_hand_backs {
-        return Some(NoResend::Attempts(policy.max_hand_backs));
+    if history.hand_backs() > rules.max_hand_backs {
+        return Some(NoResend::Attempts(rules.max_hand_backs));
     }
     if history.misdirections() > 1 {
         return Some(NoResend::Attempts(2));

@@ -134,9 +134,8 @@ pub enum NoResend {
     Budget,
     /// The deadline over all attempts has passed, or would during the wait.
     Deadline,
-    /// Connects have failed for as long as the policy repeats them
-    /// ([`connect_patience`](super::Policy::connect_patience)), or will have after
-    /// the wait.
+    /// Connects have failed for as long as the caller repeats them, or will have
+    /// after the wait.
     ConnectPatience,
     /// A user's classifier forbids it, and this is its reason.
     Forbidden(&'static str),

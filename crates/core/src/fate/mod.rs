@@ -9,7 +9,7 @@
 //!   It knows nothing of methods.
 //! - [`decide`] says whether the *request* may be sent again ([`Verdict`]),
 //!   from the fates of all its attempts ([`History`]), what is known of the
-//!   request ([`RequestFacts`]) and what the user wants ([`Policy`]).
+//!   request ([`RequestFacts`]) and what the user wants ([`Rules`]).
 //!
 //! **Within one call, no request is sent twice unless a [`Ground`] for every
 //! earlier attempt says why that is safe.** What is not known is
@@ -42,7 +42,7 @@ pub use evidence::{
 pub use fate::{Fate, Proof};
 pub use ground::{Ground, NoResend, Verdict};
 pub use rules::{
-    BodyState, Classifier, Deduplication, Opinion, Policy, RequestFacts, Role, Semantics, Time,
+    BodyState, Classifier, Deduplication, Opinion, RequestFacts, Role, Rules, Semantics, Time,
 };
 
 use crate::exchange::Segments;

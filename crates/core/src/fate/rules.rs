@@ -1,34 +1,31 @@
-//! What the user decides: roles, limits, and their own classifiers.
+//! What the user decides about safety: roles, limits, and their own classifiers.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::doubt::Doubt;
 use super::fate::Fate;
 
-/// What the user decides about resending.
+/// What the user decides about the safety of a resend: the half of a policy that
+/// knows no time.
 ///
-/// The default is safe to paste: proven requests are resent, idempotent ones
-/// once, everything else is reported with its doubt.
+/// By default proven requests are resent, idempotent ones once, and everything
+/// else is reported with its doubt.
 #[derive(Clone)]
 #[must_use]
-pub struct Policy {
-    pub(crate) role: Role,
-    pub(crate) max_attempts: u32,
-    pub(crate) max_idempotent_attempts: u32,
-    pub(crate) max_proven_resends: u32,
-    pub(crate) max_hand_backs: u32,
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) attempt_timeout: Option<Duration>,
-    pub(crate) connect_patience: Duration,
-    pub(crate) deduplicates: bool,
-    pub(crate) authenticated_only: bool,
-    pub(crate) classifier: Option<Arc<dyn Classifier>>,
+pub struct Rules {
+    pub(super) role: Role,
+    pub(super) max_attempts: u32,
+    pub(super) max_idempotent_attempts: u32,
+    pub(super) max_proven_resends: u32,
+    pub(super) max_hand_backs: u32,
+    pub(super) deduplicates: bool,
+    pub(super) authenticated_only: bool,
+    pub(super) classifier: Option<Arc<dyn Classifier>>,
 }
 
-impl Policy {
-    /// Returns the default policy.
+impl Rules {
+    /// Returns the default rules.
     pub fn new() -> Self {
         Self {
             role: Role::Client,
@@ -36,9 +33,6 @@ impl Policy {
             max_idempotent_attempts: 2,
             max_proven_resends: 16,
             max_hand_backs: 32,
-            deadline: Some(Duration::from_secs(30)),
-            attempt_timeout: None,
-            connect_patience: Duration::from_secs(10),
             deduplicates: false,
             authenticated_only: false,
             classifier: None,
@@ -81,33 +75,7 @@ impl Policy {
         self
     }
 
-    /// Sets the deadline over all attempts. The default is 30 seconds.
-    ///
-    /// It ends with the response's head; reading the body is not bounded by it.
-    /// A [`Deadline`](crate::resend::Deadline) among a request's extensions
-    /// replaces it.
-    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
-        self.deadline = deadline.into();
-        self
-    }
-
-    /// Sets how long one attempt may take until the response's head. There is
-    /// none by default.
-    ///
-    /// An attempt that times out after a byte reached the kernel is *unknown*.
-    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.attempt_timeout = timeout.into();
-        self
-    }
-
-    /// Sets how long failed connects are repeated. The default is 10 seconds;
-    /// the deadline bounds it too.
-    pub fn connect_patience(mut self, patience: Duration) -> Self {
-        self.connect_patience = patience;
-        self
-    }
-
-    /// States that the origins behind this policy deduplicate requests by
+    /// States that the origins deduplicate requests by
     /// their `Idempotency-Key`, durably and for as long as the deadline lasts
     /// (G5). Requests without the field gain nothing by it.
     ///
@@ -131,7 +99,7 @@ impl Policy {
         self
     }
 
-    /// Returns what a fate is for whoever has this policy: one whose proof
+    /// Returns what a fate is under these rules: one whose proof
     /// could have been forged is [`Doubt::Forgeable`] where no such proof is
     /// taken ([`require_authenticated_refusal`](Self::require_authenticated_refusal)).
     pub fn believed(&self, fate: Fate) -> Fate {
@@ -143,6 +111,11 @@ impl Policy {
         }
     }
 
+    /// Returns `true` if the origins are stated to deduplicate.
+    pub fn deduplicates(&self) -> bool {
+        self.deduplicates
+    }
+
     /// Sets a classifier of the user's own.
     pub fn classifier(mut self, classifier: impl Classifier) -> Self {
         self.classifier = Some(Arc::new(classifier));
@@ -150,23 +123,20 @@ impl Policy {
     }
 }
 
-impl Default for Policy {
+impl Default for Rules {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Policy {
+impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy")
+        f.debug_struct("Rules")
             .field("role", &self.role)
             .field("max_attempts", &self.max_attempts)
             .field("max_idempotent_attempts", &self.max_idempotent_attempts)
             .field("max_proven_resends", &self.max_proven_resends)
             .field("max_hand_backs", &self.max_hand_backs)
-            .field("deadline", &self.deadline)
-            .field("attempt_timeout", &self.attempt_timeout)
-            .field("connect_patience", &self.connect_patience)
             .field("deduplicates", &self.deduplicates)
             .field("authenticated_only", &self.authenticated_only)
             .finish_non_exhaustive()
@@ -269,9 +239,9 @@ impl RequestFacts {
         self
     }
 
-    /// Asks the policy's classifier, if there is one, about an attempt.
-    pub(crate) fn opinion(&self, fate: &Fate, policy: &Policy) -> Opinion {
-        policy.classifier.as_ref().map_or(Opinion::None, |asked| asked.opinion(fate, self))
+    /// Asks the rules' classifier, if there is one, about an attempt.
+    pub(crate) fn opinion(&self, fate: &Fate, rules: &Rules) -> Opinion {
+        rules.classifier.as_ref().map_or(Opinion::None, |asked| asked.opinion(fate, self))
     }
 }
 

@@ -1,0 +1,133 @@
+//! What the user decides about resending: the rules of safety, and time.
+
+use std::time::Duration;
+
+use tower_resend_core::{Classifier, Role, Rules};
+
+/// What the user decides about resending.
+///
+/// The default is safe to paste: proven requests are resent, idempotent ones
+/// once, everything else is reported with its doubt.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Policy {
+    rules: Rules,
+    pub(super) deadline: Option<Duration>,
+    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) connect_patience: Duration,
+}
+
+impl Policy {
+    /// Returns the default policy.
+    pub fn new() -> Self {
+        Self {
+            rules: Rules::new(),
+            deadline: Some(Duration::from_secs(30)),
+            attempt_timeout: None,
+            connect_patience: Duration::from_secs(10),
+        }
+    }
+
+    /// Returns the half that decides about safety.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Sets for whom requests are sent. The default is [`Role::Client`].
+    pub fn role(mut self, role: Role) -> Self {
+        self.rules = self.rules.role(role);
+        self
+    }
+
+    /// Sets how many attempts there may be in all when a resend may repeat
+    /// work (G5, G6, G7). The default is 3; 0 counts as 1.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.rules = self.rules.max_attempts(attempts);
+        self
+    }
+
+    /// Sets how many attempts there may be in all when idempotence alone is
+    /// the ground (G6). The default is 2, one automatic resend, as RFC 9110
+    /// 9.2.2 advises; 0 counts as 1. [`max_attempts`](Self::max_attempts)
+    /// bounds it too.
+    pub fn max_idempotent_attempts(mut self, attempts: u32) -> Self {
+        self.rules = self.rules.max_idempotent_attempts(attempts);
+        self
+    }
+
+    /// Sets how many resends there may be after a proof (G1 to G4) that the
+    /// request was not applied. Hand-backs and failed connects do not count.
+    /// The default is 16.
+    pub fn max_proven_resends(mut self, resends: u32) -> Self {
+        self.rules = self.rules.max_proven_resends(resends);
+        self
+    }
+
+    /// Sets how often a connection may hand the request back. The default is 32.
+    pub fn max_hand_backs(mut self, hand_backs: u32) -> Self {
+        self.rules = self.rules.max_hand_backs(hand_backs);
+        self
+    }
+
+    /// Sets the deadline over all attempts. The default is 30 seconds.
+    ///
+    /// It ends with the response's head; reading the body is not bounded by it.
+    /// A [`Deadline`](crate::resend::Deadline) among a request's extensions
+    /// replaces it.
+    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.deadline = deadline.into();
+        self
+    }
+
+    /// Sets how long one attempt may take until the response's head. There is
+    /// none by default.
+    ///
+    /// An attempt that times out after a byte reached the kernel is *unknown*.
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.attempt_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how long failed connects are repeated. The default is 10 seconds;
+    /// the deadline bounds it too.
+    pub fn connect_patience(mut self, patience: Duration) -> Self {
+        self.connect_patience = patience;
+        self
+    }
+
+    /// States that the origins behind this policy deduplicate requests by
+    /// their `Idempotency-Key`, durably and for as long as the deadline lasts
+    /// (G5). Requests without the field gain nothing by it.
+    ///
+    /// A wrong statement doubles requests.
+    pub fn origins_deduplicate(mut self) -> Self {
+        self.rules = self.rules.origins_deduplicate();
+        self
+    }
+
+    /// Takes no proof that somebody on the way could have forged: a FIN, a
+    /// reset, and whatever came in plain text. For hostile paths.
+    ///
+    /// Of the proofs G1 is left, that a request was never sent. A refusal (G3)
+    /// inside TLS cannot be forged, but is not told apart from one in plain
+    /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
+    /// one the fate is *unknown*, by [`Doubt::Forgeable`](crate::fate::Doubt::Forgeable), so that nobody who relies on
+    /// it sends the request again by hand either; the verdict is
+    /// [`NoResend::Forgeable`](crate::fate::NoResend::Forgeable).
+    pub fn require_authenticated_refusal(mut self) -> Self {
+        self.rules = self.rules.require_authenticated_refusal();
+        self
+    }
+
+    /// Sets a classifier of the user's own.
+    pub fn classifier(mut self, classifier: impl Classifier) -> Self {
+        self.rules = self.rules.classifier(classifier);
+        self
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
