@@ -10,9 +10,7 @@ use http::uri::Authority;
 use http::{Method, Request, Uri};
 
 use crate::attempt::{Attempt, MOST_LISTED};
-use tower_resend_core::{
-    Contract, Doubt, Evidence, Fate, Ground, HandOff, NoResend, Proof, Semantics, Verdict,
-};
+use tower_resend_core::{Contract, Doubt, Evidence, Fate, HandOff, NoResend, Semantics};
 
 /// The error type of inner services and bodies.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -31,7 +29,7 @@ pub(crate) const DEEPEST: usize = 64;
 /// A request that failed, and all that is known of it.
 ///
 /// [`fate`](Self::fate) says what became of the request at the server,
-/// [`verdict`](Self::verdict) why it was not sent again. The text is one line
+/// [`no_resend`](Self::no_resend) why it was not sent again. The text is one line
 /// that a person can act on, and [`source`](StdError::source) is the inner
 /// service's own error. `{error:#}` is that line with what its sources add: which
 /// certificate was not trusted, or which proxy could not be reached. No text of this
@@ -51,7 +49,7 @@ struct Inner {
     /// None where the service failed before it was given a request.
     line: Option<(Method, Uri)>,
     fate: Fate,
-    verdict: Verdict,
+    why: NoResend,
     attempts: Vec<Attempt>,
     missing: Missing,
     source: Option<BoxError>,
@@ -61,23 +59,23 @@ struct Inner {
 impl Error {
     pub(crate) fn new(
         line: (Method, Uri),
-        verdict: Verdict,
+        why: NoResend,
         attempts: Vec<Attempt>,
         missing: Missing,
     ) -> Self {
-        Self::of(Some(line), verdict, attempts, missing)
+        Self::of(Some(line), why, attempts, missing)
     }
 
     /// The service failed before it was given a request.
     pub(crate) fn unready(source: BoxError) -> Self {
         let attempt = Attempt::new(Evidence::new(HandOff::NothingWritten), &Contract::none());
-        let verdict = Verdict::Resend(Ground::Proven(Proof::NothingWritten));
-        Self::of(None, verdict, vec![attempt], Missing::default()).with_source(Some(source))
+        Self::of(None, NoResend::NotReady, vec![attempt], Missing::default())
+            .with_source(Some(source))
     }
 
     fn of(
         line: Option<(Method, Uri)>,
-        verdict: Verdict,
+        why: NoResend,
         attempts: Vec<Attempt>,
         missing: Missing,
     ) -> Self {
@@ -87,7 +85,7 @@ impl Error {
             .reduce(Fate::weaker)
             .unwrap_or(Fate::Unknown(Doubt::NoEvidence));
         let request = Mutex::new(None);
-        Self(Box::new(Inner { line, fate, verdict, attempts, missing, source: None, request }))
+        Self(Box::new(Inner { line, fate, why, attempts, missing, source: None, request }))
     }
 
     /// Attaches the inner service's own error.
@@ -115,11 +113,8 @@ impl Error {
     }
 
     /// Returns why the request was not sent again.
-    ///
-    /// It is [`Verdict::Resend`] where sending it again was safe but the inner
-    /// service failed before it could take the request.
-    pub fn verdict(&self) -> Verdict {
-        self.0.verdict
+    pub fn no_resend(&self) -> NoResend {
+        self.0.why
     }
 
     /// Returns all attempts, oldest first; hand-backs and failed connects too.
@@ -246,7 +241,7 @@ impl Error {
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { line, fate, verdict, attempts, missing, .. } = &*self.0;
+        let Inner { line, fate, why, attempts, missing, .. } = &*self.0;
         f.write_str(match fate {
             Fate::Unknown(_) => "outcome unknown: ",
             Fate::ResponseLost => "response lost: ",
@@ -262,13 +257,13 @@ impl Error {
             let target = line.as_ref().map(|(_, target)| target);
             write_attempt(f, attempt, target.and_then(Uri::authority))?;
         }
-        match verdict {
-            Verdict::Resend(_) => f.write_str("; the inner service is not ready for more")?,
-            Verdict::Refuse(NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered) => {
+        match why {
+            NoResend::NotReady => write!(f, "; {why}")?,
+            NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered => {
                 f.write_str("; not resent: ")?;
                 missing.write(f, decisive)?;
             }
-            Verdict::Refuse(_) => write!(f, "; {verdict}")?,
+            _ => write!(f, "; not resent: {why}")?,
         }
         match attempts.len() {
             0 | 1 => Ok(()),
@@ -320,7 +315,7 @@ impl fmt::Debug for Error {
             .field("method", &self.0.line.as_ref().map(|(method, _)| method))
             .field("path", &self.0.line.as_ref().map(|(_, target)| target.path()))
             .field("fate", &self.0.fate)
-            .field("verdict", &self.0.verdict)
+            .field("no_resend", &self.0.why)
             .field("attempts", &self.0.attempts)
             .field("source", &self.0.source)
             .finish_non_exhaustive()

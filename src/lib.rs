@@ -98,9 +98,9 @@ pub mod fate {
     #[doc(no_inline)]
     pub use tower_resend_core::{
         Acked, Alert, Answer, BadRequest, BodyState, Classifier, ConnectFailure, Contract, Counts,
-        Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff, Limits,
-        NoResend, Opinion, Proof, RequestFacts, Role, Segments, Semantics, Settled, Source,
-        StaleReason, TcpEvidence, Time, Unavailable, Verdict, classify,
+        Decision, Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff,
+        Limits, NoResend, Opinion, Outlook, Proof, RequestFacts, Role, Rung, Segments, Semantics,
+        Settled, Source, StaleReason, TcpEvidence, Time, Unavailable, classify,
     };
 }
 

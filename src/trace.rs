@@ -52,7 +52,7 @@ pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
-                { VERDICT } = %error.verdict(),
+                { VERDICT } = %error.no_resend(),
                 { DOUBT } = doubt,
                 { CONTRACT } = contract,
                 { FATE } = name,

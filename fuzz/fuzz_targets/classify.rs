@@ -223,15 +223,15 @@ fn check_decision(history: &History, input: &mut Input<'_>) -> Result<()> {
     let repeats = facts.semantics != Semantics::NotIdempotent;
     assert_eq!(history.fate().is_some_and(|fate| fate.is_not_applied()), proven);
     match verdict {
-        Verdict::Resend(ground) => {
+        Ok(ground) => {
             assert!(proven || repeats, "{verdict:?} after {history:?}");
             assert_eq!(ground.is_proven(), proven || ground.id() < "G5");
             assert!(role != Role::Proxy || repeats || ground.id() == "G1");
         }
-        Verdict::Refuse(NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered) => {
+        Err(NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered) => {
             assert!(!proven, "{verdict:?} after {history:?}");
         }
-        Verdict::Refuse(_) => {}
+        Err(_) => {}
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ use crate::error::{BoxError, Error};
 use crate::time::{Instant, now};
 use crate::trace;
 use tower_resend_core::{
-    BodyState, ConnectFailure, Ground, HandOff, History, NoResend, Time, Verdict,
-    counts_as_attempt, decide,
+    BodyState, Decision, Evidence, Ground, History, NoResend, Outlook, Time, counts_as_attempt,
+    decide,
 };
 
 /// One call, apart from the futures it polls.
@@ -167,14 +167,14 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     /// The inner service failed before it could take the resend. Nothing was
     /// sent, and a service that failed so is not to be used again.
-    pub(super) fn on_unready(&mut self, ground: Ground, source: BoxError) -> Error {
+    pub(super) fn on_unready(&mut self, source: BoxError) -> Error {
         self.source = Some(source);
-        self.give_up(Verdict::Resend(ground))
+        self.give_up(NoResend::NotReady)
     }
 
     /// The deadline passed before the resend could begin.
     pub(super) fn on_late(&mut self) -> Error {
-        self.give_up(Verdict::Refuse(NoResend::Deadline))
+        self.give_up(NoResend::Deadline)
     }
 
     /// The inner service answered. A final response is an answer even while
@@ -202,11 +202,11 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Makes the request again, the last step before it is sent.
     pub(super) fn next_request(&mut self, ground: Ground) -> Result<Request<B>, Error> {
         let ground = match self.recheck(ground) {
-            Verdict::Resend(ground) => ground,
-            refused @ Verdict::Refuse(_) => return Err(self.give_up(refused)),
+            Ok(ground) => ground,
+            Err(why) => return Err(self.give_up(why)),
         };
         let Some(mut request) = self.kept.again() else {
-            return Err(self.give_up(Verdict::Refuse(NoResend::BodyNotReplayable)));
+            return Err(self.give_up(NoResend::BodyNotReplayable));
         };
         mark(&mut request, &self.token);
         self.start = self.token.resent_on(self.start, ground);
@@ -218,17 +218,17 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     /// Decides again if something was recorded since the decision: a layer
     /// between may have let a hand-off go on after its call had ended.
-    fn recheck(&self, ground: Ground) -> Verdict {
+    fn recheck(&self, ground: Ground) -> Decision {
         if self.token.len() == self.judged {
-            return Verdict::Resend(ground);
+            return Ok(ground);
         }
-        self.decide(&self.attempts(), Time::Left)
+        self.decide(&self.attempts(), Time::Left, Outlook::Open)
     }
 
     fn on_failure(&mut self) -> Result<Again, Error> {
         self.complete_record();
         if self.part == Nesting::AnotherLayer {
-            return Err(self.error(Verdict::Refuse(NoResend::StandsDown)));
+            return Err(self.error(NoResend::StandsDown));
         }
         // From here on no connection can move the old body on, so that what
         // is said of it stays true.
@@ -238,7 +238,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         let hand_offs = attempts.get(self.start..).unwrap_or_default();
         let is_unsent = !hand_offs.iter().any(|attempt| counts_as_attempt(attempt.evidence()));
         self.kept.keep_given_back(given_back.filter(|_| is_unsent));
-        self.judge(&attempts).map_err(|refusal| self.give_up(Verdict::Refuse(refusal)))
+        self.judge(&attempts).map_err(|why| self.give_up(why))
     }
 
     /// Records what the record is seen to lack, so that what it proves of the
@@ -280,13 +280,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         let now = now();
         let next = self.limits.next(cause, self.began, now, fastrand::f64());
         self.judged = attempts.len();
-        let ground = match self.decide(attempts, next.time) {
-            Verdict::Resend(_) if hand_offs.iter().any(is_hopeless) => {
-                return Err(NoResend::Permanent);
-            }
-            Verdict::Resend(ground) => ground,
-            Verdict::Refuse(refusal) => return Err(refusal),
-        };
+        let ground = self.decide(attempts, next.time, Outlook::after(evidence(hand_offs)))?;
         if cause != Cause::Connect {
             self.token.want_unused(self.began, now);
         }
@@ -300,12 +294,17 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         attempts.map(|attempt| attempt.believed_by(self.policy.rules())).collect()
     }
 
-    fn decide(&self, attempts: &[Attempt], time: Time) -> Verdict {
+    fn decide(&self, attempts: &[Attempt], time: Time, outlook: Outlook) -> Decision {
         let body = match attempts.iter().any(Attempt::is_ended_by_body) {
             true => BodyState::Failed,
             false => self.kept.body_state(),
         };
-        let facts = self.kept.facts(&self.policy, attempts).with_body(body).with_time(time);
+        let facts = self
+            .kept
+            .facts(&self.policy, attempts)
+            .with_body(body)
+            .with_time(time)
+            .with_outlook(outlook);
         let history: History = attempts.iter().map(Attempt::fate).collect();
         decide(&history, &facts, self.policy.rules())
     }
@@ -326,33 +325,23 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     }
 
     /// Returns the error of a call that this layer decided to end.
-    fn give_up(&mut self, verdict: Verdict) -> Error {
-        let error = self.error(verdict);
+    fn give_up(&mut self, why: NoResend) -> Error {
+        let error = self.error(why);
         trace::on_failure(self.kept.semantics(), &error);
         error
     }
 
-    fn error(&mut self, verdict: Verdict) -> Error {
+    fn error(&mut self, why: NoResend) -> Error {
         let attempts = self.attempts();
         let missing = self.kept.missing(&self.policy, &attempts);
         let request = self.kept.take();
         let line = (self.kept.method().clone(), self.kept.uri().clone());
-        Error::new(line, verdict, attempts, missing)
+        Error::new(line, why, attempts, missing)
             .with_source(self.source.take())
             .with_request(request)
     }
 }
 
-/// Returns whether the request can never be sent anywhere, or not to a peer that
-/// takes us.
-fn is_hopeless(attempt: &Attempt) -> bool {
-    let evidence = attempt.evidence();
-    let is_refused = evidence.alert.is_some();
-    is_refused
-        || matches!(
-            evidence.hand_off,
-            HandOff::NotConnected(
-                ConnectFailure::BadTarget | ConnectFailure::Untrusted | ConnectFailure::ProxyDenied
-            )
-        )
+fn evidence(attempts: &[Attempt]) -> impl Iterator<Item = &Evidence> {
+    attempts.iter().map(Attempt::evidence)
 }

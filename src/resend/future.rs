@@ -129,7 +129,7 @@ where
                             let request = this.call.next_request(ground);
                             request.map(|it| this.call.in_span(|service, _| service.call(it)))
                         }
-                        Poll::Ready(Err(error)) => Err(this.call.on_unready(ground, error.into())),
+                        Poll::Ready(Err(error)) => Err(this.call.on_unready(error.into())),
                         Poll::Pending => {
                             ready!(poll_until(this.timer.as_mut(), this.call.deadline(), cx));
                             Err(this.call.on_late())

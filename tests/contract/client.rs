@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::{Body, Client, Policy, attempts};
 use tower_resend_core::contract::{ContractStatus, Ignored};
-use tower_resend_core::{Doubt, Fate, NoResend, Proof, Verdict};
+use tower_resend_core::{Doubt, Fate, NoResend, Proof};
 
 const RST: &str = "max=65536, rst, half, gone";
 const FIN: &str = "max=65536, fin, gone";
@@ -417,7 +417,7 @@ async fn what_could_have_been_forged_is_unknown_to_whoever_would_redo_it_by_hand
         let tried = on_a_hostile_path(announce, end).await;
         let error = tried.outcome.unwrap_err();
         assert_eq!(error.fate(), Fate::Unknown(Doubt::Forgeable(proof)), "{error}");
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Forgeable(proof)));
+        assert_eq!(error.no_resend(), NoResend::Forgeable(proof));
         assert_eq!(error.attempts()[0].fate(), error.fate());
         assert_eq!(error.name(), "outcome_unknown_forgeable");
         assert!(error.to_string().contains("could have been forged"), "{error}");

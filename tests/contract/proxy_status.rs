@@ -9,7 +9,7 @@ use contract::{Announce, Peer, Server, Tried, post};
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Client, Policy};
 use tower_resend_core::contract::TrustedGateway;
-use tower_resend_core::{Doubt, Fate, NoResend, Proof, Verdict};
+use tower_resend_core::{Doubt, Fate, NoResend, Proof};
 
 const REFUSED: &str = "edge; error=connection_refused";
 
@@ -88,7 +88,7 @@ async fn on_a_hostile_path_it_could_be_forged() {
     let tried = trusting(truly(502, REFUSED), policy).await;
     let error = tried.outcome.unwrap_err();
     assert_eq!(error.fate(), Fate::Unknown(Doubt::Forgeable(Proof::NotForwarded)), "{error}");
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Forgeable(Proof::NotForwarded)));
+    assert_eq!(error.no_resend(), NoResend::Forgeable(Proof::NotForwarded));
     assert_eq!(tried.posts, 0);
 }
 

@@ -241,7 +241,7 @@ fn control_a_rule_that_merges_two_doubts_leaves_one_unreached() {
 }
 
 /// What decide says of one attempt, over all fates, requests and opinions.
-fn single_verdicts() -> Vec<(Fate, RequestFacts, Opinion, Role, Verdict)> {
+fn single_verdicts() -> Vec<(Fate, RequestFacts, Opinion, Role, Decision)> {
     let mut all = Vec::new();
     for fate in variants::fates() {
         for request in requests() {
@@ -259,7 +259,7 @@ fn single_verdicts() -> Vec<(Fate, RequestFacts, Opinion, Role, Verdict)> {
 #[test]
 fn every_ground_is_reached() {
     let verdicts = single_verdicts();
-    let reached = verdicts.iter().filter_map(|(.., verdict)| verdict.ground());
+    let reached = verdicts.iter().filter_map(|(.., verdict)| verdict.ok());
     let reached: HashSet<_> = reached.map(|ground| ground.id()).collect();
     let listed: HashSet<_> = variants::grounds().iter().map(Ground::id).collect();
     assert_eq!(reached, listed);
@@ -270,19 +270,19 @@ fn every_ground_is_reached() {
 fn every_refusal_is_reached_but_those_of_the_layer() {
     let mut reached: HashSet<_> = single_verdicts()
         .iter()
-        .filter_map(|(.., verdict)| verdict.refusal())
+        .filter_map(|(.., verdict)| verdict.err())
         .map(|refusal| discriminant(&refusal))
         .collect();
     let repeated = history(&[Fate::ResponseLost; 2]);
     let get = RequestFacts::new(Semantics::IdempotentMethod);
-    let refusal = decide(&repeated, &get, &Rules::new()).refusal().expect("a refusal");
+    let refusal = decide(&repeated, &get, &Rules::new()).err().expect("a refusal");
     reached.insert(discriminant(&refusal));
+    let connect = history(&[Fate::NotApplied(Proof::NothingWritten)]);
+    let refusal = decide(&connect, &get.with_outlook(Outlook::Permanent), &Rules::new());
+    reached.insert(discriminant(&refusal.expect_err("it would end the same way")));
     let missing =
         variants::no_resends().into_iter().filter(|r| !reached.contains(&discriminant(r)));
-    assert_eq!(
-        missing.collect::<Vec<_>>(),
-        [NoResend::Budget, NoResend::Permanent, NoResend::StandsDown]
-    );
+    assert_eq!(missing.collect::<Vec<_>>(), [NoResend::NotReady, NoResend::StandsDown]);
 }
 
 // ===== G2 needs FIN, none acked, one segment, CLOSE, EPIPE and conserved counters =====
@@ -617,7 +617,7 @@ fn control_a_rule_without_any_one_clause_is_caught() {
 
 // ===== the fate of a call, and what decide makes of it =====
 
-type Decide = fn(&[Fate], &RequestFacts, &Rules) -> Verdict;
+type Decide = fn(&[Fate], &RequestFacts, &Rules) -> Decision;
 
 const OPINIONS: [Opinion; 3] = [Opinion::None, Opinion::Resend(REASON), Opinion::Forbidden(REASON)];
 
@@ -672,22 +672,22 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     vec(select(fates), 1..5)
 }
 
-fn the_real_decide(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
+fn the_real_decide(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Decision {
     decide(&history(fates), request, policy)
 }
 
 /// Broken: only the last attempt counts.
-fn decide_by_the_last(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
+fn decide_by_the_last(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Decision {
     decide(&history(&fates[fates.len() - 1..]), request, policy)
 }
 
 /// Broken: only the first attempt counts.
-fn decide_by_the_first(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
+fn decide_by_the_first(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Decision {
     decide(&history(&fates[..1]), request, policy)
 }
 
 /// Broken: a proof of any attempt is a proof.
-fn decide_by_any_proof(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Verdict {
+fn decide_by_any_proof(fates: &[Fate], request: &RequestFacts, policy: &Rules) -> Decision {
     let proof = fates.iter().find(|fate| fate.is_not_applied());
     decide(&history(&[*proof.unwrap_or(&fates[0])]), request, policy)
 }
@@ -743,9 +743,9 @@ fn of_calls(
 fn needs_a_ground_for_each(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseError> {
     move |(fates, request, words, role)| {
         let policy = words.policy(*role);
-        let alone = |fate: &Fate| the_real_decide(&[*fate], request, &policy).ground();
+        let alone = |fate: &Fate| the_real_decide(&[*fate], request, &policy).ok();
         let grounds: Vec<_> = fates.iter().map(alone).collect();
-        match decide(fates, request, &policy).ground() {
+        match decide(fates, request, &policy).ok() {
             Some(ground) => {
                 prop_assert!(grounds.iter().all(Option::is_some), "{:?} for {:?}", ground, grounds);
                 let weakest = grounds.iter().flatten().map(Ground::id).max();
@@ -779,7 +779,7 @@ fn a_word_for_a_proven_attempt_does_not_cover_an_unknown_one() {
     let policy = Words::OnProof.policy(Role::Client);
     for fates in [[unknown, proven], [proven, unknown]] {
         let verdict = decide(&history(&fates), &post, &policy);
-        assert_eq!(verdict, Verdict::Refuse(NoResend::Doubt(Doubt::Acknowledged)));
+        assert_eq!(verdict, Err(NoResend::Doubt(Doubt::Acknowledged)));
     }
 }
 
@@ -787,7 +787,7 @@ fn forbidden_wins(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseError>
     move |(fates, request, words, role)| {
         let verdict = decide(fates, request, &words.policy(*role));
         let forbids = fates.iter().any(|f| matches!(words.on(f), Opinion::Forbidden(_)));
-        prop_assert_eq!(forbids, verdict == Verdict::Refuse(NoResend::Forbidden(REASON)));
+        prop_assert_eq!(forbids, verdict == Err(NoResend::Forbidden(REASON)));
         Ok(())
     }
 }
@@ -809,7 +809,7 @@ fn order_is_nothing(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseErro
     move |(fates, request, words, role)| {
         let policy = words.policy(*role);
         let kind = |fates: &[Fate]| history(fates).fate().map(|fate| discriminant(&fate));
-        let ground = |fates: &[Fate]| decide(fates, request, &policy).ground().map(|g| g.id());
+        let ground = |fates: &[Fate]| decide(fates, request, &policy).ok().map(|g| g.id());
         for turned in permutations(fates) {
             prop_assert_eq!(kind(&turned), kind(fates));
             prop_assert_eq!(ground(&turned), ground(fates));
@@ -878,10 +878,10 @@ fn control_the_last_fate_is_not_the_weakest() {
 
 /// A proxy resends a non-idempotent request only if it was never sent.
 fn proxy_keeps_to_g1(role: Role) -> Option<(Fate, RequestFacts)> {
-    let breaks = |(fate, request, _, of, verdict): &(Fate, RequestFacts, _, Role, Verdict)| {
+    let breaks = |(fate, request, _, of, verdict): &(Fate, RequestFacts, _, Role, Decision)| {
         *of == role
             && request.semantics == Semantics::NotIdempotent
-            && verdict.ground().is_some_and(|ground| ground.id() != "G1")
+            && verdict.ok().is_some_and(|ground| ground.id() != "G1")
             && !matches!(fate, Fate::NotApplied(proof) if proof.id() == "G1")
     };
     let found = single_verdicts().into_iter().find(breaks);
@@ -903,7 +903,7 @@ fn control_a_client_does_not_keep_to_g1() {
 fn nothing_is_resent_without_a_body_or_without_time() {
     for (_, request, _, _, verdict) in single_verdicts() {
         if request.body != BodyState::Replayable || request.time != Time::Left {
-            assert_eq!(verdict.ground(), None, "{request:?}");
+            assert_eq!(verdict.ok(), None, "{request:?}");
         }
     }
 }
@@ -913,7 +913,7 @@ fn attempts_of(fate: Fate, request: &RequestFacts, policy: &Rules) -> u32 {
     let mut history = History::new();
     for attempt in 1..1_000 {
         history.push(fate);
-        if decide(&history, request, policy).ground().is_none() {
+        if decide(&history, request, policy).ok().is_none() {
             return attempt;
         }
     }
@@ -963,7 +963,7 @@ fn what_contradicts_itself_is_never_sent_again() {
                 let facts = RequestFacts::new(semantics).with_deduplication(Deduplication::Keyed);
                 let policy =
                     Rules::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend(REASON));
-                let refused = Verdict::Refuse(NoResend::NotSendable(why));
+                let refused = Err(NoResend::NotSendable(why));
                 if !matches!(other, Fate::NotApplied(Proof::NotSendable(_))) {
                     let history = [fate, other].into_iter().collect();
                     assert_eq!(decide(&history, &facts, &policy), refused, "{why:?}, {other}");
@@ -976,7 +976,7 @@ fn what_contradicts_itself_is_never_sent_again() {
     let unconnected = Fate::NotApplied(Proof::NotConnected(ConnectFailure::BadTarget));
     let post = RequestFacts::new(Semantics::NotIdempotent);
     let control = decide(&[unconnected].into_iter().collect(), &post, &Rules::new());
-    assert_eq!(control, Verdict::Resend(Ground::Proven(unconnected.proof().expect("a proof"))));
+    assert_eq!(control, Ok(Ground::Proven(unconnected.proof().expect("a proof"))));
 }
 
 #[test]
@@ -1016,7 +1016,7 @@ fn proofs_that_do(policy: &Rules) -> Vec<&'static str> {
     let post = RequestFacts::new(Semantics::NotIdempotent);
     let does = |proof: &Proof| {
         let history = [Fate::NotApplied(*proof)].into_iter().collect();
-        matches!(decide(&history, &post, policy), Verdict::Resend(_))
+        matches!(decide(&history, &post, policy), Ok(_))
     };
     let mut ids: Vec<_> =
         variants::proofs().iter().filter(|proof| does(proof)).map(Proof::id).collect();
@@ -1032,12 +1032,12 @@ fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
     for proof in variants::proofs().into_iter().filter(|proof| proof.id() != "G1") {
         let history = [Fate::NotApplied(proof)].into_iter().collect();
         let refused = |semantics| decide(&history, &RequestFacts::new(semantics), &policy);
-        assert_eq!(refused(Semantics::NotIdempotent), Verdict::Refuse(NoResend::Forgeable(proof)),);
-        let repeated = Verdict::Resend(Ground::Idempotent);
+        assert_eq!(refused(Semantics::NotIdempotent), Err(NoResend::Forgeable(proof)),);
+        let repeated = Ok(Ground::Idempotent);
         assert_eq!(refused(Semantics::IdempotentMethod), repeated);
         let keyed =
             RequestFacts::new(Semantics::NotIdempotent).with_deduplication(Deduplication::Keyed);
-        assert_eq!(decide(&history, &keyed, &policy), Verdict::Resend(Ground::Deduplicated));
+        assert_eq!(decide(&history, &keyed, &policy), Ok(Ground::Deduplicated));
     }
 }
 
@@ -1063,5 +1063,5 @@ fn where_proofs_must_be_authenticated_the_fate_says_so() {
     // A repeat after a proof that is not believed may repeat work, and counts.
     let twice = history(&[Fate::NotApplied(Proof::ResetPromised); 2]);
     let get = RequestFacts::new(Semantics::IdempotentMethod);
-    assert_eq!(decide(&twice, &get, &hostile), Verdict::Refuse(NoResend::Attempts(2)));
+    assert_eq!(decide(&twice, &get, &hostile), Err(NoResend::Attempts(2)));
 }

@@ -56,7 +56,7 @@ fn each_hindrance_meets_exactly_one_line() {
     let values = Hindrances::new();
     let walked =
         Table::check(&values.dimensions(), &lines, |at| values.outcome(at), verdicts_in_words);
-    assert_eq!(walked, OPINIONS.len() * OUTLINE.len() * 3 * 3);
+    assert_eq!(walked, OPINIONS.len() * OUTLINE.len() * 3 * 3 * 2);
 }
 
 /// The numbered rows are what they are whatever the file says.
@@ -67,7 +67,7 @@ fn the_numbered_rows_are_safe_or_unknown_as_argued() {
         assert_eq!(fate.is_not_applied(), case.outcome == Safe, "{}: {fate}", case.words);
         assert_eq!(fate.is_unknown(), case.outcome == Unknown, "{}: {fate}", case.words);
         let verdict = verdict(&[fate], &POST, &Rules::new());
-        assert_eq!(verdict.ground().is_some(), case.outcome == Safe, "{}: {verdict}", case.words);
+        assert_eq!(verdict.ok().is_some(), case.outcome == Safe, "{}: {verdict:?}", case.words);
     }
 }
 
@@ -291,16 +291,16 @@ impl Kind {
     }
 }
 
-fn verdict(fates: &[Fate], kind: &Kind, policy: &Rules) -> Verdict {
+fn verdict(fates: &[Fate], kind: &Kind, policy: &Rules) -> Decision {
     decide(&fates.iter().copied().collect(), &kind.facts(), policy)
 }
 
 /// A verdict for each kind of request; grounds and doubts are those of the fate.
 type Verdicts = [&'static str; REQUESTS.len()];
 
-fn verdicts(of: impl FnMut(&Kind) -> Verdict) -> Verdicts {
+fn verdicts(of: impl FnMut(&Kind) -> Decision) -> Verdicts {
     REQUESTS.each_ref().map(of).map(|verdict| match verdict {
-        Verdict::Resend(ground) => match ground.id() {
+        Ok(ground) => match ground.id() {
             "G1" => "resend G1",
             "G2" => "resend G2",
             "G3" => "resend G3",
@@ -310,19 +310,20 @@ fn verdicts(of: impl FnMut(&Kind) -> Verdict) -> Verdicts {
             "G7" => "resend G7",
             other => panic!("{other} is no ground"),
         },
-        Verdict::Refuse(NoResend::Doubt(_)) => "doubt",
-        Verdict::Refuse(NoResend::Forgeable(_)) => "forgeable",
-        Verdict::Refuse(NoResend::Forbidden(REASON)) => "forbidden",
-        Verdict::Refuse(NoResend::ResponseLost) => "lost",
-        Verdict::Refuse(NoResend::Answered) => "answered",
-        Verdict::Refuse(NoResend::Proxy) => "proxy",
-        Verdict::Refuse(NoResend::BodyNotReplayable) => "body gone",
-        Verdict::Refuse(NoResend::NotSendable(_)) => "unsendable",
-        Verdict::Refuse(NoResend::BodyFailed) => "body failed",
-        Verdict::Refuse(NoResend::Attempts(2)) => "attempts 2",
-        Verdict::Refuse(NoResend::Deadline) => "deadline",
-        Verdict::Refuse(NoResend::ConnectPatience) => "patience",
-        Verdict::Refuse(other) => panic!("{other:?} is not for decide to say here"),
+        Err(NoResend::Doubt(_)) => "doubt",
+        Err(NoResend::Forgeable(_)) => "forgeable",
+        Err(NoResend::Forbidden(REASON)) => "forbidden",
+        Err(NoResend::ResponseLost) => "lost",
+        Err(NoResend::Answered) => "answered",
+        Err(NoResend::Proxy) => "proxy",
+        Err(NoResend::BodyNotReplayable) => "body gone",
+        Err(NoResend::NotSendable(_)) => "unsendable",
+        Err(NoResend::BodyFailed) => "body failed",
+        Err(NoResend::Attempts(2)) => "attempts 2",
+        Err(NoResend::Deadline) => "deadline",
+        Err(NoResend::ConnectPatience) => "patience",
+        Err(NoResend::Permanent) => "permanent",
+        Err(other) => panic!("{other:?} is not for decide to say here"),
     })
 }
 
@@ -359,8 +360,8 @@ impl Decisions {
         verdicts(|kind| {
             let verdict = verdict(&[self.fates[fate]], kind, &policy);
             match (verdict, self.fates[fate]) {
-                (Verdict::Resend(Ground::Proven(a)), Fate::NotApplied(b)) => assert_eq!(a, b),
-                (Verdict::Refuse(NoResend::Doubt(a)), Fate::Unknown(b)) => assert_eq!(a, b),
+                (Ok(Ground::Proven(a)), Fate::NotApplied(b)) => assert_eq!(a, b),
+                (Err(NoResend::Doubt(a)), Fate::Unknown(b)) => assert_eq!(a, b),
                 _ => {}
             }
             verdict
@@ -400,11 +401,16 @@ const OPINIONS: [Opinion; 3] = [Opinion::None, Opinion::Resend(REASON), Opinion:
 struct Hindrances {
     bodies: Vec<BodyState>,
     times: Vec<Time>,
+    outlooks: Vec<Outlook>,
 }
 
 impl Hindrances {
     fn new() -> Self {
-        Self { bodies: variants::body_states(), times: variants::times() }
+        Self {
+            bodies: variants::body_states(),
+            times: variants::times(),
+            outlooks: variants::outlooks(),
+        }
     }
 
     fn dimensions(&self) -> Vec<Dimension> {
@@ -413,14 +419,21 @@ impl Hindrances {
             Dimension::named("fate", OUTLINE.map(in_words).to_vec()),
             Dimension::of("body", &self.bodies),
             Dimension::of("time", &self.times),
+            Dimension::of("outlook", &self.outlooks),
         ]
     }
 
     fn outcome(&self, at: &[usize]) -> Verdicts {
-        let &[opinion, fate, body, time] = at else { panic!("four dimensions, not {}", at.len()) };
+        let &[opinion, fate, body, time, outlook] = at else {
+            panic!("five dimensions, not {}", at.len())
+        };
         let policy = Rules::new().classifier(move |_: &Fate, _: &RequestFacts| OPINIONS[opinion]);
         verdicts(|kind| {
-            let facts = kind.facts().with_body(self.bodies[body]).with_time(self.times[time]);
+            let facts = kind
+                .facts()
+                .with_body(self.bodies[body])
+                .with_time(self.times[time])
+                .with_outlook(self.outlooks[outlook]);
             decide(&[OUTLINE[fate]].into_iter().collect(), &facts, &policy)
         })
     }
@@ -458,8 +471,8 @@ fn numbered(rows: &[Numbered]) -> String {
                 let evidence = (case.evidence)();
                 let fate = classify(&evidence, &(case.contract)());
                 let then = match verdict(&[fate], &POST, &Rules::new()) {
-                    Verdict::Resend(ground) => format!("resent by {}", ground.id()),
-                    Verdict::Refuse(_) => "not resent".to_owned(),
+                    Ok(ground) => format!("resent by {}", ground.id()),
+                    Err(_) => "not resent".to_owned(),
                 };
                 vec![format!("    - {}", case.words), in_words(fate), then]
             })

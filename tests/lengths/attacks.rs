@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tower_resend::server::{Listener, RequestBody, serve};
 use tower_resend::{Body, Client, attempts};
-use tower_resend_core::{BadRequest, Doubt, Fate, Limits, NoResend, Proof, Verdict};
+use tower_resend_core::{BadRequest, Doubt, Fate, Limits, NoResend, Proof};
 
 #[cfg(feature = "reqwest")]
 use crate::lengths;
@@ -213,7 +213,7 @@ async fn attack_a_length_that_is_not_the_bodys_is_never_sent() {
         let mut error = server.outcome(request.unwrap()).await.unwrap_err();
         let why = BadRequest::LengthMismatch;
         assert_eq!(error.fate(), Fate::NotApplied(Proof::NotSendable(why)));
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::NotSendable(why)));
+        assert_eq!(error.no_resend(), NoResend::NotSendable(why));
         let port = server.at.port();
         let line = format!(
             "not applied: POST /pay for 127.0.0.1:{port}; never sent (its Content-Length is not the \

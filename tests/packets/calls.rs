@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Response;
 use tower_resend::pool::ResponseBody;
 use tower_resend::{Attempt, Policy};
-use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof, Role, Verdict};
+use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof, Role};
 
 use crate::play::*;
 use crate::tun::{self, Covers};
@@ -119,7 +119,7 @@ fn a_proxy_does_not_resend_a_post_that_left_it() {
         async |ended| {
             let error = ended.outcome.expect_err("no answer");
             assert_eq!(error.fate(), Fate::NotApplied(Proof::NeverReceived), "{error}");
-            assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Proxy), "{error}");
+            assert_eq!(error.no_resend(), NoResend::Proxy, "{error}");
             assert_eq!(ended.elsewhere, 0);
         },
     );

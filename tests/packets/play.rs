@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 use tower_resend::pool::{PoolOptions, Proxies, ResponseBody};
 use tower_resend::{Attempt, Body, Client, Error, Policy};
-use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof, Verdict};
+use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof};
 
 use crate::tun::{self, Covers, Net, PEER, PORT, Peer};
 use testkit::body_script::{Script, Step};
@@ -233,7 +233,7 @@ impl Ended {
     pub(crate) async fn assert_unknown(mut self, doubt: Doubt) {
         let error = self.outcome.expect_err("no answer");
         assert_eq!(error.fate(), Fate::Unknown(doubt), "{error}");
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Doubt(doubt)), "{error}");
+        assert_eq!(error.no_resend(), NoResend::Doubt(doubt), "{error}");
         assert_eq!(error.attempts().len(), 1, "{error:?}");
         assert!(error.attempts()[0].evidence().counts.written > 0, "{error}");
         assert_eq!(self.elsewhere, 0, "connections that carried it again");

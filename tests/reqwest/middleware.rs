@@ -19,9 +19,7 @@ use tower_resend::body::Replayable;
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::{Deadline, Idempotent};
 use tower_resend::{Attempt, AttemptToken, Body, Client, ResendLayer};
-use tower_resend_core::{
-    ConnectFailure, Contract, Evidence, Fate, Ground, HandOff, NoResend, Verdict,
-};
+use tower_resend_core::{ConnectFailure, Contract, Evidence, Fate, Ground, HandOff, NoResend};
 
 use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};
@@ -95,7 +93,7 @@ async fn a_streamed_body_is_sent_once_and_its_octets_arrive() {
     let request = client().post(origin.url("/orders")).body(stream);
     let error = request.with_extension(Idempotent).send().await.unwrap_err();
     let error = adapter::error(&error).unwrap();
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::BodyNotReplayable));
+    assert_eq!(error.no_resend(), NoResend::BodyNotReplayable);
     assert_eq!(origin.finish(), ["/orders"]);
 }
 
@@ -297,7 +295,7 @@ async fn no_resend_is_begun_that_the_timeout_would_cut_off() {
         let request = client.post("http://shop.test/orders").body("pay").timeout(seconds(3));
         let error = request.send().await.unwrap_err();
         let error = adapter::error(&error).expect("the fate is known before the timeout passes");
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Deadline));
+        assert_eq!(error.no_resend(), NoResend::Deadline);
         assert!(error.fate().is_not_applied());
         assert!(began.elapsed() < seconds(3));
     }

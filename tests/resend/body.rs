@@ -16,7 +16,7 @@ use script::{Script, Step, drain, poll, trailers};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resend::body::{self, Body, NotReplayable, Replay, ReplayCaps, Replayable};
 use tower_resend::{Error, Policy, ResendLayer};
-use tower_resend_core::{EndedBy, Fate, NoResend, Opinion, RequestFacts, Verdict};
+use tower_resend_core::{EndedBy, Fate, NoResend, Opinion, RequestFacts};
 
 type Outcome = Result<Response<()>, BoxError>;
 
@@ -54,7 +54,7 @@ fn replaying(caps: ReplayCaps) -> tower_resend::resend::ReplayStreamsLayer {
 }
 
 fn refusal(error: &Error) -> Option<NoResend> {
-    error.verdict().refusal()
+    Some(error.no_resend())
 }
 
 #[tokio::test(start_paused = true)]
@@ -349,7 +349,7 @@ async fn a_layer_that_stands_down_records_no_body() {
     let mut request = stream(pay());
     request.extensions_mut().insert(tower_resend::AttemptToken::new());
     let error = replaying(caps).layer(inner(act)).oneshot(request).await.unwrap_err();
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::StandsDown));
+    assert_eq!(error.no_resend(), NoResend::StandsDown);
 }
 
 #[tokio::test(start_paused = true)]

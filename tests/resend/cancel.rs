@@ -12,7 +12,7 @@ use inner::*;
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_resend::{AttemptToken, Policy, Resend, ResendLayer};
-use tower_resend_core::{Answer, Doubt, Fate, Verdict};
+use tower_resend_core::{Answer, Doubt, Fate};
 
 /// Counts its calls that are under way, and records those that are dropped.
 #[derive(Clone, Default)]
@@ -197,7 +197,7 @@ async fn what_is_recorded_during_the_wait_is_judged_too() {
     handle.allow(1);
     tokio::time::advance(Duration::from_secs(5)).await;
     let error = tokio_test::assert_ready_err!(call.poll());
-    assert!(matches!(error.verdict(), Verdict::Refuse(_)), "{error}");
+    assert!(matches!(error.no_resend(), _), "{error}");
     assert_eq!(error.attempts().len(), 2);
     assert_none(&mut handle);
 }

@@ -17,7 +17,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
 use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer};
-use tower_resend_core::{Fate, Verdict};
+use tower_resend_core::{Fate, NoResend};
 
 pub(crate) type Octets = Full<Bytes>;
 pub(crate) type Answered = Response<ResponseBody>;
@@ -199,7 +199,7 @@ where
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) fate: Fate,
-    pub(crate) verdict: Verdict,
+    pub(crate) no_resend: NoResend,
     pub(crate) attempts: Vec<Attempt>,
 }
 
@@ -207,7 +207,7 @@ pub(crate) struct Failed {
 pub(crate) async fn fails(inner: Inner, request: Request<Octets>) -> Failed {
     let policy = Policy::new().connect_patience(std::time::Duration::from_millis(100));
     let error = ResendLayer::new(policy).layer(inner).oneshot(request).await.unwrap_err();
-    Failed { fate: error.fate(), verdict: error.verdict(), attempts: error.attempts().to_vec() }
+    Failed { fate: error.fate(), no_resend: error.no_resend(), attempts: error.attempts().to_vec() }
 }
 
 /// A rule that says from what it sees whether a request may be sent again.

@@ -25,9 +25,7 @@ use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_resend::pool::{Failure, Pool, PoolOptions};
 use tower_resend::{Attempt, AttemptToken, ResendLayer};
-use tower_resend_core::{
-    ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, NoResend, Verdict,
-};
+use tower_resend_core::{ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, NoResend};
 
 use self::hops::*;
 
@@ -36,13 +34,13 @@ const PAID: [&str; 1] = ["POST /pay"];
 /// Asserts that the request was executed and that the layer says so.
 fn assert_answered(failed: &Failed, recorded: usize) {
     assert_eq!(failed.fate, Fate::Completed, "{failed:?}");
-    assert_eq!(failed.verdict, Verdict::Refuse(NoResend::Answered));
+    assert_eq!(failed.no_resend, NoResend::Answered);
     assert_eq!(failed.attempts.len(), recorded, "{failed:?}");
 }
 
 fn assert_no_evidence(failed: &Failed) {
     assert_eq!(failed.fate, Fate::Unknown(Doubt::NoEvidence), "{failed:?}");
-    assert_eq!(failed.verdict, Verdict::Refuse(NoResend::Doubt(Doubt::NoEvidence)));
+    assert_eq!(failed.no_resend, NoResend::Doubt(Doubt::NoEvidence));
 }
 
 // ===== redirects =====

@@ -10,7 +10,7 @@ use inner::*;
 use tokio::time::Instant;
 use tower_resend::resend::Deadline;
 use tower_resend::{AttemptToken, Policy};
-use tower_resend_core::{Doubt, Fate, NoResend, Opinion, Proof, RequestFacts, Verdict};
+use tower_resend_core::{Doubt, Fate, NoResend, Opinion, Proof, RequestFacts};
 
 fn doubling() -> Policy {
     Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend("test"))
@@ -51,7 +51,7 @@ async fn repeats_end_with_the_attempts() {
         let played = play(policy, request, |_| fail(reset())).await;
         assert_eq!(played.calls.len(), calls);
         let limit = u32::try_from(calls).unwrap();
-        assert_eq!(played.error().verdict(), Verdict::Refuse(NoResend::Attempts(limit)));
+        assert_eq!(played.error().no_resend(), NoResend::Attempts(limit));
     }
 }
 
@@ -71,7 +71,7 @@ async fn hand_backs_end_after_thirty_two() {
     let played = play(policy(), post(), |_| fail(handed_back())).await;
     assert_eq!(played.calls.len(), 33);
     let error = played.error();
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Attempts(32)));
+    assert_eq!(error.no_resend(), NoResend::Attempts(32));
     assert_eq!(error.attempts().len(), 33);
 }
 
@@ -94,12 +94,12 @@ async fn failed_connects_are_repeated_until_patience_ends() {
     assert!(played.elapsed >= Duration::from_secs(8), "{:?}", played.elapsed);
     let error = played.error();
     assert!(error.fate().is_not_applied());
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::ConnectPatience));
+    assert_eq!(error.no_resend(), NoResend::ConnectPatience);
 
     let policy = Policy::new().deadline(Duration::from_secs(3));
     let played = play(policy, post(), |_| fail(not_connected())).await;
     assert!(played.elapsed <= Duration::from_secs(3), "{:?}", played.elapsed);
-    assert_eq!(played.error().verdict(), Verdict::Refuse(NoResend::Deadline));
+    assert_eq!(played.error().no_resend(), NoResend::Deadline);
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +153,7 @@ async fn no_resend_begins_after_the_deadline() {
         let played = play(policy, post(), |_| fail(reset())).await;
         assert!(played.calls.iter().all(|&at| at < deadline), "{:?}", played.calls);
         assert!(played.elapsed < deadline, "it does not wait to be refused");
-        assert_eq!(played.error().verdict(), Verdict::Refuse(NoResend::Deadline));
+        assert_eq!(played.error().no_resend(), NoResend::Deadline);
     }
 }
 
@@ -173,7 +173,7 @@ async fn a_pause_that_outlasts_the_deadline_is_followed_by_no_resend() {
             drop(taken(&mut handle));
         } else {
             let error = tokio_test::assert_ready_err!(call.poll());
-            assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Deadline));
+            assert_eq!(error.no_resend(), NoResend::Deadline);
             assert_eq!(error.attempts().len(), 1);
         }
     }
@@ -190,7 +190,7 @@ async fn the_deadline_ends_a_wait_for_readiness() {
     tokio_test::assert_pending!(call.poll());
     tokio::time::advance(Duration::from_secs(6)).await;
     let mut error = tokio_test::assert_ready_err!(call.poll());
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Deadline));
+    assert_eq!(error.no_resend(), NoResend::Deadline);
     assert!(error.fate().is_not_applied());
     assert!(error.take_request::<Octets>().is_some());
 }
@@ -311,7 +311,7 @@ async fn a_deadline_in_the_request_is_one_over_all_attempts() {
         let played = play(doubling().max_attempts(1000), request, |_| fail(reset())).await;
         assert!(played.calls.len() > 1);
         assert!(played.calls.iter().all(|&at| at < after), "{:?}", played.calls);
-        assert_eq!(played.error().verdict(), Verdict::Refuse(NoResend::Deadline));
+        assert_eq!(played.error().no_resend(), NoResend::Deadline);
     }
 }
 

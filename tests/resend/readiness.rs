@@ -6,7 +6,7 @@ use inner::*;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service};
 use tower_resend::{Policy, ResendLayer};
-use tower_resend_core::{Fate, Proof, Verdict};
+use tower_resend_core::{Fate, NoResend, Proof};
 
 #[tokio::test(start_paused = true)]
 async fn readiness_is_that_of_the_inner_service() {
@@ -63,7 +63,7 @@ async fn a_service_that_fails_to_become_ready_was_sent_nothing() {
     handle.send_error("closed for good");
     let error = assert_ready_err!(service.poll_ready());
     assert_eq!(error.fate(), Fate::NotApplied(Proof::NothingWritten));
-    assert!(matches!(error.verdict(), Verdict::Resend(_)));
+    assert!(matches!(error.no_resend(), NoResend::NotReady));
     assert_eq!(
         error.to_string(),
         "not applied: no request was taken; never sent (the kernel accepted none of it); \

@@ -24,7 +24,7 @@ use tower_resend::body::Replay;
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::Idempotent;
 use tower_resend::{Policy, ResendLayer, attempts};
-use tower_resend_core::{Answer, Doubt, Fate, NoResend, Proof, StaleReason, Verdict};
+use tower_resend_core::{Answer, Doubt, Fate, NoResend, Proof, StaleReason};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(1);
@@ -54,11 +54,7 @@ where
     let Err(error) = result else { panic!("{name}: a lost POST has no answer") };
     assert_eq!(calls, 1, "{name}");
     assert_eq!(ours(&error).fate(), Fate::Unknown(Doubt::NoEvidence), "{name}");
-    assert_eq!(
-        ours(&error).verdict(),
-        Verdict::Refuse(NoResend::Doubt(Doubt::NoEvidence)),
-        "{name}"
-    );
+    assert_eq!(ours(&error).no_resend(), NoResend::Doubt(Doubt::NoEvidence), "{name}");
 }
 
 /// Checks a layer above and below the resending one.
@@ -214,11 +210,7 @@ async fn without_a_token_only_idempotent_and_deduplicated_requests_are_resent() 
                 let error = ours(&error);
                 assert_eq!(error.fate(), Fate::Unknown(Doubt::NoEvidence), "{name}");
                 assert_eq!(error.name(), "outcome_unknown_no_evidence", "{name}");
-                assert_eq!(
-                    error.verdict(),
-                    Verdict::Refuse(NoResend::Doubt(Doubt::NoEvidence)),
-                    "{name}"
-                );
+                assert_eq!(error.no_resend(), NoResend::Doubt(Doubt::NoEvidence), "{name}");
             }
         }
     }
@@ -433,7 +425,7 @@ async fn a_service_that_fails_for_good_between_attempts_is_told_as_such() {
     handle.send_error("closed for good");
     let error = assert_ready!(call.poll()).unwrap_err();
     assert_eq!(error.fate(), Fate::NotApplied(Proof::NeverReceived));
-    assert!(matches!(error.verdict(), Verdict::Resend(_)));
+    assert!(matches!(error.no_resend(), NoResend::NotReady));
 }
 
 // ===== nested resending layers =====
@@ -455,7 +447,7 @@ async fn nested_resending_layers_stand_down_whatever_is_between() {
     let (result, calls) = send(Wire::new(|_| fail(reset())), get(), nested).await;
     assert_eq!(calls, 2);
     let error = result.err().expect("every attempt fails");
-    assert_eq!(ours(&error).verdict(), Verdict::Refuse(NoResend::Attempts(2)));
+    assert_eq!(ours(&error).no_resend(), NoResend::Attempts(2));
     assert_eq!(ours(&error).attempts().len(), 2);
 }
 

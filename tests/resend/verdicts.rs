@@ -15,7 +15,7 @@ use tower_resend::resend::Idempotent;
 use tower_resend::{Policy, ResendLayer, attempts};
 use tower_resend_core::{
     Answer, Counts, Doubt, EndedBy, Evidence, Fate, Ground, HandOff, NoResend, Opinion, Proof,
-    RequestFacts, Role, StaleReason, Verdict,
+    RequestFacts, Role, StaleReason,
 };
 
 /// Replies in turn, and with 200 from then on.
@@ -92,7 +92,7 @@ async fn unknown_and_then_refused_stays_unknown() {
         let error = played.error();
         assert!(error.fate().is_unknown(), "{error}");
         assert!(error.attempts().last().unwrap().fate().is_not_applied());
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::ConnectPatience));
+        assert_eq!(error.no_resend(), NoResend::ConnectPatience);
     }
 }
 
@@ -202,7 +202,7 @@ async fn a_redirect_that_was_answered_and_then_refused_was_applied() {
     assert_eq!(played.calls.len(), 1);
     let error = played.error();
     assert_eq!(error.fate(), Fate::Completed);
-    assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Answered));
+    assert_eq!(error.no_resend(), NoResend::Answered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +286,7 @@ async fn nested_layers_stand_down() {
     assert_eq!(error.attempts().len(), 2);
     let source = std::error::Error::source(&error).unwrap();
     let inner: &tower_resend::Error = source.downcast_ref().unwrap();
-    assert_eq!(inner.verdict(), Verdict::Refuse(NoResend::StandsDown));
+    assert_eq!(inner.no_resend(), NoResend::StandsDown);
     assert!(inner.fate().is_unknown(), "the weakest of all that the token holds");
 }
 
@@ -313,7 +313,7 @@ async fn a_classifier_forbids_what_is_proven() {
         assert_eq!(played.calls.len(), 1);
         let error = played.error();
         assert!(error.fate().is_not_applied());
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Forbidden("no")));
+        assert_eq!(error.no_resend(), NoResend::Forbidden("no"));
     }
 }
 

@@ -20,7 +20,6 @@ use tower::{Layer, Service};
 use tower_resend::server::{
     Accepted, Connection, DispatchLayer, Handle, Listener, Phase, serve, serve_make,
 };
-use tower_resend_core::contract::Offer;
 
 use self::site::{App, Client, OFFER};
 

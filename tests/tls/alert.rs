@@ -19,7 +19,7 @@ use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::tls::Tls;
 use tower_resend::tls::rustls::{self, AlertDescription, SupportedProtocolVersion, version};
 use tower_resend::{Body, Client, Error, Resend, ResendLayer, attempts};
-use tower_resend_core::{ConnectFailure, Fate, HandOff, NoResend, Proof, Verdict};
+use tower_resend_core::{ConnectFailure, Fate, HandOff, NoResend, Proof};
 
 use self::origin::tls::{Authority, Server};
 use self::origin::{Origin, Peer};
@@ -92,10 +92,10 @@ fn assert_asked_once(origin: &Origin, error: &Error, expected: AlertDescription)
     assert_eq!(told.0, u8::from(expected));
     assert!(error.to_string().contains(told.name().unwrap()), "{error}");
     match error.fate() {
-        Fate::NotApplied(_) => assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Permanent)),
+        Fate::NotApplied(_) => assert_eq!(error.no_resend(), NoResend::Permanent),
         // Written, and no ground.
         Fate::Unknown(doubt) => {
-            assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Doubt(doubt)));
+            assert_eq!(error.no_resend(), NoResend::Doubt(doubt));
         }
         other => panic!("{other}"),
     }
@@ -157,7 +157,7 @@ async fn an_idempotent_request_is_not_repeated_to_who_refuses_us() {
         let (tls, expected) = of_a_stranger(&authority);
         let request = Request::put(origin.url("/pay")).body("pay".into()).unwrap();
         let error = client(tls).request(request).await.unwrap_err();
-        assert_eq!(error.verdict(), Verdict::Refuse(NoResend::Permanent), "{error}");
+        assert_eq!(error.no_resend(), NoResend::Permanent, "{error}");
         assert_eq!(error.attempts().len(), 1, "{error}");
         assert_eq!(alert(&error), Some(expected), "{error:?}");
         assert!(error.fate().is_unknown(), "{error}");

@@ -5,8 +5,8 @@
 
 use crate::{
     Acked, Answer, BadRequest, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early,
-    EndedBy, Errno, Fate, Ground, HandOff, Limits, NoResend, Proof, Role, Segments, Semantics,
-    Settled, Source, StaleReason, TcpEvidence, Time, Unavailable,
+    EndedBy, Errno, Fate, Ground, HandOff, Limits, NoResend, Outlook, Proof, Role, Segments,
+    Semantics, Settled, Source, StaleReason, TcpEvidence, Time, Unavailable,
 };
 
 /// The reason that stands for all reasons of user classifiers.
@@ -240,7 +240,7 @@ pub fn no_resends() -> Vec<NoResend> {
         NoResend::BodyNotReplayable,
         NoResend::BodyFailed,
         NoResend::Attempts(2),
-        NoResend::Budget,
+        NoResend::NotReady,
         NoResend::Deadline,
         NoResend::ConnectPatience,
         NoResend::Forbidden(REASON),
@@ -265,6 +265,10 @@ pub fn deduplications() -> Vec<Deduplication> {
 
 pub fn body_states() -> Vec<BodyState> {
     vec![BodyState::Replayable, BodyState::Gone, BodyState::Failed]
+}
+
+pub fn outlooks() -> Vec<Outlook> {
+    vec![Outlook::Open, Outlook::Permanent]
 }
 
 pub fn times() -> Vec<Time> {

@@ -14,7 +14,7 @@ use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, with_evidence
 use tower_resend::adapter::reqwest as adapter;
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::{AttemptToken, Client, Error, Resend, ResendLayer, body};
-use tower_resend_core::{ConnectFailure, HandOff, NoResend, Verdict};
+use tower_resend_core::{ConnectFailure, HandOff, NoResend};
 
 use super::body::{Kind, Raw};
 
@@ -174,12 +174,12 @@ fn of_error(error: &Error) -> Told {
         Told::Refused(_) => {
             assert!(error.fate().is_not_applied(), "{error}");
             let refusals = (NoResend::Permanent, "not applied: ");
-            let is_final = error.verdict() == Verdict::Refuse(refusals.0)
-                || matches!(error.verdict(), Verdict::Refuse(NoResend::NotSendable(_)));
+            let is_final = error.no_resend() == refusals.0
+                || matches!(error.no_resend(), NoResend::NotSendable(_));
             assert!(is_final && error.to_string().starts_with(refusals.1), "{error}");
         }
         Told::Failed(_) | Told::Cut | Told::Unknown => {
-            assert!(matches!(error.verdict(), Verdict::Refuse(_)), "{error}")
+            assert!(matches!(error.no_resend(), _), "{error}")
         }
     }
     told

@@ -18,7 +18,7 @@ mod walks;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stateright::{Model, Property};
-use tower_resend_core::{Fate, History, RequestFacts, Rules, Semantics, Verdict, decide};
+use tower_resend_core::{Fate, History, RequestFacts, Rules, Semantics, decide};
 
 use self::client::Client;
 use self::premises::Premises;
@@ -113,7 +113,7 @@ impl World {
         state.at(attempt).client = None;
         let history: History = state.fates.iter().flatten().copied().collect();
         let verdict = decide(&history, &facts, &Rules::new());
-        if let (First, Verdict::Resend(_), true) = (attempt, verdict, self.second != Second::None) {
+        if let (First, Ok(_), true) = (attempt, verdict, self.second != Second::None) {
             state.send_again();
         }
     }

@@ -23,7 +23,6 @@ use tower_resend::server::{
     CloseMode, Handle, Listener, ListenerOptions, RequestBody, TrackedResponseBody,
     serve as serve_all,
 };
-use tower_resend_core::contract::Offer;
 
 use super::Mode;
 use super::counting;

@@ -6,8 +6,10 @@ use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::evidence::Evidence;
 use super::fate::{Fate, Proof};
-use super::ground::{Ground, NoResend, Verdict};
-use super::rules::{BodyState, Deduplication, Opinion, RequestFacts, Role, Rules, Semantics, Time};
+use super::ground::{Decision, Ground, NoResend, Rung};
+use super::rules::{
+    BodyState, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Semantics, Time,
+};
 
 /// The fates of all attempts of one call so far, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,31 +91,29 @@ impl FromIterator<Fate> for History {
 
 /// Decides whether a request whose attempts are `history` may be sent again.
 ///
-/// A resend needs a ground for **every** earlier attempt, and the verdict names
-/// the weakest of them. Safety is judged first: a refusal for want of a ground
-/// comes before one for want of a body, attempts or time.
-pub fn decide(history: &History, request: &RequestFacts, rules: &Rules) -> Verdict {
+/// A resend needs a ground for **every** earlier attempt; the weakest of them is
+/// the decision's. Safety is judged first: that a ground is missing comes before
+/// a missing body, attempt or time. A request that was not attempted yet has
+/// nothing to resend: [`NoResend::Attempts`].
+pub fn decide(history: &History, request: &RequestFacts, rules: &Rules) -> Decision {
     let history = &*history.under(rules);
-    let mut weakest = Err(NoResend::Attempts(0));
-    for (earlier, fate) in history.fates().iter().enumerate() {
+    let mut weakest: Option<Decision> = None;
+    for fate in history.fates() {
         let opinion = request.opinion(fate, rules);
         if let Opinion::Forbidden(reason) = opinion {
-            return Verdict::Refuse(NoResend::Forbidden(reason));
+            return Err(NoResend::Forbidden(reason));
         }
         let ground = ground(fate, request, rules, opinion);
-        weakest = match (earlier, weakest) {
-            (0, _) => ground,
-            (_, Ok(other)) => ground.map(|ground| weaker(other, ground)),
-            (_, refused) => refused,
-        };
+        weakest = Some(match weakest {
+            None => ground,
+            Some(Ok(other)) => ground.map(|ground| weaker(other, ground)),
+            Some(missing @ Err(_)) => missing,
+        });
     }
-    let hindered = |ground| match hindrance(history, request, rules, ground) {
-        Some(refusal) => Err(refusal),
+    let ground = weakest.unwrap_or(Err(NoResend::Attempts(0)))?;
+    match hindrance(history, request, rules, ground) {
+        Some(why) => Err(why),
         None => Ok(ground),
-    };
-    match weakest.and_then(hindered) {
-        Ok(ground) => Verdict::Resend(ground),
-        Err(refusal) => Verdict::Refuse(refusal),
     }
 }
 
@@ -154,7 +154,7 @@ fn repeat(request: &RequestFacts, role: Role, opinion: Opinion) -> Option<Ground
 fn may_resend_proven(proof: Proof, request: &RequestFacts, role: Role) -> bool {
     match role {
         Role::Client | Role::ProxyWithAllGrounds => true,
-        Role::Proxy => proof.id() == "G1" || request.semantics != Semantics::NotIdempotent,
+        Role::Proxy => proof.rung() == Rung::G1 || request.semantics != Semantics::NotIdempotent,
     }
 }
 
@@ -190,15 +190,16 @@ fn hindrance(
     if history.misdirections() > 1 {
         return Some(NoResend::Attempts(2));
     }
-    match request.time {
-        Time::Over => Some(NoResend::Deadline),
-        Time::OutOfPatience => Some(NoResend::ConnectPatience),
-        Time::Left => None,
+    match (request.time, request.outlook) {
+        (Time::Over, _) => Some(NoResend::Deadline),
+        (Time::OutOfPatience, _) => Some(NoResend::ConnectPatience),
+        (Time::Left, Outlook::Permanent) => Some(NoResend::Permanent),
+        (Time::Left, Outlook::Open) => None,
     }
 }
 
 fn weaker(one: Ground, other: Ground) -> Ground {
-    if other.id() > one.id() { other } else { one }
+    if other.rung() > one.rung() { other } else { one }
 }
 
 fn is_unsent(fate: &Fate) -> bool {

@@ -74,7 +74,7 @@ fn what_is_concluded_is_listed() {
         Ground::CallerSays(_));
     assert_listed!(no_resends: NoResend::Doubt(_), NoResend::ResponseLost, NoResend::Answered,
         NoResend::Proxy, NoResend::Forgeable(_), NoResend::BodyNotReplayable, NoResend::BodyFailed, NoResend::Attempts(_),
-        NoResend::Budget, NoResend::Deadline, NoResend::ConnectPatience, NoResend::Forbidden(_), NoResend::Permanent,
+        NoResend::NotReady, NoResend::Deadline, NoResend::ConnectPatience, NoResend::Forbidden(_), NoResend::Permanent,
         NoResend::NotSendable(_), NoResend::StandsDown);
 }
 
@@ -86,6 +86,7 @@ fn what_a_decision_needs_is_listed() {
     assert_listed!(deduplications: Deduplication::None, Deduplication::Keyed);
     assert_listed!(body_states: BodyState::Replayable, BodyState::Gone, BodyState::Failed);
     assert_listed!(times: Time::Left, Time::Over, Time::OutOfPatience);
+    assert_listed!(outlooks: Outlook::Open, Outlook::Permanent);
 }
 
 #[test]

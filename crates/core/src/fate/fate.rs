@@ -5,6 +5,7 @@ use std::fmt;
 use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::evidence::{ConnectFailure, StaleReason};
+use super::ground::Rung;
 
 /// What became of a request at the server, as far as the evidence proves.
 ///
@@ -128,21 +129,27 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// Returns the id of the ground that this proof belongs to.
-    pub fn id(&self) -> &'static str {
+    /// Returns the rung of the ladder of grounds that the proof belongs to, G1 to
+    /// G4.
+    pub fn rung(&self) -> Rung {
         match self {
             Self::NotSendable(_)
             | Self::NotConnected(_)
             | Self::HandedBack(_)
-            | Self::NothingWritten => "G1",
-            Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => "G2",
+            | Self::NothingWritten => Rung::G1,
+            Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => Rung::G2,
             Self::RefusedBeforeReceipt
             | Self::Refused
             | Self::RefusedStream
             | Self::Misdirected
-            | Self::NotForwarded => "G3",
-            Self::ResetPromised | Self::FinPromised | Self::ClosePromised => "G4",
+            | Self::NotForwarded => Rung::G3,
+            Self::ResetPromised | Self::FinPromised | Self::ClosePromised => Rung::G4,
         }
+    }
+
+    /// Returns the id of the proof's rung, `"G1"` to `"G4"`.
+    pub fn id(&self) -> &'static str {
+        self.rung().id()
     }
 
     /// Explains the proof in one sentence and names its rule.

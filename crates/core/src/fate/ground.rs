@@ -6,6 +6,41 @@ use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::fate::Proof;
 
+/// A rung of the ladder of grounds. The strongest is the smallest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "a new rung is a new design")]
+pub enum Rung {
+    /// Never sent.
+    G1,
+    /// Never received.
+    G2,
+    /// Refused.
+    G3,
+    /// Promised.
+    G4,
+    /// Deduplicated.
+    G5,
+    /// Idempotent.
+    G6,
+    /// The caller's word.
+    G7,
+}
+
+impl Rung {
+    /// Returns the id that docs, logs and tests use, `"G1"` to `"G7"`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::G1 => "G1",
+            Self::G2 => "G2",
+            Self::G3 => "G3",
+            Self::G4 => "G4",
+            Self::G5 => "G5",
+            Self::G6 => "G6",
+            Self::G7 => "G7",
+        }
+    }
+}
+
 /// Why a resend is safe.
 ///
 /// Grounds are ordered by strength, the strongest first. Their ids, G1 to G7,
@@ -27,14 +62,19 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// Returns the rung of the ladder of grounds that this ground stands on.
+    pub fn rung(&self) -> Rung {
+        match self {
+            Self::Proven(proof) => proof.rung(),
+            Self::Deduplicated => Rung::G5,
+            Self::Idempotent => Rung::G6,
+            Self::CallerSays(_) => Rung::G7,
+        }
+    }
+
     /// Returns the ground's id, `"G1"` to `"G7"`.
     pub fn id(&self) -> &'static str {
-        match self {
-            Self::Proven(proof) => proof.id(),
-            Self::Deduplicated => "G5",
-            Self::Idempotent => "G6",
-            Self::CallerSays(_) => "G7",
-        }
+        self.rung().id()
     }
 
     /// Returns whether a resend on this ground repeats no work at the server.
@@ -62,7 +102,7 @@ impl Ground {
 impl fmt::Display for Ground {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Proven(proof) => write!(f, "{} {proof}", proof.id()),
+            Self::Proven(proof) => write!(f, "{} {proof}", proof.rung().id()),
             Self::Deduplicated => f.write_str("G5 deduplicated by its idempotency key"),
             Self::Idempotent => f.write_str("G6 idempotent"),
             Self::CallerSays(reason) => write!(f, "G7 the caller says: {reason}"),
@@ -70,43 +110,9 @@ impl fmt::Display for Ground {
     }
 }
 
-/// Whether to send a request again, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-#[allow(clippy::exhaustive_enums, reason = "resend or not")]
-pub enum Verdict {
-    /// Send it again; the ground is the weakest that was needed.
-    Resend(Ground),
-    /// Do not.
-    Refuse(NoResend),
-}
-
-impl Verdict {
-    /// Returns the refusal, if it is one.
-    pub fn refusal(&self) -> Option<NoResend> {
-        match self {
-            Self::Refuse(refusal) => Some(*refusal),
-            Self::Resend(_) => None,
-        }
-    }
-
-    /// Returns the ground, if it is a resend.
-    pub fn ground(&self) -> Option<Ground> {
-        match self {
-            Self::Resend(ground) => Some(*ground),
-            Self::Refuse(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resend(ground) => write!(f, "resend ({ground})"),
-            Self::Refuse(refusal) => write!(f, "not resent: {refusal}"),
-        }
-    }
-}
+/// Whether to send a request again: on which ground, the weakest that was
+/// needed, or why not.
+pub type Decision = Result<Ground, NoResend>;
 
 /// Why there was no resend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,8 +136,6 @@ pub enum NoResend {
     BodyFailed,
     /// The limit of attempts is used up.
     Attempts(u32),
-    /// The budget for resends is empty.
-    Budget,
     /// The deadline over all attempts has passed, or would during the wait.
     Deadline,
     /// Connects have failed for as long as the caller repeats them, or will have
@@ -147,6 +151,9 @@ pub enum NoResend {
     NotSendable(BadRequest),
     /// Another resending layer above this one decides.
     StandsDown,
+    /// The inner service failed before it could take the request, or take it
+    /// again.
+    NotReady,
 }
 
 impl NoResend {
@@ -171,9 +178,6 @@ impl NoResend {
                 "The request's own body failed, so there is no whole request to send."
             }
             Self::Attempts(_) => "The limit of attempts is used up.",
-            Self::Budget => {
-                "The budget for resends is empty, which protects the server from a storm."
-            }
             Self::Deadline => "The deadline over all attempts leaves no time for another.",
             Self::ConnectPatience => {
                 "Connects have failed for as long as they are repeated; see connect_patience."
@@ -187,6 +191,9 @@ impl NoResend {
             }
             Self::StandsDown => {
                 "A resending layer above this one decides, so this one stands down."
+            }
+            Self::NotReady => {
+                "The inner service failed before it could take the request, so there was nothing to send it with."
             }
         }
     }
@@ -205,13 +212,13 @@ impl fmt::Display for NoResend {
             Self::BodyNotReplayable => f.write_str("its body cannot be sent again"),
             Self::BodyFailed => f.write_str("its own body failed"),
             Self::Attempts(limit) => write!(f, "the limit of {limit} attempts is used up"),
-            Self::Budget => f.write_str("the resend budget is empty"),
             Self::Deadline => f.write_str("the deadline leaves no time"),
             Self::ConnectPatience => f.write_str("connects failed for all of connect_patience"),
             Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
             Self::NotSendable(_) => f.write_str("it would not be sent the next time either"),
             Self::Permanent => f.write_str("that would end the same way"),
             Self::StandsDown => f.write_str("a layer above decides"),
+            Self::NotReady => f.write_str("the inner service is not ready for more"),
         }
     }
 }

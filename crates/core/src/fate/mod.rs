@@ -1,4 +1,4 @@
-//! The pure core: evidence in, fate and verdict out.
+//! The pure core: evidence in, fate and decision out.
 //!
 //! Nothing here reads a clock or a socket, waits, logs or knows a runtime; the
 //! only types from outside the standard library are `http`'s. Two functions
@@ -7,7 +7,7 @@
 //! - [`classify`] says what became of *one attempt* ([`Fate`]), from what its
 //!   connection saw ([`Evidence`]) and what the server promised ([`Contract`]).
 //!   It knows nothing of methods.
-//! - [`decide`] says whether the *request* may be sent again ([`Verdict`]),
+//! - [`decide`] says whether the *request* may be sent again ([`Decision`]),
 //!   from the fates of all its attempts ([`History`]), what is known of the
 //!   request ([`RequestFacts`]) and what the user wants ([`Rules`]).
 //!
@@ -40,9 +40,10 @@ pub use evidence::{
     StaleReason, TcpEvidence,
 };
 pub use fate::{Fate, Proof};
-pub use ground::{Ground, NoResend, Verdict};
+pub use ground::{Decision, Ground, NoResend, Rung};
 pub use rules::{
-    BodyState, Classifier, Deduplication, Opinion, RequestFacts, Role, Rules, Semantics, Time,
+    BodyState, Classifier, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Semantics,
+    Time,
 };
 
 use crate::exchange::Segments;
@@ -87,7 +88,9 @@ fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
         (Early::ClosingResponse, Fate::NotApplied(Proof::NeverReceived)) => {
             Fate::NotApplied(Proof::RefusedBeforeReceipt)
         }
-        (Early::ClosingResponse | Early::Other, Fate::NotApplied(proof)) if proof.id() == "G2" => {
+        (Early::ClosingResponse | Early::Other, Fate::NotApplied(proof))
+            if proof.rung() == Rung::G2 =>
+        {
             Fate::NotApplied(proof)
         }
         (Early::ClosingResponse | Early::Other, _) => Fate::Unknown(Doubt::StrayResponse),

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::doubt::Doubt;
+use super::evidence::{ConnectFailure, Evidence, HandOff};
 use super::fate::Fate;
+use super::ground::Rung;
 
 /// What the user decides about the safety of a resend: the half of a policy that
 /// knows no time.
@@ -104,7 +106,7 @@ impl Rules {
     /// taken ([`require_authenticated_refusal`](Self::require_authenticated_refusal)).
     pub fn believed(&self, fate: Fate) -> Fate {
         match fate {
-            Fate::NotApplied(proof) if self.authenticated_only && proof.id() != "G1" => {
+            Fate::NotApplied(proof) if self.authenticated_only && proof.rung() != Rung::G1 => {
                 Fate::Unknown(Doubt::Forgeable(proof))
             }
             other => other,
@@ -204,17 +206,20 @@ pub struct RequestFacts {
     pub body: BodyState,
     /// Whether there is time for another attempt.
     pub time: Time,
+    /// Whether another attempt could end differently.
+    pub outlook: Outlook,
 }
 
 impl RequestFacts {
     /// Returns the facts of a request with these semantics, a body that can be
-    /// sent again, no deduplication, and time left.
+    /// sent again, no deduplication, time left and an open outlook.
     pub fn new(semantics: Semantics) -> Self {
         Self {
             semantics,
             deduplication: Deduplication::None,
             body: BodyState::Replayable,
             time: Time::Left,
+            outlook: Outlook::Open,
         }
     }
 
@@ -236,6 +241,13 @@ impl RequestFacts {
     #[must_use]
     pub fn with_time(mut self, time: Time) -> Self {
         self.time = time;
+        self
+    }
+
+    /// Sets whether another attempt could end differently.
+    #[must_use]
+    pub fn with_outlook(mut self, outlook: Outlook) -> Self {
+        self.outlook = outlook;
         self
     }
 
@@ -307,4 +319,36 @@ pub enum Time {
     /// No: connects have failed for as long as they are repeated, or will have
     /// after the wait.
     OutOfPatience,
+}
+
+/// Whether another attempt could end differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "it could, or it could not")]
+pub enum Outlook {
+    /// Yes.
+    Open,
+    /// No: the request names no target that it could be sent to, or one that
+    /// refuses this client.
+    Permanent,
+}
+
+impl Outlook {
+    /// Returns the outlook after attempts with this evidence.
+    pub fn after<'a>(attempts: impl IntoIterator<Item = &'a Evidence>) -> Self {
+        let is_permanent = |evidence: &Evidence| {
+            evidence.alert.is_some()
+                || matches!(
+                    evidence.hand_off,
+                    HandOff::NotConnected(
+                        ConnectFailure::BadTarget
+                            | ConnectFailure::Untrusted
+                            | ConnectFailure::ProxyDenied
+                    )
+                )
+        };
+        match attempts.into_iter().any(is_permanent) {
+            true => Self::Permanent,
+            false => Self::Open,
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub(super) fn end_of(error: &Error) -> End {
     match error.attempts().last().map(Attempt::fate) {
         Some(Fate::NotApplied(Proof::NotConnected(_))) => End::ConnectRefused,
         _ => End::Failed(Failure {
-            reason: format!("{}; {}", error.fate(), error.verdict()),
+            reason: format!("{}; {}", error.fate(), error.no_resend()),
             text: error.to_string(),
         }),
     }
