@@ -84,6 +84,7 @@ impl Config {
     }
 
     /// Translates addresses on the way; see [`Nat`]. There is none by default.
+    #[cfg(feature = "peers")]
     pub fn nat(self, nat: impl Into<Option<Nat>>) -> Self {
         Self { nat: nat.into(), ..self }
     }

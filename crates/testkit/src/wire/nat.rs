@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+#[cfg(feature = "peers")]
 use etherparse::{IpNumber, Ipv4Header, TcpHeader};
 
 use super::Way;
@@ -41,7 +42,15 @@ impl Nat {
         if self.destination { other_port(port) } else { port }
     }
 
+    /// Nothing passes: without the feature `peers`, [`Config`](super::Config)
+    /// cannot ask for translation.
+    #[cfg(not(feature = "peers"))]
+    pub fn translate(self, _way: Way, _packet: &[u8]) -> Option<Box<[u8]>> {
+        None
+    }
+
     /// Translates a packet; none if it is one that does not pass.
+    #[cfg(feature = "peers")]
     pub fn translate(self, way: Way, packet: &[u8]) -> Option<Box<[u8]>> {
         let (mut ip, rest) = Ipv4Header::from_slice(packet).ok()?;
         if ip.protocol != IpNumber::TCP || ip.is_fragmenting_payload() {
