@@ -21,6 +21,8 @@ pub mod client_end;
 pub mod closed_port;
 #[cfg(feature = "peers")]
 pub mod contract;
+#[cfg(feature = "demo")]
+pub mod demo;
 #[cfg(feature = "peers")]
 pub mod ledger_model;
 #[cfg(feature = "peers")]

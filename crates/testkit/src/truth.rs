@@ -26,6 +26,11 @@ impl Ledger {
         Ok(self.0.try_clone()?.into())
     }
 
+    /// Returns a hand on the ledger for a server within this process.
+    pub fn recorder(&self) -> io::Result<Recorder> {
+        Ok(Recorder(self.0.try_clone()?))
+    }
+
     /// Returns how often each request was taken up.
     ///
     /// Meaningful once the servers that might still write have ended.

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::prelude::*;
+use testkit::demo::settings::{Settings, millis, to_millis};
 
-/// What `--help` prints.
+/// What `--help` prints before the options that every demonstration has.
 pub(super) const HELP: &str = "\
 Deploys a service over itself under load and counts what became of every POST.
 
@@ -15,14 +16,10 @@ Deploys a service over itself under load and counts what became of every POST.
   --plan P         inherited, reuseport, killed, plain or plain-killed; may be
                    repeated (all five, in this order)
   --workers N      concurrent callers of each client (16)
-  --json           print JSON instead of the table
-  --delay-ms N     time on the wire, one way (5)
-  --loss N         packets lost on the wire, in percent (0)
-  --handler-ms N   time the application takes (5)
-  --seed N         seed of the wire and the load (1)
-  --loopback       do without the wire
-  --help
+";
 
+/// What `--help` prints after them.
+pub(super) const NOTES: &str = "
 Exit code: 0; 1 if tower-resend's client executed a request twice, reported a false
 success, or failed a request of a service that was replaced gracefully with an
 inherited listening socket.
@@ -41,12 +38,7 @@ pub(super) struct Args {
     pub(super) deployments: u64,
     pub(super) plans: Vec<Plan>,
     pub(super) workers: u64,
-    pub(super) json: bool,
-    pub(super) delay: Duration,
-    pub(super) loss: f64,
-    pub(super) handler: Duration,
-    pub(super) seed: u64,
-    pub(super) loopback: bool,
+    pub(super) settings: Settings,
 }
 
 /// How a server is replaced, and by what it is served.
@@ -120,8 +112,8 @@ pub(super) struct Orders {
 impl Orders {
     /// Writes the orders as the arguments that [`parse`] reads.
     pub(super) fn to_args(&self) -> [String; 4] {
-        let handler = self.handler.as_secs_f64() * 1e3;
-        [SERVE.into(), self.plan.name().into(), self.address.to_string(), handler.to_string()]
+        let (plan, address) = (self.plan.name().into(), self.address.to_string());
+        [SERVE.into(), plan, address, to_millis(self.handler)]
     }
 }
 
@@ -137,14 +129,14 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             Long("deployments") => args.deployments = parser.value()?.parse()?,
             Long("plan") => args.plans.push(parser.value()?.parse()?),
             Long("workers") => args.workers = parser.value()?.parse()?,
-            Long("json") => args.json = true,
-            Long("delay-ms") => args.delay = millis(&mut parser)?,
-            Long("loss") => args.loss = number(&mut parser)? / 100.0,
-            Long("handler-ms") => args.handler = millis(&mut parser)?,
-            Long("seed") => args.seed = parser.value()?.parse()?,
-            Long("loopback") => args.loopback = true,
             Long("help") | Short('h') => return Ok(Command::Help),
             Value(word) if word == SERVE => return orders(&mut parser).map(Command::Serve),
+            Long(name) => {
+                let name = name.to_owned();
+                if !args.settings.read(&name, &mut parser)? {
+                    return Err(Long(&name).unexpected());
+                }
+            }
             _ => return Err(arg.unexpected()),
         }
     }
@@ -156,17 +148,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 
 impl Default for Args {
     fn default() -> Self {
-        Self {
-            deployments: 200,
-            plans: Vec::new(),
-            workers: 16,
-            json: false,
-            delay: Duration::from_millis(5),
-            loss: 0.0,
-            handler: Duration::from_millis(5),
-            seed: 1,
-            loopback: false,
-        }
+        Self { deployments: 200, plans: Vec::new(), workers: 16, settings: Settings::default() }
     }
 }
 
@@ -176,17 +158,4 @@ fn orders(parser: &mut lexopt::Parser) -> Result<Orders, lexopt::Error> {
         address: parser.value()?.parse()?,
         handler: millis(parser)?,
     })
-}
-
-fn number(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
-    let number: f64 = parser.value()?.parse()?;
-    if number.is_finite() && number >= 0.0 {
-        Ok(number)
-    } else {
-        Err("a number from 0 on is needed".into())
-    }
-}
-
-fn millis(parser: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
-    Duration::try_from_secs_f64(number(parser)? / 1e3).map_err(|e| e.to_string().into())
 }

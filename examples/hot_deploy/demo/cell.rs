@@ -6,14 +6,15 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use testkit::demo::calls::Call;
+use testkit::demo::road::Road;
+use testkit::truth::Ledger;
 use tokio::runtime::Builder;
 
 use super::args::{Args, Orders, Plan};
-use super::load::{self, Call, Kind};
-use super::road::Road;
+use super::load::{self, Kind};
 use super::site::Site;
 use super::tally::Tally;
-use super::truth::Ledger;
 
 /// Starts a server, lets the clients call it while it is replaced, and counts.
 pub(super) fn run(args: &Args, road: &Road, ledger: &Ledger, plan: Plan) -> io::Result<Vec<Tally>> {
@@ -56,7 +57,7 @@ fn site(
     end: impl FnOnce(),
 ) -> io::Result<()> {
     road.enter_server()?;
-    let orders = Orders { plan, address: road.server_address(), handler: args.handler };
+    let orders = Orders { plan, address: road.server_address(), handler: args.settings.handler };
     let mut site = Site::open(ledger, orders)?;
     let _ = serving.send(());
     for number in 1..=args.deployments {
@@ -69,7 +70,7 @@ fn site(
 }
 
 /// Runs all clients on a thread of their own, which it moves to the client's end.
-fn load(args: &Args, road: &Road, is_over: &'static AtomicBool) -> io::Result<Vec<Call>> {
+fn load(args: &Args, road: &Road, is_over: &'static AtomicBool) -> io::Result<Vec<(Kind, Call)>> {
     let load = || {
         road.enter_client()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;

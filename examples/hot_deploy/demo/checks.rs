@@ -1,47 +1,10 @@
 //! What the figures must show.
 
-use std::fmt;
-use std::process::ExitCode;
+use testkit::demo::verdict::{Figure, Verdict};
 
 use super::args::Plan;
 use super::load::Kind;
 use super::tally::Tally;
-
-/// Claims, each held or not, and what follows for the exit code.
-#[derive(Debug, Default)]
-pub(super) struct Verdict {
-    claims: Vec<(bool, String)>,
-    failed: bool,
-}
-
-impl Verdict {
-    pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(u8::from(self.failed))
-    }
-
-    pub(super) fn lines(&self) -> impl Iterator<Item = (bool, &str)> {
-        self.claims.iter().map(|(passed, claim)| (*passed, claim.as_str()))
-    }
-
-    fn claim(&mut self, passed: bool, claim: String) {
-        self.claims.push((passed, claim));
-    }
-
-    /// A claim whose failure fails the run.
-    fn must(&mut self, passed: bool, claim: String) {
-        self.failed |= !passed;
-        self.claim(passed, claim);
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (passed, claim) in self.lines() {
-            writeln!(f, "{}  {claim}", if passed { "PASS" } else { "FAIL" })?;
-        }
-        Ok(())
-    }
-}
 
 /// Holds the figures against what is claimed of this crate.
 pub(super) fn check(tallies: &[Tally]) -> Verdict {
@@ -58,16 +21,12 @@ pub(super) fn check(tallies: &[Tally]) -> Verdict {
                 let claim = format!("{plan}: failed: {} of {}", tally.failed(), tally.sent);
                 verdict.must(tally.failed() == 0, claim);
             }
-            Plan::Killed => verdict.claim(
-                tally.needless * 100 <= tally.failed(),
-                format!(
-                    "{plan}: failed although never taken up: {} of {} failures, of which a \
-                     hundredth is allowed (and {} first on their connections)",
-                    tally.needless,
-                    tally.failed(),
-                    tally.first
-                ),
-            ),
+            Plan::Killed => {
+                let explains =
+                    "failed and never ran, after a first response; at most a 100th of all:";
+                let figures = [tally.later() as f64, tally.failed() as f64 / 100.0];
+                verdict.figure(figure(explains, tally, figures));
+            }
             Plan::Reuseport | Plan::Plain | Plan::PlainKilled => {}
         }
     }
@@ -79,6 +38,11 @@ pub(super) fn check(tallies: &[Tally]) -> Verdict {
     verdict
 }
 
+fn figure(explains: &'static str, tally: &Tally, [here, bound]: [f64; 2]) -> Figure {
+    let of = [tally.plan.name(), tally.kind.name()];
+    Figure { explains, of, here, bound, met: here <= bound, note: None }
+}
+
 /// For a client that knows nothing of the contract nothing may get worse. Two
 /// counts of rare events differ by chance: three standard deviations.
 fn compare(verdict: &mut Verdict, tallies: &[Tally], kind: Kind, ours: Plan, plain: Plan) {
@@ -87,18 +51,10 @@ fn compare(verdict: &mut Verdict, tallies: &[Tally], kind: Kind, ours: Plan, pla
     if with.sent == 0 || without.sent == 0 {
         return;
     }
-    let share = |tally: &Tally| tally.failed() as f64 / tally.sent as f64;
-    let deviation =
-        ((with.failed() + without.failed()) as f64).sqrt() / with.sent.min(without.sent) as f64;
-    verdict.claim(
-        share(with) <= share(without) + 3.0 * deviation,
-        format!(
-            "{}: {ours}: {} of {} failed; with {plain}: {} of {}",
-            kind.name(),
-            with.failed(),
-            with.sent,
-            without.failed(),
-            without.sent
-        ),
-    );
+    let per_mille = |tally: &Tally| tally.failed() as f64 / tally.sent as f64 * 1e3;
+    let deviation = ((with.failed() + without.failed()) as f64).sqrt() * 1e3
+        / with.sent.min(without.sent) as f64;
+    let explains = "of 1000 calls failed; at most what chance adds to those under axum::serve:";
+    let figures = [per_mille(with), per_mille(without) + 3.0 * deviation];
+    verdict.figure(figure(explains, with, figures));
 }

@@ -3,13 +3,15 @@
 use std::fmt::Write;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
+use testkit::demo::calls::{Call, Span, next_id};
+use testkit::demo::clients::End;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::clients::End;
-use super::load::{Call, Kind, PATIENCE, next_id};
+use super::load::PATIENCE;
 
 /// How many orders one process posts.
 const BATCH: usize = 32;
@@ -26,15 +28,14 @@ pub(super) async fn work(base: String, is_over: &AtomicBool) -> Vec<Call> {
     let mut calls = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
         let ids: Vec<_> = std::iter::repeat_with(next_id).take(BATCH).collect();
+        let from = Instant::now();
         let said = match post(&base, &ids).await {
             Ok(said) => said,
             Err(why) => format!("{why}"),
         };
-        calls.extend(ids.into_iter().map(|id| Call {
-            kind: Kind::Curl,
-            id,
-            outcome: end_of(id, &said).into(),
-        }));
+        let span = Span { from, to: Instant::now() }; // of the whole batch
+        let outcome = |id| end_of(id, &said).into();
+        calls.extend(ids.into_iter().map(|id| Call { id, outcome: outcome(id), span }));
     }
     calls
 }

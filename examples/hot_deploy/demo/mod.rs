@@ -3,14 +3,9 @@
 mod args;
 mod cell;
 mod checks;
-#[allow(dead_code, reason = "the other demonstration has one more client")]
-#[path = "../../hot_restart/demo/clients/mod.rs"]
-mod clients;
 mod curl;
 mod json;
 mod load;
-#[path = "../../hot_restart/demo/road.rs"]
-mod road;
 mod server;
 mod site;
 mod table;
@@ -20,10 +15,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use testkit::demo;
+use testkit::demo::road::Road;
+use testkit::demo::settings;
+use testkit::truth::Ledger;
+
 use args::{Args, Command};
-use road::Road;
-use testkit::truth::{self, Ledger};
-use testkit::wire;
 
 /// Runs the demonstration, or a server if this process is its child.
 pub(super) fn main() -> ExitCode {
@@ -31,20 +28,17 @@ pub(super) fn main() -> ExitCode {
         Ok(Command::Run(args)) => demonstrate(&args),
         Ok(Command::Serve(orders)) => server::main(orders).map(|()| ExitCode::SUCCESS),
         Ok(Command::Help) => {
-            print!("{}", args::HELP);
+            print!("{}{}{}", args::HELP, settings::HELP, args::NOTES);
             Ok(ExitCode::SUCCESS)
         }
         Err(why) => Err(io::Error::other(why)),
     };
-    done.unwrap_or_else(|why| {
-        eprintln!("hot_deploy: {why}");
-        ExitCode::from(64)
-    })
+    demo::exit_code("hot_deploy", done)
 }
 
 fn demonstrate(args: &Args) -> io::Result<ExitCode> {
     let started = Instant::now();
-    let road = Road::build(args)?;
+    let road = Road::build(&args.settings)?;
     eprintln!("{road}");
     let ledger = Ledger::new()?;
     let mut tallies = Vec::new();
@@ -53,11 +47,11 @@ fn demonstrate(args: &Args) -> io::Result<ExitCode> {
         tallies.extend(cell::run(args, &road, &ledger, plan)?);
     }
     let verdict = checks::check(&tallies);
-    if args.json {
+    if args.settings.json {
         println!("{:#}", json::render(args, &road, &tallies, &verdict));
     } else {
         print!("{}\n{verdict}", table::render(&tallies));
         println!("\n{road} in {:.0} s", started.elapsed().as_secs_f64());
     }
-    Ok(verdict.exit_code())
+    Ok(ExitCode::from(verdict.exit_code()))
 }

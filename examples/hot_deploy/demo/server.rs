@@ -10,13 +10,13 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use http_body_util::BodyExt;
+use testkit::truth::Recorder;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_resend::server::handover::{self, Inherited};
 use tower_resend::server::{self, ListenerOptions, ShutdownMode};
 
 use super::args::Orders;
-use super::truth::Recorder;
 
 /// Serves until told to end (SIGTERM) or killed.
 pub(super) fn main(orders: Orders) -> io::Result<()> {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use testkit::truth::Ledger;
 use tokio::runtime::{Builder, Runtime};
 use tower_resend::server::handover::Successor;
 
 use super::args::Orders;
-use super::truth::Ledger;
 
 /// How long a server may take to be ready, and to drain.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,18 +4,20 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use testkit::demo::calls::Call;
+use testkit::demo::road::Road;
+use testkit::demo::settings::Settings;
+use testkit::truth::Ledger;
 use tokio::runtime::Builder;
 
 use super::args::{Args, Mode, Orders};
 use super::clients::Kind;
 use super::host::Host;
-use super::load::{self, Call, Gauge};
+use super::load::{self, Gauge};
 use super::progress::Progress;
 use super::restarts::Restarts;
-use super::road::Road;
 use super::supervisor::Supervisor;
 use super::tally::Tally;
-use super::truth::Ledger;
 
 /// What is to be measured.
 pub(super) struct Cell<'a> {
@@ -44,17 +46,19 @@ impl Cell<'_> {
             thread::sleep(self.road.quiet_after()); // a late copy of a request would be recorded now
             io::Result::Ok((supervisor.stop()?, calls))
         })?;
-        // Only a server that is killed leaves what it did not read to fate.
         let mut gaps = self.host.take_gaps();
+        let stalls = matches!(self.host, Host::Watched(_)).then_some(gaps.len() as u64);
+        // Only a server that is killed leaves what it did not read to fate.
         gaps.retain(|_| self.mode == Mode::Sigkill);
         let record = self.ledger.read()?;
         let restarts = Restarts::new(restarts, &gaps, self.road.delay());
-        Ok(Tally::new(self.kind, self.mode, &restarts, &calls, &record))
+        Ok(Tally::new(self.kind, self.mode, &restarts, stalls, &calls, &record))
     }
 
     fn orders(&self) -> Orders {
-        let Args { server, handler, seed, .. } = *self.args;
-        Orders { server, mode: self.mode, address: self.road.server_address(), handler, seed }
+        let Settings { handler, seed, .. } = self.args.settings;
+        let (server, address) = (self.args.server, self.road.server_address());
+        Orders { server, mode: self.mode, address, handler, seed }
     }
 
     /// Runs on a thread of its own, which it moves to the client's end.

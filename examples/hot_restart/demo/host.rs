@@ -24,19 +24,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
-
-/// A span of time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) from: Instant,
-    pub(super) to: Instant,
-}
-
-impl Span {
-    pub(super) fn meets(self, other: Self) -> bool {
-        self.from <= other.to && other.from <= self.to
-    }
-}
+use testkit::demo::calls::Span;
 
 /// What runs this machine's processors.
 #[derive(Debug)]

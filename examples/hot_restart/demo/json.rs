@@ -1,65 +1,43 @@
-//! The table for machines.
+//! The report for machines.
 
 use serde_json::{Value, json};
+use testkit::demo::json::{counts, merge, report};
+use testkit::demo::verdict::Verdict;
 
-use super::args::Args;
-use super::checks::Verdict;
+use super::checks::Measured;
 use super::host::Host;
 use super::named::Story;
-use super::road::Road;
-use super::tally::{Reasons, Tally};
+use super::tally::Tally;
 
-/// Writes everything that the table, its notes and the checks say.
-pub(super) fn render(
-    args: &Args,
-    road: &Road,
-    host: &Host,
-    tallies: &[Tally],
-    stories: &[Story],
-    verdict: &Verdict,
-) -> Value {
-    json!({
-        "road": road.to_string(),
-        "wire": road.is_wire(),
+/// Writes everything that the tables, their notes and the checks say.
+pub(super) fn render(measured: Measured<'_>, host: &Host, verdict: &Verdict) -> Value {
+    let Measured { args, road, tallies, stories, control } = measured;
+    let fields = json!({
         "host_watched": matches!(host, Host::Watched(_)),
         "server": args.server.name(),
         "hostile": args.hostile,
         "wrapped": args.wrapped,
         "seconds": args.duration.as_secs_f64(),
         "workers": args.workers,
-        "delay_ms": args.delay.as_secs_f64() * 1e3,
-        "loss_percent": args.loss * 100.0,
-        "handler_ms": args.handler.as_secs_f64() * 1e3,
-        "seed": args.seed,
         "cells": tallies.iter().map(cell).collect::<Vec<_>>(),
         "named": stories.iter().map(story).collect::<Vec<_>>(),
-        "checks": verdict.lines().map(|(passed, claim)| json!({ "passed": passed, "claim": claim })).collect::<Vec<_>>(),
-        "exit_code": verdict.exit_code(),
-    })
+        "control": counts(control),
+    });
+    merge(report(road, &args.settings, verdict), fields)
 }
 
 fn cell(tally: &Tally) -> Value {
-    json!({
+    let fields = json!({
         "client": tally.kind.name(),
         "mode": tally.mode.name(),
         "restarts": tally.restarts,
         "restarts_disturbed_by_host": tally.disturbed_restarts,
-        "sent": tally.sent,
-        "ok": tally.ok,
-        "failed_never_taken_up": tally.needless,
+        "host_stalls": tally.stalls,
         "failed_never_taken_up_disturbed_by_host": tally.disturbed,
-        "failed_never_taken_up_first": tally.first,
-        "connect_refused": tally.refused,
-        "failed_and_taken_up": tally.taken_up,
-        "executed_twice": tally.twice,
-        "falsely_successful": tally.falsely_ok,
-        "stray_answers_delivered": tally.strays,
-        "resends_by_ground": tally.grounds,
         "p50_ms": tally.quantile(0.50),
         "p99_ms": tally.quantile(0.99),
-        "why_never_taken_up": reasons(&tally.needless_reasons),
-        "why_taken_up": reasons(&tally.taken_up_reasons),
-    })
+    });
+    merge(counts(tally), fields)
 }
 
 fn story(story: &Story) -> Value {
@@ -69,9 +47,4 @@ fn story(story: &Story) -> Value {
         "attempts": story.attempts,
         "executed": story.executed,
     })
-}
-
-fn reasons(reasons: &Reasons) -> Value {
-    let entry = |(reason, (count, example)): (&String, &(u64, String))| json!({ "reason": reason, "count": count, "example": example });
-    reasons.iter().map(entry).collect()
 }

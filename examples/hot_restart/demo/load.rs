@@ -1,24 +1,14 @@
 //! Callers that post unique orders.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Uri;
+use testkit::demo::calls::{self, Call};
+use testkit::demo::clients::End;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::args::Args;
-use super::clients::{Client, End, Outcome};
-use super::host::Span;
-
-/// What became of one call, as its caller sees it.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) id: u64,
-    pub(super) outcome: Outcome,
-    pub(super) span: Span,
-}
+use super::clients::Client;
 
 /// Counts that may be watched while the load runs.
 #[derive(Debug, Default)]
@@ -37,7 +27,7 @@ pub(super) async fn run(
     let until = Instant::now() + args.duration;
     let mut workers = JoinSet::new();
     for number in 0..args.workers {
-        let random = fastrand::Rng::with_seed(args.seed.wrapping_mul(1000) + number);
+        let random = calls::randomness(args.settings.seed, number);
         workers.spawn(work(client.clone(), base.to_owned(), random, until, gauge));
     }
     workers.join_all().await.into_iter().flatten().collect()
@@ -50,32 +40,19 @@ async fn work(
     until: Instant,
     gauge: &Gauge,
 ) -> Vec<Call> {
-    let mut calls = Vec::new();
+    let mut done = Vec::new();
     loop {
-        tokio::time::sleep(THINK.start + (THINK.end - THINK.start).mul_f64(random.f64())).await;
+        calls::think(&mut random).await;
         if Instant::now() >= until {
-            return calls;
+            return done;
         }
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let uri: Uri =
-            format!("{base}/orders/{id}").parse().expect("an address and a number make a URI");
-        let from = Instant::now();
-        let outcome = timeout(PATIENCE, client.post(uri, format!("order {id}"))).await;
-        let outcome =
-            outcome.unwrap_or_else(|_| End::from(format!("no end within {PATIENCE:?}")).into());
+        let call = calls::post(&client, &base, PATIENCE).await;
+        let failed = !matches!(call.outcome.end, End::Answer { .. });
         gauge.calls.fetch_add(1, Ordering::Relaxed);
-        gauge
-            .failed
-            .fetch_add(!matches!(outcome.end, End::Answer { .. }) as u64, Ordering::Relaxed);
-        calls.push(Call { id, outcome, span: Span { from, to: Instant::now() } });
+        gauge.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+        done.push(call);
     }
 }
 
-/// Numbers are never used again, neither by another client nor in another mode.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// How long a caller does nothing between two calls.
-const THINK: Range<Duration> = Duration::ZERO..Duration::from_millis(40);
-
 /// How long a caller waits; a call that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);

@@ -4,30 +4,35 @@ mod args;
 mod cell;
 mod checks;
 mod clients;
+mod control;
 mod host;
 mod json;
 mod load;
 mod named;
 mod progress;
 mod restarts;
-mod road;
 mod server;
 mod supervisor;
 mod table;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use testkit::demo;
+use testkit::demo::road::Road;
+use testkit::demo::settings;
+use testkit::truth::Ledger;
+
 use args::{Args, Command};
 use cell::Cell;
+use checks::Measured;
 use host::Host;
 use progress::Progress;
-use road::Road;
 use tally::Tally;
-use testkit::truth::{self, Ledger};
-use testkit::wire;
 
 /// Runs the demonstration, or the server if this process is its child.
 pub(super) fn main() -> ExitCode {
@@ -35,52 +40,50 @@ pub(super) fn main() -> ExitCode {
         Ok(Command::Run(args)) => demonstrate(&args),
         Ok(Command::Serve(orders)) => server::main(orders).map(|()| ExitCode::SUCCESS),
         Ok(Command::Help) => {
-            print!("{}", args::HELP);
+            print!("{}{}{}", args::HELP, settings::HELP, args::NOTES);
             Ok(ExitCode::SUCCESS)
         }
         Err(why) => Err(io::Error::other(why)),
     };
-    done.unwrap_or_else(|why| {
-        eprintln!("hot_restart: {why}");
-        ExitCode::from(64)
-    })
+    demo::exit_code("hot_restart", done)
 }
 
 fn demonstrate(args: &Args) -> io::Result<ExitCode> {
     let started = Instant::now();
-    let road = Road::build(args)?;
+    let road = &Road::build(&args.settings)?;
     eprintln!("{road}");
     if args.wrapped && cfg!(not(feature = "reqwest")) {
         eprintln!("the rows of reqwest need `--features reqwest`");
     }
     let host = Host::watch();
-    let tallies = measure(args, &road, &host)?;
-    let stories = named::tell(&road)?;
-    let verdict = checks::check(args, &road, &tallies, &stories);
-    if args.json {
-        println!("{:#}", json::render(args, &road, &host, &tallies, &stories, &verdict));
-    } else {
-        print!("{}", table::render(args, &host, &tallies));
-        stories.iter().for_each(|story| print!("\n{story}"));
-        print!("\n{verdict}");
-        println!(
-            "\n{} server, {} in {:.0} s",
-            args.server.name(),
-            road,
-            started.elapsed().as_secs_f64()
-        );
+    let ledger = Ledger::new()?;
+    let control = &control::run(road, &ledger)?;
+    let tallies = &measure(args, road, &ledger, &host)?;
+    let stories = &named::tell(road)?;
+    let measured = Measured { args, road, tallies, stories, control };
+    let verdict = checks::check(measured);
+    if args.settings.json {
+        println!("{:#}", json::render(measured, &host, &verdict));
+        return Ok(ExitCode::from(verdict.exit_code()));
     }
+    print!("{}\n{verdict}", table::overview(tallies));
+    if args.details {
+        print!("\n{}", table::details(args, &host, tallies));
+        stories.iter().for_each(|story| print!("\n{story}"));
+        println!("\n{} server, {road}", args.server.name());
+    }
+    let hint = if args.details { "" } else { "; --details says why calls failed" };
+    println!("\nmeasured in {:.0} s{hint}", started.elapsed().as_secs_f64());
     Ok(ExitCode::from(verdict.exit_code()))
 }
 
 /// Takes every client through every mode, one after the other.
-fn measure(args: &Args, road: &Road, host: &Host) -> io::Result<Vec<Tally>> {
-    let ledger = Ledger::new()?;
+fn measure(args: &Args, road: &Road, ledger: &Ledger, host: &Host) -> io::Result<Vec<Tally>> {
     let progress = Progress::new(args, args.clients().len() * args.modes.len());
     let mut tallies = Vec::new();
     for &mode in &args.modes {
         for &kind in args.clients() {
-            tallies.push(Cell { args, road, ledger: &ledger, host, mode, kind }.run(&progress)?);
+            tallies.push(Cell { args, road, ledger, host, mode, kind }.run(&progress)?);
         }
     }
     progress.finish();

@@ -9,12 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
+use testkit::demo::clients::End;
+use testkit::demo::clients::ours::Client;
+use testkit::demo::road::Road;
 use tokio::runtime::Builder;
 use tower_resend::Attempt;
 
-use super::clients::End;
-use super::clients::ours::Client;
-use super::road::Road;
 use super::server::message::{GOING_AWAY, read_request};
 
 /// A way in which a kept connection fails under the second request.
@@ -101,7 +101,7 @@ fn tell_one(failure: Failure, road: &Road) -> io::Result<Story> {
     Ok(Story::new(failure, end, &attempts, executed.load(Ordering::SeqCst)))
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+pub(super) fn join<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

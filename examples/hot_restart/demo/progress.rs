@@ -10,7 +10,7 @@ use super::args::{Args, Mode};
 use super::clients::Kind;
 use super::load::Gauge;
 
-/// A bar on a terminal; elsewhere a line for each cell. Both on standard error.
+/// A bar with the time left on a terminal; elsewhere a line for each cell. Both on standard error.
 pub(super) struct Progress {
     bar: ProgressBar,
     each: Duration,
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(args: &Args, cells: usize) -> Self {
         let total = args.duration.as_millis() as u64 * cells as u64;
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
+        let style = ProgressStyle::with_template("{bar:20} {percent:>3} %  {eta} left  {wide_msg}")
             .expect("a fixed template");
         Self { bar: ProgressBar::new(total).with_style(style), each: args.duration }
     }
@@ -27,7 +27,9 @@ impl Progress {
     /// Begins the next cell.
     pub(super) fn cell<'a>(&'a self, mode: Mode, kind: Kind, gauge: &'a Gauge) -> Watch<'a> {
         if !io::stderr().is_terminal() {
-            eprintln!("{}: {} ...", mode.name(), kind.name());
+            let left = self.bar.length().unwrap_or(0).saturating_sub(self.bar.position());
+            let left = Duration::from_millis(left).as_secs();
+            eprintln!("{}: {} ... ({left} s left)", mode.name(), kind.name());
         }
         Watch {
             progress: self,

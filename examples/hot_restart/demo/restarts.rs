@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::host::Span;
+use testkit::demo::calls::Span;
 
 /// The restarts of one server.
 #[derive(Debug)]

@@ -9,11 +9,12 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use testkit::demo::calls::Span;
+use testkit::demo::road::Road;
+use testkit::truth::Ledger;
+
 use super::args::{Mode, Orders};
-use super::host::Span;
-use super::road::Road;
 use super::server::{Order, Reply};
-use super::truth::Ledger;
 
 /// A thread that keeps a server running, or restarts it again and again.
 pub(super) struct Supervisor<'scope> {

@@ -1,89 +1,87 @@
-//! The table.
+//! The table of the first screen, and the one with every detail.
 
 use std::fmt::Write;
 
+use testkit::demo::table::{self, Column, short, short_figure};
+
 use super::args::{Args, Mode};
 use super::host::Host;
-use super::tally::{Reasons, Tally};
+use super::tally::Tally;
 
-/// A column: the lines of its heading, and what it says of a cell.
-struct Column {
-    heading: [&'static str; 3],
-    side: Side,
-    text: fn(&Tally) -> String,
-}
+/// A column of the first screen: its width with the space before it, the lines
+/// of its heading, and what it says.
+type Narrow = (usize, [&'static str; 3], fn(&Tally) -> String);
 
-/// The side on which a column's text begins.
-enum Side {
-    Left,
-    Right,
-}
-
-const COLUMNS: [Column; 14] = [
-    left(["", "", "client"], |tally| tally.kind.name().into()),
-    left(["", "", "mode"], |tally| tally.mode.name().into()),
-    right(["", "", "sent"], |tally| tally.sent.to_string()),
-    right(["", "", "ok"], |tally| tally.ok.to_string()),
-    right(["failed although", "never", "taken up"], |tally| tally.needless.to_string()),
-    right(["of them", "the host", "disturbed"], |tally| tally.disturbed.to_string()),
-    right(["", "connect", "refused"], |tally| tally.refused.to_string()),
-    right(["failed", "and", "taken up"], |tally| tally.taken_up.to_string()),
-    right(["", "executed", "twice"], |tally| tally.twice.to_string()),
-    right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
-    left(["", "resends", "by ground"], grounds),
-    right(["", "p50", "ms"], |tally| format!("{:.1}", tally.quantile(0.50))),
-    right(["", "p99", "ms"], |tally| format!("{:.1}", tally.quantile(0.99))),
-    STRAYS,
+/// With [`CLIENT`] these are 80 columns.
+const NARROW: [Narrow; 8] = [
+    (6, ["", "", "sent"], |tally| short(tally.sent)),
+    (6, ["", "", "ok"], |tally| short(tally.ok)),
+    (7, ["failed,", "never", "ran"], |tally| short(tally.needless)),
+    (7, ["failed,", "but", "ran"], |tally| short(tally.taken_up)),
+    (8, ["", "connect", "refused"], |tally| short(tally.refused)),
+    (6, ["", "ran", "twice"], |tally| short(tally.twice)),
+    (8, ["", "falsely", "ok"], |tally| short(tally.falsely_ok)),
+    (6, ["", "p99", "ms"], |tally| short_figure(tally.quantile(0.99))),
 ];
 
-/// Only shown where the server sends such answers.
-const STRAYS: Column = right(["stray", "answers", "delivered"], |tally| tally.strays.to_string());
+/// The width of a client's name with the space before it.
+const CLIENT: usize = 26;
 
-const fn left(heading: [&'static str; 3], text: fn(&Tally) -> String) -> Column {
-    Column { heading, side: Side::Left, text }
-}
-
-const fn right(heading: [&'static str; 3], text: fn(&Tally) -> String) -> Column {
-    Column { heading, side: Side::Right, text }
-}
-
-/// Writes the tallies as a table, and below it what the host did and why calls failed.
-pub(super) fn render(args: &Args, host: &Host, tallies: &[Tally]) -> String {
-    let columns = &COLUMNS[..COLUMNS.len() - usize::from(!args.hostile)];
-    let cells: Vec<Vec<String>> = columns.iter().map(|column| column.cells(tallies)).collect();
+/// Writes the table of the first screen: a part for each mode, at most 80 columns.
+pub(super) fn overview(tallies: &[Tally]) -> String {
     let mut text = String::new();
-    for line in 0..tallies.len() + 4 {
-        for (column, cells) in columns.iter().zip(&cells) {
-            let width = cells.iter().map(String::len).max().unwrap_or(0);
-            let _ = match (line, &column.side) {
-                (3, _) => write!(text, "{:-<width$}  ", ""),
-                (_, Side::Left) => write!(text, "{:<width$}  ", cells[line]),
-                (_, Side::Right) => write!(text, "{:>width$}  ", cells[line]),
-            };
-        }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
+    for line in 0..3 {
+        let heading = NARROW.map(|(width, heading, _)| format!("{:>width$}", heading[line]));
+        let _ = writeln!(text, "{:CLIENT$}{}", "", heading.concat());
     }
-    push_host(&mut text, host, tallies);
-    for tally in tallies {
-        push_reasons(&mut text, tally, "failed although never taken up", &tally.needless_reasons);
-        push_reasons(&mut text, tally, "failed and taken up", &tally.taken_up_reasons);
+    for of_mode in tallies.chunk_by(|one, other| one.mode == other.mode) {
+        let mode = of_mode[0].mode;
+        let restarts: u64 = of_mode.iter().map(|tally| tally.restarts).fold(0, u64::saturating_add);
+        let times =
+            if restarts > 0 { format!(" ({} times)", short(restarts)) } else { String::new() };
+        let _ = writeln!(text, "{}: the server {}{times}", mode.name(), mode.explain());
+        for tally in of_mode {
+            let cells = NARROW.map(|(width, _, of)| format!("{:>width$}", of(tally)));
+            let _ = writeln!(text, " {:<1$}{2}", tally.kind.name(), CLIENT - 1, cells.concat());
+        }
     }
     text
 }
 
-impl Column {
-    /// The heading, a place for the rule below it, and a text for each tally.
-    fn cells(&self, tallies: &[Tally]) -> Vec<String> {
-        let heading = self.heading.into_iter().chain([""]).map(str::to_owned);
-        heading.chain(tallies.iter().map(self.text)).collect()
-    }
-}
+const COLUMNS: [Column<Tally>; 14] = [
+    Column::left(["", "", "client"], |tally| tally.kind.name().into()),
+    Column::left(["", "", "mode"], |tally| tally.mode.name().into()),
+    Column::right(["", "", "sent"], |tally| tally.sent.to_string()),
+    Column::right(["", "", "ok"], |tally| tally.ok.to_string()),
+    Column::right(["failed although", "never", "taken up"], |tally| tally.needless.to_string()),
+    Column::right(["of them", "the host", "disturbed"], |tally| tally.disturbed.to_string()),
+    Column::right(["", "connect", "refused"], |tally| tally.refused.to_string()),
+    Column::right(["failed", "and", "taken up"], |tally| tally.taken_up.to_string()),
+    Column::right(["", "executed", "twice"], |tally| tally.twice.to_string()),
+    Column::right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
+    Column::left(["", "resends", "by ground"], |tally| table::grounds(tally)),
+    Column::right(["", "p50", "ms"], |tally| format!("{:.1}", tally.quantile(0.50))),
+    Column::right(["", "p99", "ms"], |tally| format!("{:.1}", tally.quantile(0.99))),
+    STRAYS,
+];
 
-fn grounds(tally: &Tally) -> String {
-    let grounds: Vec<_> =
-        tally.grounds.iter().map(|(ground, count)| format!("{ground} {count}")).collect();
-    if grounds.is_empty() { "-".into() } else { grounds.join(", ") }
+/// Only shown where the server sends such answers.
+const STRAYS: Column<Tally> =
+    Column::right(["stray", "answers", "delivered"], |tally| tally.strays.to_string());
+
+/// Writes the tallies as a table, and below it what the host did and why calls failed.
+pub(super) fn details(args: &Args, host: &Host, tallies: &[Tally]) -> String {
+    let columns = &COLUMNS[..COLUMNS.len() - usize::from(!args.hostile)];
+    let mut text = table::render(columns, tallies);
+    push_host(&mut text, host, tallies);
+    for tally in tallies {
+        let (client, mode) = (tally.kind.name(), tally.mode.name());
+        let heading = |what| format!("{client}, {mode}, {what}");
+        let never = heading("failed although never taken up");
+        table::push_reasons(&mut text, &never, &tally.needless_reasons);
+        table::push_reasons(&mut text, &heading("failed and taken up"), &tally.taken_up_reasons);
+    }
+    text
 }
 
 fn push_host(text: &mut String, host: &Host, tallies: &[Tally]) {
@@ -109,23 +107,5 @@ fn push_host(text: &mut String, host: &Host, tallies: &[Tally]) {
             tally.disturbed,
             tally.needless
         );
-    }
-}
-
-fn push_reasons(text: &mut String, tally: &Tally, heading: &str, reasons: &Reasons) {
-    let mut reasons: Vec<_> = reasons.iter().collect();
-    reasons.sort_by_key(|&(_, &(count, _))| std::cmp::Reverse(count));
-    if !reasons.is_empty() {
-        let _ = writeln!(text, "\n{}, {}, {heading}:", tally.kind.name(), tally.mode.name());
-    }
-    for (reason, (count, example)) in reasons.iter().take(5) {
-        let _ = writeln!(text, "  {count:>6}  {reason}");
-        if example != *reason {
-            let _ = writeln!(text, "          such as: {example}");
-        }
-    }
-    if reasons.len() > 5 {
-        let rest: u64 = reasons[5..].iter().map(|(_, (count, _))| count).sum();
-        let _ = writeln!(text, "  {rest:>6}  for other reasons");
     }
 }

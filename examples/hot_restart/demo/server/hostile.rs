@@ -7,13 +7,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use testkit::truth::Recorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::super::args::{Mode, Orders};
-use super::super::truth::Recorder;
 use super::message::{GOING_AWAY, first_id, length_of};
 
 /// Serves until killed.

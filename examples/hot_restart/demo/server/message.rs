@@ -8,7 +8,7 @@ pub(in super::super) fn id_of(path: &str) -> Option<u64> {
 }
 
 /// Returns the number of the request whose first line is at the start of these bytes.
-pub(super) fn first_id(bytes: &[u8]) -> Option<u64> {
+pub(in super::super) fn first_id(bytes: &[u8]) -> Option<u64> {
     let end = bytes.windows(2).position(|window| window == b"\r\n")?;
     id_of(std::str::from_utf8(&bytes[..end]).ok()?.split(' ').nth(1)?)
 }
@@ -22,8 +22,8 @@ pub(super) fn length_of(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= whole).then_some(whole)
 }
 
-/// Reads one whole request.
-pub(in super::super) fn read_request(stream: &mut impl Read) -> io::Result<()> {
+/// Reads one whole request and returns its bytes.
+pub(in super::super) fn read_request(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     while length_of(&bytes).is_none() {
@@ -32,7 +32,7 @@ pub(in super::super) fn read_request(stream: &mut impl Read) -> io::Result<()> {
             n => bytes.extend_from_slice(&buffer[..n]),
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// An answer that nobody waits for any more.

@@ -9,6 +9,7 @@ mod plain;
 use std::io;
 use std::os::fd::AsFd;
 
+use testkit::truth::Recorder;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{TcpListener, UnixStream};
@@ -16,7 +17,6 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::args::{Orders, Server};
-use super::truth::Recorder;
 
 /// What the supervisor says to a server, a line each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use testkit::truth::Recorder;
 use tokio::sync::oneshot;
 use tower::service_fn;
 use tower_resend::server::{self, ListenerOptions, RequestBody};
 
 use super::super::args::{Mode, Orders};
-use super::super::truth::Recorder;
 use super::message::id_of;
 use super::{Control, Order, Reply};
 

@@ -12,10 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use testkit::truth::Recorder;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::args::{Mode, Orders};
-use super::super::truth::Recorder;
 use super::message::id_of;
 use super::{Control, Order, Reply};
 

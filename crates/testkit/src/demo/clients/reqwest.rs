@@ -14,15 +14,25 @@ fn plain() -> reqwest::Client {
     built.expect("without TLS there is nothing to fail")
 }
 
-#[derive(Clone)]
-pub(in super::super) struct Plain(reqwest::Client);
+/// reqwest with its defaults.
+#[derive(Clone, Debug)]
+pub struct Plain(reqwest::Client);
 
 impl Plain {
-    pub(super) fn new() -> Self {
+    /// Makes one with an empty pool.
+    pub fn new() -> Self {
         Self(plain())
     }
+}
 
-    pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {
+impl Default for Plain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl super::Client for Plain {
+    async fn post(&self, uri: Uri, body: String) -> Outcome {
         match self.0.post(uri.to_string()).body(body).send().await {
             Ok(response) => read(response).await.into(),
             Err(error) => failed(error).into(),
@@ -30,16 +40,26 @@ impl Plain {
     }
 }
 
-#[derive(Clone)]
-pub(in super::super) struct Through(ClientWithMiddleware);
+/// reqwest with this crate's client as its middleware.
+#[derive(Clone, Debug)]
+pub struct Through(ClientWithMiddleware);
 
 impl Through {
-    pub(super) fn new() -> Self {
+    /// Makes one with an empty pool.
+    pub fn new() -> Self {
         let through = ResendMiddleware::new(tower_resend::Client::new());
         Self(ClientBuilder::new(plain()).with(through).build())
     }
+}
 
-    pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {
+impl Default for Through {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl super::Client for Through {
+    async fn post(&self, uri: Uri, body: String) -> Outcome {
         let failure = match self.0.post(uri.to_string()).body(body).send().await {
             Ok(response) => {
                 let attempts = attempts(&response).to_vec();

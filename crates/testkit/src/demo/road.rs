@@ -5,24 +5,30 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use super::args::Args;
-use super::wire::{Config, End, Wire};
+use super::settings::Settings;
+use crate::wire::{Config, End, Wire};
 
 /// A wire with a delay, or else the loopback device.
 #[derive(Debug)]
-pub(super) enum Road {
+pub enum Road {
     Wire { wire: Wire, delay: Duration, loss: f64 },
     Loopback { server: SocketAddr, why: String },
 }
 
 impl Road {
-    pub(super) fn build(args: &Args) -> io::Result<Self> {
-        if args.loopback {
+    /// Lays the wire, or says why there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of finding a free port on the loopback device.
+    pub fn build(settings: &Settings) -> io::Result<Self> {
+        if settings.loopback {
             return Self::loopback("as asked".into());
         }
-        let config = Config::default().delay(args.delay).loss(args.loss).seed(args.seed);
+        let config =
+            Config::default().delay(settings.delay).loss(settings.loss).seed(settings.seed);
         match Wire::new(config) {
-            Ok(wire) => Ok(Self::Wire { wire, delay: args.delay, loss: args.loss }),
+            Ok(wire) => Ok(Self::Wire { wire, delay: settings.delay, loss: settings.loss }),
             Err(why) => Self::loopback(why.to_string()),
         }
     }
@@ -33,12 +39,13 @@ impl Road {
         Ok(Self::Loopback { server, why })
     }
 
-    pub(super) fn is_wire(&self) -> bool {
+    /// Returns `true` if closes and requests cross as they do in a network.
+    pub fn is_wire(&self) -> bool {
         matches!(self, Self::Wire { .. })
     }
 
     /// Returns where servers listen.
-    pub(super) fn server_address(&self) -> SocketAddr {
+    pub fn server_address(&self) -> SocketAddr {
         match self {
             Self::Wire { wire, .. } => (wire.server().address(), 8080).into(),
             Self::Loopback { server, .. } => *server,
@@ -46,22 +53,22 @@ impl Road {
     }
 
     /// Moves the calling thread, and the processes it spawns, to the server's end.
-    pub(super) fn enter_server(&self) -> io::Result<()> {
+    pub fn enter_server(&self) -> io::Result<()> {
         self.wire().map_or(Ok(()), |wire| wire.server().enter())
     }
 
     /// Moves the calling thread to the client's end.
-    pub(super) fn enter_client(&self) -> io::Result<()> {
+    pub fn enter_client(&self) -> io::Result<()> {
         self.client_end().map_or(Ok(()), End::enter)
     }
 
     /// Returns after how long nothing sent before can still be on its way.
-    pub(super) fn quiet_after(&self) -> Duration {
+    pub fn quiet_after(&self) -> Duration {
         self.delay() * 6 + Duration::from_millis(50)
     }
 
     /// Returns the time that everything is on its way.
-    pub(super) fn delay(&self) -> Duration {
+    pub fn delay(&self) -> Duration {
         match self {
             Self::Wire { delay, .. } => *delay,
             Self::Loopback { .. } => Duration::ZERO,

@@ -1,15 +1,10 @@
-//! The clients that are compared.
+//! Which clients are compared.
 
-mod hyper_util;
-pub(super) mod ours;
-#[cfg(feature = "reqwest")]
-mod reqwest;
-mod wrapped;
-
-use std::error::Error;
-
-use bytes::Bytes;
 use http::Uri;
+use testkit::demo::clients;
+#[cfg(feature = "reqwest")]
+use testkit::demo::clients::reqwest;
+use testkit::demo::clients::{Outcome, hyper_util, ours, wrapped};
 use tower_resend::adapter::hyper_util::Connector;
 
 /// Which client.
@@ -77,8 +72,8 @@ impl Kind {
     pub(super) fn make(self) -> Client {
         match self {
             Self::TowerResend => Client::Ours(ours::Client::new()),
-            Self::HyperUtil => Client::HyperUtil { client: hyper_util::Client::new(), tries: 1 },
-            Self::RetryOnError => Client::HyperUtil { client: hyper_util::Client::new(), tries: 4 },
+            Self::HyperUtil => Client::HyperUtil(hyper_util::Client::new()),
+            Self::RetryOnError => Client::HyperUtil(hyper_util::Client::retry_on_error(4)),
             Self::HyperUtilConnector => {
                 Client::HyperUtilConnector(hyper_util::Client::over_our_connector())
             }
@@ -95,10 +90,7 @@ impl Kind {
 #[derive(Clone)]
 pub(super) enum Client {
     Ours(ours::Client),
-    HyperUtil {
-        client: hyper_util::Client,
-        tries: u32,
-    },
+    HyperUtil(hyper_util::Client),
     HyperUtilConnector(hyper_util::Client<Connector>),
     HyperUtilResend(wrapped::Client),
     #[cfg(feature = "reqwest")]
@@ -107,78 +99,17 @@ pub(super) enum Client {
     ReqwestResend(reqwest::Through),
 }
 
-impl Client {
-    /// Makes one call and reads the answer to its end.
-    pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {
+impl clients::Client for Client {
+    async fn post(&self, uri: Uri, body: String) -> Outcome {
         match self {
             Self::Ours(client) => client.post(uri, body).await,
-            Self::HyperUtil { client, tries } => client.post(uri, body, *tries).await,
-            Self::HyperUtilConnector(client) => client.post(uri, body, 1).await,
+            Self::HyperUtil(client) => client.post(uri, body).await,
+            Self::HyperUtilConnector(client) => client.post(uri, body).await,
             Self::HyperUtilResend(client) => client.post(uri, body).await,
             #[cfg(feature = "reqwest")]
             Self::Reqwest(client) => client.post(uri, body).await,
             #[cfg(feature = "reqwest")]
             Self::ReqwestResend(client) => client.post(uri, body).await,
         }
-    }
-}
-
-/// Writes an error with all its sources.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
-/// What a client said about one call.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) end: End,
-    /// The ground of every resend that led to it.
-    pub(super) grounds: Vec<&'static str>,
-    /// Whether it is known that the last attempt was the first on its connection.
-    pub(super) is_first: bool,
-}
-
-/// How one call ended, for the caller.
-#[derive(Debug)]
-pub(super) enum End {
-    Answer {
-        status: u16,
-        body: Bytes,
-    },
-    /// No connection could be made.
-    ConnectRefused,
-    Failed(Failure),
-}
-
-/// Why a call failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// The reason, without anything that differs from call to call.
-    pub(super) reason: String,
-    /// All that the client said.
-    pub(super) text: String,
-}
-
-impl From<String> for Failure {
-    fn from(reason: String) -> Self {
-        Self { text: reason.clone(), reason }
-    }
-}
-
-impl From<String> for End {
-    fn from(reason: String) -> Self {
-        Self::Failed(reason.into())
-    }
-}
-
-impl From<End> for Outcome {
-    fn from(end: End) -> Self {
-        Self { end, grounds: Vec::new(), is_first: false }
     }
 }

@@ -11,27 +11,44 @@ use tower_resend::adapter::hyper_util::Connector;
 
 use super::{End, Outcome, chain};
 
-#[derive(Clone)]
-pub(in super::super) struct Client<C = HttpConnector>(legacy::Client<C, Full<Bytes>>);
+/// A client that posts until it works, so many times at most.
+#[derive(Clone, Debug)]
+pub struct Client<C = HttpConnector> {
+    client: legacy::Client<C, Full<Bytes>>,
+    tries: u32,
+}
 
 impl Client {
-    pub(super) fn new() -> Self {
-        Self(legacy::Client::builder(TokioExecutor::new()).build_http())
+    /// Makes one with its defaults and an empty pool, to be called within its runtime.
+    pub fn new() -> Self {
+        Self { client: legacy::Client::builder(TokioExecutor::new()).build_http(), tries: 1 }
+    }
+
+    /// Returns one that makes every call that fails again, so many times in all.
+    pub fn retry_on_error(tries: u32) -> Self {
+        Self { tries, ..Self::new() }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Client<Connector> {
-    pub(super) fn over_our_connector() -> Self {
-        Self(legacy::Client::builder(TokioExecutor::new()).build(Connector::new()))
+    /// Makes one over this crate's connector.
+    pub fn over_our_connector() -> Self {
+        let client = legacy::Client::builder(TokioExecutor::new()).build(Connector::new());
+        Self { client, tries: 1 }
     }
 }
 
-impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
-    /// Posts until it works, `tries` times at most.
-    pub(super) async fn post(&self, uri: Uri, body: String, tries: u32) -> Outcome {
+impl<C: Connect + Clone + Send + Sync + 'static> super::Client for Client<C> {
+    async fn post(&self, uri: Uri, body: String) -> Outcome {
         let body = Bytes::from(body);
         let mut end = self.post_once(&uri, &body).await;
-        for _ in 1..tries {
+        for _ in 1..self.tries {
             if let End::Answer { .. } = end {
                 break;
             }
@@ -39,12 +56,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
         }
         end.into()
     }
+}
 
+impl<C: Connect + Clone + Send + Sync + 'static> Client<C> {
     async fn post_once(&self, uri: &Uri, body: &Bytes) -> End {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = uri.clone();
-        let response = match self.0.request(request).await {
+        let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(error) if error.is_connect() => return End::ConnectRefused,
             Err(error) => return chain(&error).into(),

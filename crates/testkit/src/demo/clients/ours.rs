@@ -8,21 +8,18 @@ use tower_resend::{Attempt, Body, Error, attempts};
 
 use super::{End, Failure, Outcome};
 
-#[derive(Clone)]
-pub(in super::super) struct Client(tower_resend::Client);
+/// The client with its defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Client(tower_resend::Client);
 
 impl Client {
-    pub(in super::super) fn new() -> Self {
+    /// Makes one with an empty pool.
+    pub fn new() -> Self {
         Self(tower_resend::Client::new())
     }
 
-    pub(in super::super) async fn post(&self, uri: Uri, body: String) -> Outcome {
-        let (end, attempts) = self.try_post(uri, body).await;
-        outcome(end, &attempts)
-    }
-
     /// Posts, and returns every attempt too; none is one clean attempt.
-    pub(in super::super) async fn try_post(&self, uri: Uri, body: String) -> (End, Vec<Attempt>) {
+    pub async fn try_post(&self, uri: Uri, body: String) -> (End, Vec<Attempt>) {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = uri;
@@ -40,8 +37,15 @@ impl Client {
     }
 }
 
+impl super::Client for Client {
+    async fn post(&self, uri: Uri, body: String) -> Outcome {
+        let (end, attempts) = self.try_post(uri, body).await;
+        outcome(end, &attempts)
+    }
+}
+
 /// Makes an outcome of how a call ended and of its attempts.
-pub(super) fn outcome(end: End, attempts: &[Attempt]) -> Outcome {
+pub fn outcome(end: End, attempts: &[Attempt]) -> Outcome {
     let grounds = attempts.iter().filter_map(Attempt::ground).map(|ground| ground.id()).collect();
     Outcome { end, grounds, is_first: is_first(attempts) }
 }
@@ -52,7 +56,7 @@ fn is_first(attempts: &[Attempt]) -> bool {
 }
 
 /// A call whose last attempt found no connection ended as "connect refused".
-pub(super) fn end_of(error: &Error) -> End {
+pub fn end_of(error: &Error) -> End {
     match error.attempts().last().map(Attempt::fate) {
         Some(Fate::NotApplied(Proof::NotConnected(_))) => End::ConnectRefused,
         _ => End::Failed(Failure {

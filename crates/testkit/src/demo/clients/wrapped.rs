@@ -12,16 +12,26 @@ use tower_resend::{Resend, ResendLayer, attempts};
 use super::ours::{end_of, outcome};
 use super::{End, Outcome, chain};
 
-#[derive(Clone)]
-pub(in super::super) struct Client(Resend<EvidenceClient<Connector, Full<Bytes>>>);
+/// The client with the defaults of both.
+#[derive(Clone, Debug)]
+pub struct Client(Resend<EvidenceClient<Connector, Full<Bytes>>>);
 
 impl Client {
-    pub(super) fn new() -> Self {
+    /// Makes one with an empty pool, to be called within its runtime.
+    pub fn new() -> Self {
         let client = legacy::Client::builder(TokioExecutor::new()).build(Connector::new());
         Self(ResendLayer::default().layer(with_evidence(client)))
     }
+}
 
-    pub(super) async fn post(&self, uri: Uri, body: String) -> Outcome {
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl super::Client for Client {
+    async fn post(&self, uri: Uri, body: String) -> Outcome {
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = uri;
