@@ -32,7 +32,7 @@ pub(super) fn overview(tallies: &[Tally]) -> String {
     let mut text = String::new();
     for line in 0..3 {
         let heading = NARROW.map(|(width, heading, _)| format!("{:>width$}", heading[line]));
-        let _ = writeln!(text, "{:CLIENT$}{}", "", heading.concat());
+        let _ = writeln!(text, "{:CLIENT$}{}", "", heading.concat().trim_end());
     }
     for of_mode in tallies.chunk_by(|one, other| one.mode == other.mode) {
         let mode = of_mode[0].mode;

@@ -62,7 +62,7 @@ impl fmt::Display for Verdict {
         if self.figures.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\navailability, which a busy machine costs every client:")?;
+        writeln!(f, "\n{:<34} {:>6} {:>6}", "availability on this machine:", "here", "bound")?;
         let mut explained = Vec::new();
         for figure in &self.figures {
             if explained.contains(&figure.explains) {
@@ -73,6 +73,9 @@ impl fmt::Display for Verdict {
             for figure in self.figures.iter().filter(|other| other.explains == figure.explains) {
                 writeln!(f, "    {figure}")?;
             }
+        }
+        if self.figures.iter().any(|figure| !figure.met) {
+            writeln!(f, "  not met: a busy machine or its host costs every client calls and time")?;
         }
         Ok(())
     }
