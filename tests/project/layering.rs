@@ -48,8 +48,7 @@ const LAYERS: [&str; 12] = [
 const SERVER_USES: [&str; 4] = ["probe", "time", "error", "trace"];
 /// What an adapter may use besides itself: it turns what its stack did into
 /// evidence, and decides nothing.
-const ADAPTER_USES: [&str; 7] =
-    ["time", "attempt", "body", "error", "resend", "tls", "transport"];
+const ADAPTER_USES: [&str; 7] = ["time", "attempt", "body", "error", "resend", "tls", "transport"];
 #[test]
 fn what_must_be_pure_is() {
     for folder in PURE {
@@ -296,4 +295,3 @@ fn control_uphill_uses_are_seen() {
         assert_eq!(uphill(path, source, &names), Breaches::new(), "{path}: {source}");
     }
 }
-
