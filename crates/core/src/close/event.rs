@@ -56,6 +56,7 @@ pub enum Phase {
 
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "a new event is a new machine")]
 pub enum Event {
     /// HTTP waits for octets.
     Waited,
@@ -102,6 +103,7 @@ pub enum Event {
 
 /// The setting of `SO_LINGER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles both")]
 pub enum Linger {
     /// The connection ends with a FIN.
     #[default]
@@ -112,6 +114,7 @@ pub enum Linger {
 
 /// What a server says before its FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
 pub enum ClosingMessage {
     /// Nothing.
     #[default]

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::event::Step;
 use super::scenarios::served;
-use super::{CloseMachine, CloseMode, Event, Linger};
+use super::{CloseMachine, CloseMode, Event, Linger, Step};
 use crate::contract::Offer;
 
 /// What is true of a connection, whatever a machine believes.

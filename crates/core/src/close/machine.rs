@@ -63,6 +63,8 @@ pub struct CloseMachine {
 }
 
 impl CloseMachine {
+    /// Returns the machine of a connection that was just accepted. Its socket
+    /// must be set to [`Linger::Off`].
     pub fn new(mode: CloseMode) -> Self {
         Self {
             mode,
@@ -89,14 +91,17 @@ impl CloseMachine {
         }
     }
 
+    /// Returns where the connection stands.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
+    /// Returns `true` if the server leaves.
     pub fn leaves(&self) -> bool {
         self.leaves
     }
 
+    /// Returns `true` if the connection is being closed.
     pub fn is_closing(&self) -> bool {
         self.phase == Phase::Closing
     }
@@ -129,6 +134,7 @@ impl CloseMachine {
         self.is_tunnel() && self.is_closed && !self.peer_ended
     }
 
+    /// Returns what is said before the FIN.
     pub fn farewell(&self) -> ClosingMessage {
         self.farewell
     }
@@ -143,6 +149,7 @@ impl CloseMachine {
         self.pipelines || (self.is_used && !self.is_whole)
     }
 
+    /// Returns the offer of the latest request (S6).
     pub fn offer(&self) -> Offer {
         self.offer
     }
@@ -163,7 +170,10 @@ impl CloseMachine {
         self.octets == Octets::Unacked && self.linger == Linger::Off && self.may_reset()
     }
 
-    /// Takes note of an event.
+    /// Takes note of an event, and says what follows.
+    ///
+    /// If the socket refuses to be set as the step says, what the event
+    /// announces must not happen, and [`Event::Broken`] is the next event.
     pub fn on(&mut self, event: Event) -> Step {
         let is_allowed = self.note(event);
         let linger = self.wanted();

@@ -13,6 +13,5 @@ mod machine;
 mod scenarios;
 mod steps;
 
-pub use self::event::{CloseMode, Phase};
-pub use self::event::{ClosingMessage, Event, Linger};
+pub use self::event::{CloseMode, ClosingMessage, Event, Linger, Phase, Step};
 pub use self::machine::CloseMachine;

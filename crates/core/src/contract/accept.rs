@@ -108,6 +108,7 @@ pub fn accept_behind_nat<B>(response: &Response<B>) -> Result<Promise, Ignored> 
 
 /// What ties a promise to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "compared, or trusted: there is no third")]
 pub enum HopBinding {
     /// The hop must be this (C2).
     To(Hop),
@@ -116,6 +117,11 @@ pub enum HopBinding {
     Trusted,
 }
 
+/// Does what [`accept`] or [`accept_behind_nat`] does, as `tie` says.
+///
+/// # Errors
+///
+/// As [`accept`]; [`Ignored::OtherHop`] only under [`HopBinding::To`].
 pub fn accept_bound<B>(response: &Response<B>, tie: &HopBinding) -> Result<Promise, Ignored> {
     if response.version() != Version::HTTP_11 {
         return Err(Ignored::Version(response.version()));

@@ -133,6 +133,13 @@ impl Offer {
         Self::read_tied(request, &HopBinding::Trusted)
     }
 
+    /// Does what [`read`](Self::read) or [`read_behind_nat`](Self::read_behind_nat)
+    /// does, as `tie` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`Ignored::OtherHop`] only under
+    /// [`HopBinding::To`].
     pub fn read_tied<B>(request: &Request<B>, tie: &HopBinding) -> Result<Self, Ignored> {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));

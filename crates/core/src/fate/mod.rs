@@ -26,6 +26,7 @@ mod doubt;
 mod evidence;
 #[cfg(test)]
 mod exhaustive;
+#[allow(clippy::module_inception, reason = "the type that the module is about")]
 mod fate;
 mod ground;
 mod rules;
