@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ROLE: &str = "COST_ROLE";
 /// Set to 1 it makes a skipped count a failure.
 const REQUIRE_ALL: &str = "RESEND_REQUIRE_ALL";
-/// A JSON document of 100 octets.
+/// A JSON document of 100 bytes.
 const ORDER: &[u8] = br#"{"order":"5b0c2f6e-8a41-4f1e-9d57-0a6c3f1b2e9d","item":"espresso machine","count":1,"price":"24.90"}"#;
 
 fn main() -> ExitCode {

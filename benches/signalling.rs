@@ -1,4 +1,4 @@
-//! What a server pays for saying by its closes whether a request was taken up:
+//! What a server pays for saying by its closes whether a request was dispatched:
 //! `cargo bench --bench signalling`.
 //!
 //! Printed are user-space instructions and system calls for each small POST

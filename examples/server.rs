@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example server -- 127.0.0.1:8080
-//! kill -TERM <pid>   # drains: what was taken up is answered, the rest refused
+//! kill -TERM <pid>   # drains: what was dispatched is answered, the rest refused
 //! kill -HUP <pid>    # starts the program anew, hands the socket over, drains
 //! ```
 //!

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // What sends several requests for one goes under the resending layer, so
     // that an error is about all of them. A body is sent along where a second one
-    // with the same octets can be had, credentials to the same origin only.
+    // with the same bytes can be had, credentials to the same origin only.
     let redirects = Limited::default()
         .and::<_, Body, ()>(FilterCredentials::new().allow_extension::<AttemptToken>())
         .and::<_, Body, ()>(clone_body_fn(|body: &Body| body.replay().ok()));

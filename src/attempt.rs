@@ -355,7 +355,7 @@ impl AttemptToken {
     /// head that it had there, and only if no layer between has changed the
     /// body, which would change it twice. (A [`Body`](crate::Body) that was
     /// changed is known. For other types that are not `Clone` any change of the
-    /// head counts as one; a layer that changes their octets alone belongs above
+    /// head counts as one; a layer that changes their bytes alone belongs above
     /// the resending layer.)
     pub fn give_back<B: Send + 'static>(&self, mut request: Request<B>) {
         request.extensions_mut().remove::<Self>();

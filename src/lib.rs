@@ -29,7 +29,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | attempt | one hand-off of one request to one connection |
-//! | taken up | some part of the request was passed to the server's application |
+//! | dispatched | some part of the request was passed to the server's application |
 //! | evidence | what one attempt's connection saw: counters, flags, errno |
 //! | fate | what became of the request at the server, as far as the evidence proves |
 //! | proof, doubt | why a fate is *not applied*; what is missing for that |
@@ -72,6 +72,7 @@ pub mod adapter;
 mod attempt;
 pub mod body;
 pub mod client;
+mod deadline;
 mod error;
 pub mod pool;
 mod probe;

@@ -7,7 +7,7 @@
 //! `SO_REUSEPORT`, and by killing it. The same is done to the same application
 //! served by `axum::serve`. Three clients post unique orders all the time:
 //! tower-resend's, hyper-util's, and curl where there is one. The application
-//! records every request it takes up in memory that outlives it, so that for
+//! records every request it dispatches in memory that outlives it, so that for
 //! each request that failed, or that seems to have succeeded, the truth is known.
 //!
 //! Where it may (as root), it puts a wire with a delay between clients and

@@ -3,7 +3,7 @@
 //! `cargo run --release --example hot_restart` starts a plain hyper server as a
 //! child process, drives unique POSTs at it over keep-alive connections, and
 //! meanwhile lets it close idle connections, restarts it gracefully, or kills
-//! it. The server records every request its handler takes up in memory that
+//! it. The server records every request its handler dispatches in memory that
 //! outlives it, so that for each request that failed, or that seems to have
 //! succeeded, the truth is known. Each client goes through the same:
 //! tower-resend's, hyper-util's, and hyper-util's with "retry on any error"; or,

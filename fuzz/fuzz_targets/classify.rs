@@ -1,8 +1,8 @@
 //! Arbitrary evidence: the laws hold.
 #![no_main]
 
-use tower_resend_core::variants;
 use testkit::weaker;
+use tower_resend_core::variants;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;

@@ -16,23 +16,23 @@ pub struct ReplayCaps {
 }
 
 impl ReplayCaps {
-    /// Returns caps on the octets kept of one body and of all bodies at a time.
+    /// Returns caps on the bytes kept of one body and of all bodies at a time.
     pub fn new(per_body: usize, in_all: usize) -> Self {
         let total = Total { cap: in_all, held: AtomicUsize::new(0) };
         Self { per_body, total: Arc::new(total) }
     }
 
-    /// Returns the most octets kept of one body.
+    /// Returns the most bytes kept of one body.
     pub fn per_body(&self) -> usize {
         self.per_body
     }
 
-    /// Returns the most octets kept of all bodies at a time.
+    /// Returns the most bytes kept of all bodies at a time.
     pub fn in_all(&self) -> usize {
         self.total.cap
     }
 
-    /// Returns the octets kept at this moment.
+    /// Returns the bytes kept at this moment.
     pub fn held(&self) -> usize {
         self.total.held.load(Ordering::Relaxed)
     }
@@ -66,7 +66,7 @@ impl BufferReservation {
         Ok(())
     }
 
-    /// Charges some more octets; what is refused is not charged.
+    /// Charges some more bytes; what is refused is not charged.
     pub(super) fn add(&mut self, octets: usize) -> Result<(), NotReplayable> {
         let sum = self.octets.saturating_add(octets);
         self.foresee(sum as u64)?;

@@ -9,13 +9,13 @@ use crate::BoxError;
 ///
 /// A body that has once given an error gives one at every later poll, and
 /// never an end of stream: a connection would take that for the end of the
-/// message and complete it with part of its octets.
+/// message and complete it with part of its bytes.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The body the caller supplied failed; `source()` is the caller's error.
     Failed(BoxError),
-    /// The octets this body should repeat are no longer to be had.
+    /// The bytes this body should repeat are no longer to be had.
     Gone(NotReplayable),
     /// A later attempt has taken over; this body may not be sent any more.
     Revoked,

@@ -1,8 +1,8 @@
-//! The line of succession among bodies with the same octets.
+//! The line of succession among bodies with the same bytes.
 
 use std::task::Waker;
 
-/// Decides which of several bodies with the same octets may be polled.
+/// Decides which of several bodies with the same bytes may be polled.
 ///
 /// Each body has a place. Of those that were polled the newest holds the
 /// line; all before it are revoked for good. A newer body that was not polled

@@ -2,14 +2,14 @@
 //!
 //! | body | sent again |
 //! |---|---|
-//! | octets in memory ([`Body`] from text or bytes, any body that is `Clone`) | always |
+//! | bytes in memory ([`Body`] from text or bytes, any body that is `Clone`) | always |
 //! | a factory ([`Body::from_factory`]) | always, made anew |
 //! | a stream that is recorded ([`Replay`], [`Body::recorded`]) | within the [caps](ReplayCaps) |
 //! | any other stream ([`Body::new`]) | never |
 //!
 //! **A body that was revoked or has failed gives an error, never an end.** A
 //! connection that sees an end completes the message, and the server would
-//! act on part of its octets.
+//! act on part of its bytes.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -47,7 +47,7 @@ pub use self::replay::Replay;
 pub use self::replayable::{NotReplayable, Replayable};
 pub use self::request::RequestBody;
 
-/// A request body: octets in memory, a stream, or a factory of streams.
+/// A request body: bytes in memory, a stream, or a factory of streams.
 ///
 /// It is `Send` and `Sync` whatever stream is in it, and deliberately not
 /// `Clone`: see [`Replayable`].
@@ -72,16 +72,16 @@ pub struct Body {
     kind: Kind,
 }
 
-/// The usual case, octets in memory, decides the size: a request is moved many
+/// The usual case, bytes in memory, decides the size: a request is moved many
 /// times on its way.
 enum Kind {
-    /// Octets in memory, until they are handed out in one frame.
+    /// Bytes in memory, until they are handed out in one frame.
     Held(Bytes),
     Other(Other),
 }
 
 enum Other {
-    /// Octets in memory that have been handed out.
+    /// Bytes in memory that have been handed out.
     Emptied,
     BodySource(Box<BodySource>),
 }
@@ -93,7 +93,7 @@ impl Kind {
 }
 
 impl Body {
-    /// Returns a body without octets.
+    /// Returns a body without bytes.
     pub const fn empty() -> Self {
         Self { kind: Kind::Held(Bytes::new()) }
     }
@@ -119,7 +119,7 @@ impl Body {
 
     /// Returns a body that is made anew for each attempt.
     ///
-    /// The streams the factory makes must yield the same octets each time; it
+    /// The streams the factory makes must yield the same bytes each time; it
     /// is called once for each attempt, when the attempt needs the body.
     /// A stream from an earlier attempt is not polled again.
     pub fn from_factory<F, B>(factory: F) -> Self
@@ -231,7 +231,7 @@ impl Replayable for Body {
 
     /// Revokes the bodies before this one, if it comes from a stream.
     ///
-    /// Octets in memory are not revoked: they go out in one frame or not at all.
+    /// Bytes in memory are not revoked: they go out in one frame or not at all.
     fn revoke(&self) {
         if let Kind::Other(Other::BodySource(streamed)) = &self.kind {
             streamed.revoke();
@@ -245,7 +245,7 @@ impl Default for Body {
     }
 }
 
-/// Shows what kind of body it is and how long, never its octets.
+/// Shows what kind of body it is and how long, never its bytes.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {

@@ -27,7 +27,7 @@ pub struct Replay<B> {
     place: u64,
     phase: Phase,
     polled: Polled,
-    /// Octets handed out by this body.
+    /// Bytes handed out by this body.
     yielded: u64,
 }
 
@@ -290,7 +290,7 @@ where
     }
 }
 
-/// Takes the octets out of a buffer; those of `Bytes` are not copied.
+/// Takes the bytes out of a buffer; those of `Bytes` are not copied.
 fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }

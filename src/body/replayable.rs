@@ -2,7 +2,7 @@
 
 use std::{error, fmt};
 
-/// A body of which a second one with the same octets can be had.
+/// A body of which a second one with the same bytes can be had.
 ///
 /// Every body that is [`Clone`] is one: `Full<Bytes>`, `Empty<Bytes>`, and
 /// so on. [`Body`](super::Body) and [`Replay`](super::Replay) are not `Clone`
@@ -38,7 +38,7 @@ use std::{error, fmt};
             build it anew for each attempt with `Body::from_factory`"
 )]
 pub trait Replayable: Sized {
-    /// Returns a second body with the same octets, from the start.
+    /// Returns a second body with the same bytes, from the start.
     ///
     /// Take it before this body is polled. Bodies that are `Clone` cannot
     /// tell, and would give what is left of them.
@@ -83,20 +83,20 @@ where
 pub enum NotReplayable {
     /// The body is longer than one recording may be.
     CapExceeded {
-        /// The cap in octets.
+        /// The cap in bytes.
         cap: usize,
     },
-    /// The caller's body failed; its octets are not known.
+    /// The caller's body failed; its bytes are not known.
     Failed,
     /// The body is a stream and is not being recorded.
     OneShot,
-    /// The octets were held once and have been handed out.
+    /// The bytes were held once and have been handed out.
     Polled,
     /// A later body has taken over from this one.
     Revoked,
     /// All recordings together hold as much as they may.
     TotalExceeded {
-        /// The cap in octets.
+        /// The cap in bytes.
         cap: usize,
     },
     /// The stream yielded a frame that a recording cannot hold.

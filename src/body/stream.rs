@@ -13,7 +13,7 @@ use crate::BoxError;
 
 /// Makes sure that a caller's stream ends as it declared, or with an error.
 ///
-/// A stream with an exact size hint must yield that many octets: the
+/// A stream with an exact size hint must yield that many bytes: the
 /// connection would cut a longer one in silence. After an error the stream is
 /// dropped and every poll gives an error.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl LengthChecked {
         }
     }
 
-    /// Counts a frame's octets against the declared length.
+    /// Counts a frame's bytes against the declared length.
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), Error> {
         self.yielded += frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.declared {

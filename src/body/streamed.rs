@@ -1,4 +1,4 @@
-//! The kinds of body that are not simply octets in memory.
+//! The kinds of body that are not simply bytes in memory.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};

@@ -9,15 +9,15 @@ use http_body::Frame;
 use super::caps::BufferReservation;
 use super::{NotReplayable, ReplayCaps};
 
-/// Holds the octets and trailers a stream has yielded so far.
+/// Holds the bytes and trailers a stream has yielded so far.
 ///
-/// Octets are copied. A slice would keep alive the whole buffer it was cut
+/// Bytes are copied. A slice would keep alive the whole buffer it was cut
 /// from, and the caps would count something else than memory.
 #[derive(Debug)]
 pub(super) struct ReplayBuffer {
-    /// Octets that copies are handed; each chunk is shared between them.
+    /// Bytes that copies are handed; each chunk is shared between them.
     chunks: Vec<Bytes>,
-    /// Octets after the chunks, still growing.
+    /// Bytes after the chunks, still growing.
     tail: Vec<u8>,
     trailers: Option<HeaderMap>,
     charge: BufferReservation,
@@ -33,7 +33,7 @@ impl ReplayBuffer {
         }
     }
 
-    /// Records one more frame of a body at least `foreseen` octets long.
+    /// Records one more frame of a body at least `foreseen` bytes long.
     pub(super) fn record(
         &mut self,
         frame: &Frame<Bytes>,
@@ -55,7 +55,7 @@ impl ReplayBuffer {
         Ok(())
     }
 
-    /// Returns the chunk at `index`, if there are that many octets.
+    /// Returns the chunk at `index`, if there are that many bytes.
     pub(super) fn chunk(&mut self, index: usize) -> Option<Bytes> {
         if index == self.chunks.len() && !self.tail.is_empty() {
             self.chunks.push(mem::take(&mut self.tail).into());
@@ -63,7 +63,7 @@ impl ReplayBuffer {
         self.chunks.get(index).cloned()
     }
 
-    /// Tells whether all recorded octets come before chunk `index`.
+    /// Tells whether all recorded bytes come before chunk `index`.
     pub(super) fn is_at_end(&self, index: usize) -> bool {
         index >= self.chunks.len() && self.tail.is_empty()
     }

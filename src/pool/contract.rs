@@ -12,7 +12,7 @@ use crate::transport::ContractTrust;
 /// By default it does, on every request of HTTP/1.1 that is no CONNECT, and
 /// believes what a server says of the very connection. The offer names that
 /// connection, so that it shows our address to the server, and costs some 110
-/// octets. It is not made where our address is one of a private network and the
+/// bytes. It is not made where our address is one of a private network and the
 /// server's is not: it would be ignored there (C10). A
 /// server that announces nothing in its first response on a connection is not
 /// asked again there, and nothing that it says there later is believed (C6). A

@@ -153,7 +153,7 @@ impl PoolOptions {
         self
     }
 
-    /// States that an origin takes up nothing that arrives after its FIN, and
+    /// States that an origin dispatches nothing that arrives after its FIN, and
     /// that no L4 relay stands on the way to it.
     ///
     /// A FIN that acknowledges nothing of a request then proves it unapplied

@@ -87,7 +87,7 @@ impl Fd {
         self.receive_with(buffer, 0)
     }
 
-    /// Returns whether octets are waiting to be read.
+    /// Returns whether bytes are waiting to be read.
     pub(crate) fn has_data(self) -> bool {
         matches!(self.receive_with(&mut [0], libc::MSG_PEEK), Received::Octets(_))
     }
@@ -141,7 +141,7 @@ impl Fd {
         Ok(value)
     }
 
-    /// `getsockopt` into a buffer of `len` octets, which the caller owns.
+    /// `getsockopt` into a buffer of `len` bytes, which the caller owns.
     fn get(self, level: c_int, name: c_int, to: *mut c_void, len: usize) -> Result<usize, Errno> {
         let mut len = len as socklen_t;
         // SAFETY: the callers above pass a buffer that they own and its length.
@@ -158,7 +158,7 @@ impl Fd {
     }
 }
 
-/// Returns how many octets that were written to `stream` its peer has not
+/// Returns how many bytes that were written to `stream` its peer has not
 /// acknowledged (`SIOCOUTQ`), a FIN not counted.
 pub(crate) fn unacked(stream: &TcpStream) -> io::Result<u32> {
     let mut octets: c_int = 0;

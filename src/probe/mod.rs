@@ -17,7 +17,7 @@ pub(crate) use linux::{Fd, unacked};
 /// What a raw, non-blocking read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// So many octets.
+    /// So many bytes.
     Octets(usize),
     /// The end of the stream.
     End,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::Extensions;
 
 use super::backoff::{Backoff, Cause};
-use super::deadline::Deadline;
 use super::policy::Policy;
+use crate::deadline::Deadline;
 use crate::time::{Instant, after, woken_by};
 use tower_resend_core::Time;
 

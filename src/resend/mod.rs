@@ -80,7 +80,6 @@
 
 mod backoff;
 mod call;
-mod deadline;
 mod future;
 mod hidden;
 mod layer;
@@ -90,7 +89,7 @@ mod request;
 mod service;
 mod streams;
 
-pub use self::deadline::Deadline;
+pub use crate::deadline::Deadline;
 pub use future::ResponseFuture;
 pub use layer::ResendLayer;
 pub use policy::Policy;

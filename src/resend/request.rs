@@ -35,7 +35,7 @@ use tower_resend_core::{BodyState, Deduplication, RequestFacts, Semantics};
 pub struct Idempotent;
 
 /// What is kept of a request to make it again: all of it, its body as a spare
-/// one with the same octets.
+/// one with the same bytes.
 pub(super) struct SavedRequest<B> {
     method: Method,
     uri: Uri,
@@ -55,7 +55,7 @@ pub(super) struct SavedRequest<B> {
 impl<B: Replayable + 'static> SavedRequest<B> {
     /// Keeps what is needed of a request that is about to be sent.
     ///
-    /// The octets of its body are not copied.
+    /// The bytes of its body are not copied.
     #[inline]
     pub(super) fn new(request: &Request<B>) -> Self {
         let mut headers = Vec::with_capacity(request.headers().len());

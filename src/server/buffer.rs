@@ -1,11 +1,11 @@
 //! Whole requests: the body is received before a service sees any of the
 //! request (S1).
 //!
-//! The promise is *a request of at most `max` octets is received whole before
-//! it is taken up*. What counts here is a lower bound of the request's octets,
+//! The promise is *a request of at most `max` bytes is received whole before
+//! it is dispatched*. What counts here is a lower bound of the request's bytes,
 //! those of its body alone, without its head and its chunked framing: a request
 //! that is larger than `max` may be received whole all the same, but none that
-//! is not larger may be taken up early.
+//! is not larger may be dispatched early.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -24,7 +24,7 @@ use super::room::{Bounds, NoRoom, Peer, Room, Share, Size};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::Max;
 
-/// How requests are received whole before they are taken up (S1), up to the
+/// How requests are received whole before they are dispatched (S1), up to the
 /// `max` that their connection announces.
 ///
 /// Clients can claim the memory that this takes, so it is bounded: all bodies
@@ -35,7 +35,7 @@ use tower_resend_core::contract::Max;
 /// read of its buffer.
 ///
 /// Where there is no room a request waits for some, with nothing more read of
-/// it: it cannot be taken up early instead, because that would break the
+/// it: it cannot be dispatched early instead, because that would break the
 /// promise. So that a few peers cannot keep all others waiting
 ///
 /// - part of the room is for [small](Self::with_small) requests only;
@@ -46,7 +46,7 @@ use tower_resend_core::contract::Max;
 /// - the oldest request comes first, and where each of those that hold some of
 ///   the room waits for more, the youngest gives way, so that one always ends.
 ///
-/// A request that gives way, or waits in vain, is answered 503 and not taken up:
+/// A request that gives way, or waits in vain, is answered 503 and not dispatched:
 /// `refused`, where its client understands that. The connection is closed.
 ///
 /// Clones share one room. Settings come before clones: a setting begins a new
@@ -136,9 +136,9 @@ impl Buffering {
 
     /// Sets how long a request's body may take to arrive, the wait for room
     /// included; by default [`ARRIVAL`](Self::ARRIVAL). A request that takes
-    /// longer is answered 408, or 503 if it waits for room, and is not taken up.
+    /// longer is answered 408, or 503 if it waits for room, and is not dispatched.
     ///
-    /// Not for requests that are larger than `max`, which are taken up early.
+    /// Not for requests that are larger than `max`, which are dispatched early.
     pub fn with_arrival(mut self, time: Duration) -> Self {
         self.arrival = time;
         self
@@ -164,7 +164,7 @@ impl Buffering {
     ///
     /// # Errors
     ///
-    /// Why the request cannot be taken up: nothing of it may reach a service.
+    /// Why the request cannot be dispatched: nothing of it may reach a service.
     ///
     /// # Cancel safety
     ///
@@ -322,7 +322,7 @@ impl Received {
     }
 }
 
-/// Why nothing of a request may be taken up.
+/// Why nothing of a request may be dispatched.
 #[derive(Debug)]
 pub(crate) enum NotWhole<E> {
     /// Its body failed: the connection ended, or its framing is wrong.

@@ -54,7 +54,7 @@ enum Stage {
 }
 
 impl Closing {
-    /// Returns a close that begins with these octets, and reads on after the
+    /// Returns a close that begins with these bytes, and reads on after the
     /// FIN so that no reset erases them or a response before them.
     pub(super) fn staged(octets: Vec<u8>) -> Self {
         let stage = Stage::ClosingMessage { octets, written: 0 };

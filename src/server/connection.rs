@@ -19,9 +19,9 @@ use super::socket::Socket;
 use tower_resend_core::close::Event;
 
 /// A stream that HTTP/1.1 is served on, and whose end says whether a request
-/// was taken up.
+/// was dispatched.
 ///
-/// It reads no HTTP: it knows when octets of a request arrive and when those of
+/// It reads no HTTP: it knows when bytes of a request arrive and when those of
 /// a response have left, and its [`Handle`] tells it the rest. Serve it with
 /// hyper, or with anything else that flushes what it writes and shuts down
 /// what it ends.

@@ -117,7 +117,7 @@ pin_project! {
         unready: Option<Fate>,
         #[pin]
         inner: Option<F>,
-        // The request that is passed on, if it is one that was taken up.
+        // The request that is passed on, if it is one that was dispatched.
         taken_up: Option<Dispatched>,
     }
 }
@@ -203,7 +203,7 @@ impl<S> Layer<S> for RefuseUnforwardedLayer {
 /// one with a layer that does, above this one or below it. Such a layer calls
 /// [`NotApplied::rule_out`]. As far as it can be seen it is checked too: the
 /// request that the gateway is given must carry the extensions of the one that
-/// was taken up (`Request::from_parts` with its parts), no copy of which may be
+/// was dispatched (`Request::from_parts` with its parts), no copy of which may be
 /// left, and *every* gateway that it was passed on through must prove it
 /// unapplied. A request that a handler makes anew speaks for itself only.
 ///

@@ -37,11 +37,11 @@ impl Handle {
     ///
     /// An idle connection, and one with part of a request's head, says so
     /// itself: with the closing response where the client offered `gone`, with
-    /// a FIN otherwise (S6). Where the kernel has octets of an idle connection
+    /// a FIN otherwise (S6). Where the kernel has bytes of an idle connection
     /// that nobody read yet, and the client did not offer `gone`, they are served
     /// first. A request that the service has and that is not
-    /// taken up is refused if its client offered `gone`: [`Exchange::dispatch`]
-    /// fails from now on. One that is taken up is answered.
+    /// dispatched is refused if its client offered `gone`: [`Exchange::dispatch`]
+    /// fails from now on. One that is dispatched is answered.
     ///
     /// Hyper's own graceful shutdown is to be started too; in which order does
     /// not matter.
@@ -49,7 +49,7 @@ impl Handle {
         self.0.go_away();
     }
 
-    /// Returns what refuses all that is not yet answered. Nothing is taken up
+    /// Returns what refuses all that is not yet answered. Nothing is dispatched
     /// from now on (S4).
     pub(super) fn refuse(&self) -> Announcement {
         self.0.note(Event::Refused);
@@ -85,8 +85,8 @@ impl Handle {
         self.0.hop
     }
 
-    /// Returns how many octets of a request must be received whole before it
-    /// is taken up (S1).
+    /// Returns how many bytes of a request must be received whole before it
+    /// is dispatched (S1).
     pub fn max(&self) -> Max {
         self.0.settings.max
     }
@@ -115,10 +115,10 @@ impl fmt::Debug for Handle {
 ///
 /// In this order: [`received`](Self::received), [`dispatch`](Self::dispatch),
 /// [`announcement`](Self::announcement), [`answer`](Self::answer). A request
-/// that is larger than [`Handle::max`] is taken up without the first, one that
+/// that is larger than [`Handle::max`] is dispatched without the first, one that
 /// the service answers without the application without the first two.
 ///
-/// Dropping one that was taken up and not answered ends all signalling with
+/// Dropping one that was dispatched and not answered ends all signalling with
 /// resets on the connection: nobody can tell when the request ends.
 #[must_use = "an exchange that is dropped was abandoned"]
 pub struct Exchange {
@@ -189,7 +189,7 @@ impl Exchange {
     }
 
     /// Ends the exchange with a response of this body: the request counts as
-    /// taken up until the body has ended or was dropped, and all of the
+    /// dispatched until the body has ended or was dropped, and all of the
     /// response has reached the kernel.
     ///
     /// The body must be what HTTP gets: a layer above that collects it would
@@ -214,7 +214,7 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// The request must not be taken up: the server leaves, and its client was
+/// The request must not be dispatched: the server leaves, and its client was
 /// told so or will be; or the connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -222,7 +222,7 @@ pub struct Refused;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was refused before it was taken up")
+        f.write_str("the request was refused before it was dispatched")
     }
 }
 
@@ -234,7 +234,7 @@ impl std::error::Error for Refused {}
 pub struct Counters {
     /// Requests that reached the service.
     pub requests: u64,
-    /// Requests that were taken up.
+    /// Requests that were dispatched.
     pub taken_up: u64,
     /// Requests that were not, because the server leaves.
     pub refused: u64,

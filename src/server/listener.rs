@@ -69,7 +69,7 @@ impl ListenerOptions {
         self
     }
 
-    /// Sets how many octets of a request are received whole before it is taken
+    /// Sets how many bytes of a request are received whole before it is taken
     /// up (S1).
     #[must_use]
     pub fn max(mut self, max: Max) -> Self {
@@ -178,7 +178,7 @@ impl ListenerOptions {
 }
 
 /// A TCP listener whose connections say by their end whether a request was
-/// taken up.
+/// dispatched.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,

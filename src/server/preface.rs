@@ -3,16 +3,16 @@
 /// RFC 9113 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Compares the first octets of a connection with the preface of HTTP/2.
+/// Compares the first bytes of a connection with the preface of HTTP/2.
 #[derive(Debug, Default)]
 pub(super) struct Preface {
-    /// How many octets were equal; none once one was not, or all were.
+    /// How many bytes were equal; none once one was not, or all were.
     compared: Option<usize>,
     is_decided: bool,
 }
 
 impl Preface {
-    /// Returns whether the octets, which come next, complete the preface.
+    /// Returns whether the bytes, which come next, complete the preface.
     pub(super) fn is_http2(&mut self, octets: &[u8]) -> bool {
         if self.is_decided {
             return false;

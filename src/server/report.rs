@@ -16,15 +16,15 @@ use tower_resend_core::close::Phase;
 pub struct Report {
     /// Connections that waited in the accept queue, and were accepted.
     pub from_queue: u64,
-    /// Requests that were taken up and answered in full: the kernel has the
+    /// Requests that were dispatched and answered in full: the kernel has the
     /// whole answer.
     pub answered: u64,
-    /// Requests that were refused: none of them was taken up.
+    /// Requests that were refused: none of them was dispatched.
     pub refused: u64,
     /// Connections that were closed without a request that was answered or
     /// refused during the drain: idle ones, never used ones.
     pub closed: u64,
-    /// Requests that were taken up and not answered when the deadline came, or
+    /// Requests that were dispatched and not answered when the deadline came, or
     /// whose client had not read enough of the answer. They were cut off.
     pub running: Vec<RunningRequest>,
 }
@@ -184,7 +184,7 @@ impl ConnectionEntry {
         self.found_open.store(true, Ordering::Relaxed);
     }
 
-    /// A request was taken up.
+    /// A request was dispatched.
     pub(super) fn dispatch<B>(self: &Arc<Self>, request: &Request<B>) -> Running {
         let number = self.begun.load(Ordering::Relaxed);
         let (method, target) = (request.method().clone(), request.uri().clone());
@@ -192,12 +192,12 @@ impl ConnectionEntry {
         Running { seat: Arc::clone(self), number, end: End::Cut }
     }
 
-    /// A request is answered without a take-up.
+    /// A request is answered without a dispatch.
     pub(super) fn not_taken_up(self: &Arc<Self>, end: End) -> Running {
         Running { seat: Arc::clone(self), number: 0, end }
     }
 
-    /// The request that is taken up, until the kernel has the whole of its
+    /// The request that is dispatched, until the kernel has the whole of its
     /// answer.
     fn running(&self) -> Option<Dispatched> {
         let request = self.slot().clone()?;
@@ -210,7 +210,7 @@ impl ConnectionEntry {
     }
 }
 
-/// The latest request of a connection that was taken up.
+/// The latest request of a connection that was dispatched.
 #[derive(Clone, Debug)]
 struct Dispatched {
     /// Its number, so that the end of an earlier one does not clear it.
@@ -226,7 +226,7 @@ struct Dispatched {
 pub(super) enum End {
     /// Its answer was made in full.
     Answered,
-    /// It was refused: it was not taken up, and will not be.
+    /// It was refused: it was not dispatched, and will not be.
     Refused,
     /// It was neither when it was dropped.
     Cut,
@@ -236,7 +236,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(crate) struct Running {
     seat: Arc<ConnectionEntry>,
-    /// None has the number 0: a request that was not taken up.
+    /// None has the number 0: a request that was not dispatched.
     number: u64,
     end: End,
 }

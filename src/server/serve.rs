@@ -111,12 +111,12 @@ impl<M, F> Serve<M, F> {
     ///
     /// 1. What waits in the accept queue is accepted, unless another process
     ///    will do that; then the listening socket is closed.
-    /// 2. Requests that were not taken up are refused. Idle connections are
+    /// 2. Requests that were not dispatched are refused. Idle connections are
     ///    closed, after a closing response where the client offered to
     ///    understand one. Those that were never used, those of step 1 among
     ///    them, are served one request if it comes within a second, as is a
     ///    request of a client without a contract that has begun to arrive.
-    /// 3. Requests that were taken up are answered, with `Connection: close`.
+    /// 3. Requests that were dispatched are answered, with `Connection: close`.
     /// 4. At the [deadline](Self::drain_deadline) what still runs is cut off.
     ///
     /// Connections that were upgraded, and tunnels, are the application's own:
@@ -154,7 +154,7 @@ impl<M, F> Serve<M, F> {
     /// default. More wait in the accept queue.
     ///
     /// A client that does not read its answer holds a place until it goes: no
-    /// timer resets a connection with a request taken up (S8).
+    /// timer resets a connection with a request dispatched (S8).
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.connections = connections.max(1);
         self

@@ -182,7 +182,7 @@ impl Shared {
 
     // ===== the connection's side =====
 
-    /// HTTP waits for octets.
+    /// HTTP waits for bytes.
     pub(super) fn on_wait(&self, cx: &Context<'_>) -> Next {
         let mut state = self.lock();
         if !state.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -201,7 +201,7 @@ impl Shared {
         state.next()
     }
 
-    /// Octets are about to be written, which begin with these. Returns whether
+    /// Bytes are about to be written, which begin with these. Returns whether
     /// they may be.
     pub(super) fn on_write(&self, octets: &[u8]) -> bool {
         let mut state = self.lock();

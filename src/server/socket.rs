@@ -51,7 +51,7 @@ const HAS_EDGES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 ///
 /// That is what Tokio's own `poll_read` does, which wants the stream for
 /// itself. The outer `try_io` takes the tick of the readiness before the read
-/// and forgets that readiness on `WouldBlock`; octets that arrive after the
+/// and forgets that readiness on `WouldBlock`; bytes that arrive after the
 /// read are of a later tick, which it leaves alone.
 fn read(stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<()> {
     let mut done = None;

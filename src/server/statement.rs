@@ -1,4 +1,4 @@
-//! What may be said of a request that was taken up, and of which one.
+//! What may be said of a request that was dispatched, and of which one.
 //!
 //! [`Dispatch`](super::Dispatch) puts a [`Dispatched`] into the extensions of each
 //! request that it gives to the application. A statement is made of one, so that
@@ -89,7 +89,7 @@ impl NotApplied {
 /// What became of a request at the next hop of a gateway, as an extension of the
 /// answer that a [`Gateway`](super::Gateway) gives in that hop's place.
 ///
-/// It says nothing of the request that the gateway's own server took up: that
+/// It says nothing of the request that the gateway's own server dispatched: that
 /// one may have been acted on before it was passed on.
 #[derive(Clone, Debug)]
 pub struct NextHop {
@@ -107,7 +107,7 @@ impl NextHop {
         self.fate
     }
 
-    /// Returns `true` if the very request that was taken up was passed on, and
+    /// Returns `true` if the very request that was dispatched was passed on, and
     /// not applied. The statement lets go of the request: whoever asks makes
     /// another of it.
     pub(super) fn left_unapplied(&mut self, exchange: &Dispatched) -> bool {
@@ -116,7 +116,7 @@ impl NextHop {
     }
 }
 
-/// One request that was taken up, among its extensions. Clones are of the same
+/// One request that was dispatched, among its extensions. Clones are of the same
 /// request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dispatched(Arc<Exchange>);
@@ -129,7 +129,7 @@ struct Exchange {
 }
 
 impl Dispatched {
-    /// Returns the request that has these extensions, if it was taken up.
+    /// Returns the request that has these extensions, if it was dispatched.
     pub(super) fn find(request: &Extensions) -> Option<Self> {
         request.get::<Self>().cloned()
     }

@@ -29,14 +29,14 @@
 //!
 //! # What is different under TLS
 //!
-//! - The evidence is the same: what the kernel counts are the octets of TLS, in
+//! - The evidence is the same: what the kernel counts are the bytes of TLS, in
 //!   which the request is. The byte counts in an error are those.
 //! - What arrives is judged by its text. A session ticket or a key update is no
 //!   response, and neither hands a request back; a close_notify does.
 //! - No data is sent before the handshake ends (no 0-RTT), whatever a
 //!   configuration says: a replayed request would be executed twice.
 //! - That an origin acts on complete messages only
-//!   ([`complete_messages_only`]) is not used: octets that follow a request,
+//!   ([`complete_messages_only`]) is not used: bytes that follow a request,
 //!   such as an alert, would count as its missing end.
 //! - A server that does not take our certificate, or wants one, ends the call by
 //!   its alert, with TLS 1.3 too, where that comes after our part of the

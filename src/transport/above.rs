@@ -6,7 +6,7 @@ use super::record::{ConnTracker, State};
 use super::session::Session;
 use tower_resend_core::{Phase, Reply, StaleReason};
 
-/// What the octets are that pass the TrackedIo.
+/// What the bytes are that pass the TrackedIo.
 #[derive(Debug)]
 pub(super) enum StreamKind {
     /// HTTP.
@@ -27,7 +27,7 @@ pub(super) struct Tls {
     is_too_early: Option<bool>,
     /// The same of the record that is under way.
     is_next_too_early: Option<bool>,
-    /// How many octets of the request's text were written.
+    /// How many bytes of the request's text were written.
     written: u64,
     /// Text of the request was given to TLS.
     has_text: bool,
@@ -40,17 +40,17 @@ pub(super) struct Tls {
 }
 
 impl ConnTracker {
-    /// Says that the octets are not HTTP until one of the two below is called.
+    /// Says that the bytes are not HTTP until one of the two below is called.
     pub(super) fn expect_greeting(&self) {
         self.lock().above = StreamKind::Greeting;
     }
 
-    /// Says that the octets are HTTP from here on.
+    /// Says that the bytes are HTTP from here on.
     pub(super) fn expect_http(&self) {
         self.lock().above = StreamKind::Http;
     }
 
-    /// Says that the octets are records of TLS from here on.
+    /// Says that the bytes are records of TLS from here on.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS"))]
     pub(super) fn expect_tls(&self) {
         self.lock().above = StreamKind::Tls(Box::default());
@@ -75,7 +75,7 @@ impl ConnTracker {
         })
     }
 
-    /// Notes that text is about to be written. Returns whether a look is due
+    /// Notes that text is about to be written. Returns whether a stale check is due
     /// before it, and none if the connection was taken over.
     pub(super) fn on_text_offered(&self) -> Option<bool> {
         self.untaken().map(|mut state| {
@@ -94,14 +94,14 @@ impl ConnTracker {
         state.ledger.on_found(StaleReason::Stray);
     }
 
-    /// Notes that TLS took text of a request, `taken` octets of those that
+    /// Notes that TLS took text of a request, `taken` bytes of those that
     /// were offered.
     pub(super) fn on_text_written(&self, offered: usize, taken: usize) {
         let state = &mut *self.lock();
         if let StreamKind::Tls(tls) = &mut state.above {
             tls.written += taken as u64;
         }
-        // By now the last octet is at most younger than noted, which only
+        // By now the last byte is at most younger than noted, which only
         // makes the time since then longer.
         if let Some(watch) = &mut state.watch {
             watch.on_write(offered);
@@ -121,7 +121,7 @@ impl ConnTracker {
 }
 
 impl State {
-    /// Notes octets that were read. Returns whether they must be withheld,
+    /// Notes bytes that were read. Returns whether they must be withheld,
     /// since they cannot answer the request.
     #[inline]
     pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
@@ -153,7 +153,7 @@ impl State {
         }
     }
 
-    /// Returns whether the first octets of an answer came too early to be one.
+    /// Returns whether the first bytes of an answer came too early to be one.
     pub(super) fn judge_reply(&mut self) -> bool {
         let judged = match &self.above {
             StreamKind::Tls(tls) => tls.is_too_early,
@@ -224,7 +224,7 @@ impl State {
 }
 
 /// Where the records of TLS begin and end (RFC 8446 5.1): a type, a version
-/// and a length of two octets each but the first, and the content.
+/// and a length of two bytes each but the first, and the content.
 #[derive(Debug, Default)]
 struct Records {
     /// How much of a header was seen, if not all.
@@ -237,7 +237,7 @@ struct Records {
 impl Records {
     const HEADER: usize = 5;
 
-    /// Takes the next octets; returns whether a record began in them.
+    /// Takes the next bytes; returns whether a record began in them.
     fn on_octets(&mut self, mut octets: &[u8]) -> bool {
         let mut begins = false;
         while let Some((&octet, rest)) = octets.split_first() {

@@ -67,7 +67,7 @@ pub(crate) enum Io {
 
 #[cfg(feature = "tls")]
 impl Connected {
-    /// Makes TLS on a stream on which its record's octets are not HTTP.
+    /// Makes TLS on a stream on which its record's bytes are not HTTP.
     pub(super) async fn secure(
         meter: TrackedIo,
         record: Arc<ConnTracker>,

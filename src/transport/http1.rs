@@ -415,7 +415,7 @@ impl<B: RequestBody> Body for Outgoing<B> {
             return Poll::Ready(None);
         };
         let frame = inner.poll_framed(cx, Trailers::Named);
-        // After either no octet of the body follows.
+        // After either no byte of the body follows.
         if let Poll::Ready(None) = &frame {
             Self::note_end(this.record.as_ref());
         } else if let Poll::Ready(Some(Ok(frame))) = &frame

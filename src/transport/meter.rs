@@ -134,7 +134,7 @@ fn on_read(state: &mut State, buf: &mut ReadBuf<'_>, start: usize) -> io::Result
     Ok(())
 }
 
-/// The look: asks the kernel, since tokio knows of nothing to read.
+/// The stale check: asks the kernel, since tokio knows of nothing to read.
 fn stale_check(
     state: &mut State,
     stream: &TcpStream,

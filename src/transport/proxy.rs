@@ -107,7 +107,7 @@ impl Proxy {
     /// Opens a tunnel to a target, on a connection to the proxy.
     ///
     /// Takes nothing from the connection that follows the proxy's answer. What
-    /// it reads is bounded: 8 KiB of a CONNECT's response, at most 263 octets
+    /// it reads is bounded: 8 KiB of a CONNECT's response, at most 263 bytes
     /// of a SOCKS reply. How long it takes is for the caller to bound.
     pub(super) async fn open(
         &self,
@@ -201,14 +201,14 @@ fn uri(authority: &str) -> Option<Uri> {
 const LONGEST_CREDENTIAL: usize = 255;
 
 /// User name, password and target's name together: the connector puts all that
-/// it says to a SOCKS5 proxy into 262 octets, 13 of which are not theirs.
+/// it says to a SOCKS5 proxy into 262 bytes, 13 of which are not theirs.
 const LONGEST_GREETING: usize = 249;
 
 /// A connection on which a proxy is greeted.
 ///
-/// It is read octet by octet: what follows the proxy's answer is not the
+/// It is read byte by byte: what follows the proxy's answer is not the
 /// proxy's, and a connector that read it too would drop it. What an origin
-/// says unasked must be found by the look, not be lost with its beginning.
+/// says unasked must be found by the stale check, not be lost with its beginning.
 struct Greeting {
     meter: TrackedIo,
     heard: Heard,

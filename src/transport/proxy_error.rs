@@ -155,7 +155,7 @@ impl StdError for ProxyError {
     }
 }
 
-/// The first octets of what a proxy said, as many as tell why it refused.
+/// The first bytes of what a proxy said, as many as tell why it refused.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard(Arc<Mutex<Vec<u8>>>);
 

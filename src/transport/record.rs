@@ -47,9 +47,9 @@ pub(super) struct State {
     /// requests go out under none.
     pub(super) watch: Option<Box<LimitMonitor>>,
     has_broken_promise: bool,
-    /// The octets of the exchange's response are kept until its head's end.
+    /// The bytes of the exchange's response are kept until its head's end.
     keeps: bool,
-    /// The response's first octet was read by the drain.
+    /// The response's first byte was read by the drain.
     is_drained: bool,
     parked: Option<TcpStream>,
     meter_is_gone: bool,
@@ -117,7 +117,7 @@ impl ConnTracker {
         // noticed only by what came with the refusal (`is_refused`).
         let is_readable = matches!(state.above, StreamKind::Http);
         let went_on = is_whole && is_readable && state.ledger.exchange_read() > read;
-        // If the exchange's octets were kept, they tell whether more came with
+        // If the exchange's bytes were kept, they tell whether more came with
         // the response.
         let _ = state.is_refused();
         if went_on {
@@ -139,7 +139,7 @@ impl ConnTracker {
         }
     }
 
-    /// Notes that the request's body has no further octet.
+    /// Notes that the request's body has no further byte.
     pub(super) fn on_body_end(&self) {
         if let Some(watch) = &mut self.lock().watch {
             watch.on_body_end();
@@ -191,7 +191,7 @@ impl ConnTracker {
         self.lock().ledger.found()
     }
 
-    /// Returns whether the kernel accepted any octet of the current request.
+    /// Returns whether the kernel accepted any byte of the current request.
     pub(crate) fn is_written(&self) -> bool {
         self.lock().ledger.is_written()
     }
@@ -283,7 +283,7 @@ impl State {
         self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
     }
 
-    /// The look before a request is written (step B).
+    /// The stale check before a request is written (step B).
     #[inline]
     pub(super) fn stale_check(&mut self) -> fin_rule::StaleCheck {
         if self.is_within_record() {
@@ -303,12 +303,12 @@ impl State {
         self.fd.map_or(Received::Nothing, |fd| fd.receive(buffer))
     }
 
-    /// Returns whether octets wait to be read.
+    /// Returns whether bytes wait to be read.
     pub(super) fn has_data(&self) -> bool {
         self.fd.is_some_and(Fd::has_data)
     }
 
-    /// Notes octets of HTTP that were read. Returns whether they must be
+    /// Notes bytes of HTTP that were read. Returns whether they must be
     /// withheld, since they cannot answer the request. `is_first_drained` says
     /// that they are the exchange's first, and read by the drain.
     #[inline]
@@ -331,7 +331,7 @@ impl State {
         is_stray || is_too_early
     }
 
-    /// Notes octets that the kernel accepted of those that were offered.
+    /// Notes bytes that the kernel accepted of those that were offered.
     #[inline]
     pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
         match self.above {
@@ -368,7 +368,7 @@ impl State {
         }
     }
 
-    /// Returns whether the octets that were kept of this exchange are a
+    /// Returns whether the bytes that were kept of this exchange are a
     /// closing response that refuses its request (C8).
     ///
     /// One that is followed by more than its body breaks the promise (C9), and
@@ -391,7 +391,7 @@ impl State {
 
     /// Notes how an exchange ended whose response has no whole head. Once a
     /// final one was begun, no reset under `rst` keeps that promise (C9): the
-    /// request was taken up, or S2 was broken. A 1xx says neither.
+    /// request was dispatched, or S2 was broken. A 1xx says neither.
     pub(super) fn on_cut(&mut self) {
         if self.early.is_final_begun() && self.is_reset_forbidden() {
             self.on_broken_promise();
@@ -423,7 +423,7 @@ impl State {
         self.ledger.errno()
     }
 
-    /// Returns what the stray octets were.
+    /// Returns what the stray bytes were.
     pub(super) fn early(&self) -> tower_resend_core::Early {
         self.early.early()
     }

@@ -40,7 +40,7 @@ impl TlsIo {
         self.tls.get_ref().0
     }
 
-    /// Looks before a request's first octet is written where no read did, as
+    /// Looks before a request's first byte is written where no read did, as
     /// the TrackedIo does; but what waits to be read may be none of HTTP.
     fn stale_check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match Pin::new(&mut self.tls).poll_fill_buf(cx) {

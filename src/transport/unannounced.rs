@@ -1,20 +1,20 @@
 //! Connections that somebody else's pool drives: nobody announces a request
 //! there before hyper has it.
 //!
-//! Two things differ from our own connections. The look is made at every read
+//! Two things differ from our own connections. The stale check is made at every read
 //! that would wait while no request is known to be on the connection, since
 //! the next request may come at any moment. And a request is armed when hyper
 //! takes it from its channel, which is after the read that precedes it: what
-//! is read between that and the request's first octet answers nothing, and
+//! is read between that and the request's first byte answers nothing, and
 //! hyper would take it for the answer.
 //!
 //! Where an exchange begins is known only if nothing but requests is written
 //! above the TrackedIo, or above the TlsIo where TLS is ours. Another TLS, a tunnel
 //! and HTTP/2 all write before their first request is taken; so would a hyper
-//! that asks a request's body only after it wrote the head. An octet that is
+//! that asks a request's body only after it wrote the head. A byte that is
 //! written while no request is known to be on the connection therefore tells:
 //! such a connection has no boundaries, for good. What is left of an upload that
-//! was answered early is such an octet too, or is still in TLS, which costs the
+//! was answered early is such a byte too, or is still in TLS, which costs the
 //! evidence of later requests there, and no more.
 
 use super::record::{ConnTracker, State};
@@ -53,7 +53,7 @@ impl ConnTracker {
         self.lock().unannounced = Some(Box::default());
     }
 
-    /// Returns whether the kernel sent octets that were not written here. To be
+    /// Returns whether the kernel sent bytes that were not written here. To be
     /// asked before any are.
     pub(super) fn was_used(&self) -> bool {
         self.lock().snapshot().is_ok_and(|snapshot| snapshot.bytes_sent > 0)
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    /// Notes that octets are written, before the ledger does.
+    /// Notes that bytes are written, before the ledger does.
     pub(super) fn on_unannounced_write(&mut self) {
         let is_idle = self.ledger.phase() == Phase::Idle;
         if let Some(unannounced) = self.unannounced.as_mut().filter(|_| is_idle) {

@@ -14,7 +14,7 @@ pub(super) struct LimitMonitor {
     /// The length of the body on the wire, if it was known from the start: that of
     /// chunks was not.
     body: Option<u64>,
-    /// How many octets were offered to the kernel by the first write. The head
+    /// How many bytes were offered to the kernel by the first write. The head
     /// is among them, whole.
     offered: Option<u64>,
     has_body_ended: bool,
@@ -42,12 +42,12 @@ impl LimitMonitor {
         }
     }
 
-    /// The counters before the request's first octet.
+    /// The counters before the request's first byte.
     pub(super) fn on_stale_check(&mut self, snapshot: &Snapshot) {
         self.retransmissions = snapshot.total_retrans;
     }
 
-    /// Octets were accepted of those that were offered. What is written after
+    /// Bytes were accepted of those that were offered. What is written after
     /// the whole request, such as a close_notify of TLS, is not the request's.
     pub(super) fn on_write(&mut self, offered: usize) {
         self.offered.get_or_insert(offered as u64);
@@ -56,12 +56,12 @@ impl LimitMonitor {
         }
     }
 
-    /// No further octet of the body will come.
+    /// No further byte of the body will come.
     pub(super) fn on_body_end(&mut self) {
         self.has_body_ended = true;
     }
 
-    /// All that was offered so far was accepted, `written` octets.
+    /// All that was offered so far was accepted, `written` bytes.
     pub(super) fn on_flush(&mut self, written: u64) {
         if self.has_body_ended && written > 0 {
             self.whole.get_or_insert(written);
@@ -155,7 +155,7 @@ mod tests {
         snapshot
     }
 
-    /// A request of 100 octets, written whole.
+    /// A request of 100 bytes, written whole.
     fn written(body: Option<u64>) -> LimitMonitor {
         let mut watch = LimitMonitor::new(promise(), body);
         watch.on_stale_check(&counted(2, 0));

@@ -77,7 +77,7 @@ fn spilling(spill: Spill, content: Content) -> Server {
         peer.read_request();
         let content = content(&peer);
         peer.write(&spill.before(&content));
-        // Taken up, whatever the client hears of it.
+        // Dispatched, whatever the client hears of it.
         peer.read_request();
         peer.write(&content);
         peer.serve_all(&Announce::nothing());

@@ -1,5 +1,5 @@
 //! The client half of the contract, on loopback with a scripted server whose
-//! promises are true or false: what is resent, and what is taken up twice.
+//! promises are true or false: what is resent, and what is dispatched twice.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
@@ -57,7 +57,7 @@ async fn a_reset_under_a_promise_is_resent_from_the_second_request_on() {
     let tried = after(Announce::of(RST), Peer::reset_when_read).await;
     assert!(tried.outcome.is_ok(), "{:?}", tried.outcome);
     assert_eq!(proof(&tried), Some(Proof::ResetPromised));
-    assert_eq!(tried.posts, 1, "taken up once, after the resend");
+    assert_eq!(tried.posts, 1, "dispatched once, after the resend");
 }
 
 #[tokio::test]
@@ -330,7 +330,7 @@ async fn a_server_that_goes_on_after_a_first_refusal_is_believed_no_more() {
     get(&client, &server).await;
     let heads = server.heads();
     assert!(!heads.last().unwrap().contains("retry-contract"), "{heads:?}");
-    assert_eq!(heads.len(), 2, "the POST was taken up once");
+    assert_eq!(heads.len(), 2, "the POST was dispatched once");
 }
 
 /// Begins to answer a POST under a promise, resets, and then lies about a
@@ -368,7 +368,7 @@ async fn a_server_that_resets_in_the_midst_of_a_response_is_believed_no_more() {
         let tried = after_a_cut(begun).await;
         assert!(tried.first_fate().is_unknown(), "{begun}: {:?}", tried.outcome);
         assert_eq!(tried.standing(), Some(ContractStatus::Distrusted), "{begun}");
-        assert_eq!(tried.posts, 2, "each POST was taken up once");
+        assert_eq!(tried.posts, 2, "each POST was dispatched once");
     }
 }
 
@@ -548,9 +548,9 @@ async fn a_connection_that_cannot_be_primed_is_not_used() {
 
 // ===== relays =====
 
-/// A relay that forwards all octets, between the client and a server that
-/// announces truly and resets after it has taken up, because its *relay's*
-/// connection is what the promise speaks of. Returns how often it was taken up.
+/// A relay that forwards all bytes, between the client and a server that
+/// announces truly and resets after it has dispatched, because its *relay's*
+/// connection is what the promise speaks of. Returns how often it was dispatched.
 async fn behind_a_relay(options: impl FnOnce(&Server) -> ContractOptions) -> Tried {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {

@@ -71,7 +71,7 @@ struct Trust {
 const BOTH: Trust = Trust { client: true, server: true };
 
 /// A request that has arrived when its server's process ends, before it was
-/// taken up. Returns what became of it, and of how many POSTs the application
+/// dispatched. Returns what became of it, and of how many POSTs the application
 /// heard. Where no offer reaches the server it is armed for none.
 fn reset_before_dispatch(wire: &Wire, trust: Trust, is_translated: bool) -> Tried {
     let server = honest::Server::start(wire, PORT, trust.server);

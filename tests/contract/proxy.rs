@@ -38,7 +38,7 @@ async fn what_a_blind_proxy_passes_on_is_not_believed() {
             matches!(standing, Some(ContractStatus::Ignored(Ignored::OtherHop(_)))),
             "{standing:?}"
         );
-        assert_eq!(tried.posts, 1, "taken up once, and not sent again");
+        assert_eq!(tried.posts, 1, "dispatched once, and not sent again");
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A request and the server's close cross on a wire with a delay, in every way
 //! in which a server can end a connection. The server records what its
-//! application really took up, in memory that outlives it; each conclusion of
+//! application really dispatched, in memory that outlives it; each conclusion of
 //! the client is compared with that. Rules that are known to double requests
 //! are applied to the same evidence and must be seen doing so.
 //!

@@ -611,7 +611,7 @@ fn unlisted(wire: &Wire) -> Understood {
     ours(&Wire { connection: vec![b"close, retry-contract".to_vec()], ..wire.clone() })
 }
 
-/// A broken reader: who receives requests whole resets none that is taken up.
+/// A broken reader: who receives requests whole resets none that is dispatched.
 fn rst_from_max(wire: &Wire) -> Understood {
     let mut read = ours(wire);
     read.contract.reset_before_dispatch = read.contract.complete_messages_only;
@@ -752,7 +752,7 @@ fn mutated(valid: &Wire, rng: &mut Rng) -> Wire {
     wire
 }
 
-/// Octets that the grammar gives a meaning, and some that it does not.
+/// Bytes that the grammar gives a meaning, and some that it does not.
 const OCTETS: &[u8] = b"0123456789 \t,;=\"?:()[]%@*-._abrsthoplfxmin\\\0\x7f\xff";
 
 fn mutate(wire: &mut Wire, rng: &mut Rng) {

@@ -1,7 +1,7 @@
 //! The kernel rule over recorded counters: what Linux shows in each numbered
-//! row of the truth table, from the look to the fate.
+//! row of the truth table, from the stale check to the fate.
 //!
-//! All of them on a connection that carried one exchange before: 100 octets
+//! All of them on a connection that carried one exchange before: 100 bytes
 //! there and 50 back, and now a request of 70.
 
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn shown(state: TcpState, acked: u64, received: u64) -> Snapshot {
 const SEGMENTS_BEFORE: u32 = 5;
 const AGAIN_BEFORE: u32 = 3;
 
-/// What the look showed.
+/// What the stale check showed.
 fn looked() -> Snapshot {
     let mut snapshot = shown(ESTABLISHED, BASE, READ_BEFORE);
     snapshot.bytes_sent = WRITTEN_BEFORE;

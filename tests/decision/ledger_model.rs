@@ -45,7 +45,7 @@ fn the_ledger_does_as_the_model() {
 }
 
 /// The counters vouch for a request only after a calibrated connection and a
-/// clean look between arming and its first octet.
+/// clean look between arming and its first byte.
 #[test]
 fn counters_vouch_for_nothing_without_a_clean_look() {
     let vouched = std::cell::Cell::new(0);
@@ -82,7 +82,7 @@ fn stray_octets_never_turn_into_an_answer() {
     assert_eq!(ledger.on_reply(Ok(quiet)), Reply::Stray);
 }
 
-/// A look after the request went out says nothing of the moment before.
+/// A stale check after the request went out says nothing of the moment before.
 #[test]
 fn a_late_look_does_not_mend_a_missed_one() {
     let mut ledger = Ledger::new(Ok(()));
@@ -95,7 +95,7 @@ fn a_late_look_does_not_mend_a_missed_one() {
     assert_eq!(ledger.check(), Err(Unavailable::NotExamined));
 }
 
-/// What was in flight at the look could be counted as the request's, and the
+/// What was in flight at the stale check could be counted as the request's, and the
 /// other way round.
 #[test]
 fn attack_segments_in_flight_at_the_look_are_not_told_from_the_requests() {
@@ -116,7 +116,7 @@ fn attack_segments_in_flight_at_the_look_are_not_told_from_the_requests() {
     }
 }
 
-/// A look that vouches for one request says nothing of the segments of the next.
+/// A stale check that vouches for one request says nothing of the segments of the next.
 #[test]
 fn the_count_of_segments_starts_anew_with_each_request() {
     let mut ledger = Ledger::new(Ok(()));

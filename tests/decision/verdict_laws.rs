@@ -275,7 +275,7 @@ fn every_refusal_is_reached_but_those_of_the_layer() {
         .collect();
     let repeated = history(&[Fate::ResponseLost; 2]);
     let get = RequestFacts::new(Semantics::IdempotentMethod);
-    let refusal = decide(&repeated, &get, &Rules::new()).err().expect("a refusal");
+    let refusal = decide(&repeated, &get, &Rules::new()).expect_err("a refusal");
     reached.insert(discriminant(&refusal));
     let connect = history(&[Fate::NotApplied(Proof::NothingWritten)]);
     let refusal = decide(&connect, &get.with_outlook(Outlook::Permanent), &Rules::new());
@@ -435,7 +435,7 @@ fn stories() -> impl Strategy<Value = Story> {
     )
 }
 
-/// The look before the request.
+/// The stale check before the request.
 #[derive(Clone, Copy, Debug)]
 struct LookDraft {
     is_acked: bool,
@@ -1016,7 +1016,7 @@ fn proofs_that_do(policy: &Rules) -> Vec<&'static str> {
     let post = RequestFacts::new(Semantics::NotIdempotent);
     let does = |proof: &Proof| {
         let history = [Fate::NotApplied(*proof)].into_iter().collect();
-        matches!(decide(&history, &post, policy), Ok(_))
+        decide(&history, &post, policy).is_ok()
     };
     let mut ids: Vec<_> =
         variants::proofs().iter().filter(|proof| does(proof)).map(Proof::id).collect();

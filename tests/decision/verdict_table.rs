@@ -552,9 +552,9 @@ macro_rules! case {
 const NAMED: &[Numbered] = &[
     Numbered {
         title: "RST before the request was sent",
-        proven: "The look finds it, and nothing is written.",
+        proven: "The stale check finds it, and nothing is written.",
         cases: &[
-            case!(Safe, "found by the look", handed_back(StaleReason::Reset)),
+            case!(Safe, "found by the stale check", handed_back(StaleReason::Reset)),
             case!(
                 Safe,
                 "found by the write, which took no octet",
@@ -571,7 +571,7 @@ const NAMED: &[Numbered] = &[
         title: "graceful EOF",
         proven: "The FIN tells how much of the request had arrived when it left.",
         cases: &[
-            case!(Safe, "found by the look", handed_back(StaleReason::Fin)),
+            case!(Safe, "found by the stale check", handed_back(StaleReason::Fin)),
             case!(
                 Safe,
                 "FIN acks nothing, RST answers the request",
@@ -598,7 +598,7 @@ const NAMED: &[Numbered] = &[
         title: "a 599 received before the request",
         proven: "It cannot answer a request that nobody had; it is never handed to the caller.",
         cases: &[
-            case!(Safe, "found by the look", handed_back(StaleReason::Stray)),
+            case!(Safe, "found by the stale check", handed_back(StaleReason::Stray)),
             case!(
                 Safe,
                 "read with none acked, then FIN and RST",
@@ -631,7 +631,7 @@ const NAMED: &[Numbered] = &[
 
 const NUMBERED: &[Numbered] = &[
     Numbered {
-        title: " 1  no byte written since base (connect failed, look found FIN/RST/599, write returned error with 0)",
+        title: " 1  no byte written since base (connect failed, stale check found FIN/RST/599, write returned error with 0)",
         proven: "never left",
         cases: &[
             case!(
@@ -641,9 +641,9 @@ const NUMBERED: &[Numbered] = &[
                     Errno::ECONNREFUSED
                 ))))
             ),
-            case!(Safe, "look found FIN", handed_back(StaleReason::Fin)),
-            case!(Safe, "look found RST", handed_back(StaleReason::Reset)),
-            case!(Safe, "look found 599", handed_back(StaleReason::Stray)),
+            case!(Safe, "stale check found FIN", handed_back(StaleReason::Fin)),
+            case!(Safe, "stale check found RST", handed_back(StaleReason::Reset)),
+            case!(Safe, "stale check found 599", handed_back(StaleReason::Stray)),
             case!(Safe, "write returned error with 0", Evidence::new(HandOff::NothingWritten)),
         ],
     },
@@ -843,7 +843,7 @@ const NUMBERED: &[Numbered] = &[
     Numbered {
         title: "12  keepalive ETIMEDOUT before any write",
         proven: "case 1",
-        cases: &[case!(Safe, "found by the look", handed_back(StaleReason::Reset))],
+        cases: &[case!(Safe, "found by the stale check", handed_back(StaleReason::Reset))],
     },
     Numbered {
         title: "13  599 or 408 read, none acked, + FIN + RST",

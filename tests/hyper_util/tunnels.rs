@@ -47,7 +47,7 @@ async fn post<C: Connect + Clone + Send + Sync + 'static>(client: &Client<C, Pay
 
 /// Serves a request in a tunnel that `act` then ends; the next request is sent
 /// before the runtime has heard of it. Returns whether it was answered, and
-/// how often a request was taken up.
+/// how often a request was dispatched.
 async fn round<C>(connect: impl FnOnce(Uri) -> C, act: fn(Guest)) -> (bool, usize)
 where
     C: Connect + Clone + Send + Sync + 'static,
@@ -98,7 +98,7 @@ macro_rules! tunnels {
                 for act in [Guest::close as fn(Guest), Guest::reset] {
                     for _ in 0..ROUNDS {
                         let connect = |at| $connector(at, HttpConnector::new());
-                        assert_eq!(round(connect, act).await, (false, 1), "not taken up");
+                        assert_eq!(round(connect, act).await, (false, 1), "not dispatched");
                     }
                 }
             }
@@ -161,7 +161,7 @@ where
     let mut request = request();
     request.extensions_mut().insert(token.clone());
     assert!(client.oneshot(request).await.is_err());
-    assert_eq!(proxy.seen().heads.len(), before + 1, "it was taken up");
+    assert_eq!(proxy.seen().heads.len(), before + 1, "it was dispatched");
     let [attempt] = &token.attempts()[..] else { panic!("{token:?}") };
     attempt.clone()
 }

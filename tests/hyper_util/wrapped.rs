@@ -84,7 +84,7 @@ async fn a_close_at_the_moment_of_sending_is_told_truly() {
 // ===== failures after the request was written =====
 
 /// Serves `before` requests, then lets `act` treat the next one. Returns the
-/// attempt that failed, and how often its request was taken up.
+/// attempt that failed, and how often its request was dispatched.
 async fn fail_after<S, RB>(service: S, before: usize, act: fn(Peer)) -> (Attempt, usize)
 where
     S: Service<Request<Pay>, Response = http::Response<RB>> + Clone,
@@ -112,7 +112,7 @@ where
 }
 
 /// What the boundary rests on: hyper asks the body before it writes the head.
-/// Were it otherwise, the octets counted would be fewer than those sent.
+/// Were it otherwise, the bytes counted would be fewer than those sent.
 #[tokio::test]
 async fn every_octet_of_a_request_is_counted_as_its_own() {
     for before in [0, 1, 2] {
@@ -185,7 +185,7 @@ async fn below_another_protocol_no_boundary_is_claimed() {
     }
 }
 
-/// A FIN while it is idle is found by the look there too.
+/// A FIN while it is idle is found by the stale check there too.
 #[tokio::test]
 async fn below_another_protocol_a_request_is_handed_back_all_the_same() {
     for _ in 0..ROUNDS {

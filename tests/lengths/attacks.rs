@@ -1,4 +1,4 @@
-//! Requests whose length is not what their head says, sent to have them taken up
+//! Requests whose length is not what their head says, sent to have them dispatched
 //! twice, or in part: each attack with a control that shows what it would do.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]

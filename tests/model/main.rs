@@ -4,7 +4,7 @@
 //!
 //! `cargo test -p tower-resend-tests --test model -- --nocapture` prints how many states there are
 //! and, where a premise or a clause is taken away, the shortest way to a
-//! request that is taken up twice.
+//! request that is dispatched twice.
 
 mod world;
 
@@ -36,7 +36,7 @@ fn count(counter: &AtomicUsize) -> usize {
     counter.load(Ordering::Relaxed)
 }
 
-/// Walks until a request is taken up twice, and prints the way there.
+/// Walks until a request is dispatched twice, and prints the way there.
 #[track_caller]
 fn breaks(name: &str, world: World) {
     let twice = HasDiscoveries::AnyOf([NOT_TWICE].into());
@@ -48,7 +48,7 @@ fn breaks(name: &str, world: World) {
     };
     let actions = path.into_actions();
     let steps: Vec<_> = actions.iter().map(|action| format!("    {action:?}")).collect();
-    println!("{name}: taken up twice, found in {states} states\n{}", steps.join("\n"));
+    println!("{name}: dispatched twice, found in {states} states\n{}", steps.join("\n"));
 }
 
 /// All premises hold, and there is no way around TCP: shorter to read.
@@ -96,7 +96,7 @@ fn attack_a_relay_that_passed_the_first_segment_on() {
 }
 
 /// The second segment is refused by a reset, while the acknowledgement of the
-/// first, which was taken up, waits or is lost. In one segment that is not so.
+/// first, which was dispatched, waits or is lost. In one segment that is not so.
 #[test]
 fn p1_speaks_of_closing_too_where_segments_are_not_counted() {
     let premises = Premises { after_fin: AfterFin::ResetWaits, ..PLAIN };

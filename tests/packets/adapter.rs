@@ -312,7 +312,7 @@ fn tickets_in_mid_upload_harm_nothing() {
     }
 }
 
-/// The wire would prove it, but whose octets they are is not known.
+/// The wire would prove it, but whose bytes they are is not known.
 #[test]
 fn below_another_protocol_a_proof_on_the_wire_counts_for_nothing() {
     for ticket in [&[][..], &[TICKET; 64]] {

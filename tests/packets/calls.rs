@@ -143,7 +143,7 @@ fn the_counts_behind_a_doubt_are_those_of_the_request() {
     );
 }
 
-/// The exchange before was answered with its last octets not acknowledged.
+/// The exchange before was answered with its last bytes not acknowledged.
 #[test]
 fn a_request_behind_unacknowledged_octets_of_the_one_before() {
     tun::run(async |net| {

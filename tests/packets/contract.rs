@@ -247,7 +247,7 @@ rows! {
     behind_both_under_fin: under(FIN).named("192.0.2.1", "192.168.7.9:8080"),
         async |call| call.peer.fin(Covers::All)
         => assert_unknown(Doubt::Acknowledged);
-    /// The user's word: the same octets, and now they count.
+    /// The user's word: the same bytes, and now they count.
     control_a_trusted_nat: under(RST).named("192.0.2.1", "192.168.7.9:8080").trusting(),
         async |call| call.peer.rst()
         => assert_resent(Proof::ResetPromised);

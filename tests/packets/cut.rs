@@ -16,7 +16,7 @@ cases! {
         call.peer.fin(Covers::All);
     } => assert_unknown(Doubt::ResponseBegun);
 
-    /// The acknowledgement at the first octet of an answer decides, whatever
+    /// The acknowledgement at the first byte of an answer decides, whatever
     /// the rest of the request's was.
     a_103_with_part_acked_then_fin_then_rst: post(), async |call| {
         call.peer.data(b"HTTP/1.1 103 Early Hints\r\n\r\n", Covers::Octets(1));

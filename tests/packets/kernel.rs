@@ -34,7 +34,7 @@ struct Socket {
 
 impl Socket {
     /// Connects (step A) and carries one exchange, so that the request of the
-    /// case is a second one: 100 octets there, 50 back.
+    /// case is a second one: 100 bytes there, 50 back.
     async fn used(net: &Net) -> (Self, Peer) {
         let (mut socket, mut peer) = Self::fresh(net).await;
         peer.begin_request();
@@ -76,7 +76,7 @@ impl Socket {
         peer.expect_data(octets).await;
     }
 
-    /// The look, clear, and what is kept of it.
+    /// The stale check, clear, and what is kept of it.
     fn begin(&mut self) {
         assert_eq!(self.stale_check(), StaleCheck::Clear(Ok(())));
         self.base = self.written + 1;
@@ -166,7 +166,7 @@ impl Socket {
     }
 }
 
-/// A request of 70 octets on a used connection; the peer does `end`, the
+/// A request of 70 bytes on a used connection; the peer does `end`, the
 /// client looks, and the peer does `then`.
 async fn case(net: Net, end: impl FnOnce(&mut Peer), then: impl FnOnce(&mut Peer)) -> TcpEvidence {
     let (mut socket, mut peer) = Socket::used(&net).await;
@@ -264,7 +264,7 @@ cases! {
     fin_that_acks_what_was_never_sent: |p| p.fin(Covers::Beyond(1)), nothing
         => TcpEvidence::StillOpen;
 
-    /// An urgent octet kept in line is read, and is no FIN.
+    /// An urgent byte kept in line is read, and is no FIN.
     urgent_octet_then_rst: |p| { p.segment(Covers::Nothing).data(b"!").urgent().send(); p.rst() },
         nothing => TcpEvidence::Reset(Acked::None);
 }
@@ -303,7 +303,7 @@ fn a_write_after_fin_and_rst_finds_epipe() {
     });
 }
 
-/// Octets of the exchange before are still in flight when the request goes.
+/// Bytes of the exchange before are still in flight when the request goes.
 #[test]
 fn a_request_behind_unacknowledged_octets() {
     run(|net| async move {
@@ -514,7 +514,7 @@ fn a_timer_that_expires_after_the_fin() {
     });
 }
 
-/// The look finds all that came while the connection was idle.
+/// The stale check finds all that came while the connection was idle.
 #[test]
 fn the_look_finds_what_came_while_idle() {
     let ends: [fn(&mut Peer); 5] = [

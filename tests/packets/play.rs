@@ -129,7 +129,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Sends the request of a case and waits until its first octets are heard,
+    /// Sends the request of a case and waits until its first bytes are heard,
     /// or it is known to wait for the peer's window.
     pub(crate) async fn start(net: &Net, setting: &Setting) -> Self {
         for &(name, value) in setting.sysctls {
@@ -207,7 +207,7 @@ fn without_offer(request: &[u8]) -> Vec<u8> {
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) peer: Peer,
-    /// How many other connections carried octets.
+    /// How many other connections carried bytes.
     pub(crate) elsewhere: usize,
     /// The requests that were read whole there.
     pub(crate) served: Vec<Vec<u8>>,

@@ -71,7 +71,7 @@ async fn round(scheme: &str, act: Act) -> Vec<Fate> {
     has_acted.recv().unwrap();
     let (outcome, attempts) = post(&client, TARGET).await;
     assert_eq!(outcome.unwrap(), 200);
-    assert_eq!(proxy.seen().heads.len(), 2, "each request was taken up once");
+    assert_eq!(proxy.seen().heads.len(), 2, "each request was dispatched once");
     assert_eq!(proxy.seen().connections, 2);
     fates(&attempts)
 }
@@ -104,7 +104,7 @@ async fn what_comes_unasked_through_a_tunnel_hands_the_request_back() {
     rounds(speak, StaleReason::Stray).await;
 }
 
-/// The origin speaks at once, and its octets come with the proxy's last ones.
+/// The origin speaks at once, and its bytes come with the proxy's last ones.
 #[tokio::test]
 async fn what_comes_with_the_end_of_the_greeting_is_not_lost() {
     for _ in 0..ROUNDS {
@@ -123,7 +123,7 @@ async fn what_comes_with_the_end_of_the_greeting_is_not_lost() {
         assert_eq!(outcome.unwrap(), 200);
         let [handed_back, Fate::Completed] = fates(&attempts)[..] else { panic!("{attempts:?}") };
         assert!(matches!(handed_back.proof(), Some(Proof::HandedBack(_))), "{handed_back}");
-        assert_eq!(proxy.seen().heads.len(), 1, "taken up once");
+        assert_eq!(proxy.seen().heads.len(), 1, "dispatched once");
     }
 }
 

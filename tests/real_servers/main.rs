@@ -1,7 +1,7 @@
 //! Real servers, and some bad ones, close connections under load in every way
 //! they know; what their applications recorded is the truth.
 //!
-//! Whatever happens, no order is taken up twice, and none is said not to have
+//! Whatever happens, no order is dispatched twice, and none is said not to have
 //! been applied that was. Over a wire with a delay, most requests that crossed
 //! the close of an idle connection are sent again, where the server closes
 //! fully.
@@ -154,7 +154,7 @@ fn judge(case: &Case<'_>, tally: &Tally) {
     match case.server {
         // The control: a FIN that acknowledges nothing does not prove it.
         Server::HalfCloses | Server::HaproxyTcp => {
-            assert!(simpler.unsettled > 0, "no request was taken up after a FIN: no test");
+            assert!(simpler.unsettled > 0, "no request was dispatched after a FIN: no test");
         }
         Server::Resets => assert!(simpler.reset > 0, "no reset after the execution: no test"),
         Server::Closes => assert!(simpler.end > 0, "no FIN after the execution: no test"),

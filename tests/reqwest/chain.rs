@@ -195,7 +195,7 @@ async fn reqwests_own_retries_are_off_whatever_the_builder_says() {
 
 // ===== errors that speak of another request =====
 
-/// Some octets, and then the error of another client's refused connection.
+/// Some bytes, and then the error of another client's refused connection.
 struct Relayed {
     octets: Option<Bytes>,
     error: Option<reqwest::Error>,

@@ -335,7 +335,7 @@ async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unap
             peer.write(&format!(
                 "HTTP/1.1 303 See Other\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n"
             ));
-            // What is redirected to this origin is taken up and lost.
+            // What is redirected to this origin is dispatched and lost.
             if target.starts_with('/') {
                 peer.read_request();
             }

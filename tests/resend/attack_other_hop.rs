@@ -34,7 +34,7 @@ fn legacy() -> Transport {
     BoxCloneSyncService::new(client)
 }
 
-/// Returns what an origin took up that closes on everything: a call that is a GET, for
+/// Returns what an origin dispatched that closes on everything: a call that is a GET, for
 /// which a layer first asks for a token by `method`.
 async fn taken_up(
     transport: Transport,
@@ -94,7 +94,7 @@ enum Keys {
     Before { keeps: bool },
 }
 
-/// Returns how many requests an origin took up that closes on everything.
+/// Returns how many requests an origin dispatched that closes on everything.
 async fn taken_up_by_key(transport: Transport, keys: Keys) -> usize {
     let site = Site::start(|_| Reply::Close);
     let before = site.url("/before");

@@ -1,4 +1,4 @@
-//! Bodies that are sent again yield the same octets, or an error; never less.
+//! Bodies that are sent again yield the same bytes, or an error; never less.
 
 use testkit::body_script as script;
 

@@ -25,7 +25,7 @@ pub(crate) type Inner = BoxCloneSyncService<Request<Octets>, Answered, BoxError>
 
 // ===== origins =====
 
-/// What an origin's application does with a request that it took up.
+/// What an origin's application does with a request that it dispatched.
 pub(crate) enum Reply {
     /// Answers.
     Say(String),
@@ -92,7 +92,7 @@ impl Site {
         format!("http://{}{path}", self.0.address)
     }
 
-    /// What the application took up, as `METHOD path`.
+    /// What the application dispatched, as `METHOD path`.
     pub(crate) fn executed(&self) -> Vec<String> {
         self.0.executed.lock().unwrap().clone()
     }

@@ -304,7 +304,7 @@ async fn a_refresh_without_the_token_leaves_the_proof_alone() {
 enum FanOut {
     /// One after another.
     InTurn,
-    /// The second when the first was taken up, which is dropped if it fails.
+    /// The second when the first was dispatched, which is dropped if it fails.
     AtOnce,
 }
 

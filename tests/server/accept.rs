@@ -94,7 +94,7 @@ async fn starve(warnings: &AtomicU64) {
     let (connection, peer) = listener.accept().await;
     assert_eq!(peer, client.local_addr().unwrap());
     drop(connection);
-    // With an octet unread the end is a reset; an end it is.
+    // With a byte unread the end is a reset; an end it is.
     let ended = client.read(&mut [0]).map_err(|why| why.kind());
     assert!(matches!(ended, Ok(0) | Err(io::ErrorKind::ConnectionReset)), "{ended:?}");
     println!("served after {asked} attempts");

@@ -88,7 +88,7 @@ impl Site {
                 .await
                 .expect("a socket has an address");
         let (mut connection, _) = listener.accept().await;
-        // The first octet of the request.
+        // The first byte of the request.
         client.write_all(b"P").await.expect("nothing fails on loopback");
         connection.read_exact(&mut [0]).await.expect("nothing fails on loopback");
         let (inner, requests) = mock::pair();
@@ -128,7 +128,7 @@ async fn the_service_is_asked_for_nothing_until_the_request_is_whole() {
     assert_pending!(call.poll());
     script.data("def");
     drop(script);
-    // Whole, and the service is not ready: nothing is taken up.
+    // Whole, and the service is not ready: nothing is dispatched.
     assert_pending!(call.poll());
     assert_eq!(site.connection.handle().counters().taken_up, 0);
     site.requests.allow(1);

@@ -143,7 +143,7 @@ async fn run(generation: u64) {
     assert!(report.is_clean(), "{report}");
 }
 
-/// Where a process writes down which orders it has taken up.
+/// Where a process writes down which orders it has dispatched.
 fn ledger() -> PathBuf {
     std::env::var_os(LEDGER).expect("the first process has one").into()
 }
@@ -272,7 +272,7 @@ async fn no_connection_is_refused_or_reset_by_a_hand_over() {
 }
 
 /// Sends orders with a client that keeps its connections. Returns what went
-/// wrong, orders that were taken up twice among it.
+/// wrong, orders that were dispatched twice among it.
 async fn order_through_hand_overs(client: OrderingClient) -> Vec<String> {
     let ledger = std::env::temp_dir().join(format!("tower-resend-{:x}", fastrand::u128(..)));
     File::create(&ledger).expect("there is room");

@@ -112,7 +112,7 @@ async fn attack_a_handler_that_acted_is_not_refused_by_what_its_next_hop_says() 
 }
 
 /// The layer is where it must not be, and the handler's own request is not the
-/// one that was taken up.
+/// one that was dispatched.
 #[tokio::test]
 async fn attack_a_request_that_a_handler_made_does_not_refuse_the_one_it_got() {
     let (outcome, charged) = charging_handler(true).await;

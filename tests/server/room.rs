@@ -47,7 +47,7 @@ fn has_descriptors(needed: u64) -> bool {
     has
 }
 
-/// A server in a runtime of its own, which counts the requests it took up.
+/// A server in a runtime of its own, which counts the requests it dispatched.
 struct Site {
     address: SocketAddr,
     taken_up: Arc<AtomicUsize>,
@@ -277,7 +277,7 @@ async fn attack_a_full_room_is_cleared_of_the_silent() {
     let client = client(site.address).await;
     let slow = site.slow(2_000, 1_000);
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
-    assert_eq!(site.taken_up(), 1, "none of those that gave way was taken up");
+    assert_eq!(site.taken_up(), 1, "none of those that gave way was dispatched");
     assert!(!are_untouched(&slow));
     let refused = slow.iter().map(refusal).filter(|said| said.contains(", refused")).count();
     assert!(refused > 0);

@@ -1,5 +1,5 @@
 //! A server with an application that says what it saw, and clients that write
-//! octets.
+//! bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -230,7 +230,7 @@ pub(crate) enum End {
 }
 
 impl Client {
-    /// Sends octets, with the connection's two ends where they name `{hop}`.
+    /// Sends bytes, with the connection's two ends where they name `{hop}`.
     pub(crate) async fn send(&mut self, octets: &str) {
         let octets = octets.replace("{hop}", &self.hop());
         self.0.write_all(octets.as_bytes()).await.expect("nothing fails on loopback");

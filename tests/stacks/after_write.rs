@@ -51,7 +51,7 @@ async fn written<S: Stack>(
     judge::written(S::CLASS, treats, is_streamed, &called, times)?;
     match times == taken_up {
         true => Ok(()),
-        false => Err(format!("taken up {times} times instead of {taken_up}: {called:?}")),
+        false => Err(format!("dispatched {times} times instead of {taken_up}: {called:?}")),
     }
 }
 

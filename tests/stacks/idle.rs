@@ -1,5 +1,5 @@
 //! A connection that died or spoke while it was idle, and of which the kernel
-//! knows but tokio does not, through every client stack: where there is a look
+//! knows but tokio does not, through every client stack: where there is a stale check
 //! the request goes out on another connection, and is executed once.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
@@ -74,7 +74,7 @@ async fn round<S: Stack>(
 
 /// One round: `before` requests are served, then the origin acts, and the next
 /// request is handed over before the runtime has heard of that. Returns what
-/// came of it, and how often it was taken up.
+/// came of it, and how often it was dispatched.
 async fn after<S: Stack>(act: Act, before: usize, payload: Payload) -> (Called, usize) {
     let (go, may_go) = channel();
     let (acted, has_acted) = channel();

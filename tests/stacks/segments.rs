@@ -8,7 +8,6 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
 use testkit::stacks;
-#[allow(clippy::duplicate_mod, reason = "the stacks have it for themselves")]
 use testkit::tcp_info;
 
 use std::io::{Read, Write};

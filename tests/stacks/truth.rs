@@ -1,5 +1,5 @@
 //! Many POSTs at once through every client stack, against a server that treats
-//! its connections badly, and the truth of what was taken up.
+//! its connections badly, and the truth of what was dispatched.
 //!
 //! It sends nothing unsolicited: what crosses a request can be taken for its
 //! answer, here as by our own client, and is tested on the wire.
@@ -94,7 +94,7 @@ impl Wire {
     }
 }
 
-/// How often each target was taken up: a read returned some of its request.
+/// How often each target was dispatched: a read returned some of its request.
 type Truth = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Serves each connection on a thread of its own, until the test ends.

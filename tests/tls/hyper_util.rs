@@ -1,5 +1,5 @@
 //! hyper-util's legacy client over TLS: of this crate's connector, with full
-//! evidence, and of hyper-rustls above the connector, with the look alone.
+//! evidence, and of hyper-rustls above the connector, with the stale check alone.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -143,7 +143,7 @@ fn streamed(url: &str) -> (Request<Body>, impl Fn(&'static str) + use<>) {
 }
 
 /// An upload during which the origin sends its tickets, a 103 and a key
-/// update, and is answered; then a request that is taken up and cut off.
+/// update, and is answered; then a request that is dispatched and cut off.
 /// Returns what is known of that one.
 async fn after_an_upload<S, F, B>(client: impl FnOnce(&Authority) -> S) -> Attempt
 where
@@ -199,7 +199,7 @@ async fn a_request_after_an_upload_with_1xx_tickets_and_a_key_update_has_its_own
         let attempt = after_an_upload(|authority| layer.layer(wrapped(ours(authority)))).await;
         assert_eq!(attempt.fate(), Fate::Unknown(Doubt::Acknowledged));
         let Counts { written, acked, read, .. } = attempt.evidence().counts;
-        // One record with the request's 68 octets or so, and no octet of the
+        // One record with the request's 68 bytes or so, and no byte of the
         // upload.
         assert!((80..100).contains(&written), "{written}");
         assert_eq!((acked, read), (Some(written), 0));

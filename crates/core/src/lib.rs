@@ -6,7 +6,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`fate`] | evidence to fate ([`classify`]), fates to a decision ([`decide`]) |
+//! | [`fate`] | evidence to fate ([`classify`]), fates to a decision ([`decide()`]) |
 //! | [`exchange`] | the client's connection: its ledger and the kernel rule ([`fin_rule`]) |
 //! | [`contract`] | the `Retry-Contract` field and the rules of both halves |
 //! | [`close`] | the server's connection: the state of `SO_LINGER` as a function of what happened |

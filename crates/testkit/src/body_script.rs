@@ -34,7 +34,7 @@ impl Step {
 pub struct Script {
     steps: VecDeque<Step>,
     gate: Option<Gate>,
-    /// The octets still to come, where they are declared.
+    /// The bytes still to come, where they are declared.
     declared: Option<u64>,
 }
 

@@ -54,7 +54,7 @@ mod kernel {
             self.until(|now| now.state == TcpState::Close);
         }
 
-        /// Returns how many octets the client's kernel received.
+        /// Returns how many bytes the client's kernel received.
         pub fn received(&self) -> u64 {
             self.0.as_ref().map_or(0, |socket| snapshot(socket).bytes_received)
         }

@@ -15,7 +15,7 @@ pub enum Operation {
     TakeOver,
     StaleCheck(Seen),
     Written(usize),
-    /// Octets read; where the ledger asks for it, they are judged by this.
+    /// Bytes read; where the ledger asks for it, they are judged by this.
     Read(usize, Seen),
     /// A judgement nobody asked for.
     Reply(Seen),
@@ -30,13 +30,13 @@ pub enum Seen {
     Quiet,
     /// As quiet, but nothing acknowledged since the exchange began.
     NoneAcked,
-    /// A FIN or an octet that was not read.
+    /// A FIN or a byte that was not read.
     Unread,
     /// Less received than was read.
     Unreceived,
     /// Closed.
     Closed,
-    /// An octet that was never sent.
+    /// A byte that was never sent.
     Leaky,
     /// More acknowledged than was written.
     Overacked,
@@ -124,8 +124,8 @@ impl Model {
         self.log.iter().filter(|operation| writes(operation)).count() as u32
     }
 
-    /// In how many segments what was written since the look went out: as many
-    /// as there were writes, if the look that vouches for the request saw all
+    /// In how many segments what was written since the stale check went out: as many
+    /// as there were writes, if the stale check that vouches for the request saw all
     /// that came before acknowledged.
     fn segments(&self) -> Segments {
         let Some((at, seen)) = self.vouching_look() else { return Segments::Uncounted };
@@ -186,7 +186,7 @@ impl Model {
         Ok(snapshot)
     }
 
-    /// The look: what is seen decides, and the counters only if all is well.
+    /// The stale check: what is seen decides, and the counters only if all is well.
     fn stale_check(&self, seen: Seen) -> StaleCheck {
         match seen {
             Seen::Unread | Seen::Closed => StaleCheck::Stale,
@@ -199,7 +199,7 @@ impl Model {
         }
     }
 
-    /// The last clear look between arming and the first octet counts.
+    /// The last clear look between arming and the first byte counts.
     pub fn check(&self) -> Result<(), Unavailable> {
         match self.vouching_look() {
             Some((at, seen)) => {
@@ -213,7 +213,7 @@ impl Model {
         }
     }
 
-    /// The last clear look between arming and the first octet, and its place.
+    /// The last clear look between arming and the first byte, and its place.
     fn vouching_look(&self) -> Option<(usize, Seen)> {
         let (start, _) = self.exchange();
         let armed = |at: &usize| Self::phase_after(&self.log[..*at]) == Phase::Armed;
@@ -229,7 +229,7 @@ impl Model {
         looks.next_back()
     }
 
-    /// The first judged octets since arming say what all are.
+    /// The first judged bytes since arming say what all are.
     fn reply(&self) -> Reply {
         let (start, _) = self.exchange();
         let judged = (start..self.log.len()).find_map(|at| {
@@ -257,7 +257,7 @@ impl Model {
         }
     }
 
-    /// Whether octets that arrive now are the first after the request.
+    /// Whether bytes that arrive now are the first after the request.
     fn awaits_judgement(&self) -> bool {
         let exchange = self.counts();
         matches!(self.phase(), Phase::Sent | Phase::TakenOver) && exchange.written >= exchange.base

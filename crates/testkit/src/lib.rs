@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::new_without_default,
     reason = "test code measures in real time and panics when something is in its way"
 )]
 

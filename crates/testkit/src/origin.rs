@@ -1,7 +1,7 @@
 //! A scripted origin on loopback: raw sockets, one thread, and the truth of
-//! what was taken up. With a [`tls::Server`] it speaks TLS.
+//! what was dispatched. With a [`tls::Server`] it speaks TLS.
 //!
-//! *Taken up* means here what it means everywhere: the application's read
+//! *Dispatched* means here what it means everywhere: the application's read
 //! returned at least one byte of the request.
 
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
@@ -40,7 +40,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// Returns the targets of all requests that were taken up.
+    /// Returns the targets of all requests that were dispatched.
     pub fn taken_up(&self) -> Vec<String> {
         self.taken_up.lock().unwrap().clone()
     }
@@ -111,7 +111,7 @@ impl Origin {
         &self.truth
     }
 
-    /// Waits for the script's end and returns what was taken up.
+    /// Waits for the script's end and returns what was dispatched.
     pub fn finish(mut self) -> Vec<String> {
         self.wait();
         self.truth.taken_up()
@@ -180,7 +180,7 @@ impl Peer {
         }
     }
 
-    /// Takes up what is there of a request, whose head must be.
+    /// Dispatches what is there of a request, whose head must be.
     pub fn read_some(&mut self) {
         let mut chunk = [0; 4096];
         let octets = self.read(&mut chunk).unwrap();

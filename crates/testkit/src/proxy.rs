@@ -139,7 +139,7 @@ impl Guest {
         let _ = self.stream.write_all(octets);
     }
 
-    /// Passes octets on, both ways, and ends as they come: a FIN as a FIN, a
+    /// Passes bytes on, both ways, and ends as they come: a FIN as a FIN, a
     /// reset as a reset.
     pub fn relay(self, origin: SocketAddr) {
         let upstream = TcpStream::connect(origin).unwrap();

@@ -277,7 +277,7 @@ impl Session {
         Ok(record.len())
     }
 
-    /// Takes octets of the other end in; none is its end.
+    /// Takes bytes of the other end in; none is its end.
     pub fn take_in(&mut self, mut octets: &[u8]) -> io::Result<()> {
         loop {
             self.0.read_tls(&mut octets)?;

@@ -1,4 +1,4 @@
-//! What really happened: which requests the server's application took up.
+//! What really happened: which requests the server's application dispatched.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// A file in memory to which servers append the number of each request they take up.
+/// A file in memory to which servers append the number of each request they dispatch.
 ///
 /// One record is one append, which the kernel keeps whole and keeps when the
 /// writer is killed right afterwards.
@@ -31,7 +31,7 @@ impl Ledger {
         Ok(Recorder(self.0.try_clone()?))
     }
 
-    /// Returns how often each request was taken up.
+    /// Returns how often each request was dispatched.
     ///
     /// Meaningful once the servers that might still write have ended.
     pub fn read(&self) -> io::Result<Record> {
@@ -52,7 +52,7 @@ fn reopen(file: &(impl AsFd + AsRawFd)) -> io::Result<File> {
     File::options().read(true).append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// How often each request was taken up.
+/// How often each request was dispatched.
 #[derive(Debug)]
 pub struct Record(HashMap<u64, u32>);
 

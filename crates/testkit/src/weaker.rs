@@ -13,7 +13,7 @@ use tower_resend_core::variants;
 ///
 /// The order: a statement about the server is stronger than none, a FIN is
 /// stronger than an end without one, a reset after it stronger than whatever
-/// else may follow, and most so where one segment carried the request, fewer acknowledged octets stronger than more, kept limits
+/// else may follow, and most so where one segment carried the request, fewer acknowledged bytes stronger than more, kept limits
 /// stronger than others. That *nothing* was read back is a statement too: not
 /// to know it is to fear a part of an answer. A FIN and a reset without one say
 /// different things, neither of them less.

@@ -11,10 +11,10 @@ const COLUMNS: [Column<Tally>; 12] = [
     Column::right(["", "", "deployed"], |tally| tally.deployed.to_string()),
     Column::right(["", "", "sent"], |tally| tally.sent.to_string()),
     Column::right(["", "", "ok"], |tally| tally.ok.to_string()),
-    Column::right(["failed although", "never", "taken up"], |tally| tally.later().to_string()),
+    Column::right(["failed although", "never", "dispatched"], |tally| tally.later().to_string()),
     Column::right(["the same,", "first on its", "connection"], first),
     Column::right(["", "connect", "refused"], |tally| tally.refused.to_string()),
-    Column::right(["failed", "and", "taken up"], |tally| tally.taken_up.to_string()),
+    Column::right(["failed", "and", "dispatched"], |tally| tally.taken_up.to_string()),
     Column::right(["", "executed", "twice"], |tally| tally.twice.to_string()),
     Column::right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
     Column::left(["", "resends", "by ground"], |tally| table::grounds(tally)),
@@ -25,7 +25,7 @@ pub(super) fn render(tallies: &[Tally]) -> String {
     let mut text = table::render(&COLUMNS, tallies);
     for tally in tallies {
         let (client, plan) = (tally.kind.name(), tally.plan);
-        let heading = format!("{client}, {plan}, failed although never taken up");
+        let heading = format!("{client}, {plan}, failed although never dispatched");
         table::push_reasons(&mut text, &heading, &tally.needless_reasons);
     }
     text

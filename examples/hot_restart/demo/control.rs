@@ -19,7 +19,7 @@ use super::named::join;
 use super::server::message::{first_id, read_request};
 
 /// Posts two orders and returns what was counted: one executed twice, one
-/// answered though it was never taken up.
+/// answered though it was never dispatched.
 pub(super) fn run(road: &Road, ledger: &Ledger) -> io::Result<Counts> {
     let (double, lie) = (calls::next_id(), calls::next_id());
     let recorder = ledger.recorder()?;

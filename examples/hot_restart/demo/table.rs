@@ -53,10 +53,10 @@ const COLUMNS: [Column<Tally>; 14] = [
     Column::left(["", "", "mode"], |tally| tally.mode.name().into()),
     Column::right(["", "", "sent"], |tally| tally.sent.to_string()),
     Column::right(["", "", "ok"], |tally| tally.ok.to_string()),
-    Column::right(["failed although", "never", "taken up"], |tally| tally.needless.to_string()),
+    Column::right(["failed although", "never", "dispatched"], |tally| tally.needless.to_string()),
     Column::right(["of them", "the host", "disturbed"], |tally| tally.disturbed.to_string()),
     Column::right(["", "connect", "refused"], |tally| tally.refused.to_string()),
-    Column::right(["failed", "and", "taken up"], |tally| tally.taken_up.to_string()),
+    Column::right(["failed", "and", "dispatched"], |tally| tally.taken_up.to_string()),
     Column::right(["", "executed", "twice"], |tally| tally.twice.to_string()),
     Column::right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
     Column::left(["", "resends", "by ground"], |tally| table::grounds(tally)),
@@ -77,9 +77,9 @@ pub(super) fn details(args: &Args, host: &Host, tallies: &[Tally]) -> String {
     for tally in tallies {
         let (client, mode) = (tally.kind.name(), tally.mode.name());
         let heading = |what| format!("{client}, {mode}, {what}");
-        let never = heading("failed although never taken up");
+        let never = heading("failed although never dispatched");
         table::push_reasons(&mut text, &never, &tally.needless_reasons);
-        table::push_reasons(&mut text, &heading("failed and taken up"), &tally.taken_up_reasons);
+        table::push_reasons(&mut text, &heading("failed and dispatched"), &tally.taken_up_reasons);
     }
     text
 }

@@ -144,7 +144,7 @@ where
 
 /// What is nothing but a TCP stream.
 ///
-/// The stream must be all there is: an io that keeps octets of its own would
+/// The stream must be all there is: an io that keeps bytes of its own would
 /// lose them.
 pub trait IntoTcpStream {
     /// Returns the stream.

@@ -78,9 +78,9 @@
 //!
 //! # Limits
 //!
-//! - The connector alone has the look and nothing else: what ends or speaks
-//!   after the look fails as before, or is delivered as before. A wrapped
-//!   client looks again before the first octet is written.
+//! - The connector alone has the stale check and nothing else: what ends or speaks
+//!   after the stale check fails as before, or is delivered as before. A wrapped
+//!   client looks again before the first byte is written.
 //! - An unsolicited response that crosses a request which the server's kernel
 //!   acknowledges before the response is read here is taken for its answer.
 //! - Half a TLS record that arrives while a connection is idle is found by a

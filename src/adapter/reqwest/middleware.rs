@@ -15,8 +15,8 @@ use super::deadline::Deadlined;
 use super::errors::{NotHttp, TimedOut, into_middleware};
 use crate::attempt::{Attempt, Attempts};
 use crate::body::Body;
+use crate::deadline::Deadline;
 use crate::error::BoxError;
-use crate::resend::Deadline;
 use crate::time::{Instant, after, now, timeout_at, woken_by};
 
 /// A middleware that sends reqwest's requests through a service, such as a
@@ -144,7 +144,7 @@ impl Limit {
     }
 }
 
-/// Octets in memory can be sent again, streams only where they are recorded.
+/// Bytes in memory can be sent again, streams only where they are recorded.
 fn replayable(body: ::reqwest::Body) -> Body {
     match body.as_bytes().map(Bytes::copy_from_slice) {
         Some(octets) => Body::from(octets),

@@ -124,7 +124,7 @@ impl Call {
         self.offer.has_gone() && self.connection.connection.0.lock().machine.is_certain()
     }
 
-    /// The answer to a request that was not taken up, and will not be.
+    /// The answer to a request that was not dispatched, and will not be.
     fn without_service<RB: Body>(mut self, why: Unfit) -> Response<ResponseBody<RB>> {
         let connection = &self.connection.connection;
         let mut response = Response::new(None);
@@ -175,7 +175,7 @@ impl Call {
             return self.finish(response, running);
         }
         if answer::take_not_applied(&mut response, taken_up) {
-            // Before `refused` is written: nothing else is taken up (S4). Only
+            // Before `refused` is written: nothing else is dispatched (S4). Only
             // where the client understands it (S6).
             let refusal = self.may_be_refused().then(|| connection.refuse());
             connection.go_away();

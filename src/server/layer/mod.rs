@@ -2,7 +2,7 @@
 //! connection before and after its service.
 //!
 //! ```text
-//! begin -> receive it whole -> the service is ready -> take up -> service
+//! begin -> receive it whole -> the service is ready -> dispatch -> service
 //!              |                     |                    |          |
 //!              +------ going away ---+------ refuse <-----+       announce
 //! ```
@@ -75,7 +75,7 @@ impl<S> Layer<S> for DispatchLayer {
 /// - A request of a client that knows the contract is received whole first
 ///   (S1), if it is not larger than the announced `max`. A larger one is taken
 ///   up early and streams. The requests of other clients stream as ever.
-/// - While the connection goes away, a request that was not taken up yet is
+/// - While the connection goes away, a request that was not dispatched yet is
 ///   refused (S4), and the answer of one that was has `Connection: close`.
 /// - A body that fails or is late is answered 400 or 408. The service never
 ///   sees such a request.
@@ -87,7 +87,7 @@ impl<S> Layer<S> for DispatchLayer {
 ///   one that a service set does not reach the client: it is for one hop.
 ///
 /// The inner service must be `Clone`. It is polled ready after a request was
-/// received whole, and before it is taken up, so that a slow client holds no
+/// received whole, and before it is dispatched, so that a slow client holds no
 /// place in it.
 ///
 /// # Errors
@@ -97,7 +97,7 @@ impl<S> Layer<S> for DispatchLayer {
 /// # Cancel safety
 ///
 /// Dropping the future, as hyper does when the client is gone, drops the inner
-/// service's. A request that was taken up then stays taken up.
+/// service's. A request that was dispatched then stays dispatched.
 #[derive(Clone, Debug)]
 pub struct Dispatch<S> {
     inner: S,

@@ -12,7 +12,7 @@ use super::stack::Kind;
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Sends requests while the server closes, and compares what the client concludes
-with what the server's application really took up.
+with what the server's application really dispatched.
 
   --trials N       how many trials (2000)
   --seed N         what they are drawn from (1)

@@ -1,5 +1,5 @@
 //! Memory that client and server share: which trial is at which door, and
-//! what the server's application really took up.
+//! what the server's application really dispatched.
 //!
 //! A file in memory: what was written to it stays when the writer is killed
 //! right afterwards.
@@ -37,7 +37,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Returns on how many connections the request was taken up.
+    /// Returns on how many connections the request was dispatched.
     pub(crate) fn times(&self) -> usize {
         self.taken_up.iter().filter(|&&octets| octets > 0).count()
     }

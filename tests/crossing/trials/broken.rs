@@ -14,9 +14,9 @@ pub(crate) enum Breach {
     Counters,
     /// S1: it takes a request up in parts.
     Parts,
-    /// S4: it refuses, and takes up what comes then.
+    /// S4: it refuses, and dispatches what comes then.
     Refuses,
-    /// S10: it ends by a FIN with a request taken up.
+    /// S10: it ends by a FIN with a request dispatched.
     ClosesBusy,
 }
 
@@ -28,8 +28,8 @@ impl Breach {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Counters => "arms by counters",
-            Self::Parts => "takes up in parts",
-            Self::Refuses => "refuses, takes up",
+            Self::Parts => "dispatches in parts",
+            Self::Refuses => "refuses, dispatches",
             Self::ClosesBusy => "closes while busy",
         }
     }

@@ -239,7 +239,7 @@ impl Application<'_> {
         }
     }
 
-    /// Reads at most `limit` octets, and records them before anything else.
+    /// Reads at most `limit` bytes, and records them before anything else.
     fn read(&mut self, limit: usize, reading: Reading) -> Got {
         let mut buffer = vec![0; limit];
         let octets = match self.connection.stream.read(&mut buffer) {

@@ -19,7 +19,7 @@ pub(crate) struct Trial {
 /// What became of the request on the connection that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crossing {
-    /// The look found the end first, or there was no connection.
+    /// The stale check found the end first, or there was no connection.
     NotWritten,
     Answered,
     /// A 599 or 408 was taken for the answer.
@@ -72,18 +72,18 @@ impl Trial {
         };
         let is_first_proven = attempts.first().is_some_and(proves);
         match self.seen.end {
-            _ if times > unsafe_ones => Some("taken up oftener than the fates allow"),
-            _ if self.seen.plan.through == Through::Client && times > 1 => Some("taken up twice"),
+            _ if times > unsafe_ones => Some("dispatched oftener than the fates allow"),
+            _ if self.seen.plan.through == Through::Client && times > 1 => Some("dispatched twice"),
             _ if self.seen.plan.through == Through::Pool
                 && is_first_proven
                 && self.is_dispatched() =>
             {
-                Some("taken up on a connection where it is called not applied")
+                Some("dispatched on a connection where it is called not applied")
             }
             Outcome::Failed { not_applied: true, .. } if times > 0 => {
-                Some("taken up and called not applied")
+                Some("dispatched and called not applied")
             }
-            Outcome::Answered if times == 0 => Some("answered and never taken up"),
+            Outcome::Answered if times == 0 => Some("answered and never dispatched"),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 //! [`run`] lays a wire, starts the server as a process of its own at one end
 //! and the client at the other. Every trial has parameters of its own
 //! ([`plan`]); the server records on a shared [`board`] what its application
-//! took up, and [`judge`] compares that with what the client concluded.
+//! dispatched, and [`judge`] compares that with what the client concluded.
 #![cfg(target_os = "linux")]
 #![allow(unreachable_pub, reason = "shared between the modules of one test")]
 

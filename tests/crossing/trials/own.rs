@@ -208,7 +208,7 @@ impl Site {
         }
     }
 
-    /// The application. What is read here is taken up: that is recorded before
+    /// The application. What is read here is dispatched: that is recorded before
     /// anything else.
     fn on_request(
         self: Arc<Self>,

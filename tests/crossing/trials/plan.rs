@@ -48,7 +48,7 @@ pub(crate) enum Mode {
     AcceptQueue,
     /// Half-closes, reads on and discards, and closes.
     Linger,
-    /// The same, and the client was told that nothing is taken up after a FIN.
+    /// The same, and the client was told that nothing is dispatched after a FIN.
     LingerTrusted,
     /// Half-closes, reads on and executes, and closes.
     HalfClose,
@@ -91,7 +91,7 @@ impl Mode {
         self <= Self::CloseUnread
     }
 
-    /// Whether nothing is taken up after the FIN, for certain.
+    /// Whether nothing is dispatched after the FIN, for certain.
     fn is_full(self) -> bool {
         self.is_ordinary() || matches!(self, Self::Own(..))
     }
@@ -249,7 +249,7 @@ pub(crate) struct Plan {
     pub(crate) says_close: bool,
     /// After how many bytes a message is cut.
     pub(crate) cut: usize,
-    /// Up to how many octets the crate's own server receives a request whole.
+    /// Up to how many bytes the crate's own server receives a request whole.
     pub(crate) max: u32,
     /// Whether the crate's own server ends while the response is on its way,
     /// and not while the request is.
@@ -305,7 +305,7 @@ impl Plan {
     }
 
     /// Returns the plan with what it takes for a broken promise to matter: one
-    /// that was made, and a request that is taken up when the end comes.
+    /// that was made, and a request that is dispatched when the end comes.
     fn broken(self) -> Self {
         Self {
             warm_ups: self.warm_ups.max(1),
@@ -364,5 +364,5 @@ pub(crate) fn seed_of(run: u64, nth: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Up to so many octets a body fits one segment with its head, under TLS too.
+/// Up to so many bytes a body fits one segment with its head, under TLS too.
 const ONE_SEGMENT: usize = 1200;

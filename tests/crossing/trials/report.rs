@@ -77,7 +77,7 @@ struct Report {
     controls: [(u32, u32); 5],
     /// Whether there were trials that a control is for.
     asked: [bool; 5],
-    /// What lingering closers did not take up whose user vouches for them, and
+    /// What lingering closers did not dispatch whose user vouches for them, and
     /// how much of it was known by that.
     trusted: (u32, u32),
     /// The same of requests in several segments to ordinary closers whose user
@@ -180,7 +180,7 @@ impl Report {
     }
 
     /// What the crate's own server says is made use of. The window for a FIN as
-    /// a proof of its own is the one between the last octet and the hand-over.
+    /// a proof of its own is the one between the last byte and the hand-over.
     fn promised(&mut self, wire: &str, set: Set, mapping: Mapping, table: &Table) {
         let (all, later) = (table.sum(|_| true), table.later_requests());
         let recall = later.recall().unwrap_or_default();

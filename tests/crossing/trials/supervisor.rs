@@ -66,7 +66,7 @@ pub(crate) fn serve(orders: Orders) -> io::Result<()> {
             }
         }
     }
-    // Whatever a server took in, it has had the time to take up.
+    // Whatever a server took in, it has had the time to dispatch.
     sleep(Duration::from_millis(500));
     doors.iter_mut().for_each(Door::clear);
     Ok(())

@@ -79,7 +79,7 @@ impl Row {
         }
     }
 
-    /// Of those that failed after the write and were not taken up: the share
+    /// Of those that failed after the write and were not dispatched: the share
     /// that is known to be so.
     pub(crate) fn recall(&self) -> Option<f64> {
         (self.unapplied > 0).then(|| f64::from(self.recalled) / f64::from(self.unapplied))
@@ -195,7 +195,7 @@ impl fmt::Display for Calls {
         writeln!(
             f,
             "{calls} calls that may resend: {answered} answered, {after_resend} of them after a \
-             resend; {not_applied} failed as not applied; {doubled} taken up twice"
+             resend; {not_applied} failed as not applied; {doubled} dispatched twice"
         )
     }
 }
@@ -259,5 +259,5 @@ fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
 pub(crate) const ANSWERED: &str = "answered with it";
 /// The same: the call did not end.
 pub(crate) const UNENDED: &str = "did not end";
-/// From so many octets on, a body is a large one.
+/// From so many bytes on, a body is a large one.
 const LARGE: usize = 60_000;

@@ -260,7 +260,7 @@ impl Client {
         let answer = match self.ledger.reply() {
             Reply::Stray => Answer::Stray(Early::ClosingResponse),
             Reply::Answer => Answer::Begun,
-            _ => Answer::Nothing,
+            Reply::Nothing => Answer::Nothing,
         };
         Evidence::new(self.hand_off()).with_answer(answer).with_tcp(kernel)
     }

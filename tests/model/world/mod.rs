@@ -3,7 +3,7 @@
 //!
 //! The client of the model keeps the crate's own ledger and decides by the
 //! crate's own functions; only the sockets are modelled. A request is one
-//! segment of one octet, or two of them. Each attempt has a connection of its
+//! segment of one byte, or two of them. Each attempt has a connection of its
 //! own, which carried an exchange before.
 
 pub(crate) mod client;
@@ -41,7 +41,7 @@ pub(crate) struct World {
 pub(crate) enum Second {
     /// All that can happen to it.
     Whole,
-    /// It is sent, received and taken up, and nothing happens to it.
+    /// It is sent, received and dispatched, and nothing happens to it.
     Ordinary,
     /// There is none, only what comes of the first.
     None,
@@ -172,8 +172,8 @@ impl Model for World {
     }
 }
 
-/// No request is taken up twice.
-pub(crate) const NOT_TWICE: &str = "not taken up twice";
+/// No request is dispatched twice.
+pub(crate) const NOT_TWICE: &str = "not dispatched twice";
 /// What is said not to be applied never is.
 pub(crate) const NOT_APPLIED: &str = "not applied is true";
 

@@ -56,7 +56,7 @@ pub(crate) enum AfterFin {
     AtAnyTime,
     /// Stronger: once the acknowledgement of all that it took has arrived.
     AllAckedFirst,
-    /// What the opt-in `closed_after_fin` states: it takes up nothing then.
+    /// What the opt-in `closed_after_fin` states: it dispatches nothing then.
     TakesUpNothing,
 }
 
@@ -68,6 +68,6 @@ pub(crate) enum PeerTcp {
     Honest,
     /// Its FIN acknowledges less.
     StaleAck,
-    /// Its application is given octets that are not acknowledged yet.
+    /// Its application is given bytes that are not acknowledged yet.
     ReadsAhead,
 }

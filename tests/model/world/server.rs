@@ -2,19 +2,19 @@
 
 use super::premises::{AfterFin, PeerTcp, Premises};
 
-/// Octets of the request, at most; each is a segment of its own.
+/// Bytes of the request, at most; each is a segment of its own.
 pub(crate) const REQUEST: u8 = 2;
 
 /// The peer's socket, and what its application does with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
-    /// Octets of the request.
+    /// Bytes of the request.
     request: u8,
-    /// Octets that arrived in order: RCV.NXT.
+    /// Bytes that arrived in order: RCV.NXT.
     pub(crate) arrived: u8,
-    /// Whether the last octet arrived before the one in front of it.
+    /// Whether the last byte arrived before the one in front of it.
     gap: bool,
-    /// Octets that came in outside TCP.
+    /// Bytes that came in outside TCP.
     pub(crate) bypassed: u8,
     read: u8,
     read_bypassed: u8,
@@ -25,7 +25,7 @@ pub(crate) struct Server {
     pub(crate) sent: Sent,
 }
 
-/// What a kernel does with octets that arrive.
+/// What a kernel does with bytes that arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Socket {
     /// It takes them in.
@@ -40,9 +40,9 @@ enum Socket {
 /// What an application does with its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum App {
-    /// It reads and takes up.
+    /// It reads and dispatches.
     Serves,
-    /// It sent its FIN, and reads on and takes up.
+    /// It sent its FIN, and reads on and dispatches.
     HalfClosed,
     /// It sent its FIN, and reads on to throw away.
     Lingers,
@@ -55,11 +55,11 @@ enum App {
 /// loss and retransmission.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sent {
-    /// Which acknowledgements it sent: bit `n` for `n` octets.
+    /// Which acknowledgements it sent: bit `n` for `n` bytes.
     pub(crate) acks: u8,
     /// Its FIN, and what that acknowledged when it first left.
     pub(crate) fin: Option<u8>,
-    /// Its response of one octet, likewise.
+    /// Its response of one byte, likewise.
     pub(crate) response: Option<u8>,
     pub(crate) reset: bool,
 }
@@ -81,13 +81,13 @@ pub(crate) enum Does {
     ReadBypassed,
     /// Reads a segment that its kernel does not count as received yet.
     ReadAhead,
-    /// Sends a response of one octet, before a request has come perhaps.
+    /// Sends a response of one byte, before a request has come perhaps.
     Respond,
-    /// Sends its FIN, and reads on to take up.
+    /// Sends its FIN, and reads on to dispatch.
     HalfClose,
     /// Sends its FIN, and reads on to throw away.
     Linger,
-    /// Closes, or exits, or is killed: with octets unread that is a reset.
+    /// Closes, or exits, or is killed: with bytes unread that is a reset.
     Close,
     /// Resets.
     Reset,
@@ -263,7 +263,7 @@ impl Server {
     }
 
     /// Forgets all that matters to nobody once the client has let go: only
-    /// what can still be taken up does.
+    /// what can still be dispatched does.
     pub(crate) fn forget_client(&mut self, can_be_taken_up: bool, premises: &Premises) {
         let takes = self.app == App::Serves || self.takes_after_fin(premises);
         let nothing = Self::new(self.request);

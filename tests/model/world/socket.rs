@@ -5,7 +5,7 @@ use tower_resend_core::{Errno, Snapshot, TcpState};
 
 use super::premises::Premises;
 
-/// Octets of an exchange that was on the connection before, each way.
+/// Bytes of an exchange that was on the connection before, each way.
 pub(crate) const EARLIER: u64 = 1;
 
 /// Our kernel's end of one connection, as far as this exchange moves it.
@@ -14,16 +14,16 @@ pub(crate) struct Socket {
     /// Bytes of the request, each a segment of its own.
     request: u8,
     pub(crate) written: u8,
-    /// Octets of them that were sent once, the first ones.
+    /// Bytes of them that were sent once, the first ones.
     pub(crate) sent: u8,
-    /// Octets of them that travelled outside TCP.
+    /// Bytes of them that travelled outside TCP.
     pub(crate) bypassed: u8,
     pub(crate) acked: u8,
-    /// Octets of the response that arrived in order.
+    /// Bytes of the response that arrived in order.
     received: u8,
-    /// Octets of it that were read, by whomever.
+    /// Bytes of it that were read, by whomever.
     read: u8,
-    /// A FIN came before the octets in front of it.
+    /// A FIN came before the bytes in front of it.
     is_fin_early: bool,
     has_fin: bool,
     is_over: bool,
@@ -75,7 +75,7 @@ impl Socket {
         self.has_fin = self.is_fin_early;
     }
 
-    /// A FIN arrives; `before` is how many octets of response are in front.
+    /// A FIN arrives; `before` is how many bytes of response are in front.
     pub(crate) fn on_fin(&mut self, before: u8) {
         if self.received >= before { self.has_fin = true } else { self.is_fin_early = true }
     }
@@ -91,7 +91,7 @@ impl Socket {
         self.error = Some(errno);
     }
 
-    /// Our kernel sends the next octet, if it holds one.
+    /// Our kernel sends the next byte, if it holds one.
     pub(crate) fn can_send(&self) -> bool {
         !self.is_over && self.sent + self.bypassed < self.written
     }
@@ -104,7 +104,7 @@ impl Socket {
         self.received > self.read
     }
 
-    /// Somebody else reads an octet.
+    /// Somebody else reads a byte.
     pub(crate) fn read_elsewhere(&mut self) {
         self.read += 1;
     }

@@ -10,7 +10,7 @@ use super::server::{Does, Server};
 /// A state of the world.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
-    /// Whether the peers are relays: what they read is taken up by a server
+    /// Whether the peers are relays: what they read is dispatched by a server
     /// behind them, at any later time or never.
     pub(crate) relayed: bool,
     /// In how many segments the request goes out.
@@ -62,7 +62,7 @@ pub(crate) enum Action {
     Fin(u8),
     /// A reset arrives.
     Reset,
-    /// Someone else in the client reads an octet.
+    /// Someone else in the client reads a byte.
     ReadElsewhere,
     /// Someone else in the client takes the pending error.
     ErrorElsewhere,

@@ -61,7 +61,7 @@ fn armed_by_what_was_started_and_finished() {
 }
 
 /// The reset erases the response, and then nothing tells the request from one
-/// that was not taken up.
+/// that was not dispatched.
 #[test]
 fn armed_with_a_response_on_its_way() {
     let world = || Contracted::new(Mode::Rst).without(Clause::ArmedWhenAcked);
@@ -95,7 +95,7 @@ fn taken_up_after_the_fin() {
     doubles(Mode::Fin, Clause::NothingAfterFin);
 }
 
-/// Octets that nobody read turn the end of a process into a reset, armed or
+/// Bytes that nobody read turn the end of a process into a reset, armed or
 /// not; and a FIN that acknowledges a part speaks of a request that runs. The
 /// opposite mapping resets all the time.
 #[test]
@@ -138,7 +138,7 @@ fn a_request_longer_than_max() {
     holds("Fin without Max", Contracted::new(Mode::Fin).without(Clause::Max));
 }
 
-/// A host that was rebooted resets what it had taken up.
+/// A host that was rebooted resets what it had dispatched.
 #[test]
 fn a_reset_after_a_retransmission() {
     doubles(Mode::Rst, Clause::Limits);

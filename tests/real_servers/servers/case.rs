@@ -35,7 +35,7 @@ pub(crate) enum Variant {
     Plain,
     /// The relay resets what it closes.
     NoLinger,
-    /// The client is told that the origin takes up nothing after its FIN.
+    /// The client is told that the origin dispatches nothing after its FIN.
     ClosedAfterFin,
 }
 

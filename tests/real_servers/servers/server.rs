@@ -18,7 +18,7 @@ pub(crate) enum Server {
     Nginx,
     Apache,
     HaproxyHttp,
-    /// A relay of octets, which knows nothing of HTTP.
+    /// A relay of bytes, which knows nothing of HTTP.
     HaproxyTcp,
     Node,
     Hyper,

@@ -18,17 +18,17 @@ pub(crate) struct Tally {
     pub(crate) status: u32,
     /// Resends by ground: G1, G2, any other.
     pub(crate) resent: [u32; 3],
-    /// Failed, and was not taken up.
+    /// Failed, and was not dispatched.
     pub(crate) needless: u32,
     /// The same, after something of the request was written.
     pub(crate) missed: u32,
-    /// Failed, and was taken up.
+    /// Failed, and was dispatched.
     pub(crate) taken_up: u32,
-    /// Why those that were not taken up were not resent.
+    /// Why those that were not dispatched were not resent.
     pub(crate) doubts: BTreeMap<&'static str, u32>,
     /// What was proven not to be applied, and for all that not resent.
     pub(crate) unresent: Vec<String>,
-    /// How often a simpler rule would have resent what was taken up.
+    /// How often a simpler rule would have resent what was dispatched.
     pub(crate) simpler: Simpler,
     pub(crate) taken_up_twice: u32,
     /// Every breach of safety, and every hang.
@@ -65,10 +65,12 @@ impl Tally {
             self.resent[place] += 1;
         }
         let breach = match (&call.end, times) {
-            (_, 2..) => Some(format!("was taken up {times} times")),
+            (_, 2..) => Some(format!("was dispatched {times} times")),
             (End::Absurd(what), _) => Some(what.clone()),
-            (End::Served, 0) => Some("was answered and never taken up".into()),
-            (End::Failed(Fate::NotApplied(proof), _), 1) => Some(format!("was taken up: {proof}")),
+            (End::Served, 0) => Some("was answered and never dispatched".into()),
+            (End::Failed(Fate::NotApplied(proof), _), 1) => {
+                Some(format!("was dispatched: {proof}"))
+            }
             _ => None,
         };
         if let Some(breach) = breach {
@@ -106,7 +108,7 @@ impl Tally {
 
     /// # Panics
     ///
-    /// If anything was resent, or said to be safe to resend, that was taken up.
+    /// If anything was resent, or said to be safe to resend, that was dispatched.
     pub(crate) fn assert_safe(&self) {
         let wrong = &self.wrong;
         assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -129,8 +131,8 @@ impl Simpler {
 
 /// The heading of the table whose rows are tallies.
 pub(crate) const HEADING: &str = "
-                                                 resent by           failed, and was    taken up        wrong by the rule    resent of those
-server        event                  sent     ok other   G1   G2  G3+ not taken up  taken up twice wrong   FIN   RST  FIN of none  that met a close";
+                                                 resent by           failed, and was    dispatched        wrong by the rule    resent of those
+server        event                  sent     ok other   G1   G2  G3+ not dispatched  dispatched twice wrong   FIN   RST  FIN of none  that met a close";
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

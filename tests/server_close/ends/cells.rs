@@ -33,7 +33,7 @@ impl Moment {
         Self::PartialBody,
     ];
 
-    /// Returns whether a request is taken up, and the promise covers it.
+    /// Returns whether a request is dispatched, and the promise covers it.
     fn is_covered(self) -> bool {
         matches!(self, Self::SecondRequest | Self::UnreadBody)
     }
@@ -148,7 +148,7 @@ fn cell(mode: Mode, way: Way, moment: Moment, offer: &'static str) -> String {
     format!("{status}{}{end:?}", if status.is_empty() { "" } else { ", " })
 }
 
-/// A request that is taken up is answered; who asked for it is told that it
+/// A request that is dispatched is answered; who asked for it is told that it
 /// was not.
 fn check_stopped(moment: Moment, is_offered: bool, text: &str) {
     if moment.is_dispatched() {

@@ -79,7 +79,7 @@ impl Client {
         self.response().unwrap()
     }
 
-    /// Reads to the end: all octets, and the end.
+    /// Reads to the end: all bytes, and the end.
     pub(crate) fn end(&mut self) -> (String, End) {
         match self.response() {
             Err(ended) => ended,

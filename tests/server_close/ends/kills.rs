@@ -14,17 +14,17 @@ const STOPS: u32 = 100;
 struct Tally {
     /// The latest request was not answered, and had a promise.
     unanswered: u32,
-    /// It was taken up.
+    /// It was dispatched.
     taken_up: u32,
-    /// By its mode's promise it was said not to be taken up.
+    /// By its mode's promise it was said not to be dispatched.
     cleared: u32,
-    /// And it was taken up: somebody would be charged twice.
+    /// And it was dispatched: somebody would be charged twice.
     broken: u32,
 }
 
 /// Plays all modes and prints their rows; returns how many failed.
 pub(crate) fn run() -> u32 {
-    println!("\n{KILLS} kills           unanswered  taken up  said not to be  and was");
+    println!("\n{KILLS} kills           unanswered  dispatched  said not to be  and was");
     let mut failed = 0;
     // Each server, the end that is judged as its promise, whether it keeps it.
     for (mode, promise, is_kept) in [
@@ -119,7 +119,7 @@ fn kill(mode: Mode, promise: End, tally: &mut Tally) {
 }
 
 /// Stops servers gracefully at random moments: whatever is not answered was
-/// refused, and what was refused was not taken up.
+/// refused, and what was refused was not dispatched.
 pub(crate) fn stops() -> u32 {
     println!("\n{STOPS} stops             refused");
     let mut failed = 0;
@@ -136,7 +136,10 @@ pub(crate) fn stops() -> u32 {
         };
         println!("{:19} {:10}", mode.name(), ends.len());
         for wrong in ends.iter().filter(|latest| !is_right(latest)) {
-            println!("FAILED: {:?}, taken up: {}\n{}", wrong.end, wrong.is_dispatched, wrong.text);
+            println!(
+                "FAILED: {:?}, dispatched: {}\n{}",
+                wrong.end, wrong.is_dispatched, wrong.text
+            );
             failed += 1;
         }
         if ends.is_empty() && !served.contains(&mode) {

@@ -13,9 +13,9 @@ pub(crate) const SERVE: &str = "serve";
 /// What a server does about its closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// A reset means that nothing is taken up.
+    /// A reset means that nothing is dispatched.
     Rst,
-    /// A FIN means that nothing is taken up.
+    /// A FIN means that nothing is dispatched.
     Fin,
     /// Neither means anything.
     Plain,

@@ -1,6 +1,6 @@
 //! The process that serves: plain hyper over the connections of this crate.
 //!
-//! It says its address in its first line, and after that what is taken up, at
+//! It says its address in its first line, and after that what is dispatched, at
 //! once: `taken 3`. To each line that it reads it says how its latest
 //! connection stands: `state Idle armed`.
 

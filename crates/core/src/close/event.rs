@@ -7,10 +7,10 @@ use crate::contract::Offer;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseMode {
-    /// A reset says that the request was not taken up (`rst`; S2).
+    /// A reset says that the request was not dispatched (`rst`; S2).
     ///
-    /// The connection is set to be reset while no request is taken up and every
-    /// response octet is acknowledged.
+    /// The connection is set to be reset while no request is dispatched and every
+    /// response byte is acknowledged.
     ///
     /// **Not behind anything that resets with the server's address**, such as a
     /// balancer with direct server return (DSR), a transparent terminator
@@ -19,10 +19,10 @@ pub enum CloseMode {
     /// that only forward packets.
     #[default]
     ResetBeforeDispatch,
-    /// A FIN without a response says that the request was not taken up
+    /// A FIN without a response says that the request was not dispatched
     /// (`fin`).
     ///
-    /// The connection is set to be reset from before a request is taken up
+    /// The connection is set to be reset from before a request is dispatched
     /// until the whole response was handed to the kernel. This fails safe
     /// where something on the way resets connections of others.
     FinBeforeDispatch,
@@ -37,18 +37,18 @@ pub enum Phase {
     /// Nothing of a request was read, or not since the last response.
     #[default]
     Idle,
-    /// Some octets were read, which may be part of a request's head.
+    /// Some bytes were read, which may be part of a request's head.
     Receiving,
     /// A request's head reached the service, its body is being buffered.
     Head,
-    /// The whole request was received; it is not taken up.
+    /// The whole request was received; it is not dispatched.
     Received,
     /// The request was passed to the application.
     Dispatched,
     /// The response is complete as far as the service is concerned; part of
     /// it may not have reached the kernel.
     Answered,
-    /// The connection is being closed; nothing is taken up any more.
+    /// The connection is being closed; nothing is dispatched any more.
     Closing,
     /// The connection left HTTP/1.1: it says nothing any more.
     Disarmed,
@@ -58,9 +58,9 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a new event is a new machine")]
 pub enum Event {
-    /// HTTP waits for octets.
+    /// HTTP waits for bytes.
     Waited,
-    /// Octets were read. Not allowed: they must not reach HTTP.
+    /// Bytes were read. Not allowed: they must not reach HTTP.
     Read,
     /// The peer has sent its FIN.
     PeerEnded,
@@ -81,7 +81,7 @@ pub enum Event {
     Answered,
     /// The exchange ended without a response that the service knows of.
     Abandoned,
-    /// Octets are about to be written. Not allowed: they must not be.
+    /// Bytes are about to be written. Not allowed: they must not be.
     Write,
     /// Everything that was written reached the kernel.
     Flushed,
@@ -89,7 +89,7 @@ pub enum Event {
     Acked,
     /// The server leaves.
     GoAway,
-    /// The server leaves, and octets that the kernel has wait to be read.
+    /// The server leaves, and bytes that the kernel has wait to be read.
     GoAwayLater,
     /// HTTP ends the connection. Not allowed: no FIN must be sent.
     Shutdown,

@@ -11,7 +11,7 @@ use crate::contract::Offer;
 struct Truth {
     /// The service has a request that it has not answered.
     is_open: bool,
-    /// A request is taken up whose response has not reached the kernel whole.
+    /// A request is dispatched whose response has not reached the kernel whole.
     is_dispatched: bool,
     /// The service made the whole of that response.
     is_answered: bool,
@@ -20,9 +20,9 @@ struct Truth {
     reached: bool,
     /// Nobody can tell any more when the response is complete.
     is_lost: bool,
-    /// There are octets of a response that the peer has not acknowledged.
+    /// There are bytes of a response that the peer has not acknowledged.
     is_unacked: bool,
-    /// HTTP holds octets that the kernel does not have.
+    /// HTTP holds bytes that the kernel does not have.
     is_unflushed: bool,
     /// The latest complete response announced, and the one being made does.
     promised: bool,
@@ -33,7 +33,7 @@ struct Truth {
     is_over: bool,
     /// The socket is closed: its state says nothing more.
     is_closed: bool,
-    /// Octets of this connection are no longer HTTP/1.1.
+    /// Bytes of this connection are no longer HTTP/1.1.
     is_tunnel: bool,
 }
 
@@ -111,7 +111,7 @@ fn breach(
         }
         CloseMode::Plain if is_armed => return Some("armed without a mode"),
         CloseMode::ResetBeforeDispatch if is_armed && truth.is_dispatched => {
-            return Some("armed with a request taken up");
+            return Some("armed with a request dispatched");
         }
         CloseMode::ResetBeforeDispatch if is_armed && truth.is_unacked => {
             return Some("armed with octets unacknowledged");
@@ -126,7 +126,7 @@ fn breach(
                 && !truth.reached
                 && !truth.is_over =>
         {
-            return Some("not armed with a request taken up");
+            return Some("not armed with a request dispatched");
         }
         CloseMode::FinBeforeDispatch
             if event == Event::Shutdown
@@ -135,12 +135,12 @@ fn breach(
                 && truth.promised
                 && !truth.reached =>
         {
-            return Some("a FIN instead of a response to a request taken up");
+            return Some("a FIN instead of a response to a request dispatched");
         }
         _ => {}
     }
     let is_late = truth.is_over && event == Event::Dispatch && step.is_allowed;
-    is_late.then_some("taken up after the end")
+    is_late.then_some("dispatched after the end")
 }
 
 /// A machine that can be compared.
@@ -235,7 +235,7 @@ fn no_order_of_events_breaks_a_promise() {
 }
 
 /// Arms when as many requests have finished as have started, and clears when
-/// octets arrive: a second request that was read is counted as started only
+/// bytes arrive: a second request that was read is counted as started only
 /// when the service runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Counting {

@@ -34,10 +34,10 @@ pub struct CloseMachine {
     /// Whether the whole of the current request was received.
     pub(super) is_whole: bool,
     /// Whether anything was written since the current request began, or was
-    /// taken up.
+    /// dispatched.
     pub(super) wrote: bool,
     /// Whether any of that reached the kernel: only then does a FIN come after
-    /// an octet of the response.
+    /// a byte of the response.
     pub(super) reached: bool,
     /// Whether HTTP waited for another request after the latest response, so
     /// that it does not end the connection by itself.
@@ -46,17 +46,17 @@ pub struct CloseMachine {
     pub(super) told: bool,
     /// Whether anything was ever read.
     pub(super) is_used: bool,
-    /// Whether the client does not wait for responses, so that octets of
+    /// Whether the client does not wait for responses, so that bytes of
     /// several requests cannot be told apart.
     pub(super) pipelines: bool,
-    /// Whether it cannot be told when the request that was taken up ends.
+    /// Whether it cannot be told when the request that was dispatched ends.
     pub(super) is_lost: bool,
     pub(super) leaves: bool,
     pub(super) peer_ended: bool,
     pub(super) is_closed: bool,
-    /// Whether the client was refused: nothing is taken up any more (S4).
+    /// Whether the client was refused: nothing is dispatched any more (S4).
     pub(super) refused: bool,
-    /// Whether the connection left HTTP/1.1 with a request taken up under `fin`
+    /// Whether the connection left HTTP/1.1 with a request dispatched under `fin`
     /// of whose answer no byte has reached the kernel: until one has, a FIN
     /// would be taken for the request's refusal.
     pub(super) owes_reset: bool,
@@ -117,7 +117,7 @@ impl CloseMachine {
         self.leaves && matches!(self.phase, Phase::Idle | Phase::Receiving)
     }
 
-    /// Returns whether octets that arrive now are served if the server leaves:
+    /// Returns whether bytes that arrive now are served if the server leaves:
     /// no request is begun, and the client does not know what `refused` means.
     pub fn serves_what_arrives(&self) -> bool {
         self.phase == Phase::Idle && !self.offer.has_gone()
@@ -143,7 +143,7 @@ impl CloseMachine {
     /// waits for: one that was given before its whole request was read, or
     /// while the next one was already there.
     ///
-    /// Nobody else has something to lose: a peer whose next octets arrive after
+    /// Nobody else has something to lose: a peer whose next bytes arrive after
     /// the FIN has read the response before them.
     pub fn can_lose_response(&self) -> bool {
         self.pipelines || (self.is_used && !self.is_whole)
@@ -159,7 +159,7 @@ impl CloseMachine {
         self.announces
     }
 
-    /// Returns whether anything was written since the request was taken up.
+    /// Returns whether anything was written since the request was dispatched.
     pub fn wrote(&self) -> bool {
         self.wrote
     }
@@ -193,7 +193,7 @@ impl CloseMachine {
         if is_reset { Linger::Zero } else { Linger::Off }
     }
 
-    /// `rst`: no request is taken up, and the client knows what a reset means.
+    /// `rst`: no request is dispatched, and the client knows what a reset means.
     fn may_reset(&self) -> bool {
         let is_before_take_up =
             matches!(self.phase, Phase::Idle | Phase::Receiving | Phase::Head | Phase::Received);
@@ -205,12 +205,12 @@ impl CloseMachine {
     }
 
     /// Returns whether the requests of the connection can be told apart, so that
-    /// it is known of the current one that no part or copy of it was taken up.
+    /// it is known of the current one that no part or copy of it was dispatched.
     pub fn is_certain(&self) -> bool {
         !self.pipelines && !self.is_lost
     }
 
-    /// `fin`: a request is taken up, and a FIN would be taken for its refusal.
+    /// `fin`: a request is dispatched, and a FIN would be taken for its refusal.
     pub(super) fn must_reset(&self) -> bool {
         if self.phase == Phase::Disarmed {
             return self.owes_reset;

@@ -3,7 +3,7 @@
 //!
 //! Linger is a *function of the state*, never of counters: nothing that is
 //! counted elsewhere (requests begun, responses finished) can arm a connection
-//! while a request on it is taken up.
+//! while a request on it is dispatched.
 
 mod event;
 #[cfg(test)]

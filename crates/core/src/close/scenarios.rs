@@ -119,9 +119,9 @@ fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
         assert_eq!(machine.linger, linger, "{event:?}");
     }
     assert!(machine.on(Event::Shutdown).is_allowed);
-    assert!(!machine.on(Event::Dispatch).is_allowed, "nothing is taken up after a FIN");
+    assert!(!machine.on(Event::Dispatch).is_allowed, "nothing is dispatched after a FIN");
 
-    // Whatever is taken up later, in a version without a contract.
+    // Whatever is dispatched later, in a version without a contract.
     let mut machine = promised(&[Event::Read, Event::Began(Offer::none()), Event::Disarm]);
     assert_eq!(machine.linger, Linger::Off);
     let step = machine.on(Event::Dispatch);
@@ -145,7 +145,7 @@ fn attack_what_is_closing_does_not_become_a_tunnel() {
     assert!(!machine.on(Event::Dispatch).is_allowed, "the client was refused");
 }
 
-/// A layer above that calls twice has one call refused, or one taken up.
+/// A layer above that calls twice has one call refused, or one dispatched.
 #[test]
 fn attack_of_two_copies_of_a_request_none_is_refused_once_one_was_taken_up() {
     let begun = [Event::Read, Event::Began(Offer::all()), Event::Received];

@@ -39,7 +39,7 @@ impl CloseMachine {
     }
 
     /// A connection that is closing stays so: it may have told its client that
-    /// nothing is taken up.
+    /// nothing is dispatched.
     fn on_disarm(&mut self) {
         if self.phase == Phase::Closing {
             return;
@@ -197,7 +197,7 @@ impl CloseMachine {
     }
 
     /// A request that the service has is refused by the service, one that is
-    /// taken up is answered; the rest ends here.
+    /// dispatched is answered; the rest ends here.
     fn on_go_away(&mut self) {
         self.leaves = true;
         let is_quiet = self.octets != Octets::Unflushed;
@@ -239,7 +239,7 @@ impl CloseMachine {
         true
     }
 
-    /// Nothing is taken up on a connection whose end its peer may have seen.
+    /// Nothing is dispatched on a connection whose end its peer may have seen.
     fn on_closed(&mut self) {
         self.is_closed = true;
     }

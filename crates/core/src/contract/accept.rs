@@ -25,8 +25,8 @@ impl Promise {
         &self.announced
     }
 
-    /// Returns how many octets of a request are received whole before it is
-    /// taken up (C4).
+    /// Returns how many bytes of a request are received whole before it is
+    /// dispatched (C4).
     pub fn max(&self) -> Option<Max> {
         self.announced.max()
     }

@@ -9,7 +9,7 @@ use super::accept::{HopBinding, Promise, accept_bound};
 /// A closing response that refuses all that is not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closing {
-    /// How many octets of a body follow its head, if that is stated.
+    /// How many bytes of a body follow its head, if that is stated.
     pub body: Option<u64>,
 }
 

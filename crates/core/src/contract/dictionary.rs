@@ -13,7 +13,7 @@ pub(super) enum Value {
 
 /// Reads the members of one field line, in their order, repeated keys too.
 ///
-/// The error is the offset of the octet at which the line stops being a
+/// The error is the offset of the byte at which the line stops being a
 /// dictionary. Nothing follows from the part before it (RFC 9651 4.2).
 pub(super) fn members(line: &[u8]) -> Result<Vec<(String, Value)>, usize> {
     let mut input = Input::new(line);
@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
         Self { line, at: 0 }
     }
 
-    /// Returns how many octets were read.
+    /// Returns how many bytes were read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
         self.peek().is_none()
     }
 
-    /// Returns what was read since the line's octet `start`.
+    /// Returns what was read since the line's byte `start`.
     pub(super) fn since(&self, start: usize) -> &'a [u8] {
         self.line.get(start..self.at).unwrap_or_default()
     }
@@ -222,7 +222,7 @@ impl<'a> Input<'a> {
         self.take(wanted).then_some(())
     }
 
-    /// Returns how many octets were skipped.
+    /// Returns how many bytes were skipped.
     pub(super) fn skip(&mut self, wanted: impl Fn(u8) -> bool) -> usize {
         let start = self.at;
         while self.peek().is_some_and(&wanted) {

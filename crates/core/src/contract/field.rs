@@ -60,7 +60,7 @@ impl Announcement {
         }
     }
 
-    /// Promises to take up no request of at most `max` octets before the whole
+    /// Promises to dispatch no request of at most `max` bytes before the whole
     /// of it has been received (`max`; S1).
     #[must_use]
     pub fn with_max(mut self, max: Max) -> Self {
@@ -69,7 +69,7 @@ impl Announcement {
     }
 
     /// Promises what [`with_max`](Self::with_max) does, and to reset the
-    /// connection only while no request on it is taken up (`rst`; S2, S3, S8).
+    /// connection only while no request on it is dispatched (`rst`; S2, S3, S8).
     ///
     /// Takes the opposite promise back, [`with_fin`](Self::with_fin).
     #[must_use]
@@ -79,8 +79,8 @@ impl Announcement {
     }
 
     /// Promises what [`with_max`](Self::with_max) does, to end the connection
-    /// by a FIN without an octet of a response only while no request on it is
-    /// taken up, and to take up nothing after that FIN (`fin`; S10).
+    /// by a FIN without a byte of a response only while no request on it is
+    /// dispatched, and to dispatch nothing after that FIN (`fin`; S10).
     ///
     /// Takes the opposite promise back, [`with_rst`](Self::with_rst).
     #[must_use]
@@ -89,7 +89,7 @@ impl Announcement {
         self.with_max(max)
     }
 
-    /// Promises to take up nothing that arrives after the server's FIN
+    /// Promises to dispatch nothing that arrives after the server's FIN
     /// (`half`).
     #[must_use]
     pub fn with_half(mut self) -> Self {
@@ -106,7 +106,7 @@ impl Announcement {
     }
 
     /// States that neither the request that this answers nor any other that
-    /// is not yet answered was or will be taken up (`refused`; S4, S5).
+    /// is not yet answered was or will be dispatched (`refused`; S4, S5).
     #[must_use]
     pub fn with_refused(mut self) -> Self {
         self.refused = true;
@@ -125,24 +125,24 @@ impl Announcement {
         self.hop
     }
 
-    /// Returns how many octets of a request are received whole before it is
-    /// taken up (S1).
+    /// Returns how many bytes of a request are received whole before it is
+    /// dispatched (S1).
     pub fn max(&self) -> Option<Max> {
         self.max
     }
 
-    /// Returns whether a reset means that nothing is taken up (S2).
+    /// Returns whether a reset means that nothing is dispatched (S2).
     pub fn has_rst(&self) -> bool {
         self.rst
     }
 
-    /// Returns whether a FIN without an octet of a response means that nothing
-    /// is taken up (S10).
+    /// Returns whether a FIN without a byte of a response means that nothing
+    /// is dispatched (S10).
     pub fn has_fin(&self) -> bool {
         self.fin
     }
 
-    /// Returns whether nothing that arrives after the FIN is taken up.
+    /// Returns whether nothing that arrives after the FIN is dispatched.
     pub fn has_half(&self) -> bool {
         self.half
     }
@@ -243,7 +243,7 @@ impl FromStr for Announcement {
     }
 }
 
-/// The most octets of a request that a server receives whole before it takes
+/// The most bytes of a request that a server receives whole before it takes
 /// the request up: head, body and chunked framing, above TLS (`max`; S1, C4).
 ///
 /// The default is 64 KiB.
@@ -259,7 +259,7 @@ impl Max {
         (1..=Self::LARGEST.0).contains(&octets).then_some(Self(octets))
     }
 
-    /// Returns the number of octets.
+    /// Returns the number of bytes.
     pub fn octets(self) -> u32 {
         self.0
     }
@@ -301,17 +301,17 @@ impl ClosingStatus {
 pub enum Member {
     /// `hop`: both ends as the sender's own socket sees them.
     Hop,
-    /// `max`: octets of a request that is received whole before it is taken up.
+    /// `max`: bytes of a request that is received whole before it is dispatched.
     Max,
-    /// `rst`: a reset means that nothing is taken up.
+    /// `rst`: a reset means that nothing is dispatched.
     Rst,
-    /// `fin`: a FIN without a response means that nothing is taken up.
+    /// `fin`: a FIN without a response means that nothing is dispatched.
     Fin,
-    /// `half`: nothing that arrives after the FIN is taken up.
+    /// `half`: nothing that arrives after the FIN is dispatched.
     Half,
     /// `gone`: a closing response comes first.
     Gone,
-    /// `refused`: nothing that is not yet answered was or will be taken up.
+    /// `refused`: nothing that is not yet answered was or will be dispatched.
     Refused,
     /// `drain`: the server will leave soon.
     Drain,
@@ -354,7 +354,7 @@ impl fmt::Display for Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FieldError {
-    /// No dictionary (RFC 9651 4.2.2) from this octet of a line on.
+    /// No dictionary (RFC 9651 4.2.2) from this byte of a line on.
     Malformed(usize),
     /// Longer than [`LONGEST`].
     TooLong(usize),

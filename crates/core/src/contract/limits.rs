@@ -8,7 +8,7 @@ use crate::Limits;
 use super::accept::Promise;
 use super::field::Max;
 
-/// How long after the last octet of a request a close still counts (C5).
+/// How long after the last byte of a request a close still counts (C5).
 ///
 /// A later one may come from a host that was rebooted or from a middlebox
 /// that forgot the connection.
@@ -59,7 +59,7 @@ impl Observed {
         self
     }
 
-    /// Sets the time from the last octet of the request that was written to
+    /// Sets the time from the last byte of the request that was written to
     /// the close (C5).
     pub fn with_since_last_octet(mut self, time: Duration) -> Self {
         self.since_last_octet = Some(time);
@@ -67,7 +67,7 @@ impl Observed {
     }
 
     /// Sets the connection's count of retransmitted segments before the
-    /// request's first octet and after the close (C5).
+    /// request's first byte and after the close (C5).
     pub fn with_retransmissions(mut self, before: u32, after: u32) -> Self {
         self.retransmissions = Some((before, after));
         self
@@ -79,7 +79,7 @@ impl Observed {
         self
     }
 
-    /// Sets how many octets were read since the request's first was written
+    /// Sets how many bytes were read since the request's first was written
     /// (C5).
     pub fn with_response_octets(mut self, octets: u64) -> Self {
         self.response_octets = Some(octets);
@@ -146,7 +146,7 @@ pub enum OutOfLimits {
     Retransmitted,
     /// A probe had no answer (C5).
     Probed,
-    /// An octet of a response came (C5).
+    /// A byte of a response came (C5).
     Answered,
     /// An observation is missing.
     NotKnown,

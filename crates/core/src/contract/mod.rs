@@ -8,8 +8,8 @@
 //! clients (C1 to C9) is `docs/contract.md`.
 //!
 //! Here are the field's types and the rules that can be checked without a
-//! socket. A [`Pool`](crate::pool::Pool) offers and believes by them, as its
-//! [`ContractOptions`](crate::pool::ContractOptions) say.
+//! socket. A `Pool` offers and believes by them, as its
+//! `ContractOptions` say.
 //!
 //! - [`Offer`]: the members of a request, what a client understands;
 //! - [`Announcement`]: those of a response, what a server promises;

@@ -13,7 +13,7 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// The name by which one gateway is trusted in its `Proxy-Status`.
 ///
-/// Compared to the octet with the name of the field's only member, a token or a
+/// Compared to the byte with the name of the field's only member, a token or a
 /// string (RFC 9209 2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TrustedGateway {
@@ -36,7 +36,7 @@ impl TrustedGateway {
     ///   said before it, or forwarded, counts for nothing;
     /// - that has one `error`, a token that [`NotForwarded`] lists;
     /// - and no `received-status`, since there was nobody to receive one from;
-    /// - the field is a structured list (RFC 9651 3.1) of at most 1024 octets,
+    /// - the field is a structured list (RFC 9651 3.1) of at most 1024 bytes,
     ///   each line of it by itself.
     pub fn not_forwarded<B>(&self, response: &Response<B>) -> Option<NotForwarded> {
         let is_gateways_own = matches!(

@@ -58,7 +58,7 @@ impl EarlyResponseParser {
         self.head.ends_with(END).then_some(&self.head)
     }
 
-    /// Returns whether a final response was begun: the octets so far have a
+    /// Returns whether a final response was begun: the bytes so far have a
     /// status line that is none of a 1xx.
     pub fn is_final_begun(&self) -> bool {
         const INTERIM: &[u8] = b"HTTP/1.1 1";
@@ -67,7 +67,7 @@ impl EarlyResponseParser {
             && self.head.get(9) != Some(&b'1')
     }
 
-    /// Returns how many octets came after the head's blank line.
+    /// Returns how many bytes came after the head's blank line.
     pub fn octets_after_head(&self) -> u64 {
         self.after
     }

@@ -14,7 +14,7 @@
 //! ([`no_relay`](Contract::no_relay)).
 //!
 //! The steps are those of the rule: [`calibrate`] once per connection (A),
-//! [`look`] before each request (B), and on failure [`at_end`], then
+//! [`stale_check`] before each request (B), and on failure [`at_end`], then
 //! [`settle`] until it answers, then [`closed`] (C).
 
 use std::fmt;
@@ -31,15 +31,15 @@ use crate::fate::{Contract, Source};
 pub struct Snapshot {
     /// The connection's state.
     pub state: TcpState,
-    /// Octets acknowledged by the peer, our SYN (and FIN) counted as one each.
+    /// Bytes acknowledged by the peer, our SYN (and FIN) counted as one each.
     pub bytes_acked: u64,
-    /// Octets received in order, the peer's FIN counted as one.
+    /// Bytes received in order, the peer's FIN counted as one.
     pub bytes_received: u64,
-    /// Payload octets sent, retransmissions included.
+    /// Payload bytes sent, retransmissions included.
     pub bytes_sent: u64,
-    /// Payload octets retransmitted.
+    /// Payload bytes retransmitted.
     pub bytes_retrans: u64,
-    /// Octets written but not yet sent once.
+    /// Bytes written but not yet sent once.
     pub notsent: u64,
     /// The retransmission timeout.
     pub rto: Duration,
@@ -74,7 +74,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether TCP sent or holds exactly the `written` octets that the
+    /// Returns whether TCP sent or holds exactly the `written` bytes that the
     /// socket accepted, no more and no less.
     pub fn is_conserved(&self, written: u64) -> bool {
         self.bytes_sent
@@ -138,13 +138,13 @@ impl fmt::Display for Errno {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExchangeCounts {
-    /// One (our SYN) plus the octets written before the request's first.
+    /// One (our SYN) plus the bytes written before the request's first.
     pub base: u64,
-    /// Octets the kernel accepted since the connect.
+    /// Bytes the kernel accepted since the connect.
     pub written: u64,
-    /// Octets read since the connect.
+    /// Bytes read since the connect.
     pub read: u64,
-    /// The segment counters at the look; none if they cannot tell how many
+    /// The segment counters at the stale check; none if they cannot tell how many
     /// segments are the request's.
     pub segment_base: Option<SegmentBase>,
 }
@@ -155,7 +155,7 @@ impl ExchangeCounts {
         Self { base, written, read, segment_base: None }
     }
 
-    /// Sets the segment counters at the look.
+    /// Sets the segment counters at the stale check.
     #[must_use]
     pub fn with_segment_base(mut self, base: Option<SegmentBase>) -> Self {
         self.segment_base = base;
@@ -171,12 +171,12 @@ impl ExchangeCounts {
         }
     }
 
-    /// Returns how many octets of the request the kernel accepted.
+    /// Returns how many bytes of the request the kernel accepted.
     pub fn length(&self) -> u64 {
         (self.written + 1).saturating_sub(self.base)
     }
 
-    /// Returns how many octets of the request the snapshot has acknowledged.
+    /// Returns how many bytes of the request the snapshot has acknowledged.
     pub fn acked_octets(&self, snapshot: &Snapshot) -> u64 {
         snapshot.bytes_acked.saturating_sub(self.base).min(self.length())
     }
@@ -195,7 +195,7 @@ impl ExchangeCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "the three ways in which a non-blocking read ends")]
 pub enum LastRead {
-    /// The read returned no octets: an end, though not always a FIN.
+    /// The read returned no bytes: an end, though not always a FIN.
     End,
     /// The read failed.
     Failed,
@@ -251,7 +251,7 @@ pub fn calibrate(snapshot: &Snapshot) -> Result<(), Unavailable> {
     if fresh { Ok(()) } else { Err(Unavailable::Uncalibrated) }
 }
 
-/// What the look found in the counters of an idle connection.
+/// What the stale check found in the counters of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "write or do not write")]
@@ -262,7 +262,7 @@ pub enum StaleCheck {
     Clear(Result<(), Unavailable>),
 }
 
-/// Step B: the look, before any byte of a request is written.
+/// Step B: the stale check, before any byte of a request is written.
 pub fn stale_check(written: u64, read: u64, snapshot: &Snapshot) -> StaleCheck {
     if snapshot.state != TcpState::Established || snapshot.bytes_received > read {
         return StaleCheck::Stale;

@@ -1,4 +1,4 @@
-//! The bookkeeping of one connection: octets, phase, first errno.
+//! The bookkeeping of one connection: bytes, phase, first errno.
 
 use super::fin_rule::{self, Errno, ExchangeCounts, Snapshot, StaleCheck};
 use super::segments::SegmentBase;
@@ -19,7 +19,7 @@ pub struct Ledger {
     base: u64,
     read_base: u64,
     check: Result<(), Unavailable>,
-    /// The segment counters at the look that `check` is of.
+    /// The segment counters at the stale check that `check` is of.
     segment_base: Option<SegmentBase>,
     reply: Reply,
 }
@@ -32,7 +32,7 @@ pub enum Phase {
     Idle,
     /// A request is about to be handed over; nothing of it is written.
     Armed,
-    /// At least one octet of the request is written.
+    /// At least one byte of the request is written.
     Sent,
     /// The exchange failed and its evidence is being taken; nobody else may
     /// read or write.
@@ -41,7 +41,7 @@ pub enum Phase {
     Released,
 }
 
-/// What the octets read during an exchange are.
+/// What the bytes read during an exchange are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
 pub enum Reply {
@@ -72,7 +72,7 @@ impl Ledger {
         }
     }
 
-    /// Starts an exchange: all octets written from here on are the request's.
+    /// Starts an exchange: all bytes written from here on are the request's.
     ///
     /// Does nothing on a connection that was taken over or released.
     pub fn arm(&mut self) {
@@ -108,7 +108,7 @@ impl Ledger {
 
     /// Judges the counters before a request is written (step B of the rule).
     ///
-    /// Once an octet of it is written, a look vouches for nothing any more.
+    /// Once a byte of it is written, a stale check vouches for nothing any more.
     pub fn on_stale_check(&mut self, snapshot: Result<Snapshot, Unavailable>) -> StaleCheck {
         let look = match snapshot {
             Ok(snapshot) => fin_rule::stale_check(self.written, self.read, &snapshot),
@@ -124,7 +124,7 @@ impl Ledger {
         look
     }
 
-    /// Returns whether a request is about to be written without a look.
+    /// Returns whether a request is about to be written without a stale check.
     pub fn needs_stale_check(&self) -> bool {
         self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
     }
@@ -179,9 +179,9 @@ impl Ledger {
         }
     }
 
-    /// Judges the first octets read after the request was written.
+    /// Judges the first bytes read after the request was written.
     ///
-    /// The first judgement stands: what follows stray octets is no answer.
+    /// The first judgement stands: what follows stray bytes is no answer.
     pub fn on_reply(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Reply {
         let is_stray = self.is_too_early(snapshot);
         self.on_judged_reply(is_stray)
@@ -196,7 +196,7 @@ impl Ledger {
         }
     }
 
-    /// Notes what the first octets read after the request was written are, by
+    /// Notes what the first bytes read after the request was written are, by
     /// an [earlier judgement](Self::is_too_early).
     pub fn on_judged_reply(&mut self, is_stray: bool) -> Reply {
         if self.reply == Reply::Nothing {
@@ -241,7 +241,7 @@ impl Ledger {
         self.errno
     }
 
-    /// Returns whether the kernel accepted any octet of the current request.
+    /// Returns whether the kernel accepted any byte of the current request.
     pub fn is_written(&self) -> bool {
         self.written + 1 > self.base
     }
@@ -255,7 +255,7 @@ impl Ledger {
         self.check
     }
 
-    /// Returns what the octets read during the exchange are.
+    /// Returns what the bytes read during the exchange are.
     pub fn reply(&self) -> Reply {
         self.reply
     }
@@ -265,7 +265,7 @@ impl Ledger {
         ExchangeCounts::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
     }
 
-    /// Returns the octets read during the current exchange.
+    /// Returns the bytes read during the current exchange.
     pub fn exchange_read(&self) -> u64 {
         self.read - self.read_base
     }

@@ -18,20 +18,20 @@
 //!   `__tcp_retransmit_skb` is about to send again, a tail loss probe's among
 //!   them. Both grow before the send, so one that fails leaves `bytes_sent`
 //!   behind: the counters are not conserved then. Retransmitted SYNs count
-//!   too, but come before the look.
+//!   too, but come before the stale check.
 //!
 //! The difference of the two is the number of segments that were new. It does
 //! not show that a segment was cut when it was sent *again*, after the path's
 //! MTU or the peer's window shrank: a piece adds one to both counters, and is
 //! a segment of its own to the peer. So every retransmission must have carried
 //! all the bytes. No retransmission carries more, since nothing older was in
-//! flight at the look; so if the bytes add up, none carried less.
+//! flight at the stale check; so if the bytes add up, none carried less.
 
 use super::fin_rule::Snapshot;
 
 /// How many data segments carried a request, retransmissions counted once.
 ///
-/// `tcpi_data_segs_out` since the look, less what was retransmitted. A resend
+/// `tcpi_data_segs_out` since the stale check, less what was retransmitted. A resend
 /// by G2 needs [`One`](Self::One), or the user's statement
 /// [`no_relay`](crate::Contract::no_relay).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +59,7 @@ impl Segments {
     }
 }
 
-/// The segment counters at the look, when all that was written before the
+/// The segment counters at the stale check, when all that was written before the
 /// request had been acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentBase {
@@ -73,7 +73,7 @@ pub struct SegmentBase {
 const LARGEST: u64 = u16::MAX as u64;
 
 impl SegmentBase {
-    /// Returns the counters at a look, `written` bytes after the connect.
+    /// Returns the counters at a stale check, `written` bytes after the connect.
     ///
     /// `None` if any of those bytes is unsent or unacknowledged, or the kernel
     /// does not count segments: no later count can then be told to be that of
@@ -90,10 +90,10 @@ impl SegmentBase {
         })
     }
 
-    /// Counts the segments that carried what was written since the look, with
+    /// Counts the segments that carried what was written since the stale check, with
     /// `written` bytes in all since the connect.
     ///
-    /// `snapshot` must be conserved, like that of the look.
+    /// `snapshot` must be conserved, like that of the stale check.
     pub fn count(&self, written: u64, snapshot: &Snapshot) -> Segments {
         let (Some(sent), Some(again)) = (snapshot.data_segs_out, snapshot.total_retrans) else {
             return Segments::Uncounted;
@@ -107,7 +107,7 @@ impl SegmentBase {
         }
     }
 
-    /// Returns `true` if all that was written since the look was sent, can be
+    /// Returns `true` if all that was written since the stale check was sent, can be
     /// one segment, and was whole in each of `again` retransmissions.
     fn is_whole(&self, written: u64, again: u32, snapshot: &Snapshot) -> bool {
         let Some(length) = written.checked_sub(self.written) else { return false };

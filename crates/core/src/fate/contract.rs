@@ -9,7 +9,7 @@ use crate::exchange::Segments;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Contract {
-    /// The origin takes up nothing that arrives after its FIN, and no L4 relay
+    /// The origin dispatches nothing that arrives after its FIN, and no L4 relay
     /// stands on the way: a FIN that acknowledges nothing is proof without
     /// settling. Wrong for an origin behind a relay, where it doubles requests.
     pub closed_after_fin: Option<Source>,
@@ -19,10 +19,10 @@ pub struct Contract {
     /// states it, the request must have gone out in one data segment, or
     /// `no_relay` be stated too.
     pub complete_messages_only: Option<Source>,
-    /// The server resets a connection only while no request is taken up.
+    /// The server resets a connection only while no request is dispatched.
     pub reset_before_dispatch: Option<Source>,
-    /// The server ends a connection by a FIN without an octet of a response
-    /// only while no request is taken up, and takes up nothing after that FIN.
+    /// The server ends a connection by a FIN without a byte of a response
+    /// only while no request is dispatched, and dispatches nothing after that FIN.
     /// The opposite of `reset_before_dispatch`: of the two a server makes true
     /// one at most.
     pub fin_before_dispatch: Option<Source>,
@@ -67,8 +67,8 @@ impl Contract {
 
     /// Returns what of this contract can be told of a connection under TLS.
     ///
-    /// What its peer acknowledged is then counted in octets of TLS, among
-    /// which alerts and key updates may follow the request: that some octets
+    /// What its peer acknowledged is then counted in bytes of TLS, among
+    /// which alerts and key updates may follow the request: that some bytes
     /// are not acknowledged does not say that the request is incomplete.
     #[must_use]
     pub fn under_tls(self) -> Self {

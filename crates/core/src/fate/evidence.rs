@@ -326,11 +326,11 @@ pub enum Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Octets of this request that the kernel accepted.
+    /// Bytes of this request that the kernel accepted.
     pub written: u64,
-    /// Octets of this request that the peer's TCP acknowledged, as far as known.
+    /// Bytes of this request that the peer's TCP acknowledged, as far as known.
     pub acked: Option<u64>,
-    /// Octets read back during this exchange.
+    /// Bytes read back during this exchange.
     pub read: u64,
 }
 

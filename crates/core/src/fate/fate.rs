@@ -99,7 +99,7 @@ pub enum Proof {
     /// the request's bytes with a reset.
     NeverReceived,
     /// G2 by the opt-in `closed_after_fin`: a FIN acknowledged nothing of the
-    /// request, and this origin takes up nothing after its FIN.
+    /// request, and this origin dispatches nothing after its FIN.
     NeverReceivedClosed,
     /// G2 by the opt-in `complete_messages_only`: the peer's TCP refused the
     /// rest of a request of which it had only a part.
@@ -118,13 +118,13 @@ pub enum Proof {
     /// G3: a gateway that is trusted to say so made no connection on which it
     /// could have passed the request on (RFC 9209 2.3).
     NotForwarded,
-    /// G4: a reset under a contract by which a reset means *not taken up*.
+    /// G4: a reset under a contract by which a reset means *not dispatched*.
     ResetPromised,
     /// G4: a FIN before the whole request was acknowledged, under a contract
-    /// by which only whole requests are taken up.
+    /// by which only whole requests are dispatched.
     FinPromised,
-    /// G4: a FIN without an octet of a response, under a contract by which
-    /// such a FIN means *not taken up*.
+    /// G4: a FIN without a byte of a response, under a contract by which
+    /// such a FIN means *not dispatched*.
     ClosePromised,
 }
 
@@ -169,7 +169,7 @@ impl Proof {
                 "The server's FIN acknowledged nothing of the request and its TCP answered the request with a reset (G2, never received; docs/evidence.md#g2)."
             }
             Self::NeverReceivedClosed => {
-                "The server's FIN acknowledged nothing of the request, and this origin is stated to take up nothing after its FIN (G2 by the opt-in closed_after_fin)."
+                "The server's FIN acknowledged nothing of the request, and this origin is stated to dispatch nothing after its FIN (G2 by the opt-in closed_after_fin)."
             }
             Self::NeverComplete => {
                 "The server's TCP refused the rest of the request, and this origin is stated to act on complete messages only (G2 by the opt-in complete_messages_only)."
@@ -190,13 +190,13 @@ impl Proof {
                 "The gateway said that it opened no connection to pass the request on, and the user trusts it to say so (G3; RFC 9209 2.3)."
             }
             Self::ResetPromised => {
-                "The connection was reset, and this server promises to reset only what it did not take up (G4, promised)."
+                "The connection was reset, and this server promises to reset only what it did not dispatch (G4, promised)."
             }
             Self::FinPromised => {
-                "The server closed without the whole request, and it promises to take up whole requests only (G4, promised)."
+                "The server closed without the whole request, and it promises to dispatch whole requests only (G4, promised)."
             }
             Self::ClosePromised => {
-                "The server closed without an octet of a response, and it promises to close so only what it did not take up (G4, promised)."
+                "The server closed without an octet of a response, and it promises to close so only what it did not dispatch (G4, promised)."
             }
         }
     }
@@ -230,13 +230,13 @@ impl fmt::Display for Proof {
                 f.write_str("not passed on by the gateway, which is trusted to say so")
             }
             Self::ResetPromised => {
-                f.write_str("reset, under a contract that resets only what was not taken up")
+                f.write_str("reset, under a contract that resets only what was not dispatched")
             }
             Self::FinPromised => f.write_str(
-                "closed without the whole request, under a contract to take up whole requests only",
+                "closed without the whole request, under a contract to dispatch whole requests only",
             ),
             Self::ClosePromised => f.write_str(
-                "closed without a response, under a contract that closes so only what was not taken up",
+                "closed without a response, under a contract that closes so only what was not dispatched",
             ),
         }
     }

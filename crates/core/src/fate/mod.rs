@@ -7,7 +7,7 @@
 //! - [`classify`] says what became of *one attempt* ([`Fate`]), from what its
 //!   connection saw ([`Evidence`]) and what the server promised ([`Contract`]).
 //!   It knows nothing of methods.
-//! - [`decide`] says whether the *request* may be sent again ([`Decision`]),
+//! - [`decide()`] says whether the *request* may be sent again ([`Decision`]),
 //!   from the fates of all its attempts ([`History`]), what is known of the
 //!   request ([`RequestFacts`]) and what the user wants ([`Rules`]).
 //!
@@ -83,7 +83,7 @@ fn written(evidence: &Evidence, contract: &Contract) -> Fate {
 
 /// A response came that cannot answer the request: it proves nothing by
 /// itself, and a 599 or 408 among such bytes only names the proof. A promise
-/// about closes (G4) holds only where no octet of a response came.
+/// about closes (G4) holds only where no byte of a response came.
 fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
     match (early, unanswered(evidence, contract)) {
         (Early::ClosingResponse, Fate::NotApplied(Proof::NeverReceived)) => {
@@ -117,7 +117,7 @@ fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
 }
 
 /// A reset proves nothing, unless the server promised to reset only what it
-/// did not take up (G4).
+/// did not dispatch (G4).
 fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
     match (contract.reset_before_dispatch, limits) {
         (Some(_), Limits::Kept) => Fate::NotApplied(Proof::ResetPromised),
@@ -128,7 +128,7 @@ fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
 }
 
 /// A FIN. Where what it acknowledged does not decide, the server's promise may,
-/// to end so only before a request is taken up (G4): a stronger ground wins.
+/// to end so only before a request is dispatched (G4): a stronger ground wins.
 fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     match (fin_by_counters(acked, settled, limits, contract), contract.fin_before_dispatch) {
         (Fate::Unknown(_), Some(_)) if limits == Limits::Kept => {

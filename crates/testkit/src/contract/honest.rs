@@ -67,7 +67,7 @@ impl Server {
         Self { site, orders: Some(orders), thread: Some(thread) }
     }
 
-    /// Waits until the used connections are armed: a reset says *not taken up*.
+    /// Waits until the used connections are armed: a reset says *not dispatched*.
     /// From then on the server does nothing.
     pub async fn stand_still_when_armed(&mut self) {
         self.stand_still(true).await;
@@ -115,7 +115,7 @@ impl Drop for Server {
 }
 
 /// Returns whether an open connection of this thread's namespace has unread
-/// octets.
+/// bytes.
 fn has_unread() -> std::io::Result<bool> {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;

@@ -142,12 +142,12 @@ impl Server {
         Self { address, truth }
     }
 
-    /// Puts a relay of octets before it.
+    /// Puts a relay of bytes before it.
     pub fn behind_relay(self) -> Self {
         self.behind_relay_at(([127, 0, 0, 1], 0).into())
     }
 
-    /// Puts a relay of octets before it, at this address.
+    /// Puts a relay of bytes before it, at this address.
     pub fn behind_relay_at(self, address: SocketAddr) -> Self {
         Self { address: relay::start(address, self.address), ..self }
     }
@@ -163,7 +163,7 @@ impl Server {
         Self { address, ..self }
     }
 
-    /// Returns the heads of all requests that were taken up.
+    /// Returns the heads of all requests that were dispatched.
     pub fn heads(&self) -> Vec<String> {
         self.truth.heads.lock().unwrap().clone()
     }
@@ -278,7 +278,7 @@ impl Peer {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Resets once a request is there that is not taken up.
+    /// Resets once a request is there that is not dispatched.
     pub fn reset_when_read(mut self) {
         self.peek_request();
         self.reset();
@@ -287,7 +287,7 @@ impl Peer {
     /// Closes: a FIN, since all was read.
     pub fn close(self) {}
 
-    /// Closes once a request is there that is not taken up.
+    /// Closes once a request is there that is not dispatched.
     pub fn close_when_read(mut self) {
         self.peek_request();
         self.close();
@@ -313,9 +313,9 @@ fn is_whole(text: &str, end: usize) -> bool {
 pub struct Tried {
     /// The status of its response, or its error.
     pub outcome: Result<u16, Error>,
-    /// How often a POST was taken up.
+    /// How often a POST was dispatched.
     pub posts: usize,
-    /// All heads that were taken up.
+    /// All heads that were dispatched.
     pub heads: Vec<String>,
     /// The fates of its attempts; none if there was a single clean one.
     pub fates: Vec<Fate>,

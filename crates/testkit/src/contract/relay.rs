@@ -1,4 +1,4 @@
-//! A relay of octets: what a TCP load balancer, a port forward or a blind
+//! A relay of bytes: what a TCP load balancer, a port forward or a blind
 //! proxy is.
 
 use std::io::{self, Read, Write};

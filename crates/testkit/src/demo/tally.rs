@@ -21,11 +21,11 @@ pub struct Counts {
     /// Those of `needless` whose request was the first on its connection, where no
     /// server can have promised anything; known of our client only.
     pub first: u64,
-    /// Calls that failed because no connection could be made, and were never taken up.
+    /// Calls that failed because no connection could be made, and were never dispatched.
     pub refused: u64,
-    /// Calls that failed and the server had taken up the request.
+    /// Calls that failed and the server had dispatched the request.
     pub taken_up: u64,
-    /// Requests that the server took up more than once.
+    /// Requests that the server dispatched more than once.
     pub twice: u64,
     /// Calls answered with 200 though the server never took the request up, or with an
     /// answer to something else.
@@ -36,12 +36,12 @@ pub struct Counts {
     pub grounds: BTreeMap<&'static str, u64>,
     /// Why calls failed that need not have.
     pub needless_reasons: Reasons,
-    /// Why calls failed whose request had been taken up.
+    /// Why calls failed whose request had been dispatched.
     pub taken_up_reasons: Reasons,
 }
 
 impl Counts {
-    /// Counts a call whose request the server took up so many times.
+    /// Counts a call whose request the server dispatched so many times.
     pub fn count(&mut self, call: &Call, times: u32) {
         self.sent += 1;
         self.twice += u64::from(times > 1);

@@ -35,7 +35,7 @@ pub fn laws(called: &Called, taken_up: usize) -> Result<(), Breach> {
 }
 
 /// A request whose connection ended or spoke while it was idle. `found` is
-/// what the look finds there.
+/// what the stale check finds there.
 pub fn idle(
     class: Class,
     found: StaleReason,
@@ -83,7 +83,7 @@ fn is_below_tls(class: Class) -> bool {
     class.evidence == Knows::Nothing(Doubt::NoRequestBoundary)
 }
 
-/// A request that was written before anything happened, with octets in memory
+/// A request that was written before anything happened, with bytes in memory
 /// or as a stream.
 pub fn written(
     class: Class,
@@ -109,7 +109,7 @@ pub fn written(
     let Some(Fate::Unknown(doubt)) = *fate else {
         return Err(format!("stronger than what can be known: {called:?}"));
     };
-    // A stream is cut between any two of its octets.
+    // A stream is cut between any two of its bytes.
     let is_expected = match is_streamed {
         true => !is_blind(doubt),
         false => doubts.contains(&doubt),

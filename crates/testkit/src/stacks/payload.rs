@@ -12,14 +12,14 @@ use tower_resend::{Body, BoxError};
 /// What a request carries.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// Octets in memory.
+    /// Bytes in memory.
     Octets(Bytes),
     /// A stream, which can be made again.
     Stream(Pieces),
 }
 
 impl Payload {
-    /// Octets in memory.
+    /// Bytes in memory.
     pub fn small() -> Self {
         Self::Octets(Bytes::from_static(b"pay"))
     }

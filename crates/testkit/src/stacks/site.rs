@@ -17,7 +17,7 @@ use super::{Level, Scheme, Settings, Stack};
 /// request on a second.
 ///
 /// A connection that the script leaves open is read on: a request that comes
-/// there all the same is taken up, and then the connection is closed.
+/// there all the same is dispatched, and then the connection is closed.
 pub struct Site {
     origin: Origin,
     /// Who reads on.
@@ -71,7 +71,7 @@ impl Site {
         Request::post(self.origin.url(target)).body(payload).unwrap()
     }
 
-    /// Returns how often a target was taken up. All clients must be gone: the
+    /// Returns how often a target was dispatched. All clients must be gone: the
     /// origin waits for the end of connections that were never used.
     pub async fn times(self, target: &str) -> usize {
         let taken_up = tokio::task::spawn_blocking(move || {

@@ -58,19 +58,19 @@ pub fn run<F: Future<Output = ()>>(script: impl FnOnce(Net) -> F) {
     });
 }
 
-/// What a segment of the peer acknowledges, counted from the first octet of
+/// What a segment of the peer acknowledges, counted from the first byte of
 /// the current request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Covers {
-    /// Not one octet of it.
+    /// Not one byte of it.
     Nothing,
-    /// So many octets of it.
+    /// So many bytes of it.
     Octets(u32),
     /// All that was heard.
     All,
-    /// All that came before it but for so many octets.
+    /// All that came before it but for so many bytes.
     Short(u32),
-    /// So many octets more than were ever heard.
+    /// So many bytes more than were ever heard.
     Beyond(u32),
 }
 
@@ -108,7 +108,7 @@ pub struct Segment {
     pub fin: bool,
     pub rst: bool,
     pub payload: Vec<u8>,
-    /// The packet's first octets, as an ICMP error quotes them.
+    /// The packet's first bytes, as an ICMP error quotes them.
     quote: Vec<u8>,
 }
 
@@ -211,7 +211,7 @@ impl Net {
         requests
     }
 
-    /// Returns the ports from which octets came, once all was heard that is on
+    /// Returns the ports from which bytes came, once all was heard that is on
     /// its way.
     pub async fn talkative_ports(&self) -> Vec<u16> {
         self.barrier().await;
@@ -306,7 +306,7 @@ pub struct Peer {
     port: u16,
     /// The client's initial sequence number.
     irs: u32,
-    /// The sequence number of the next octet to send.
+    /// The sequence number of the next byte to send.
     next: u32,
     /// What the client sent, in order.
     stream: Vec<u8>,
@@ -346,7 +346,7 @@ impl Peer {
     // ===== what the client does =====
 
     /// Waits for a whole request with a `content-length`, or none, and returns
-    /// it. From now on, what segments cover is counted from its first octet.
+    /// it. From now on, what segments cover is counted from its first byte.
     pub async fn expect_request(&mut self) -> Vec<u8> {
         self.begin_request();
         loop {
@@ -370,7 +370,7 @@ impl Peer {
         }
     }
 
-    /// Counts from the next octet on.
+    /// Counts from the next byte on.
     pub fn begin_request(&mut self) {
         self.base = self.stream.len();
     }
@@ -405,7 +405,7 @@ impl Peer {
     }
 
     /// Waits for a probe, of silence or of a closed window: a segment that
-    /// stands one octet before what is next.
+    /// stands one byte before what is next.
     pub async fn expect_probe(&mut self) {
         let before = self.irs.wrapping_add(self.stream.len() as u32);
         self.hear(|segment| !segment.syn && segment.seq == before && segment.payload.len() <= 1)
@@ -466,7 +466,7 @@ impl Peer {
         self.segment(covers).send();
     }
 
-    /// Sends octets.
+    /// Sends bytes.
     pub fn data(&mut self, octets: &[u8], covers: Covers) {
         self.segment(covers).data(octets).send();
     }
@@ -554,7 +554,7 @@ impl<'a> Draft<'a> {
         self
     }
 
-    /// Makes the last octet urgent.
+    /// Makes the last byte urgent.
     pub fn urgent(mut self) -> Self {
         self.urgent = true;
         self
@@ -580,7 +580,7 @@ impl<'a> Draft<'a> {
         self
     }
 
-    /// Sends it so many octets ahead of (or behind) what is next, and does not
+    /// Sends it so many bytes ahead of (or behind) what is next, and does not
     /// count it as sent.
     pub fn ahead(mut self, octets: i32) -> Self {
         self.ahead = Some(octets);

@@ -1,6 +1,6 @@
 //! A server that does what a client must not be misled by.
 //!
-//! Each connection draws a habit; a request counts as taken up as soon as its
+//! Each connection draws a habit; a request counts as dispatched as soon as its
 //! first line was read.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! What the two sides keep to, as switches.
 
-/// Which of the two ends of a connection means *not taken up*.
+/// Which of the two ends of a connection means *not dispatched*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     /// A reset: `rst`.
@@ -12,26 +12,26 @@ pub(crate) enum Mode {
 /// A clause of the contract that one side does not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clause {
-    /// S1: whole requests are received before they are taken up.
+    /// S1: whole requests are received before they are dispatched.
     WholeRequests,
-    /// S2: armed only while no request is taken up, from the hand-over on.
+    /// S2: armed only while no request is dispatched, from the hand-over on.
     /// Instead, while as many requests were finished as the application began.
     ArmedByTakeUp,
-    /// S2: armed only while every response octet is acknowledged.
+    /// S2: armed only while every response byte is acknowledged.
     ArmedWhenAcked,
     /// S3: disarmed strictly before the hand-over; S10: armed then.
     BeforeHandOver,
     /// S4: `refused` and the hand-over are decided under one lock.
     OneLock,
-    /// S4: nothing is taken up after `refused` was queued.
+    /// S4: nothing is dispatched after `refused` was queued.
     NothingAfterRefused,
-    /// S8: no timer resets what is taken up.
+    /// S8: no timer resets what is dispatched.
     NoTimer,
     /// S10: armed until the response is in the kernel.
     ArmedUntilResponse,
-    /// `half`, and S10: nothing is taken up after the FIN.
+    /// `half`, and S10: nothing is dispatched after the FIN.
     NothingAfterFin,
-    /// S10: a request that is taken up is not ended by a shutdown.
+    /// S10: a request that is dispatched is not ended by a shutdown.
     NoShutdown,
     /// C2: the hop is this connection's.
     Hop,
@@ -59,10 +59,10 @@ pub(crate) enum Middlebox {
 pub(crate) enum Peer {
     /// A server of ours, which keeps the contract.
     Ours,
-    /// A server that does not know the field: takes up by octets and resets and
+    /// A server that does not know the field: dispatches by bytes and resets and
     /// closes at any moment.
     Stranger,
-    /// A relay that passes on a server's octets, its announcement too, and
+    /// A relay that passes on a server's bytes, its announcement too, and
     /// resets and closes at any moment, whatever the server does.
     Relay,
 }

@@ -13,13 +13,13 @@ pub(crate) enum Does {
     Dispatch,
     /// The response goes to the kernel.
     Respond,
-    /// Finds that nothing is taken up, to refuse it later.
+    /// Finds that nothing is dispatched, to refuse it later.
     Check,
     /// A closing response with `refused` goes to the kernel.
     Refuse,
     /// Sends a FIN.
     Shutdown,
-    /// Closes, or is killed: a reset if armed or if octets are unread.
+    /// Closes, or is killed: a reset if armed or if bytes are unread.
     End,
     /// A timer of its kernel resets the connection.
     Timer,
@@ -32,7 +32,7 @@ pub(crate) enum Does {
 }
 
 impl Does {
-    /// Returns whether it can lead to a take-up when nobody listens any more.
+    /// Returns whether it can lead to a dispatch when nobody listens any more.
     pub(crate) fn leads_on(self) -> bool {
         matches!(self, Self::Read | Self::Prepare | Self::HandOver | Self::Dispatch)
     }

@@ -41,10 +41,10 @@ pub(crate) enum Position {
     Later,
 }
 
-/// What is sent again is never taken up.
-pub(crate) const NOT_TAKEN_UP: &str = "not taken up";
+/// What is sent again is never dispatched.
+pub(crate) const NOT_TAKEN_UP: &str = "not dispatched";
 /// The same, where a reset is the proof.
-pub(crate) const NOT_BY_RESET: &str = "not taken up, by a promised reset";
+pub(crate) const NOT_BY_RESET: &str = "not dispatched, by a promised reset";
 /// A reset of the server's discards no response.
 pub(crate) const NOT_LOST: &str = "no response lost";
 

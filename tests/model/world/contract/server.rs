@@ -10,13 +10,13 @@ use super::{Contracted, Position};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
     peer: Peer,
-    /// Octets of a request that is received whole.
+    /// Bytes of a request that is received whole.
     max: u8,
-    /// Octets that arrived in order: RCV.NXT.
+    /// Bytes that arrived in order: RCV.NXT.
     arrived: u8,
-    /// Whether the last octet arrived before the one in front of it.
+    /// Whether the last byte arrived before the one in front of it.
     gap: bool,
-    /// Octets that were read from the socket.
+    /// Bytes that were read from the socket.
     read: u8,
     socket: Socket,
     /// Whether the socket lingers for no time: its end is a reset.
@@ -24,9 +24,9 @@ pub(crate) struct Server {
     stage: Stage,
     /// Whether a response was written on this connection.
     has_answered: bool,
-    /// Whether an octet of a response is not acknowledged (SIOCOUTQ).
+    /// Whether a byte of a response is not acknowledged (SIOCOUTQ).
     is_unacked: bool,
-    /// Who is about to refuse found that nothing is taken up.
+    /// Who is about to refuse found that nothing is dispatched.
     is_checked: bool,
     pub(crate) has_refused: bool,
     pub(crate) is_dispatched: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Server {
     pub(crate) sent: Sent,
 }
 
-/// What a kernel does with octets that arrive.
+/// What a kernel does with bytes that arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Socket {
     Open,
@@ -46,9 +46,9 @@ enum Socket {
 /// How far the request got, and what the process still does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    /// Octets are read into a buffer; the application knows of nothing.
+    /// Bytes are read into a buffer; the application knows of nothing.
     Receives,
-    /// The linger is as it must be when the request is taken up.
+    /// The linger is as it must be when the request is dispatched.
     Prepared,
     /// The framework has the request, and has not begun with it.
     HandedOver,
@@ -160,7 +160,7 @@ impl Server {
         ]
     }
 
-    /// S1: whether the request may be taken up.
+    /// S1: whether the request may be dispatched.
     fn is_whole(&self) -> bool {
         self.read == REQUEST || (REQUEST > self.max && self.read > 0)
     }

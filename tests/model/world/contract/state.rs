@@ -19,7 +19,7 @@ pub(crate) struct State {
     client: Option<Client>,
     belief: Belief,
     pub(crate) server: Server,
-    /// Octets of the request, a bit each, of which a segment is on its way.
+    /// Bytes of the request, a bit each, of which a segment is on its way.
     on_the_way: u8,
     close: Close,
     pub(crate) fate: Option<Fate>,
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// Whether the request is taken up that is sent again: the worst there is.
+    /// Whether the request is dispatched that is sent again: the worst there is.
     fn is_decided(&self) -> bool {
         self.fate.is_some() && self.server.is_dispatched
     }

@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use super::Ends;
 use crate::servers::truth::Recorder;
 
-/// On which connection an order was taken up.
+/// On which connection an order was dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// One that had carried a request before: the first that the order was sent on.

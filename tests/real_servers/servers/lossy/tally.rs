@@ -40,7 +40,7 @@ struct Row {
 #[derive(Clone, Copy, Debug, Default)]
 struct Claims {
     all: u32,
-    /// It was taken up on the very connection.
+    /// It was dispatched on the very connection.
     wrong: u32,
     /// And again on another.
     twice: u32,
@@ -68,13 +68,13 @@ impl Tally {
 
     /// # Panics
     ///
-    /// If anything was said to be safe to resend, or was resent, that was taken up;
+    /// If anything was said to be safe to resend, or was resent, that was dispatched;
     /// or if that could not have been seen.
     pub(crate) fn judge(&self) {
         let wrong = &self.wrong;
         assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
         let Row { calls, spoilt, met, rule, old, vouched, .. } = self.sum();
-        assert_eq!(rule.wrong, 0, "claims of what was taken up");
+        assert_eq!(rule.wrong, 0, "claims of what was dispatched");
         assert!(spoilt <= calls / 4, "{spoilt} of {calls} calls spoilt: no test");
         assert!(met >= calls / 2, "only {met} of {calls} orders met a FIN: no test");
         assert!(old.wrong > 0, "the rule that knows nothing of segments was not caught");
@@ -93,12 +93,14 @@ fn breach(call: &Call, on_used: u32, on_fresh: u32) -> Option<String> {
         End::Absurd(what) => Some(what.clone()),
         _ if call.job.is_vouched => None,
         _ if is_claimed(call) && on_used > 0 => {
-            Some("was taken up where it is said not to have been".into())
+            Some("was dispatched where it is said not to have been".into())
         }
         End::Failed(fate) if fate.is_not_applied() && times > 0 => {
-            Some("was taken up and is said not to have been".into())
+            Some("was dispatched and is said not to have been".into())
         }
-        End::Failed(_) if times as usize > unproven => Some(format!("was taken up {times} times")),
+        End::Failed(_) if times as usize > unproven => {
+            Some(format!("was dispatched {times} times"))
+        }
         End::Failed(_) | End::Spoilt => None,
     }
 }
