@@ -52,7 +52,7 @@ pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
-                { VERDICT } = %error.no_resend(),
+                { NO_RESEND } = %error.no_resend(),
                 { DOUBT } = doubt,
                 { CONTRACT } = contract,
                 { FATE } = name,
@@ -86,7 +86,7 @@ const METHOD: &str = "http.request.method";
 /// OpenTelemetry's count of earlier attempts; only there on resends.
 const RESEND_COUNT: &str = "http.request.resend_count";
 const GROUND: &str = "resend.ground";
-const VERDICT: &str = "resend.verdict";
+const NO_RESEND: &str = "resend.no_resend";
 const DOUBT: &str = "resend.doubt";
 const CONTRACT: &str = "resend.contract";
 const FATE: &str = "resend.fate";

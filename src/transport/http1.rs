@@ -47,8 +47,6 @@ pub(crate) struct Connection<B> {
     /// The contract that the request on the connection went out under, and
     /// from its response on that of the next one (C6).
     standing: ContractStatus,
-    /// The field of its offers, made with the first one.
-    offer: Option<HeaderValue>,
     added: OfferUndo,
     is_drained: bool,
     /// Its server answered by HTTP/1.0: hyper makes HTTP/1.0 of all that follows, and
@@ -94,7 +92,6 @@ impl<B: RequestBody> Connection<B> {
             served: Served::Nothing,
             belief: ContractTrust::None,
             standing: ContractStatus::FirstRequest,
-            offer: None,
             added: OfferUndo::Nothing,
             is_drained: false,
             is_http10: false,
@@ -128,7 +125,7 @@ impl<B: RequestBody> Connection<B> {
         if let Err(found) = self.record.arm(self.belief, watch) {
             return Err(Box::new((found, request)));
         }
-        self.added = match self.offer() {
+        self.added = match self.record.offer(self.belief) {
             Some(offer) => offer::add(&mut request, offer),
             None => OfferUndo::Nothing,
         };
@@ -136,14 +133,6 @@ impl<B: RequestBody> Connection<B> {
         let body = Framed::new(body, framing, &head.headers);
         self.dispatch(Request::from_parts(head, Outgoing { inner: Some(body), record }));
         Ok(())
-    }
-
-    /// Returns the field to ask for a contract by, where one would be believed.
-    fn offer(&mut self) -> Option<HeaderValue> {
-        if self.offer.is_none() && self.belief.asks() {
-            self.offer = self.belief.offer(self.record.hop());
-        }
-        if self.belief.asks() { self.offer.clone() } else { None }
     }
 
     fn dispatch(&mut self, request: Request<Outgoing<B>>) {
@@ -192,7 +181,7 @@ impl<B: RequestBody> Connection<B> {
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
         request.headers_mut().insert(header::HOST, host.clone());
-        if let Some(offer) = self.offer() {
+        if let Some(offer) = self.record.offer(belief) {
             offer::add(&mut request, offer);
         }
         self.dispatch(request);

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
+use http::HeaderValue;
 use tokio::net::TcpStream;
 
 use super::above::StreamKind;
@@ -30,6 +31,8 @@ use tower_resend_core::{
 #[derive(Debug)]
 pub(crate) struct ConnTracker {
     peer: Option<SocketAddr>,
+    /// The field by which a contract is asked for, made with the first request.
+    offer: OnceLock<Option<HeaderValue>>,
     state: Mutex<State>,
 }
 
@@ -70,6 +73,7 @@ impl ConnTracker {
         let hop = local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer));
         Self {
             peer,
+            offer: OnceLock::new(),
             state: Mutex::new(State {
                 fd: Some(fd),
                 ledger: Ledger::new(calibration),
@@ -97,6 +101,16 @@ impl ConnTracker {
     /// Returns both ends of the connection, as our socket sees them (C2).
     pub(crate) fn hop(&self) -> Option<Hop> {
         self.lock().hop
+    }
+
+    /// Returns the field to ask for a contract by, where one would be believed.
+    #[inline]
+    pub(super) fn offer(&self, belief: ContractTrust) -> Option<HeaderValue> {
+        if !belief.asks() {
+            return None;
+        }
+        // What is believed of a connection changes to nothing only.
+        self.offer.get_or_init(|| belief.offer(self.hop())).clone()
     }
 
     /// Returns which limit of the promise in force the failure did not keep.

@@ -85,7 +85,7 @@ async fn attempts_resends_and_refusals_are_logged() {
             "DEBUG message=resend resend.ground=\"G2\" resend.fate=\"not_applied\" bytes.written=0",
             "attempt http.request.method=\"POST\"",
             "+ http.request.resend_count=1",
-            "WARN message=not resent resend.verdict=not resent: the connection was reset with all \
+            "WARN message=not resent resend.no_resend=the connection was reset with all \
              of the request acknowledged resend.doubt=\"reset\" resend.fate=\"unknown\" \
              bytes.written=318 bytes.acked=318",
         ],
