@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::contract::clauses::{Clause, Middlebox, Mode};
-use super::contract::{Contracted, NOT_BY_RESET, NOT_LOST, NOT_TAKEN_UP};
+use super::contract::{Contracted, NOT_BY_RESET, NOT_LOST, NOT_TAKEN_UP, NOT_UNASKED};
 
 /// Walks the whole space, which keeps the laws. Returns in how many states the
 /// request is sent again, by G1 to G4.
@@ -122,6 +122,15 @@ fn taken_up_after_the_refusal() {
 fn reset_by_a_timer() {
     doubles(Mode::Rst, Clause::NoTimer);
     holds("Fin without NoTimer", Contracted::new(Mode::Fin).without(Clause::NoTimer));
+}
+
+/// A blind proxy passes the offer of its own client on.
+#[test]
+fn an_offer_of_another_connection() {
+    for mode in [Mode::Rst, Mode::Fin] {
+        let name = format!("{mode:?} without Offer");
+        breaks(NOT_UNASKED, &name, Contracted::new(mode).without(Clause::Offer));
+    }
 }
 
 // ===== each clause of the client is needed =====

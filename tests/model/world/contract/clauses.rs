@@ -33,6 +33,8 @@ pub(crate) enum Clause {
     NothingAfterFin,
     /// S10: a request that is dispatched is not ended by a shutdown.
     NoShutdown,
+    /// S11: the offer is this connection's.
+    Offer,
     /// C2: the hop is this connection's.
     Hop,
     /// C4: the request is not longer than `max`.
@@ -65,4 +67,7 @@ pub(crate) enum Peer {
     /// A relay that passes on a server's bytes, its announcement too, and
     /// resets and closes at any moment, whatever the server does.
     Relay,
+    /// A server of ours whose client is a proxy: one that passes on the field of a
+    /// client of its own, and knows nothing of it.
+    BehindProxy,
 }

@@ -45,6 +45,8 @@ pub(crate) enum Position {
 pub(crate) const NOT_TAKEN_UP: &str = "not dispatched";
 /// The same, where a reset is the proof.
 pub(crate) const NOT_BY_RESET: &str = "not dispatched, by a promised reset";
+/// A client that did not offer to understand it is told nothing (S6).
+pub(crate) const NOT_UNASKED: &str = "nothing said unasked";
 /// A reset of the server's discards no response.
 pub(crate) const NOT_LOST: &str = "no response lost";
 
@@ -84,6 +86,7 @@ impl Model for Contracted {
         let mut states = vec![
             State::new(self, Peer::Stranger, Position::First, REQUEST),
             State::new(self, Peer::Relay, Position::Later, REQUEST),
+            State::new(self, Peer::BehindProxy, Position::Later, REQUEST),
         ];
         for position in [Position::First, Position::Later] {
             let of = |max| State::new(self, Peer::Ours, position, max);
@@ -113,6 +116,7 @@ impl Model for Contracted {
                 let is_reset = state.fate == Some(Fate::NotApplied(Proof::ResetPromised));
                 !(is_reset && state.server.is_dispatched)
             }),
+            Property::always(NOT_UNASKED, |_, state: &State| !state.server.speaks_unasked()),
             // Under `fin` a reset between the response and the end of arming may.
             Property::always(NOT_LOST, |world: &Self, state: &State| {
                 world.mode == Mode::Fin || !state.server.is_erased

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::Response;
-use tower_resend_core::contract::{Announcement, Hop, Max, Observed, Promise, accept};
+use http::{Request, Response};
+use tower_resend_core::contract::{Announcement, Hop, Max, Observed, Offer, Promise, accept};
 use tower_resend_core::{Contract, Evidence};
 
 use super::super::server::REQUEST;
@@ -30,6 +30,10 @@ pub(crate) struct Close {
 
 impl Belief {
     pub(crate) fn new(world: &Contracted, peer: Peer, position: Position, max: u8) -> Self {
+        if peer == Peer::BehindProxy {
+            // The proxy's own, which knows nothing of the field.
+            return Self { promise: None, believes_refusal: false };
+        }
         let is_first = position == Position::First && !world.drops(Clause::NotTheFirst);
         // Remembered of another connection to the same authority, if there was none on this.
         let announces = peer != Peer::Stranger || world.drops(Clause::NotTheFirst);
@@ -81,7 +85,24 @@ impl Belief {
     }
 }
 
+/// What a server makes of the offer that comes to it: one of a client at its own
+/// connection, or of one at a proxy's.
+pub(super) fn offered(world: &Contracted, peer: Peer) -> Offer {
+    let (made_on, received_on) = match peer {
+        Peer::BehindProxy => (ends(CLIENT, PROXY), ends(RELAY, SERVER)),
+        Peer::Ours | Peer::Relay | Peer::Stranger => (ends(CLIENT, SERVER), ends(CLIENT, SERVER)),
+    };
+    let mut request = Request::new(());
+    Offer::all().write(&made_on, request.headers_mut()).expect("two lines");
+    let read = match world.drops(Clause::Offer) {
+        true => Offer::read_behind_nat(&request),
+        false => Offer::read(&request, &received_on),
+    };
+    read.unwrap_or_default()
+}
+
 const CLIENT: &str = "10.1.2.3:50211";
+const PROXY: &str = "10.1.2.8:80";
 const RELAY: &str = "10.1.2.8:40007";
 const SERVER: &str = "10.1.2.9:80";
 

@@ -4,12 +4,15 @@
 use super::super::server::{REQUEST, Sent};
 use super::clauses::{Clause, Mode, Peer};
 use super::does::Does;
+use super::promise::offered;
 use super::{Contracted, Position};
 
 /// The server's end, at the granularity at which a process can be killed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
     peer: Peer,
+    /// Whether the server takes its client for one that understands the contract.
+    is_offered: bool,
     /// Bytes of a request that is received whole.
     max: u8,
     /// Bytes that arrived in order: RCV.NXT.
@@ -67,10 +70,12 @@ enum Stage {
 use self::Stage::*;
 
 impl Server {
-    pub(crate) fn new(peer: Peer, position: Position, max: u8) -> Self {
+    pub(crate) fn new(world: &Contracted, peer: Peer, position: Position, max: u8) -> Self {
+        let offer = offered(world, peer);
         let is_reused = position == Position::Later;
         Self {
             peer,
+            is_offered: offer.has_rst() && offer.has_fin() && offer.has_gone(),
             max,
             arrived: 0,
             gap: false,
@@ -101,7 +106,7 @@ impl Server {
         ];
         let process = match (is_gone, self.peer) {
             (true, _) => Vec::new(),
-            (false, Peer::Ours) => self.contracted(world),
+            (false, Peer::Ours | Peer::BehindProxy) => self.contracted(world),
             (false, Peer::Stranger | Peer::Relay) => self.unbound(),
         };
         let can = kernel.into_iter().chain(process).filter(|(_, can)| *can);
@@ -137,14 +142,14 @@ impl Server {
             false => !matches!(at, Prepared | HandedOver | Serves) || drops(Clause::NoShutdown),
         };
         vec![
-            (Does::Arm, arms && !armed),
+            (Does::Arm, arms && !armed && self.is_offered),
             (Does::Disarm, disarms && armed),
             (Does::Prepare, at == Receives && is_whole && !is_late),
             (Does::HandOver, at == Prepared || (is_late && at == Receives && is_whole)),
             (Does::Dispatch, at == HandedOver || (after_fin && is_whole && !self.is_dispatched)),
             (Does::Respond, at == Serves && is_silent),
             (Does::Check, drops(Clause::OneLock) && matches!(at, Receives | Prepared)),
-            (Does::Refuse, is_refusable && is_silent),
+            (Does::Refuse, is_refusable && is_silent && self.is_offered),
             (Does::Shutdown, shuts && at != Lingers && self.sent.fin.is_none()),
             (Does::Timer, at == Serves && drops(Clause::NoTimer)),
         ]
@@ -170,7 +175,10 @@ impl Server {
             Does::Read => self.on_read(),
             Does::Arm => self.is_armed = true,
             Does::Disarm => self.is_armed = false,
-            Does::Prepare => (self.is_armed, self.stage) = (world.mode == Mode::Fin, Prepared),
+            Does::Prepare => {
+                (self.is_armed, self.stage) =
+                    (world.mode == Mode::Fin && self.is_offered, Prepared);
+            }
             Does::HandOver => self.stage = HandedOver,
             Does::Dispatch => {
                 self.is_dispatched = true;
@@ -207,7 +215,8 @@ impl Server {
 
     fn on_read(&mut self) {
         self.read += 1;
-        if self.peer != Peer::Ours && self.stage == Receives {
+        let is_ours = matches!(self.peer, Peer::Ours | Peer::BehindProxy);
+        if !is_ours && self.stage == Receives {
             (self.is_dispatched, self.stage) = (true, Serves);
         }
     }
@@ -274,6 +283,11 @@ impl Server {
     /// A probe of an idle connection arrives.
     pub(crate) fn on_probe(&mut self) {
         self.sent.reset |= self.socket == Socket::Gone;
+    }
+
+    /// Returns `true` if a client that offered nothing is treated as one that did.
+    pub(super) fn speaks_unasked(&self) -> bool {
+        self.peer == Peer::BehindProxy && (self.is_armed || self.has_refused)
     }
 
     /// Returns whether the client's kernel could still hear something new.

@@ -59,7 +59,7 @@ impl State {
         Self {
             client: Some(Client::new(REQUEST)),
             belief: Belief::new(world, peer, position, max),
-            server: Server::new(peer, position, max),
+            server: Server::new(world, peer, position, max),
             on_the_way: 0,
             close: Close::default(),
             fate: None,
