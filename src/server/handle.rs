@@ -58,7 +58,7 @@ impl Handle {
 
     /// Returns whether the server leaves.
     pub fn is_going_away(&self) -> bool {
-        self.0.lock().machine.leaves()
+        self.0.lock().machine.is_leaving()
     }
 
     /// Returns whether a request has begun to arrive that is served although the

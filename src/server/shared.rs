@@ -152,7 +152,7 @@ impl Shared {
         if offer.has_gone() {
             announcement = announcement.with_gone(self.settings.closing_status);
         }
-        Some(if state.machine.leaves() { announcement.with_drain() } else { announcement })
+        Some(if state.machine.is_leaving() { announcement.with_drain() } else { announcement })
     }
 
     pub(super) fn refusal(&self) -> Option<Announcement> {
@@ -175,7 +175,7 @@ impl Shared {
     pub(super) async fn gone(&self) {
         let mut notified = std::pin::pin!(self.gone.notified());
         notified.as_mut().enable();
-        if !self.lock().machine.leaves() {
+        if !self.lock().machine.is_leaving() {
             notified.await;
         }
     }
@@ -195,7 +195,7 @@ impl Shared {
             state = self.lock();
         }
         // The runtime has yet to hear of what the kernel has.
-        if !(state.machine.leaves() && state.is_arriving_unread()) {
+        if !(state.machine.is_leaving() && state.is_arriving_unread()) {
             state.note(Event::Waited);
         }
         state.next()
@@ -232,14 +232,16 @@ impl Shared {
         if !state.note(Event::Shutdown) {
             return None;
         }
-        let farewell = match state.machine.farewell() {
+        let message = match state.machine.closing_message() {
             ClosingMessage::Unused if self.settings.never_used_599 => closing::unused(self.hop),
-            ClosingMessage::NoResend => closing::refusal(self.hop, self.settings.closing_status),
+            ClosingMessage::ClosingResponse => {
+                closing::refusal(self.hop, self.settings.closing_status)
+            }
             ClosingMessage::Silent | ClosingMessage::Unused => Vec::new(),
         };
-        state.counters.closing_responses += u64::from(!farewell.is_empty());
-        let may_lose = !farewell.is_empty() || state.machine.can_lose_response();
-        Some(if may_lose { Closing::staged(farewell) } else { Closing::at_once() })
+        state.counters.closing_responses += u64::from(!message.is_empty());
+        let may_lose = !message.is_empty() || state.machine.can_lose_response();
+        Some(if may_lose { Closing::staged(message) } else { Closing::at_once() })
     }
 
     /// The socket is about to be closed.
@@ -254,10 +256,10 @@ impl Shared {
 
 impl State {
     pub(super) fn note(&mut self, event: Event) -> bool {
-        let step = self.machine.on(event);
+        let step = self.machine.handle(event);
         match step.linger {
             Some(linger) if !self.set(linger) => {
-                let _ = self.machine.on(Event::Broken);
+                let _ = self.machine.handle(Event::Broken);
                 self.set(Linger::Off);
                 false
             }

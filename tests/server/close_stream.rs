@@ -155,6 +155,31 @@ async fn an_upgrade_disarms_for_good() {
     assert!(!is_armed(connection.handle()));
 }
 
+/// A tunnel that opens just after the server decided to leave ends at once, and
+/// no response of HTTP's is written into it.
+#[tokio::test]
+async fn attack_closing_response_in_a_tunnel() {
+    for is_tunnel in [false, true] {
+        let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+        let (mut connection, _) = listener.accept().await;
+        exchange(&mut connection, &mut client, b"response").await;
+        connection.handle().go_away();
+        if is_tunnel {
+            connection.handle().disarm();
+        }
+        let ends = tokio::spawn(async move { connection.shutdown().await });
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        drop(client);
+        ends.await.unwrap().unwrap();
+        match is_tunnel {
+            true => assert_eq!(text, "response"),
+            // Control: HTTP/1.1 is owed the closing response here.
+            false => assert!(text.starts_with("responseHTTP/1.1 503 "), "{text}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn http2_is_left_alone() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;

@@ -2,15 +2,14 @@
 
 use crate::contract::Offer;
 
-/// What the way in which a connection ends says of a request on it that has no
-/// answer.
+/// What the end of a connection says of a request on it that has no response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseMode {
     /// A reset says that the request was not dispatched (`rst`; S2).
     ///
-    /// The connection is set to be reset while no request is dispatched and every
-    /// response byte is acknowledged.
+    /// The socket is set to reset while no request is dispatched and the peer
+    /// has acknowledged every byte of every response.
     ///
     /// **Not behind anything that resets with the server's address**, such as a
     /// balancer with direct server return (DSR), a transparent terminator
@@ -22,9 +21,9 @@ pub enum CloseMode {
     /// A FIN without a response says that the request was not dispatched
     /// (`fin`).
     ///
-    /// The connection is set to be reset from before a request is dispatched
-    /// until the whole response was handed to the kernel. This fails safe
-    /// where something on the way resets connections of others.
+    /// The socket is set to reset from before a request is dispatched until the
+    /// kernel has the whole response. Where a middlebox resets connections that
+    /// are not its own, this mode fails safe.
     FinBeforeDispatch,
     /// The end of a connection says nothing.
     Plain,
@@ -34,27 +33,28 @@ pub enum CloseMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Nothing of a request was read, or not since the last response.
+    /// Nothing of a request was read, or nothing since the latest response.
     #[default]
     Idle,
     /// Some bytes were read, which may be part of a request's head.
     Receiving,
-    /// A request's head reached the service, its body is being buffered.
+    /// The service has a request's head, and its body is being buffered.
     Head,
-    /// The whole request was received; it is not dispatched.
+    /// The whole request was received, and it is not dispatched.
     Received,
     /// The request was passed to the application.
     Dispatched,
-    /// The response is complete as far as the service is concerned; part of
-    /// it may not have reached the kernel.
+    /// The service made the whole response; part of it may not have reached the
+    /// kernel.
     Answered,
-    /// The connection is being closed; nothing is dispatched any more.
+    /// The connection is being closed, or is closed. Nothing is dispatched any
+    /// more.
     Closing,
-    /// The connection left HTTP/1.1: it says nothing any more.
+    /// The connection left HTTP/1.1, and its end says nothing.
     Disarmed,
 }
 
-/// What happened to a connection.
+/// What happened to a connection, or is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a new event is a new machine")]
 pub enum Event {
@@ -62,40 +62,40 @@ pub enum Event {
     Waited,
     /// Bytes were read. Not allowed: they must not reach HTTP.
     Read,
-    /// The peer has sent its FIN.
+    /// The peer has sent its FIN, or the connection failed.
     PeerEnded,
     /// A request reached the service, with this offer (S6).
     Began(Offer),
-    /// The whole of the request was received (S1).
+    /// The whole request was received (S1).
     Received,
-    /// The request is to be passed to the application, after the step that
-    /// this gives was made (S3). Not allowed: it must not.
+    /// The request is about to be passed to the application, once the socket is
+    /// set as the step says (S3). Not allowed: it must not be.
     Dispatch,
-    /// A response head is made. Not allowed: it must not announce.
+    /// A response head is being made. Not allowed: it must not announce.
     Announce,
     /// The response head says that the connection ends with it.
     ConnectionCloseSent,
-    /// The response refuses all that is not yet answered.
+    /// The response refuses every request that is not answered yet (S4).
     Refused,
-    /// The service made the whole of the response.
+    /// The service made the whole response.
     Answered,
     /// The exchange ended without a response that the service knows of.
     Abandoned,
     /// Bytes are about to be written. Not allowed: they must not be.
     Write,
-    /// Everything that was written reached the kernel.
+    /// The kernel has everything that was written.
     Flushed,
-    /// The peer has acknowledged everything.
+    /// The peer has acknowledged everything that was written.
     Acked,
     /// The server leaves.
     GoAway,
-    /// The server leaves, and bytes that the kernel has wait to be read.
+    /// The server leaves, and the kernel has bytes that HTTP has yet to read.
     GoAwayLater,
     /// HTTP ends the connection. Not allowed: no FIN must be sent.
     Shutdown,
     /// The connection leaves HTTP/1.1.
     Disarm,
-    /// The socket refused a command.
+    /// The socket refused to be set as the latest step said.
     Broken,
     /// The socket is about to be closed.
     Closed,
@@ -120,8 +120,8 @@ pub enum ClosingMessage {
     #[default]
     Silent,
     /// The closing response, to a client that asked for it (S6).
-    NoResend,
-    /// The connection was never used: what the settings say.
+    ClosingResponse,
+    /// What the settings say to a client that never sent anything.
     Unused,
 }
 
@@ -129,8 +129,9 @@ pub enum ClosingMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Step {
-    /// Linger must be set to this before anything else happens.
+    /// What the socket must be set to before anything else happens; `None` if it
+    /// is set so already.
     pub linger: Option<Linger>,
-    /// Whether what the event announces may happen.
+    /// `true` if what the event announces may happen.
     pub is_allowed: bool,
 }

@@ -1,65 +1,33 @@
-//! The state of a connection, and what follows from it.
+//! The state of a connection, and what follows from each event.
 
 use crate::contract::Offer;
 
-use super::event::{CloseMode, ClosingMessage, Event, Linger, Phase, Step};
-
-/// How far what was written has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Octets {
-    /// The peer has acknowledged all of it.
-    #[default]
-    Acked,
-    /// The kernel has all of it.
-    Unacked,
-    /// Some of it may not have reached the kernel.
-    Unflushed,
-}
+use super::event::{CloseMode, ClosingMessage, Event, Linger, Step};
+use super::state::{
+    Admission, Availability, CloseStage, Delivery, EndNotice, ModePromise, NextRequest, Receipt,
+    ResponseProgress, Tracking, Tunnel,
+};
 
 /// The state of one connection.
+///
+/// It holds no socket and reads no clock. Whoever drives the connection tells
+/// it every event by [`handle`](Self::handle), under one lock with the socket,
+/// and does what the [`Step`] says before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseMachine {
     pub(super) mode: CloseMode,
-    pub(super) phase: Phase,
-    pub(super) octets: Octets,
-    pub(super) linger: Linger,
-    /// What is said before the FIN; decided on entering [`Phase::Closing`].
-    pub(super) farewell: ClosingMessage,
+    pub(super) stage: CloseStage,
+    pub(super) request: Receipt,
+    pub(super) response: ResponseProgress,
+    pub(super) delivery: Delivery,
     /// The offer of the latest request (S6).
     pub(super) offer: Offer,
-    /// Whether the latest complete response announced the mode (C6).
-    pub(super) in_force: bool,
-    /// Whether the response being made announces it.
-    pub(super) announces: bool,
-    /// Whether the whole of the current request was received.
-    pub(super) is_whole: bool,
-    /// Whether anything was written since the current request began, or was
-    /// dispatched.
-    pub(super) wrote: bool,
-    /// Whether any of that reached the kernel: only then does a FIN come after
-    /// a byte of the response.
-    pub(super) reached: bool,
-    /// Whether HTTP waited for another request after the latest response, so
-    /// that it does not end the connection by itself.
-    pub(super) waited: bool,
-    /// Whether the latest response told the client that it is the last.
-    pub(super) told: bool,
-    /// Whether anything was ever read.
-    pub(super) is_used: bool,
-    /// Whether the client does not wait for responses, so that bytes of
-    /// several requests cannot be told apart.
-    pub(super) pipelines: bool,
-    /// Whether it cannot be told when the request that was dispatched ends.
-    pub(super) is_lost: bool,
-    pub(super) leaves: bool,
-    pub(super) peer_ended: bool,
-    pub(super) is_closed: bool,
-    /// Whether the client was refused: nothing is dispatched any more (S4).
-    pub(super) refused: bool,
-    /// Whether the connection left HTTP/1.1 with a request dispatched under `fin`
-    /// of whose answer no byte has reached the kernel: until one has, a FIN
-    /// would be taken for the request's refusal.
-    pub(super) owes_reset: bool,
+    pub(super) promise: ModePromise,
+    pub(super) end: EndNotice,
+    pub(super) tracking: Tracking,
+    pub(super) server: Availability,
+    pub(super) admission: Admission,
+    pub(super) linger: Linger,
 }
 
 impl CloseMachine {
@@ -68,156 +36,379 @@ impl CloseMachine {
     pub fn new(mode: CloseMode) -> Self {
         Self {
             mode,
-            phase: Phase::Idle,
-            octets: Octets::Acked,
-            linger: Linger::Off,
-            farewell: ClosingMessage::Silent,
+            stage: CloseStage::Unused,
+            request: Receipt::Nothing,
+            response: ResponseProgress::Nothing,
+            delivery: Delivery::Acked,
             offer: Offer::none(),
-            in_force: false,
-            announces: false,
-            is_whole: false,
-            wrote: false,
-            reached: false,
-            waited: false,
-            told: false,
-            is_used: false,
-            pipelines: false,
-            is_lost: false,
-            leaves: false,
-            peer_ended: false,
-            is_closed: false,
-            refused: false,
-            owes_reset: false,
+            promise: ModePromise::None,
+            end: EndNotice::None,
+            tracking: Tracking::Exact,
+            server: Availability::Serving,
+            admission: Admission::Open,
+            linger: Linger::Off,
         }
-    }
-
-    /// Returns where the connection stands.
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// Returns `true` if the server leaves.
-    pub fn leaves(&self) -> bool {
-        self.leaves
-    }
-
-    /// Returns `true` if the connection is being closed.
-    pub fn is_closing(&self) -> bool {
-        self.phase == Phase::Closing
-    }
-
-    /// Returns whether it has to be seen whether HTTP waits for another request:
-    /// only then does the connection end with a closing response.
-    pub fn must_be_seen_waiting(&self) -> bool {
-        self.phase == Phase::Idle && self.is_used && !self.waited && self.offer.has_gone()
-    }
-
-    /// Returns whether the server leaves and no request is begun.
-    pub fn is_leaving_idle(&self) -> bool {
-        self.leaves && matches!(self.phase, Phase::Idle | Phase::Receiving)
-    }
-
-    /// Returns whether bytes that arrive now are served if the server leaves:
-    /// no request is begun, and the client does not know what `refused` means.
-    pub fn serves_what_arrives(&self) -> bool {
-        self.phase == Phase::Idle && !self.offer.has_gone()
-    }
-
-    /// Returns whether the connection left HTTP/1.1.
-    pub fn is_tunnel(&self) -> bool {
-        self.phase == Phase::Disarmed
-    }
-
-    /// Returns whether the connection left HTTP/1.1, sent its FIN, and its peer
-    /// may still send.
-    pub fn is_ended_tunnel(&self) -> bool {
-        self.is_tunnel() && self.is_closed && !self.peer_ended
-    }
-
-    /// Returns what is said before the FIN.
-    pub fn farewell(&self) -> ClosingMessage {
-        self.farewell
-    }
-
-    /// Returns whether a reset could erase a response that the peer still
-    /// waits for: one that was given before its whole request was read, or
-    /// while the next one was already there.
-    ///
-    /// Nobody else has something to lose: a peer whose next bytes arrive after
-    /// the FIN has read the response before them.
-    pub fn can_lose_response(&self) -> bool {
-        self.pipelines || (self.is_used && !self.is_whole)
-    }
-
-    /// Returns the offer of the latest request (S6).
-    pub fn offer(&self) -> Offer {
-        self.offer
-    }
-
-    /// Returns whether the response that is being made announces the mode.
-    pub fn announces(&self) -> bool {
-        self.announces
-    }
-
-    /// Returns whether anything was written since the request was dispatched.
-    pub fn wrote(&self) -> bool {
-        self.wrote
-    }
-
-    /// Returns whether all that is missing is the peer's acknowledgement, so
-    /// that it must be asked for.
-    pub fn needs_recheck(&self) -> bool {
-        self.octets == Octets::Unacked && self.linger == Linger::Off && self.may_reset()
     }
 
     /// Takes note of an event, and says what follows.
     ///
     /// If the socket refuses to be set as the step says, what the event
     /// announces must not happen, and [`Event::Broken`] is the next event.
-    pub fn on(&mut self, event: Event) -> Step {
-        let is_allowed = self.note(event);
-        let linger = self.wanted();
+    pub fn handle(&mut self, event: Event) -> Step {
+        let is_allowed = match self.stage {
+            CloseStage::Unused
+            | CloseStage::Idle(_)
+            | CloseStage::Receiving(_)
+            | CloseStage::Pending
+            | CloseStage::Dispatched
+            | CloseStage::Answered => self.while_open(event),
+            CloseStage::Closing(_) => self.while_closing(event),
+            CloseStage::Disarmed(tunnel) => self.while_disarmed(tunnel, event),
+            CloseStage::Closed => self.when_closed(event),
+        };
+        let linger = self.wanted_linger();
         let change = (linger != self.linger).then_some(linger);
         self.linger = linger;
         Step { linger: change, is_allowed }
     }
 
-    /// Linger is a function of the state.
-    fn wanted(&self) -> Linger {
-        let is_reset = match self.mode {
-            _ if self.is_closed => return self.linger,
+    // ===== what each event changes =====
+
+    /// Each of these returns `true` if what the event announces may happen.
+    fn while_open(&mut self, event: Event) -> bool {
+        match event {
+            Event::Waited => self.on_wait(),
+            Event::Read => self.on_read(),
+            Event::PeerEnded => self.end = EndNotice::PeerClosed,
+            Event::Began(offer) => self.on_begin(offer),
+            Event::Received => self.request = Receipt::Whole,
+            Event::Dispatch => return self.on_dispatch(),
+            Event::Announce => return self.on_announce(),
+            Event::ConnectionCloseSent if self.is_answering() => self.end.on_announced(),
+            Event::ConnectionCloseSent => {}
+            Event::Refused => self.admission = Admission::Refused,
+            Event::Abandoned if self.stage == CloseStage::Dispatched => self.tracking.on_lost(),
+            Event::Answered | Event::Abandoned => self.on_answered(),
+            Event::Write => self.on_write(),
+            Event::Flushed => self.on_flushed(),
+            Event::Acked => self.on_acked(),
+            Event::GoAway => self.on_go_away(),
+            Event::GoAwayLater => self.server = Availability::Leaving,
+            Event::Shutdown => return self.on_shutdown(),
+            Event::Disarm => self.on_disarm(),
+            Event::Broken => self.stage = CloseStage::Closing(ClosingMessage::Silent),
+            Event::Closed => self.stage = CloseStage::Closed,
+        }
+        true
+    }
+
+    /// Nothing is dispatched on a connection whose end its peer may have seen, not
+    /// even once it has left HTTP/1.1: its client may have been refused. Only the
+    /// closing response goes then, which would be bytes in a tunnel.
+    fn while_closing(&mut self, event: Event) -> bool {
+        match event {
+            Event::Read | Event::Dispatch | Event::Announce | Event::Write => return false,
+            Event::PeerEnded => self.end = EndNotice::PeerClosed,
+            Event::Received => self.request = Receipt::Whole,
+            Event::Flushed => self.on_flushed(),
+            Event::Acked => self.on_acked(),
+            Event::Refused => self.admission = Admission::Refused,
+            Event::GoAway | Event::GoAwayLater => self.server = Availability::Leaving,
+            Event::Disarm => self.stage = CloseStage::Closing(ClosingMessage::Silent),
+            Event::Closed => self.stage = CloseStage::Closed,
+            Event::Waited
+            | Event::Began(_)
+            | Event::ConnectionCloseSent
+            | Event::Answered
+            | Event::Abandoned
+            | Event::Shutdown
+            | Event::Broken => {}
+        }
+        true
+    }
+
+    /// A tunnel, or another protocol: nothing more is promised. What was promised
+    /// before holds for a request until some of its answer reached the kernel.
+    fn while_disarmed(&mut self, tunnel: Tunnel, event: Event) -> bool {
+        match event {
+            Event::Announce => return false,
+            Event::PeerEnded => self.end = EndNotice::PeerClosed,
+            Event::GoAway | Event::GoAwayLater => self.server = Availability::Leaving,
+            Event::Dispatch => return self.on_dispatch_disarmed(tunnel),
+            Event::Write => self.response.on_write(),
+            Event::Flushed => self.on_flushed_disarmed(tunnel),
+            Event::Shutdown if tunnel == Tunnel::Unanswered => return false,
+            Event::Shutdown | Event::Closed => self.stage = CloseStage::Disarmed(Tunnel::Ended),
+            Event::Broken if tunnel != Tunnel::Ended => {
+                self.stage = CloseStage::Closing(ClosingMessage::Silent);
+            }
+            Event::Waited
+            | Event::Read
+            | Event::Began(_)
+            | Event::Received
+            | Event::ConnectionCloseSent
+            | Event::Refused
+            | Event::Answered
+            | Event::Abandoned
+            | Event::Acked
+            | Event::Disarm
+            | Event::Broken => {}
+        }
+        true
+    }
+
+    fn when_closed(&mut self, event: Event) -> bool {
+        if matches!(event, Event::GoAway | Event::GoAwayLater) {
+            self.server = Availability::Leaving;
+        }
+        !matches!(event, Event::Read | Event::Dispatch | Event::Announce | Event::Write)
+    }
+
+    /// `fin`: until some of the response to a dispatched request has reached the
+    /// kernel, a FIN would be taken for its refusal, in a tunnel too.
+    fn on_disarm(&mut self) {
+        let is_unanswered = self.mode == CloseMode::FinBeforeDispatch
+            && self.must_reset()
+            && self.response != ResponseProgress::InKernel;
+        // What the response that leaves HTTP announces may have been read.
+        self.promise = self.promise.assumed_delivered();
+        let tunnel = if is_unanswered { Tunnel::Unanswered } else { Tunnel::Open };
+        self.stage = CloseStage::Disarmed(tunnel);
+    }
+
+    fn on_dispatch_disarmed(&mut self, tunnel: Tunnel) -> bool {
+        if tunnel == Tunnel::Ended || self.admission == Admission::Refused {
+            return false;
+        }
+        let is_promised = self.mode == CloseMode::FinBeforeDispatch && self.promise.is_in_force();
+        let tunnel = if is_promised { Tunnel::Unanswered } else { Tunnel::Open };
+        self.stage = CloseStage::Disarmed(tunnel);
+        self.response = ResponseProgress::Nothing;
+        true
+    }
+
+    fn on_flushed_disarmed(&mut self, tunnel: Tunnel) {
+        if tunnel == Tunnel::Unanswered && self.response != ResponseProgress::Nothing {
+            self.stage = CloseStage::Disarmed(Tunnel::Open);
+        }
+    }
+
+    fn on_wait(&mut self) {
+        match self.stage {
+            CloseStage::Unused => {}
+            CloseStage::Idle(_) => self.stage = CloseStage::Idle(NextRequest::Expected),
+            _ => return,
+        }
+        if self.server == Availability::Leaving {
+            self.close();
+        }
+    }
+
+    fn on_read(&mut self) {
+        if self.request == Receipt::Nothing {
+            self.request = Receipt::Part;
+        }
+        match self.stage {
+            CloseStage::Unused | CloseStage::Idle(_) => {
+                self.stage = CloseStage::Receiving(NextRequest::Expected);
+            }
+            CloseStage::Pending | CloseStage::Dispatched | CloseStage::Answered
+                if self.request == Receipt::Whole =>
+            {
+                self.tracking.on_pipelined();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_begin(&mut self, offer: Offer) {
+        match self.stage {
+            CloseStage::Receiving(_) => self.promise = self.promise.with_announcement(false),
+            // The response before it is still on its way.
+            CloseStage::Dispatched | CloseStage::Answered => {
+                self.tracking.on_lost();
+                self.promise = self.promise.assumed_delivered();
+            }
+            _ => {
+                self.tracking.on_pipelined();
+                self.promise = self.promise.with_announcement(false);
+            }
+        }
+        self.stage = CloseStage::Pending;
+        self.offer = offer;
+        self.request = Receipt::Part;
+        self.response = ResponseProgress::Nothing;
+        self.end.on_begin();
+    }
+
+    /// A client that understands `refused` is refused once the server leaves
+    /// (S4), and so is every request after that.
+    fn on_dispatch(&mut self) -> bool {
+        if self.stage != CloseStage::Pending {
+            return false;
+        }
+        if self.must_refuse() {
+            self.admission = Admission::Refused;
+            self.end.on_announced();
+            return false;
+        }
+        self.stage = CloseStage::Dispatched;
+        self.response = ResponseProgress::Nothing;
+        true
+    }
+
+    fn on_announce(&mut self) -> bool {
+        if !self.is_answering() || !self.is_certain() || self.offer == Offer::none() {
+            return false;
+        }
+        if self.server == Availability::Leaving {
+            self.end.on_announced();
+        }
+        self.promise = self.promise.with_announcement(match self.mode {
             CloseMode::Plain => false,
-            CloseMode::ResetBeforeDispatch => self.octets == Octets::Acked && self.may_reset(),
+            CloseMode::ResetBeforeDispatch => self.offer.has_rst(),
+            CloseMode::FinBeforeDispatch => self.offer.has_fin(),
+        });
+        true
+    }
+
+    fn on_answered(&mut self) {
+        if self.is_answering() {
+            self.stage = CloseStage::Answered;
+            // HTTP has it, the kernel does not.
+            self.delivery = Delivery::Unflushed;
+        }
+    }
+
+    fn on_write(&mut self) {
+        self.response.on_write();
+        self.delivery = Delivery::Unflushed;
+        if let CloseStage::Idle(next) | CloseStage::Receiving(next) = &mut self.stage {
+            *next = NextRequest::Unknown;
+        }
+    }
+
+    fn on_flushed(&mut self) {
+        let is_answered = self.stage == CloseStage::Answered;
+        // A response of which nothing was written is still on its way to HTTP.
+        let is_early = is_answered && self.response == ResponseProgress::Nothing;
+        if self.delivery != Delivery::Unflushed || is_early {
+            return;
+        }
+        self.delivery = Delivery::Unacked;
+        self.response.on_flushed();
+        if is_answered {
+            self.stage = CloseStage::Idle(NextRequest::Unknown);
+            self.promise = self.promise.delivered(self.tracking);
+        }
+    }
+
+    fn on_acked(&mut self) {
+        if self.delivery == Delivery::Unacked {
+            self.delivery = Delivery::Acked;
+        }
+    }
+
+    /// A request that the service has is refused by the service, one that is
+    /// dispatched is answered; the rest ends here.
+    fn on_go_away(&mut self) {
+        self.server = Availability::Leaving;
+        let is_quiet = self.delivery != Delivery::Unflushed;
+        match self.stage {
+            CloseStage::Unused | CloseStage::Idle(_) if is_quiet => self.close(),
+            CloseStage::Receiving(_) if is_quiet && self.offer.has_gone() => self.close(),
+            _ => {}
+        }
+    }
+
+    fn on_shutdown(&mut self) -> bool {
+        if self.must_reset() && self.response != ResponseProgress::InKernel {
+            return false;
+        }
+        self.close();
+        true
+    }
+
+    fn close(&mut self) {
+        self.stage = CloseStage::Closing(self.message_owed());
+    }
+
+    /// What has to be said if the connection ends now.
+    fn message_owed(&self) -> ClosingMessage {
+        // HTTP that ends a connection by itself has told the client with the
+        // response; HTTP that was told to leave just now has not.
+        let is_unannounced =
+            |next| next == NextRequest::Expected || self.server == Availability::Leaving;
+        match self.stage {
+            _ if self.end != EndNotice::None || !self.is_certain() => ClosingMessage::Silent,
+            CloseStage::Unused => ClosingMessage::Unused,
+            CloseStage::Idle(next) | CloseStage::Receiving(next)
+                if is_unannounced(next) && self.offer.has_gone() =>
+            {
+                ClosingMessage::ClosingResponse
+            }
+            _ => ClosingMessage::Silent,
+        }
+    }
+
+    /// Linger is a function of the state.
+    pub(super) fn wanted_linger(&self) -> Linger {
+        let is_over =
+            matches!(self.stage, CloseStage::Closed | CloseStage::Disarmed(Tunnel::Ended));
+        let is_reset = match self.mode {
+            _ if is_over => return self.linger,
+            CloseMode::Plain => false,
+            CloseMode::ResetBeforeDispatch => self.delivery == Delivery::Acked && self.may_reset(),
             CloseMode::FinBeforeDispatch => self.must_reset(),
         };
         if is_reset { Linger::Zero } else { Linger::Off }
     }
 
     /// `rst`: no request is dispatched, and the client knows what a reset means.
-    fn may_reset(&self) -> bool {
-        let is_before_take_up =
-            matches!(self.phase, Phase::Idle | Phase::Receiving | Phase::Head | Phase::Received);
+    pub(super) fn may_reset(&self) -> bool {
+        let is_before_dispatch = match self.stage {
+            CloseStage::Unused
+            | CloseStage::Idle(_)
+            | CloseStage::Receiving(_)
+            | CloseStage::Pending => true,
+            CloseStage::Dispatched
+            | CloseStage::Answered
+            | CloseStage::Closing(_)
+            | CloseStage::Disarmed(_)
+            | CloseStage::Closed => false,
+        };
         self.mode == CloseMode::ResetBeforeDispatch
-            && is_before_take_up
+            && is_before_dispatch
             && self.is_certain()
-            && self.in_force
+            && self.promise.is_in_force()
             && self.offer.has_rst()
     }
 
-    /// Returns whether the requests of the connection can be told apart, so that
-    /// it is known of the current one that no part or copy of it was dispatched.
-    pub fn is_certain(&self) -> bool {
-        !self.pipelines && !self.is_lost
+    /// `fin`: a request is dispatched, and a FIN would be taken for its refusal.
+    fn must_reset(&self) -> bool {
+        let is_dispatched = match self.stage {
+            CloseStage::Dispatched
+            | CloseStage::Answered
+            | CloseStage::Disarmed(Tunnel::Unanswered) => true,
+            CloseStage::Unused
+            | CloseStage::Idle(_)
+            | CloseStage::Receiving(_)
+            | CloseStage::Pending => self.tracking.is_lost(),
+            CloseStage::Closing(_)
+            | CloseStage::Disarmed(Tunnel::Open | Tunnel::Ended)
+            | CloseStage::Closed => false,
+        };
+        is_dispatched && self.promise != ModePromise::None
     }
 
-    /// `fin`: a request is dispatched, and a FIN would be taken for its refusal.
-    pub(super) fn must_reset(&self) -> bool {
-        if self.phase == Phase::Disarmed {
-            return self.owes_reset;
-        }
-        let is_open = self.phase != Phase::Closing;
-        let is_dispatched =
-            matches!(self.phase, Phase::Dispatched | Phase::Answered) || self.is_lost;
-        is_open && is_dispatched && (self.in_force || self.announces)
+    pub(super) fn must_refuse(&self) -> bool {
+        let is_leaving = self.server == Availability::Leaving;
+        self.admission == Admission::Refused
+            || (is_leaving && self.offer.has_gone() && self.is_certain())
+    }
+
+    /// Returns `true` if a response can still be made.
+    fn is_answering(&self) -> bool {
+        matches!(self.stage, CloseStage::Pending | CloseStage::Dispatched)
     }
 }

@@ -1,6 +1,9 @@
 //! What a server's connection must do when it ends, at any moment: a pure
 //! state machine of one connection. Events in, the state of `SO_LINGER` out.
 //!
+//! [`CloseMachine::handle`] is the one way in. The picture of the states is
+//! above `CloseStage` in `state.rs`, every transition in `TRANSITIONS.txt`.
+//!
 //! Linger is a *function of the state*, never of counters: nothing that is
 //! counted elsewhere (requests begun, responses finished) can arm a connection
 //! while a request on it is dispatched.
@@ -9,9 +12,14 @@ mod event;
 #[cfg(test)]
 mod exhaustive;
 mod machine;
+mod questions;
+#[cfg(test)]
+mod quick;
 #[cfg(test)]
 mod scenarios;
-mod steps;
+mod state;
+#[cfg(test)]
+mod transitions;
 
 pub use self::event::{CloseMode, ClosingMessage, Event, Linger, Phase, Step};
 pub use self::machine::CloseMachine;
