@@ -41,7 +41,10 @@ pub trait Replayable: Sized {
     /// Returns a second body with the same bytes, from the start.
     ///
     /// Take it before this body is polled. Bodies that are `Clone` cannot
-    /// tell, and would give what is left of them.
+    /// tell, and would give what is left of them: so would a copy that shares its
+    /// state with the body that was sent, such as one around an `Arc<Mutex<_>>`. It is
+    /// sent as short as it is where its size hint says so, or where it comes in
+    /// chunks. Under a `Content-Length` field it fails.
     ///
     /// It also [revokes](Self::revoke) the bodies before this one.
     ///
