@@ -1,5 +1,5 @@
-//! The shape of the source: what is pure, what may be unsafe, which module
-//! may use which, and how long files and functions are.
+//! The shape of the source: what is pure, what may be unsafe, and which module
+//! may use which.
 
 #[path = "support/rust_source.rs"]
 mod rust_source;
@@ -7,7 +7,7 @@ mod rust_source;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::rust_source::{Token, functions, tokens};
+use self::rust_source::{Token, tokens};
 
 /// The modules that read no clock and no socket, wait, log and know no runtime.
 const PURE: [&str; 3] = ["src/classify", "src/contract", "src/server/state"];
@@ -59,9 +59,6 @@ const SERVER_USES: [&str; 7] =
 /// evidence, and decides nothing.
 const ADAPTER_USES: [&str; 7] =
     ["classify", "time", "attempt", "body", "error", "tls", "transport"];
-const FILE_LINES: usize = 500;
-const FUNCTION_LINES: usize = 60;
-
 #[test]
 fn what_must_be_pure_is() {
     for folder in PURE {
@@ -84,11 +81,6 @@ fn modules_use_only_those_below_them() {
     let names = re_exports(&tokens(&root));
     assert!(names.iter().any(|(name, module)| name == "Client" && module == "client"));
     assert_none(check_all("src", |path, source| uphill(path, source, &names)));
-}
-
-#[test]
-fn files_and_functions_are_short() {
-    assert_none(check_all("src", |_, source| too_long(source)));
 }
 
 // ===== the rules =====
@@ -208,21 +200,6 @@ fn heads(list: &[Token]) -> Vec<&Token> {
     heads
 }
 
-fn too_long(source: &str) -> Breaches {
-    let mut breaches = Vec::new();
-    let lines = source.lines().count();
-    if lines > FILE_LINES {
-        breaches.push(format!("1: the file has {lines} lines"));
-    }
-    for function in functions(source) {
-        if function.lines > FUNCTION_LINES {
-            let (line, name, lines) = (function.line, function.name, function.lines);
-            breaches.push(format!("{line}: `{name}` has {lines} lines"));
-        }
-    }
-    breaches
-}
-
 fn describe(token: &Token) -> String {
     format!("{}: `{}`", token.line, token.text)
 }
@@ -327,19 +304,4 @@ fn control_uphill_uses_are_seen() {
     ] {
         assert_eq!(uphill(path, source, &names), Breaches::new(), "{path}: {source}");
     }
-}
-
-#[test]
-fn control_long_functions_are_seen() {
-    let body = "    step();\n".repeat(FUNCTION_LINES - 1);
-    let long =
-        format!("trait T {{\n    fn none(&self, x: [u8; 4]);\n}}\n\nfn long() {{\n{body}}}\n");
-    assert_eq!(too_long(&long), ["5: `long` has 61 lines"]);
-
-    let body = "    \"}\"; '{'; // }\n".repeat(FUNCTION_LINES - 2);
-    let short = format!("fn short(f: fn(u8)) {{\n{body}}}\n");
-    assert_eq!(too_long(&short), Breaches::new());
-
-    let file = "\n".repeat(FILE_LINES + 1);
-    assert_eq!(too_long(&file), ["1: the file has 501 lines"]);
 }

@@ -103,16 +103,18 @@ impl Site {
         connections: usize,
         bytes: usize,
     ) -> Vec<TcpStream> {
-        let head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: retry-contract\r\n\
-            Retry-Contract: rst, gone\r\nContent-Length: 65536\r\n\r\n";
-        let request = [head.as_slice(), &vec![b'x'; bytes]].concat();
         let open = |n: usize| {
             let from = Ipv4Addr::new(127, 0, 1, u8::try_from(host(n)).unwrap());
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
             socket.connect(&self.address.into()).unwrap();
             let mut stream = TcpStream::from(socket);
-            stream.write_all(&request).unwrap();
+            let (ours, theirs) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: retry-contract\r\n\
+                 Retry-Contract: hop=\"{ours} {theirs}\", rst, gone\r\nContent-Length: 65536\r\n\r\n"
+            );
+            stream.write_all(&[head.as_bytes(), &vec![b'x'; bytes]].concat()).unwrap();
             stream
         };
         (0..connections).map(open).collect()

@@ -25,8 +25,8 @@ cases! {
         call.peer.rst();
     } => assert_resent(Proof::NeverReceived);
 
-    /// The largest that fits is one.
-    a_segment_that_is_full_then_fin_then_rst: post().octets(1300), async |call| {
+    /// Almost the largest that fits, with the head and the offer in it.
+    a_segment_that_is_full_then_fin_then_rst: post().octets(1200), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
     } => assert_resent(Proof::NeverReceived);

@@ -106,38 +106,3 @@ pub(crate) fn tokens(source: &str) -> Vec<Token> {
     }
     tokens
 }
-
-/// A function with a body: its name, its first line and its length in lines.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Function {
-    pub(crate) name: String,
-    pub(crate) line: usize,
-    pub(crate) lines: usize,
-}
-
-/// The functions of a source.
-pub(crate) fn functions(source: &str) -> Vec<Function> {
-    let tokens = tokens(source);
-    let starts = tokens.iter().enumerate().filter(|(_, token)| token.text == "fn");
-    starts.filter_map(|(at, _)| function(&tokens[at..])).collect()
-}
-
-/// The function at an `fn`, unless that is a type or has no body.
-fn function(tokens: &[Token]) -> Option<Function> {
-    let name = tokens.get(1).filter(|token| token.text.starts_with(is_word))?;
-    let mut open = 0;
-    for token in tokens {
-        match token.text.as_str() {
-            "(" | "[" | "{" => open += 1,
-            ";" if open == 0 => return None,
-            ")" | "]" => open -= 1,
-            "}" if open == 1 => {
-                let (name, line) = (name.text.clone(), tokens[0].line);
-                return Some(Function { name, line, lines: token.line - line + 1 });
-            }
-            "}" => open -= 1,
-            _ => {}
-        }
-    }
-    None
-}
