@@ -8,6 +8,8 @@ use crate::rust_source::{Token, tokens};
 
 /// The modules that read no clock and no socket, wait, log and know no runtime.
 const PURE: [&str; 1] = ["crates/core/src"];
+/// Their tests that compare a checked-in file, and write it anew.
+const SNAPSHOTS: [&str; 1] = ["crates/core/src/close/transitions.rs"];
 /// Words that pure modules must not contain.
 const IMPURE: [&str; 11] = [
     "Instant",
@@ -54,7 +56,10 @@ const ADAPTER_USES: [&str; 7] =
 #[test]
 fn what_must_be_pure_is() {
     for folder in PURE {
-        assert_none(check_all(folder, |_, source| impurities(source)));
+        assert_none(check_all(folder, |path, source| match SNAPSHOTS.contains(&path) {
+            true => Vec::new(),
+            false => impurities(source),
+        }));
     }
 }
 
