@@ -302,7 +302,7 @@ fn write_attempt(
     attempt.write_alert(f)
 }
 
-/// Writes whom a request was for. What stands before the host may be a password.
+/// Writes the host and port of a request. The userinfo before them may hold a password.
 fn write_host(f: &mut fmt::Formatter<'_>, host: Option<&Authority>) -> fmt::Result {
     let Some(authority) = host else { return Ok(()) };
     write!(f, " for {}", authority.host())?;

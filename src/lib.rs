@@ -63,7 +63,7 @@
 //! | `platform-verifier`, `webpki-roots` | servers trusted as the system does, or by Mozilla's roots; the system where both are on |
 //! | `tls` | https targets by a configuration of rustls of your own |
 //! | `reqwest` | `adapter::reqwest` |
-//! | `reqwest-rustls` | the same, and TLS of reqwest's own client where nobody else turns it on |
+//! | `reqwest-rustls` | the same, and TLS of reqwest's own client where no other crate turns it on |
 //! | `axum` | `axum::serve` over [`server::Listener`] |
 //!
 //! [`Ground`]: fate::Ground

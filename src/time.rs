@@ -32,7 +32,7 @@ pub(crate) fn woken_by(at: Instant) -> Option<Instant> {
     at.checked_add(TICK)
 }
 
-/// As long as nobody waits: thirty years.
+/// Longer than any caller waits: thirty years.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// How exact a timer is.

@@ -69,13 +69,13 @@ impl<B> Framed<B> {
         Self { inner, framing, yielded: 0, state: State::Fresh, rare }
     }
 
-    /// Returns the body, of which nothing was asked.
+    /// Returns the body, which was never polled.
     pub(crate) fn into_inner(self) -> B {
         self.inner
     }
 
-    /// Returns whether there is content that nobody has asked for: a message that
-    /// was sent all the same is without it.
+    /// Returns `true` if the body has content that was never polled: a message
+    /// that was sent all the same went out without it.
     pub(crate) fn is_unasked(&self) -> bool {
         self.state == State::Fresh && !matches!(self.framing, Framing::Bare | Framing::Length(0))
     }

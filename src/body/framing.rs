@@ -3,8 +3,8 @@
 //! Hyper repairs a head that does not fit its body, in silence: it cuts a body at
 //! the caller's `Content-Length`, drops that of a GET whose length it does not
 //! know, and that of every request to a peer of HTTP/1.0. The server then acts on
-//! something that nobody said. Here such a request is refused, and what is not
-//! refused is framed so that all of it arrives.
+//! a request that the caller never made. Here such a request is refused, and what
+//! is not refused is framed so that all of it arrives.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -220,7 +220,7 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// Returns whether `chunked` is the last transfer coding, and is there once
+/// Returns `true` if `chunked` is the last transfer coding, and is there once
 /// (RFC 9112 6.1).
 fn ends_in_chunked(headers: &HeaderMap) -> bool {
     let mut ends = false;

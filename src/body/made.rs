@@ -13,7 +13,7 @@ use super::stream::LengthChecked;
 use super::{Error, NotReplayable, Replayable};
 
 /// A body from a factory. The factory is called when the body is first
-/// looked at, so that a spare nobody sends costs nothing.
+/// looked at, so that a spare that is never sent costs nothing.
 pub(super) struct FactoryBody {
     factory: Arc<Factory<dyn Fn() -> LengthChecked + Send + Sync>>,
     place: u64,

@@ -37,16 +37,16 @@ impl ContractOptions {
     }
 
     /// States that addresses are translated on the way to `origin`, and that
-    /// nobody on the way ends a TCP connection: the ends that its server names
-    /// are compared with nothing.
+    /// no hop on the way terminates TCP connections: the ends that its server
+    /// names are not compared.
     ///
     /// Its server has to state the same, by
     /// [`ListenerOptions::trust_nat`](crate::server::ListenerOptions::trust_nat), or
-    /// takes our offers for somebody else's (S11).
+    /// takes our offers for those of another client (S11).
     ///
-    /// **A wrong statement doubles requests**: whoever ends TCP on the way passes
-    /// promises on that its connections do not keep. HAProxy does as it is
-    /// delivered, in HTTP mode as in TCP mode; nginx where it forwards `Connection`,
+    /// **A wrong statement duplicates requests**: a hop that terminates TCP
+    /// forwards promises that its own connections do not keep. HAProxy does so by
+    /// default, in HTTP mode as in TCP mode; nginx where it forwards `Connection`,
     /// and its `stream` proxies; load balancers, port forwards and tunnels. TPROXY
     /// and direct server return, which keep the addresses, break the contract with
     /// and without this.

@@ -9,7 +9,7 @@
 //! an origin that is honest. That costs such an origin its contract, never a
 //! request. With 5,000 liars it happens to one origin in a hundred million, with
 //! 100,000 to one in a thousand. The hashes are keyed at random, so that
-//! nobody can choose origins that hit another one.
+//! an attacker cannot choose origins that collide with another one.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;

@@ -139,7 +139,7 @@ impl<B: RequestBody> OriginPool<B> {
         }
     }
 
-    /// Returns whether a response says that the request was not passed on, and
+    /// Returns `true` if a response says that the request was not passed on, and
     /// is believed.
     pub(super) fn has_not_forwarded<T>(&self, response: &Response<T>) -> bool {
         self.gateway.as_ref().is_some_and(|gateway| gateway.not_forwarded(response).is_some())
@@ -172,7 +172,7 @@ impl<B: RequestBody> OriginPool<B> {
         })
     }
 
-    /// Returns whether connections are primed, as long as that may help.
+    /// Returns `true` if connections are primed, as long as that may help.
     pub(super) fn primes(&self) -> bool {
         self.primes && self.belief() != ContractTrust::Revoked
     }
@@ -186,7 +186,7 @@ impl<B: RequestBody> OriginPool<B> {
     ///
     /// # Cancel safety
     ///
-    /// A connection that arrives too late goes to somebody else.
+    /// A connection that arrives too late goes to another waiter.
     pub(super) async fn obtain(
         self: &Arc<Self>,
         want: Freshness,
@@ -200,7 +200,7 @@ impl<B: RequestBody> OriginPool<B> {
         }
     }
 
-    /// Starts a connect that nobody waits for yet.
+    /// Starts a connect that no caller waits for yet.
     pub(super) fn prefetch(self: &Arc<Self>) {
         self.lock().connecting += 1;
         self.spawn_connect(None);
@@ -216,7 +216,7 @@ impl<B: RequestBody> OriginPool<B> {
             return self.offer(lease);
         }
         // The connection's task has not turned yet, or the request's body is
-        // still on its way; nobody waits for this.
+        // still on its way; no caller waits for this.
         let host = Arc::clone(self);
         self.runtime.spawn(async move {
             let ready = poll_fn(|cx| lease.connection.poll_ready(cx));
@@ -246,7 +246,7 @@ impl<B: RequestBody> OriginPool<B> {
         Ok(Waiting { host: Arc::clone(self), taken })
     }
 
-    /// Gives a connection to the first waiter whom it suits, or lays it up.
+    /// Gives a connection to the first waiter that accepts it, or keeps it idle.
     fn offer(self: &Arc<Self>, mut lease: Lease<B>) {
         let now = time::now();
         let mut state = loop {
@@ -297,7 +297,7 @@ impl<B: RequestBody> OriginPool<B> {
         });
     }
 
-    /// Ends a connect: what it made goes to whom it suits.
+    /// Ends a connect: the new connection goes to the first waiter that accepts it.
     fn end_connect(
         self: &Arc<Self>,
         waiter: Option<u64>,
@@ -309,8 +309,8 @@ impl<B: RequestBody> OriginPool<B> {
             Ok(None) => {}
             Err(error) => return self.fail(waiter, error),
         }
-        // Somebody may have come who counted on this connect: when it was given
-        // up already, or had made what is too old for him.
+        // A waiter may have counted on this connect after it was given up, or
+        // although its connection is too old for that waiter.
         let mut state = self.lock();
         let waiting = state.waiters.iter().filter(|waiter| !waiter.give.is_closed()).count();
         if state.connecting < waiting {
@@ -349,7 +349,7 @@ impl<B> OriginPool<B> {
         evicted.is_some()
     }
 
-    /// Returns whether the host has neither connections nor anybody waiting.
+    /// Returns `true` if the host has neither connections nor waiters.
     pub(super) fn is_unused(&self) -> bool {
         let state = self.lock();
         state.idle.len() == 0 && state.waiters.is_empty() && state.connecting == 0
@@ -360,7 +360,7 @@ impl<B> OriginPool<B> {
         self.places.available_permits() == 0 || self.places_of_all.available_permits() == 0
     }
 
-    /// Whether more connects are under way than anybody waits for.
+    /// Whether more connects are under way than waiters need.
     fn is_surplus(&self) -> bool {
         let state = self.lock();
         state.connecting > state.waiters.iter().filter(|waiter| !waiter.give.is_closed()).count()
@@ -374,7 +374,7 @@ impl<B> OriginPool<B> {
 /// A connect that has not ended. Dropped as such, because it panicked or its
 /// runtime is gone, it has failed.
 struct UnderWay<B: RequestBody> {
-    /// Of nobody once it has ended.
+    /// Empty once the connect has ended.
     host: Weak<OriginPool<B>>,
     waiter: Option<u64>,
 }

@@ -144,7 +144,7 @@ impl<B> Origins<B> {
         }
     }
 
-    /// Forgets hosts that nobody uses, once there are many.
+    /// Forgets unused hosts once there are many.
     fn make_room(&mut self) {
         if self.by_key.len() >= MANY_HOSTS {
             self.recent = None;

@@ -220,13 +220,13 @@ impl PoolOptions {
     /// be content of that response, which a server sent beyond what it framed, and
     /// is delivered as an answer.
     ///
-    /// Whoever sets it states of every way to `origin`, which must be the
-    /// gateway itself, that
+    /// The caller states of every way to `origin`, which must be the gateway
+    /// itself, that
     ///
-    /// - nobody else, neither what lies behind the gateway nor the client's own
-    ///   network, can make a response with the gateway's name in that field: it
-    ///   removes the field from the responses that it passes on, or adds itself
-    ///   to it;
+    /// - no other party, neither what lies behind the gateway nor the client's own
+    ///   network, can make a response with the gateway's name in that field: the
+    ///   gateway removes the field from the responses that it forwards, or adds
+    ///   itself to it;
     /// - it names an error as RFC 9209 defines it, of the request's only hop;
     /// - it never passes a request on twice that is not idempotent (RFC 9110
     ///   9.2.2), and sends no early data (TLS 0-RTT, TCP Fast Open).

@@ -115,7 +115,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.limits.deadline()
     }
 
-    /// Returns whether that time is past: a pause can last longer than it was
+    /// Returns `true` if that time is past: a pause can last longer than it was
     /// meant to.
     pub(super) fn is_late(&self) -> bool {
         self.limits.are_over(now())
@@ -156,8 +156,8 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// The attempt took too long: its future was dropped, which made it record
     /// what it knew, as it does when a caller drops it.
     ///
-    /// The hand-offs after the first `before` speak of this end. If there are
-    /// none then nobody knows what is under way.
+    /// The hand-offs after the first `before` speak of this end. Without any, it
+    /// is unknown what is under way.
     fn on_timeout(&mut self, before: usize) {
         if self.token.len() == before {
             self.token.record(Attempt::unrecorded());

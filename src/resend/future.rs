@@ -21,11 +21,10 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it is safe at every point: the attempt under way is dropped
-    /// with it and no other is started. What became of the request is then
-    /// *unknown* as soon as a byte of it had reached the kernel, and nobody is
-    /// told; to learn it, set a deadline in the
-    /// [`Policy`](tower_resend_core::Policy) instead.
+    /// Dropping it is safe at every point: this drops the attempt under way and
+    /// starts no other. If a byte of the request had reached the kernel, its fate
+    /// is then *unknown*, and the caller is not told. To learn the fate, set a
+    /// deadline in the [`Policy`](tower_resend_core::Policy) instead.
     ///
     /// # Panics
     ///

@@ -22,7 +22,7 @@ use crate::body::ReplayCaps;
 /// |---|---|---|
 /// | concurrency limit | counts attempts; no permit is held between them | counts calls |
 /// | load shedding | an attempt that is shed left no evidence: *unknown* | sheds whole calls |
-/// | timeout that fails | the attempt was dropped: *unknown* once a byte of it was written | ends the call; nobody is told its fate |
+/// | timeout that fails | the attempt was dropped: *unknown* once a byte of it was written | ends the call; its caller is not told the fate |
 /// | timeout that makes a response up | that response is taken for the answer; [`attempts`](crate::attempts) tells | the same, and nothing tells |
 /// | redirects | each hop counts: keep the token ([below](#redirects-and-refreshes)) | each hop is a call |
 /// | buffer, tracing, decompression | as without this one | as without this one |

@@ -33,7 +33,7 @@ impl Policy {
         &self.rules
     }
 
-    /// Sets for whom requests are sent. The default is [`Role::Client`].
+    /// Sets on whose behalf requests are sent. The default is [`Role::Client`].
     pub fn role(mut self, role: Role) -> Self {
         self.rules = self.rules.role(role);
         self
@@ -105,15 +105,16 @@ impl Policy {
         self
     }
 
-    /// Takes no proof that somebody on the way could have forged: a FIN, a
-    /// reset, and whatever came in plain text. For hostile paths.
+    /// Accepts no proof that an attacker on the path could have forged: a FIN, a
+    /// reset, or anything that came in plain text. For hostile paths.
     ///
-    /// Of the proofs G1 is left, that a request was never sent. A refusal (G3)
+    /// Of the proofs only G1 remains: the request was never sent. A refusal (G3)
     /// inside TLS cannot be forged, but is not told apart from one in plain
     /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
-    /// one the fate is *unknown*, by [`Doubt::Forgeable`](crate::fate::Doubt::Forgeable), so that nobody who relies on
-    /// it sends the request again by hand either; the verdict is
-    /// [`NoResend::Forgeable`](crate::fate::NoResend::Forgeable).
+    /// one of them the fate is *unknown*, by
+    /// [`Doubt::Forgeable`](crate::fate::Doubt::Forgeable), so that a caller
+    /// who relies on it does not resend the request by hand either. The verdict
+    /// is [`NoResend::Forgeable`](crate::fate::NoResend::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.rules = self.rules.require_authenticated_refusal();
         self

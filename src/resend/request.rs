@@ -154,8 +154,8 @@ impl<B: Replayable + 'static> SavedRequest<B> {
     /// Whether the caller sent an idempotency key, and every attempt that may have
     /// been applied carried it, as far as is known. It was kept before the first.
     ///
-    /// An empty one is none: an origin would tell no two requests apart by it. Of
-    /// several nobody knows which one an origin takes.
+    /// An empty key counts as none: an origin cannot tell two requests apart by
+    /// it. Of several keys, it is unknown which one an origin takes.
     fn key(&self, policy: &Policy, attempts: &[Attempt]) -> Key {
         let mut sent = attempts.iter().filter_map(Attempt::maybe_applied);
         let mut keys = self.headers.iter().filter(|(name, _)| *name == IDEMPOTENCY_KEY);
@@ -177,8 +177,8 @@ impl<B: Replayable + 'static> SavedRequest<B> {
     ///
     /// A layer between may have made another of it, such as one with more
     /// fields, and would do so again. So the head is the one that was kept, and
-    /// the body is taken only if it is the one that was sent: known by itself, or
-    /// for want of that by a head that nobody changed.
+    /// the body is taken only if it is the one that was sent: known by its own
+    /// identity, or else by an unchanged head.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
         self.given_back = request.and_then(|given| {
             let is_ours = match (self.stream, StreamId::of(given.body())) {
@@ -259,7 +259,7 @@ pub(super) fn mark<B>(request: &mut Request<B>, token: &AttemptToken) {
     request.extensions_mut().insert(token.clone());
 }
 
-/// Returns whether a field has no value, or a quoted one without a character.
+/// Returns `true` if a field has no value, or a quoted one without a character.
 fn is_empty(value: &HeaderValue) -> bool {
     matches!(value.as_bytes().trim_ascii(), b"" | b"\"\"")
 }

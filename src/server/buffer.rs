@@ -128,7 +128,7 @@ impl Buffering {
 
     /// Sets how long a peer may send nothing of a request that holds some of the
     /// room while others wait; by default [`STALL_LIMIT`](Self::STALL_LIMIT).
-    /// As long as nobody waits only [`with_arrival`](Self::with_arrival) counts.
+    /// While no request waits, only [`with_arrival`](Self::with_arrival) counts.
     pub fn with_stall_limit(mut self, time: Duration) -> Self {
         self.stall = time.min(time::LONGEST);
         self.rebuilt()
@@ -370,7 +370,7 @@ impl<B> RequestBody<B> {
         self.end.clone()
     }
 
-    /// Returns whether all of the body was received before the service saw the
+    /// Returns `true` if all of the body was received before the service saw the
     /// request.
     pub fn is_whole(&self) -> bool {
         self.rest.is_none()

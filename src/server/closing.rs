@@ -66,7 +66,7 @@ impl Closing {
         Self { stage: Stage::Flush, reads_on: false, deadline: Box::pin(sleep(PATIENCE)) }
     }
 
-    /// Returns whether the FIN is still to be sent.
+    /// Returns `true` if the FIN is still to be sent.
     pub(super) fn is_before_fin(&self) -> bool {
         matches!(self.stage, Stage::ClosingMessage { .. } | Stage::Flush | Stage::Fin)
     }
@@ -95,7 +95,7 @@ impl Closing {
             match stepped {
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(stage))) => self.enter(stage),
-                // A stream that fails has nobody left to tell anything.
+                // The stream failed: no peer is left to tell.
                 Poll::Ready(Err(_)) => self.stage = Stage::Done,
                 Poll::Pending => {
                     ready!(self.deadline.as_mut().poll(cx));

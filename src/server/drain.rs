@@ -23,8 +23,8 @@ use super::serve_connection::ServeConnection;
 use crate::error::BoxError;
 use crate::time;
 
-/// How long a drain waits for the next connection of the accept queue. Time
-/// enough for the runtime to ask the kernel anew; nobody is expected to come.
+/// How long a drain waits for the next connection of the accept queue. Enough
+/// time for the runtime to ask the kernel again; no new peer is expected.
 const QUEUE_WAIT: Duration = Duration::from_millis(10);
 /// How many connections a drain takes from the accept queue at most: the
 /// kernel's usual limit of its length (`net.core.somaxconn`).

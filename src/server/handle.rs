@@ -37,8 +37,8 @@ impl Handle {
     ///
     /// An idle connection, and one with part of a request's head, says so
     /// itself: with the closing response where the client offered `gone`, with
-    /// a FIN otherwise (S6). Where the kernel has bytes of an idle connection
-    /// that nobody read yet, and the client did not offer `gone`, they are served
+    /// a FIN otherwise (S6). Where the kernel holds unread bytes of an idle
+    /// connection whose client did not offer `gone`, the server serves them
     /// first. A request that the service has and that is not
     /// dispatched is refused if its client offered `gone`: [`Exchange::dispatch`]
     /// fails from now on. One that is dispatched is answered.
@@ -56,12 +56,12 @@ impl Handle {
         Announcement::new(self.hop()).with_refused()
     }
 
-    /// Returns whether the server leaves.
+    /// Returns `true` if the server leaves.
     pub fn is_going_away(&self) -> bool {
         self.0.lock().machine.is_leaving()
     }
 
-    /// Returns whether a request has begun to arrive that is served although the
+    /// Returns `true` if a request has begun to arrive that is served although the
     /// server leaves.
     pub(super) fn is_arriving(&self) -> bool {
         self.0.lock().is_arriving()
@@ -72,7 +72,7 @@ impl Handle {
         self.0.gone().await;
     }
 
-    /// Ends all signalling on the connection for good: it becomes a tunnel, or
+    /// Ends all signaling on the connection for good: it becomes a tunnel, or
     /// speaks another protocol. An HTTP/2 preface and a 101 are noticed without
     /// it; a 2xx to CONNECT is not.
     pub fn disarm(&self) {
@@ -118,8 +118,8 @@ impl fmt::Debug for Handle {
 /// that is larger than [`Handle::max`] is dispatched without the first, one that
 /// the service answers without the application without the first two.
 ///
-/// Dropping one that was dispatched and not answered ends all signalling with
-/// resets on the connection: nobody can tell when the request ends.
+/// Dropping one that was dispatched and not answered ends all signaling with
+/// resets on the connection: the server cannot tell when the request ends.
 #[must_use = "an exchange that is dropped was abandoned"]
 pub struct Exchange {
     shared: Arc<Shared>,

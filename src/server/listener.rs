@@ -94,8 +94,8 @@ impl ListenerOptions {
     }
 
     /// States that addresses are translated on the way from the clients, and that
-    /// nobody on the way ends a TCP connection: the ends that an offer names are
-    /// compared with nothing (S11). Off by default.
+    /// no hop on the way terminates TCP connections: the ends that an offer names
+    /// are not compared (S11). Off by default.
     ///
     /// The counterpart of
     /// [`ContractOptions::trust_nat`](crate::pool::ContractOptions::trust_nat),

@@ -11,7 +11,7 @@ use tower_resend_core::{Phase, Reply, StaleReason};
 pub(super) enum StreamKind {
     /// HTTP.
     Http,
-    /// A proxy's greeting, which is nobody's request or response.
+    /// A proxy's greeting, which is part of no request or response.
     Greeting,
     /// Records of TLS. What is in them the [`TlsIo`](super::tap::TlsIo) tells.
     Tls(Box<Tls>),
@@ -87,7 +87,7 @@ impl ConnTracker {
         })
     }
 
-    /// Notes that there is text that nobody asked for.
+    /// Notes that there is unsolicited text.
     pub(super) fn on_unasked_text(&self) {
         let state = &mut *self.lock();
         state.on_session_text();
@@ -153,7 +153,7 @@ impl State {
         }
     }
 
-    /// Returns whether the first bytes of an answer came too early to be one.
+    /// Returns `true` if the first bytes of an answer came too early to be one.
     pub(super) fn judge_reply(&mut self) -> bool {
         let judged = match &self.above {
             StreamKind::Tls(tls) => tls.is_too_early,
@@ -174,14 +174,14 @@ impl State {
         }
     }
 
-    /// Returns whether a part of a record was read when a request is about to
+    /// Returns `true` if a part of a record was read when a request is about to
     /// be written: an unsolicited response may be in it.
     pub(super) fn is_within_record(&self) -> bool {
         let is_within = matches!(&self.above, StreamKind::Tls(tls) if !tls.records.is_between());
         is_within && self.ledger.phase() == Phase::Armed
     }
 
-    /// Returns whether any HTTP was read before the first request.
+    /// Returns `true` if any HTTP was read before the first request.
     pub(super) fn was_spoken_to(&self, last: Option<StaleReason>) -> bool {
         match &self.above {
             StreamKind::Http | StreamKind::Greeting => self.ledger.exchange().read > 0,
@@ -190,14 +190,14 @@ impl State {
         }
     }
 
-    /// Returns whether text of the request was given to TLS. What TLS writes
+    /// Returns `true` if text of the request was given to TLS. What TLS writes
     /// before that, such as an alert, is not the request's.
     pub(super) fn has_text(&self) -> bool {
         matches!(&self.above, StreamKind::Tls(tls) if tls.has_text)
     }
 
-    /// Returns whether the kernel has accepted all that was written so far.
-    /// StreamKind TLS an upload that was answered early can look finished while its
+    /// Returns `true` if the kernel has accepted all that was written so far.
+    /// Above TLS an upload that was answered early can look finished while its
     /// rest is still in TLS, and would count as the next request's.
     pub(super) fn is_flushed(&self) -> bool {
         !matches!(&self.above, StreamKind::Tls(tls) if tls.is_unflushed)
@@ -217,7 +217,7 @@ impl State {
         }
     }
 
-    /// Returns whether the peer said that it will close.
+    /// Returns `true` if the peer said that it will close.
     pub(super) fn is_close_announced(&self) -> bool {
         matches!(&self.above, StreamKind::Tls(tls) if tls.has_ended)
     }
@@ -261,7 +261,7 @@ impl Records {
         begins
     }
 
-    /// Returns whether no record is under way.
+    /// Returns `true` if no record is under way.
     fn is_between(&self) -> bool {
         self.header == 0 && self.content == 0
     }

@@ -126,9 +126,9 @@ impl ConnTracker {
         state.ledger.take_over();
         let read = state.ledger.exchange_read();
         super::settle::drain(&mut state);
-        // Under TLS an alert follows a refusal as a matter of course, and nobody
-        // can tell any more what else did. A server that went on is then
-        // noticed only by what came with the refusal (`is_refused`).
+        // Under TLS an alert routinely follows a refusal, and cannot be told from
+        // anything else that followed. A server that went on is then noticed only
+        // by what came with the refusal (`is_refused`).
         let is_readable = matches!(state.above, StreamKind::Http);
         let went_on = is_whole && is_readable && state.ledger.exchange_read() > read;
         // If the exchange's bytes were kept, they tell whether more came with
@@ -139,7 +139,7 @@ impl ConnTracker {
         }
     }
 
-    /// Returns whether the server was seen breaking a promise (C9).
+    /// Returns `true` if the server was seen breaking a promise (C9).
     pub(crate) fn has_broken_promise(&self) -> bool {
         self.lock().has_broken_promise
     }
@@ -205,12 +205,12 @@ impl ConnTracker {
         self.lock().ledger.found()
     }
 
-    /// Returns whether the kernel accepted any byte of the current request.
+    /// Returns `true` if the kernel accepted any byte of the current request.
     pub(crate) fn is_written(&self) -> bool {
         self.lock().ledger.is_written()
     }
 
-    /// Returns whether the TrackedIo was dropped; if not, `waker` is woken then, in
+    /// Returns `true` if the TrackedIo was dropped; if not, `waker` is woken then, in
     /// place of the one that `who` named before.
     #[inline]
     pub(crate) fn poll_gone(&self, who: usize, waker: &Waker) -> bool {
@@ -317,7 +317,7 @@ impl State {
         self.fd.map_or(Received::Nothing, |fd| fd.receive(buffer))
     }
 
-    /// Returns whether bytes wait to be read.
+    /// Returns `true` if bytes wait to be read.
     pub(super) fn has_data(&self) -> bool {
         self.fd.is_some_and(Fd::has_data)
     }
@@ -382,7 +382,7 @@ impl State {
         }
     }
 
-    /// Returns whether the bytes that were kept of this exchange are a
+    /// Returns `true` if the bytes that were kept of this exchange are a
     /// closing response that refuses its request (C8).
     ///
     /// One that is followed by more than its body breaks the promise (C9), and
@@ -412,7 +412,7 @@ impl State {
         }
     }
 
-    /// Returns whether the connection was reset against the promise in force,
+    /// Returns `true` if the connection was reset against the promise in force,
     /// provided that a final response was under way.
     fn is_reset_forbidden(&mut self) -> bool {
         let is_forbidden = self.watch.as_ref().is_some_and(|watch| watch.forbids_reset());

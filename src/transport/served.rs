@@ -18,7 +18,7 @@ pub(crate) enum Served {
     /// Nothing: no content can be left over.
     #[default]
     Nothing,
-    /// A request, or nobody knows.
+    /// A request, or unknown.
     Before,
 }
 

@@ -18,7 +18,7 @@ use tower_resend_core::Phase;
 /// record.
 ///
 /// Below TLS a session ticket, a key update and an alert look like a response.
-/// What is an answer, and what nobody asked for, is judged by the text.
+/// The text decides what is an answer and what is unsolicited.
 ///
 /// While a request is unresolved it sends no close_notify of its own, as the
 /// TrackedIo sends no FIN: what is written then is the request's.

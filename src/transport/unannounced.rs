@@ -1,5 +1,5 @@
-//! Connections that somebody else's pool drives: nobody announces a request
-//! there before hyper has it.
+//! Connections that another pool drives: it announces no request before hyper
+//! has it.
 //!
 //! Two things differ from our own connections. The stale check is made at every read
 //! that would wait while no request is known to be on the connection, since
@@ -21,7 +21,7 @@ use super::record::{ConnTracker, State};
 use super::served::Served;
 use tower_resend_core::{Phase, StaleReason};
 
-/// What is kept of a connection where nobody announces requests.
+/// What is kept of a connection whose requests are not announced.
 #[derive(Debug, Default)]
 pub(super) struct External {
     /// How many exchanges were armed.
@@ -48,12 +48,12 @@ impl ExchangeId {
 }
 
 impl ConnTracker {
-    /// Says that nobody announces requests on this connection.
+    /// Notes that requests on this connection are not announced.
     pub(super) fn expect_no_announcements(&self) {
         self.lock().unannounced = Some(Box::default());
     }
 
-    /// Returns whether the kernel sent bytes that were not written here. To be
+    /// Returns `true` if the kernel sent bytes that were not written here. To be
     /// asked before any are.
     pub(super) fn was_used(&self) -> bool {
         self.lock().snapshot().is_ok_and(|snapshot| snapshot.bytes_sent > 0)
@@ -112,15 +112,15 @@ impl ConnTracker {
         drop(closing);
     }
 
-    /// Returns what was read last from a connection where nobody announces
-    /// requests.
+    /// Returns what was read last from a connection whose requests are not
+    /// announced.
     pub(crate) fn last_read(&self) -> Option<StaleReason> {
         self.lock().unannounced.as_ref().and_then(|unannounced| unannounced.last)
     }
 }
 
 impl State {
-    /// Returns whether a read that would wait has to look.
+    /// Returns `true` if a read that would wait has to look.
     pub(super) fn looks(&self) -> bool {
         match (self.ledger.phase(), &self.unannounced) {
             (Phase::Armed, _) => true,

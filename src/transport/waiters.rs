@@ -3,13 +3,13 @@
 use std::mem;
 use std::task::Waker;
 
-/// The wakers of those who wait, each under a number of its own.
+/// The wakers of all waiters, each under a number of its own.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(Vec<(usize, Waker)>);
 
 impl Waiters {
-    /// Notes whom to wake for `who`. Returns whom it named before, to be dropped
-    /// where nothing is locked.
+    /// Notes the waker for `who`. Returns the waker that it replaces, to be
+    /// dropped where nothing is locked.
     pub(super) fn wait(&mut self, who: usize, waker: &Waker) -> Option<Waker> {
         match self.0.iter_mut().find(|(waiting, _)| *waiting == who) {
             Some((_, known)) if known.will_wake(waker) => None,
@@ -21,8 +21,7 @@ impl Waiters {
         }
     }
 
-    /// Forgets one, who waits no more. Returns whom it named, to be dropped in the
-    /// same way.
+    /// Forgets a waiter. Returns its waker, to be dropped in the same way.
     pub(super) fn leave(&mut self, who: usize) -> Option<Waker> {
         let at = self.0.iter().position(|(waiting, _)| *waiting == who)?;
         Some(self.0.swap_remove(at).1)

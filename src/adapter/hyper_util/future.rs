@@ -162,7 +162,7 @@ impl Call {
         }
     }
 
-    /// Returns whether the request is in the hands of a connection that has
+    /// Returns `true` if the request is in the hands of a connection that has
     /// ended; if not, `waker` is woken when it ends.
     fn is_left(&self, waker: &Waker) -> bool {
         self.chosen.as_ref().is_some_and(|chosen| self.mark.is_left_with(chosen, waker))
@@ -276,11 +276,12 @@ impl Call {
         }
     }
 
-    /// Ends a call that nobody waits for any more.
+    /// Ends a call whose caller no longer waits.
     ///
-    /// A connection that has the request is taken over before the client lets
-    /// it go: what was answered without anybody having asked since would be
-    /// pooled again, and whatever came to it until then would fail with it.
+    /// Takes over a connection that has the request before the client releases
+    /// it. Otherwise the client would pool a connection that was answered in
+    /// the meantime, and a request that reached it before the takeover would
+    /// fail with it.
     fn give_up(&mut self) {
         let mut evidence = None;
         if let RequestState::On(record, exchange) = self.mark.revoke() {
@@ -305,7 +306,7 @@ impl Call {
         self.record(evidence.with_ended_by(EndedBy::Caller));
     }
 
-    /// Returns whether the client chose a connection and has not had the request
+    /// Returns `true` if the client chose a connection and has not had the request
     /// back from it.
     fn has_connection(&self) -> bool {
         let had_it_back = self.chosen.as_ref().is_some_and(|chosen| chosen.is_listed);
@@ -344,7 +345,7 @@ impl Drop for Call {
     }
 }
 
-/// Returns whether an error is of the connection that keeps this record.
+/// Returns `true` if an error is of the connection that keeps this record.
 fn is_of(error: &legacy::Error, record: &Arc<ConnTracker>) -> bool {
     let connected = error.connect_info().and_then(Handle::of);
     connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))

@@ -79,12 +79,12 @@ impl SelectedConn {
         Some(Self { record: handle.record, captured, held, is_listed: false })
     }
 
-    /// Returns whether the client has chosen no other since.
+    /// Returns `true` if the client has chosen no other since.
     pub(super) fn is_last(&self) -> bool {
         self.captured.strong_count() > 0
     }
 
-    /// Returns whether the client still holds it. As long as the client's
+    /// Returns `true` if the client still holds it. As long as the client's
     /// future has not ended it does so exactly while it waits for what hyper
     /// makes of the request there; once it does not, hyper has given the
     /// request back and the client looks for another connection.
@@ -92,14 +92,14 @@ impl SelectedConn {
         self.held.strong_count() > 0
     }
 
-    /// Returns whether the connection has ended; if not, `waker` is woken when
+    /// Returns `true` if the connection has ended; if not, `waker` is woken when
     /// it does, unless this is dropped before. Over HTTP/2 several wait.
     pub(super) fn poll_gone(&self, waker: &Waker) -> bool {
         self.record.poll_gone(self.id(), waker)
     }
 
-    /// The address of the request's own copy, which nobody else has while this
-    /// is there.
+    /// The address of the request's own copy, unique for as long as this
+    /// exists.
     fn id(&self) -> usize {
         self.captured.as_ptr().addr()
     }

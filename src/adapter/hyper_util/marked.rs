@@ -100,7 +100,7 @@ pub(super) struct RequestTracker {
     capture: CaptureConnection,
     is_taken: AtomicBool,
     is_failed: AtomicBool,
-    /// The body is gone, and nobody asked for its content.
+    /// The body was dropped, and its content was never polled.
     is_unasked: AtomicBool,
     /// The connection that took it is known to speak HTTP/2.
     has_frames: AtomicBool,
@@ -130,17 +130,17 @@ impl RequestTracker {
         self.lock().clone()
     }
 
-    /// Returns whether the request's own body failed.
+    /// Returns `true` if the request's own body failed.
     pub(super) fn is_failed(&self) -> bool {
         self.is_failed.load(Ordering::Acquire)
     }
 
-    /// Returns whether a request that was sent was sent without its content.
+    /// Returns `true` if a request that was sent was sent without its content.
     pub(super) fn is_unasked(&self) -> bool {
         self.is_unasked.load(Ordering::Acquire)
     }
 
-    /// Returns whether the client chose a connection for the request.
+    /// Returns `true` if the client chose a connection for the request.
     pub(super) fn has_connection(&self) -> bool {
         self.capture.connection_metadata().is_some()
     }
@@ -150,7 +150,7 @@ impl RequestTracker {
         SelectedConn::last(&self.capture)
     }
 
-    /// Returns whether this connection took the request.
+    /// Returns `true` if this connection took the request.
     pub(super) fn is_taken_by(&self, record: &Arc<ConnTracker>) -> bool {
         match &*self.lock() {
             RequestState::On(taker, _) | RequestState::Somewhere(taker) => {
@@ -163,7 +163,7 @@ impl RequestTracker {
         }
     }
 
-    /// Returns whether the request waits for a connection to take it that has
+    /// Returns `true` if the request waits for a connection to take it that has
     /// ended; if not, `waker` is woken when it ends.
     pub(super) fn is_left_with(&self, chosen: &SelectedConn, waker: &Waker) -> bool {
         let is_taken = self.is_taken.load(Ordering::Acquire);

@@ -201,7 +201,7 @@ struct Seen {
     /// A connection asked for it.
     is_polled: AtomicBool,
     is_failed: AtomicBool,
-    /// It is gone, and nobody asked for its content.
+    /// It was dropped, and its content was never polled.
     is_unasked: AtomicBool,
 }
 

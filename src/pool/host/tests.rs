@@ -48,7 +48,7 @@ async fn a_connection_that_suits_nobody_makes_room_for_one_that_does() {
     assert!(!unused.await.unwrap().connection.is_used());
 }
 
-/// Such a one made no connect of his own, and would wait for nobody's.
+/// Such a waiter started no connect of its own, and would wait for none.
 #[tokio::test]
 async fn who_counted_on_a_connect_that_came_to_nothing_for_him_gets_another() {
     let (_listener, host) = host(PoolOptions::new()).await;
@@ -69,7 +69,7 @@ async fn who_counted_on_a_connect_that_came_to_nothing_for_him_gets_another() {
     }
 }
 
-/// He made no connect of his own either.
+/// This waiter started no connect of its own either.
 #[tokio::test]
 async fn a_failure_is_told_to_whoever_still_waits() {
     let (_listener, host) = host(PoolOptions::new()).await;

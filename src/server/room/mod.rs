@@ -46,7 +46,7 @@ impl Room {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the account, and wakes whom that concerns.
+    /// Changes the account, and wakes the requests that the change concerns.
     fn change(&self, change: impl FnOnce(&mut Account) -> Vec<Id>) {
         let mut inner = self.lock();
         let woken = change(&mut inner.account);

@@ -31,7 +31,7 @@ impl Promise {
         self.announced.max()
     }
 
-    /// Returns whether the response that carried this refuses the request it
+    /// Returns `true` if the response that carried this refuses the request it
     /// answers and all that are not yet answered (C8): it is then
     /// [`Answer::Refused`](crate::Answer::Refused).
     pub fn is_refusal(&self) -> bool {
@@ -95,9 +95,9 @@ pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> 
 
 /// Does what [`accept`] does, and compares the hop with nothing.
 ///
-/// For an origin that is reached through address translation. Whoever uses it
-/// states that nobody between here and the server ends a TCP connection.
-/// **Behind a relay it doubles requests.**
+/// For an origin behind address translation. The caller thereby states that
+/// no hop between here and the server terminates TCP connections.
+/// **Behind a relay this duplicates requests.**
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ pub const LONGEST: usize = 1024;
 /// What a server announces of one connection: the members of the field in a
 /// response.
 ///
-/// An announcement binds nobody by itself: [`accept`](super::accept()) says
+/// An announcement is not binding by itself: [`accept`](super::accept()) says
 /// whether a client may rely on it.
 ///
 /// # Examples
@@ -131,18 +131,18 @@ impl Announcement {
         self.max
     }
 
-    /// Returns whether a reset means that nothing is dispatched (S2).
+    /// Returns `true` if a reset means that nothing is dispatched (S2).
     pub fn has_rst(&self) -> bool {
         self.rst
     }
 
-    /// Returns whether a FIN without a byte of a response means that nothing
+    /// Returns `true` if a FIN without a byte of a response means that nothing
     /// is dispatched (S10).
     pub fn has_fin(&self) -> bool {
         self.fin
     }
 
-    /// Returns whether nothing that arrives after the FIN is dispatched.
+    /// Returns `true` if nothing that arrives after the FIN is dispatched.
     pub fn has_half(&self) -> bool {
         self.half
     }
@@ -152,12 +152,12 @@ impl Announcement {
         self.gone
     }
 
-    /// Returns whether this refuses all that is not yet answered (S4).
+    /// Returns `true` if this refuses all that is not yet answered (S4).
     pub fn has_refused(&self) -> bool {
         self.refused
     }
 
-    /// Returns whether the server will leave soon.
+    /// Returns `true` if the server will leave soon.
     pub fn has_drain(&self) -> bool {
         self.drain
     }

@@ -86,22 +86,22 @@ impl Offer {
         self
     }
 
-    /// Returns whether resets are understood.
+    /// Returns `true` if resets are understood.
     pub fn has_rst(&self) -> bool {
         self.rst
     }
 
-    /// Returns whether a FIN instead of a response is understood.
+    /// Returns `true` if a FIN instead of a response is understood.
     pub fn has_fin(&self) -> bool {
         self.fin
     }
 
-    /// Returns whether closing responses are understood.
+    /// Returns `true` if closing responses are understood.
     pub fn has_gone(&self) -> bool {
         self.gone
     }
 
-    /// Returns whether the promise about the time after a FIN is understood.
+    /// Returns `true` if the promise about the time after a FIN is understood.
     pub fn has_half(&self) -> bool {
         self.half
     }
@@ -121,10 +121,10 @@ impl Offer {
 
     /// Does what [`read`](Self::read) does, and compares the hop with nothing.
     ///
-    /// For a server whose clients reach it through address translation. Whoever
-    /// uses it states that nobody between them and the server ends a TCP
-    /// connection: **behind a proxy that passes the field on it takes that proxy
-    /// for a client that understands it.**
+    /// For a server whose clients reach it through address translation. The
+    /// caller thereby states that no hop between them and the server terminates
+    /// TCP connections. **Behind a proxy that forwards the field, the server
+    /// mistakes that proxy for a client that understands it.**
     ///
     /// # Errors
     ///

@@ -21,7 +21,7 @@ pub struct TrustedGateway {
 }
 
 impl TrustedGateway {
-    /// Trusts the gateway that calls itself so. An empty name trusts nobody.
+    /// Trusts the gateway that goes by this name. An empty name trusts no gateway.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
@@ -35,7 +35,7 @@ impl TrustedGateway {
     /// - the field has one member in all, that of this gateway: what others
     ///   said before it, or forwarded, counts for nothing;
     /// - that has one `error`, a token that [`NotForwarded`] lists;
-    /// - and no `received-status`, since there was nobody to receive one from;
+    /// - and no `received-status`, since no next hop could have sent one;
     /// - the field is a structured list (RFC 9651 3.1) of at most 1024 bytes,
     ///   each line of it by itself.
     pub fn not_forwarded<B>(&self, response: &Response<B>) -> Option<NotForwarded> {

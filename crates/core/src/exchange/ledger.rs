@@ -34,7 +34,7 @@ pub enum Phase {
     Armed,
     /// At least one byte of the request is written.
     Sent,
-    /// The exchange failed and its evidence is being taken; nobody else may
+    /// The exchange failed and its evidence is being taken. Nothing else may
     /// read or write.
     TakenOver,
     /// An upgrade: the connection no longer speaks HTTP.
@@ -124,7 +124,7 @@ impl Ledger {
         look
     }
 
-    /// Returns whether a request is about to be written without a stale check.
+    /// Returns `true` if a request is about to be written without a stale check.
     pub fn needs_stale_check(&self) -> bool {
         self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
     }
@@ -187,7 +187,7 @@ impl Ledger {
         self.on_judged_reply(is_stray)
     }
 
-    /// Returns whether what arrives now cannot answer the request, since none
+    /// Returns `true` if what arrives now cannot answer the request, since none
     /// of it is acknowledged.
     pub fn is_too_early(&self, snapshot: Result<Snapshot, Unavailable>) -> bool {
         match (self.check, snapshot) {
@@ -241,12 +241,12 @@ impl Ledger {
         self.errno
     }
 
-    /// Returns whether the kernel accepted any byte of the current request.
+    /// Returns `true` if the kernel accepted any byte of the current request.
     pub fn is_written(&self) -> bool {
         self.written + 1 > self.base
     }
 
-    /// Returns whether the counters may speak of the current request.
+    /// Checks that the counters may speak of the current request.
     ///
     /// # Errors
     ///

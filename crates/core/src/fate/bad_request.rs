@@ -18,8 +18,8 @@ pub enum BadRequest {
     ContentLength,
     /// `Content-Length` is not the length of the body.
     LengthMismatch,
-    /// `Content-Length` is 0, and the body is not known to be empty: nobody would
-    /// ask it.
+    /// `Content-Length` is 0, and the body is not known to be empty: the
+    /// connection would never poll it.
     ZeroLength,
     /// There is `Content-Length` and `Transfer-Encoding` (RFC 9112 6.2).
     TwoLengths,

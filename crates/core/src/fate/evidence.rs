@@ -98,7 +98,7 @@ impl Evidence {
 pub enum HandOff {
     /// Nothing recorded the hand-off.
     Unrecorded,
-    /// The request contradicts itself, and was handed to nobody.
+    /// The request contradicts itself and was not handed to any connection.
     NotSendable(BadRequest),
     /// There was no connection to hand the request to.
     NotConnected(ConnectFailure),

@@ -27,13 +27,13 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Returns whether the request is proven not to have been applied, so
+    /// Returns `true` if the request is proven not to have been applied, so
     /// that sending it again cannot apply it twice.
     pub fn is_not_applied(&self) -> bool {
         matches!(self, Self::NotApplied(_))
     }
 
-    /// Returns whether it is unknown if the request was applied.
+    /// Returns `true` if it is unknown whether the request was applied.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }
@@ -86,7 +86,7 @@ impl fmt::Display for Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Proof {
-    /// G1: the request contradicts itself, and was handed to nobody.
+    /// G1: the request contradicts itself and was not handed to any connection.
     NotSendable(BadRequest),
     /// G1: there was no connection to send the request on.
     NotConnected(ConnectFailure),

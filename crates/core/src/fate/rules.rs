@@ -41,7 +41,7 @@ impl Rules {
         }
     }
 
-    /// Sets for whom requests are sent. The default is [`Role::Client`].
+    /// Sets on whose behalf requests are sent. The default is [`Role::Client`].
     pub fn role(mut self, role: Role) -> Self {
         self.role = role;
         self
@@ -87,15 +87,15 @@ impl Rules {
         self
     }
 
-    /// Takes no proof that somebody on the way could have forged: a FIN, a
-    /// reset, and whatever came in plain text. For hostile paths.
+    /// Accepts no proof that an attacker on the path could have forged: a FIN, a
+    /// reset, or anything that came in plain text. For hostile paths.
     ///
-    /// Of the proofs G1 is left, that a request was never sent. A refusal (G3)
+    /// Of the proofs only G1 remains: the request was never sent. A refusal (G3)
     /// inside TLS cannot be forged, but is not told apart from one in plain
     /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
-    /// one the fate is *unknown*, by [`Doubt::Forgeable`], so that nobody who relies on
-    /// it sends the request again by hand either; the verdict is
-    /// [`NoResend::Forgeable`](super::NoResend::Forgeable).
+    /// one of them the fate is *unknown*, by [`Doubt::Forgeable`], so that a
+    /// caller who relies on it does not resend the request by hand either. The
+    /// verdict is [`NoResend::Forgeable`](super::NoResend::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.authenticated_only = true;
         self
@@ -145,7 +145,7 @@ impl fmt::Debug for Rules {
     }
 }
 
-/// For whom requests are sent.
+/// On whose behalf requests are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -200,7 +200,7 @@ pub enum Opinion {
 pub struct RequestFacts {
     /// Whether sending it twice has the effect of sending it once.
     pub semantics: Semantics,
-    /// Whether the origin recognises a second copy.
+    /// Whether the origin recognizes a second copy.
     pub deduplication: Deduplication,
     /// Whether its body can be sent again.
     pub body: BodyState,
@@ -223,7 +223,7 @@ impl RequestFacts {
         }
     }
 
-    /// Sets whether the origin recognises a second copy.
+    /// Sets whether the origin recognizes a second copy.
     #[must_use]
     pub fn with_deduplication(mut self, deduplication: Deduplication) -> Self {
         self.deduplication = deduplication;
@@ -286,11 +286,11 @@ impl Semantics {
     }
 }
 
-/// Whether an origin recognises a second copy of a request.
+/// Whether an origin recognizes a second copy of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deduplication {
-    /// No, or nobody said so.
+    /// No, or not stated.
     None,
     /// Yes, and every attempt carries the same key.
     Keyed,

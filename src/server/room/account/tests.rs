@@ -353,7 +353,7 @@ fn run_out(desk: &mut Desk, mut requests: Vec<Request>) -> (Vec<Id>, Vec<Id>) {
         }
         desk.pass(STALL / 2);
         idle = if requests.len() == before { idle + 1 } else { 0 };
-        // Who is silent and keeps nobody waiting may stay, until its own deadline.
+        // A silent request that no other waits for may stay until its own deadline.
         if idle > 40 {
             assert!(requests.iter().all(|request| request.is_silent), "{requests:?}");
             requests.drain(..).for_each(|request| desk.leave(request.id));
