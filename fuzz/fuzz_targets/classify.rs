@@ -63,12 +63,14 @@ fn story(input: &mut Input<'_>) -> Result<TcpEvidence> {
     let errno = input.arbitrary::<Option<u8>>()?.map(|number| Errno(number.into()));
     let first = snapshot(input, &exchange)?;
     let mut shown = vec![first];
-    let mut step = kernel::at_end(&exchange, last, &first, errno);
+    let mut step = fin_rule::at_end(&exchange, last, &first, errno);
     let mut fin = None;
     let kernel = loop {
         step = match step {
             Step::Done(kernel) => break kernel,
-            Step::Closed(fin, snapshot) => break kernel::closed(&exchange, &fin, &snapshot, errno),
+            Step::Closed(fin, snapshot) => {
+                break fin_rule::closed(&exchange, &fin, &snapshot, errno);
+            }
             Step::Settle(new) => {
                 fin = Some(new);
                 Step::Wait
@@ -80,7 +82,7 @@ fn story(input: &mut Input<'_>) -> Result<TcpEvidence> {
                 }
                 let next = snapshot(input, &exchange)?;
                 shown.push(next);
-                kernel::settle(&exchange, fin, &next)
+                fin_rule::settle(&exchange, fin, &next)
             }
         }
     };
