@@ -5,7 +5,7 @@ mod sent;
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
@@ -335,10 +335,16 @@ impl AttemptToken {
         record.iter_mut().last().filter(|last| last.is_ours).map(|last| last.evidence.ended_by)
     }
 
-    /// Returns whether somebody else holds the token: a copy of the request that
-    /// may yet be sent, or a hand-off that has not ended.
+    /// Returns `true` if the token is held elsewhere: by a copy of the request that
+    /// may yet be sent, or by a hand-off that has not ended.
+    ///
+    /// Ask before the record is read that is judged.
     pub(crate) fn is_held_elsewhere(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        let is_held = Arc::strong_count(&self.0) > 1;
+        // The count is loaded relaxed. What the last other holder recorded before it
+        // dropped its clone must be visible to the reads that follow.
+        fence(Ordering::Acquire);
+        is_held
     }
 
     /// Returns all hand-offs, oldest first.
