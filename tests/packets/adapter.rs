@@ -6,7 +6,6 @@
 //! and as a later one, also after an exchange with a 1xx in mid-upload.
 #![cfg(target_os = "linux")]
 
-use testkit::skip;
 use testkit::tun;
 
 use std::future::Future;
@@ -25,9 +24,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, TrackedStream, EvidenceClient, with_evidence};
-use tower_resend_core::{Acked, Doubt, Fate, Proof};
+use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, TrackedStream, with_evidence};
 use tower_resend::{Attempt, Error, ResendLayer, attempts};
+use tower_resend_core::{Acked, Doubt, Fate, Proof};
 
 use self::tun::{Covers, Net, PEER, Peer};
 
@@ -72,7 +71,11 @@ enum Before {
     HintsInMidUpload,
 }
 
-async fn exchange(net: &Net, client: &EvidenceClient<Connector, Pay>, before: Before) -> Option<Peer> {
+async fn exchange(
+    net: &Net,
+    client: &EvidenceClient<Connector, Pay>,
+    before: Before,
+) -> Option<Peer> {
     let octets = match before {
         Before::Nothing => return None,
         Before::Exchange => 3,

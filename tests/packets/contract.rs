@@ -1,23 +1,14 @@
 //! What closes mean under a contract, segment by segment: rules C5 and C7,
 //! and what address translation does to them.
 #![cfg(target_os = "linux")]
-#![allow(dead_code, reason = "the way cases are played is shared with other tests")]
 
-use testkit::skip;
-use testkit::tun;
-
-#[macro_use]
-#[path = "packets/play.rs"]
-#[allow(unused_macros, reason = "as above")]
-mod play;
-
+use crate::play::{Call, Ended, Setting, text};
 use http::Request;
 use http::uri::Authority;
-use play::{Call, Ended, Setting, text};
-use tower_resend_core::{Acked, Doubt, Proof};
+use testkit::tun::{self, Covers, LOCAL, Net, PEER, Peer};
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::{Body, Client};
-use tun::{Covers, LOCAL, Net, PEER, Peer};
+use tower_resend_core::{Acked, Doubt, Proof};
 
 /// A case: what the peer announces, what it does to the next POST, and what
 /// becomes of that.

@@ -9,13 +9,12 @@ use std::io;
 
 use tokio::net::TcpStream;
 use tower_resend_core::fin_rule::{
-    ExchangeCounts, Fin, LastRead, StaleCheck, Step, at_end, calibrate, closed, look, settle,
+    ExchangeCounts, Fin, LastRead, StaleCheck, Step, at_end, calibrate, closed, settle, stale_check,
 };
 use tower_resend_core::{
-    Acked, Errno, TcpEvidence, SegmentBase, Segments, Settled, Snapshot, TcpState,
+    Acked, Errno, SegmentBase, Segments, Settled, Snapshot, TcpEvidence, TcpState,
 };
 
-use testkit::skip;
 use testkit::tcp_info;
 use testkit::tun;
 

@@ -11,11 +11,14 @@ use testkit::tun;
 #[macro_use]
 mod play;
 
+mod adapter;
 mod calls;
 mod close;
+mod contract;
 mod cut;
 mod early;
 mod idle;
+mod kernel;
 mod origin;
 mod proxies;
 mod segments;
