@@ -17,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::{BoxError, Service};
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+use tower_resend::hyper_util::{Connector, with_evidence};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {

@@ -49,7 +49,8 @@
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
 //! | [`server`] | a server that says by how it closes whether it took a request up |
-//! | [`adapter`] | evidence for the HTTP stacks that people have |
+//! | [`hyper_util`] | evidence for the client of hyper-util |
+//! | [`adapter`] | evidence for reqwest |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
 //! # Features
@@ -72,18 +73,19 @@ pub mod adapter;
 mod attempt;
 pub mod body;
 pub mod client;
+mod conn;
+mod connect;
 mod deadline;
 mod error;
+pub mod hyper_util;
 pub mod pool;
-mod probe;
 pub mod resend;
 pub mod server;
-
+mod sys;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod trace;
-mod transport;
 
 pub use attempt::{Attempt, AttemptToken, attempts};
 pub use body::Body;

@@ -6,6 +6,5 @@
 //! does not let through what a proof needs, the fate is *unknown* and its
 //! [`Doubt`](tower_resend_core::Doubt) names what is missing.
 
-pub mod hyper_util;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

@@ -15,9 +15,10 @@ use super::key::{self, WireUndo};
 use super::lease::Lease;
 use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
 use crate::body::{Framing, RequestBody};
+use crate::conn::{self, Broken, ResponseOutcome as Announced};
+use crate::connect::ConnectError;
 use crate::error::BoxError;
 use crate::time;
-use crate::transport::{self, Broken, ConnectError, ResponseOutcome as Announced};
 use tower_resend_core::{
     Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Semantics, StaleReason,
 };
@@ -50,7 +51,7 @@ pub(super) enum Lost<B: RequestBody> {
     /// The request came back untouched, and what ended TLS if that was why.
     HandedBack(Call<B>, Box<Request<B>>, Option<BoxError>),
     /// The request is gone, and its fate is to be found out.
-    Broken(InFlight<B>, transport::FailureKind, hyper::Error),
+    Broken(InFlight<B>, conn::FailureKind, hyper::Error),
     /// The server refused the request under its contract (C8), and its
     /// response is no answer; or it refused TLS with us, and would again.
     Refused(Failure),
@@ -230,7 +231,7 @@ impl<B: RequestBody> InFlight<B> {
                 Err(failure) => Err(Lost::Refused(failure)),
             },
             Err(Broken::HandedBack(request)) => {
-                let evidence = transport::handed_back(lease.connection.record());
+                let evidence = conn::handed_back(lease.connection.record());
                 Err(call.handed_back(evidence, &lease, request))
             }
             Err(Broken::Lost(failure, error)) => {
@@ -241,18 +242,14 @@ impl<B: RequestBody> InFlight<B> {
 
     /// Finds out what became of the request. A new connection is on its way
     /// meanwhile.
-    async fn resolve(
-        mut self,
-        failure: transport::FailureKind,
-        error: hyper::Error,
-    ) -> ResponseOutcome {
+    async fn resolve(mut self, failure: conn::FailureKind, error: hyper::Error) -> ResponseOutcome {
         let failed_at = time::now();
         let evidence = match &self.inner {
             Some((call, lease)) => {
                 let record = Arc::clone(lease.connection.record());
                 let host = Arc::clone(&call.host);
                 let contract = call.contract(lease);
-                transport::resolve(&record, &contract, failure, || host.prefetch()).await
+                conn::resolve(&record, &contract, failure, || host.prefetch()).await
             }
             None => Evidence::new(HandOff::Unrecorded),
         };
@@ -274,7 +271,7 @@ impl<B: RequestBody> InFlight<B> {
 impl<B: RequestBody> Drop for InFlight<B> {
     fn drop(&mut self) {
         if let Some((call, lease)) = self.inner.take() {
-            let evidence = transport::give_up(lease.connection.record(), EndedBy::Caller);
+            let evidence = conn::give_up(lease.connection.record(), EndedBy::Caller);
             if let Some(token) = &call.token {
                 token.record(call.judged(evidence, &lease));
             }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use http::uri::Authority;
 
-use crate::transport::ContractTrust;
+use crate::conn::ContractTrust;
 
 /// Whether and how a pool asks servers for a contract
 /// ([`contract`](crate::contract)).

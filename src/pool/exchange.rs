@@ -14,7 +14,7 @@ use super::host::OriginPool;
 use super::key::WireUndo;
 use crate::attempt::{AttemptToken, Sent};
 use crate::body::{Framing, Refused, RequestBody};
-use crate::transport::ConnectError;
+use crate::connect::ConnectError;
 
 /// The response future of a [`Pool`](super::Pool).
 ///

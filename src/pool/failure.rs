@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::attempt::Attempt;
 use crate::body::Refused;
+use crate::connect::ConnectError;
 use crate::error::BoxError;
-use crate::transport::ConnectError;
 use tower_resend_core::{Contract, Evidence, HandOff};
 
 /// The error of a request that the pool could not get answered, with the

@@ -11,14 +11,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::distrust::{Distrusted, Reputation};
-use super::hedge::Hedge;
 use super::idle::{Freshness, Idle, Lifetimes};
 use super::key::Key;
 use super::lease::{Checkout, Lease, Permits};
 use super::options::PoolOptions;
 use crate::body::RequestBody;
+use crate::conn::{Connection, ContractTrust};
+use crate::connect::Hedge;
+use crate::connect::{ConnectError, Connector};
 use crate::time;
-use crate::transport::{ConnectError, Connection, Connector, ContractTrust};
 use tower_resend_core::contract::TrustedGateway;
 use tower_resend_core::{ConnectFailure, Contract};
 

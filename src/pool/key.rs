@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
 use crate::body::{Framing, to_http1};
-use crate::transport::{Proxy, Route, has_sound_port};
+use crate::connect::{Proxy, Route, has_sound_port};
 use tower_resend_core::ConnectFailure;
 
 /// Requests of one key may share connections: same scheme, host and port, same

@@ -8,8 +8,9 @@ use super::body::ReturnToPool;
 use super::host::OriginPool;
 use super::idle::Pooled;
 use crate::body::RequestBody;
+use crate::conn::Connection;
+use crate::connect::ConnectError;
 use crate::time::Instant;
-use crate::transport::{ConnectError, Connection};
 use tower_resend_core::ConnectFailure;
 
 /// A connection with its places among the pool's limits.

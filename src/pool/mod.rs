@@ -13,13 +13,11 @@ mod contract;
 mod distrust;
 mod exchange;
 mod failure;
-mod hedge;
 mod host;
 mod idle;
 mod key;
 mod lease;
 mod options;
-mod proxies;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,9 +34,8 @@ pub use contract::ContractOptions;
 pub use exchange::ResponseFuture;
 pub use failure::Failure;
 pub use options::PoolOptions;
-pub use proxies::{Proxies, ProxiesBuilder};
 
-pub use crate::transport::ProxyError;
+pub use crate::connect::{Proxies, ProxiesBuilder, ProxyError};
 
 use self::distrust::Distrusted;
 use self::exchange::Unsent;
@@ -46,7 +43,7 @@ use self::host::OriginPool;
 use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
 use crate::body::{Framing, RequestBody};
-use crate::transport::{ConnectError, Connector};
+use crate::connect::{ConnectError, Connector};
 use tower_resend_core::ConnectFailure;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute

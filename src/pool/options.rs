@@ -8,10 +8,10 @@ use http::uri::Authority;
 
 use super::contract::ContractOptions;
 use super::idle::Lifetimes;
-use super::proxies::Proxies;
+use crate::connect::Proxies;
+use crate::connect::{ConnectOptions, Keepalive};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::transport::{ConnectOptions, Keepalive};
 use tower_resend_core::contract::TrustedGateway;
 use tower_resend_core::{Contract, Source};
 

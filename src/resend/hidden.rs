@@ -3,11 +3,11 @@
 use std::error::Error as StdError;
 use std::{io, iter};
 
-use crate::adapter::hyper_util;
 #[cfg(feature = "reqwest")]
 use crate::adapter::reqwest;
 use crate::attempt::{Attempt, AttemptToken};
 use crate::error::{DEEPEST, Error};
+use crate::hyper_util;
 use crate::pool;
 use tower_resend_core::EndedBy;
 

@@ -10,7 +10,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::probe;
+use crate::sys;
 use tower_resend_core::contract::{Announcement, Hop, HopBinding, Offer, only_line};
 
 use super::closing::{self, Closing};
@@ -281,7 +281,7 @@ impl State {
             return Next::Go;
         }
         self.counters.rechecks += 1;
-        match self.socket.as_deref().map(probe::unacked) {
+        match self.socket.as_deref().map(sys::unacked) {
             Some(Ok(0)) => {
                 self.note(Event::Acked);
                 Next::Go

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, with_evidence};
+use tower_resend::hyper_util::{Connector, EvidenceClient, with_evidence};
 use tower_resend::pool::PoolOptions;
 use tower_resend::{Attempt, Body, Client, ResendLayer, attempts};
 use tower_resend_core::contract::{ContractStatus, Ignored, TrustedGateway};

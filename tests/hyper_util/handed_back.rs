@@ -18,7 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio_test::task;
 use tower::ServiceExt;
-use tower_resend::adapter::hyper_util::{EvidenceClient, with_evidence};
+use tower_resend::hyper_util::{EvidenceClient, with_evidence};
 use tower_resend::{Attempt, AttemptToken};
 use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Ground, Proof, StaleReason};
 

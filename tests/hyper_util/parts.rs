@@ -16,7 +16,7 @@ use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::sync::watch;
 use tower::Service;
-use tower_resend::adapter::hyper_util::{ConnectError, Connector, TrackedStream};
+use tower_resend::hyper_util::{ConnectError, Connector, TrackedStream};
 
 /// Our connector behind a gate.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+use tower_resend::hyper_util::{Connector, with_evidence};
 use tower_resend::{Attempt, AttemptToken, ResendLayer};
 use tower_resend_core::{ConnectFailure, Doubt, Fate, HandOff};
 

@@ -19,7 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::{Service, ServiceBuilder, ServiceExt};
-use tower_resend::adapter::hyper_util::{
+use tower_resend::hyper_util::{
     Connector, EvidenceClient, Failure, TrackedBody, TrackedStream, with_evidence,
 };
 use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer, attempts};

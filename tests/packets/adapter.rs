@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, TrackedStream, with_evidence};
+use tower_resend::hyper_util::{Connector, EvidenceClient, TrackedStream, with_evidence};
 use tower_resend::{Attempt, Error, ResendLayer, attempts};
 use tower_resend_core::{Acked, Doubt, Fate, Proof};
 

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::{Service, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+use tower_resend::hyper_util::{Connector, with_evidence};
 use tower_resend::pool::{Pool, PoolOptions, Proxies};
 use tower_resend_core::{ConnectFailure, HandOff};
 

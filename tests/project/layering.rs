@@ -29,11 +29,11 @@ const IMPURE: [&str; 11] = [
 const IMPURE_STD: [&str; 6] = ["env", "fs", "net", "os", "process", "thread"];
 
 /// The one file with unsafe code: the system calls of both halves.
-const UNSAFE: [&str; 1] = ["src/probe/linux.rs"];
+const UNSAFE: [&str; 1] = ["src/sys/linux.rs"];
 
 /// The modules of the crate. Each may use those before it.
-const LAYERS: [&str; 13] = [
-    "probe",
+const LAYERS: [&str; 15] = [
+    "sys",
     "time",
     "deadline",
     "attempt",
@@ -41,18 +41,21 @@ const LAYERS: [&str; 13] = [
     "trace",
     "body",
     "tls",
-    "transport",
+    "conn",
+    "connect",
     "pool",
+    "hyper_util",
     "adapter",
     "resend",
     "client",
 ];
 /// What the server half may use besides itself.
-const SERVER_USES: [&str; 4] = ["probe", "time", "error", "trace"];
+const SERVER_USES: [&str; 4] = ["sys", "time", "error", "trace"];
 /// What an adapter may use besides itself: it turns what its stack did into
 /// evidence, and decides nothing.
-const ADAPTER_USES: [&str; 7] =
-    ["time", "deadline", "attempt", "body", "error", "tls", "transport"];
+const ADAPTER_USES: [&str; 8] =
+    ["time", "deadline", "attempt", "body", "error", "tls", "conn", "connect"];
+
 #[test]
 fn what_must_be_pure_is() {
     for folder in PURE {
@@ -151,7 +154,7 @@ fn may_use(module: &str, used: &str) -> bool {
     }
     match module {
         "server" => return SERVER_USES.contains(&used),
-        "adapter" => return ADAPTER_USES.contains(&used),
+        "adapter" | "hyper_util" => return ADAPTER_USES.contains(&used),
         _ => {}
     }
     let layer = |name| LAYERS.iter().position(|layer| *layer == name);
@@ -275,26 +278,26 @@ fn control_uphill_uses_are_seen() {
         [pair("BoxError", "error"), pair("Error", "error"), pair("Client", "client")]
     );
     for (path, source) in [
-        ("src/probe/linux.rs", "use crate::transport::TrackedIo;"),
+        ("src/sys/linux.rs", "use crate::conn::TrackedIo;"),
         ("src/time.rs", "use crate::{BoxError, time::now};"),
-        ("src/transport/meter.rs", "use crate::{body::{Body, Error}, pool};"),
+        ("src/conn/io.rs", "use crate::{body::{Body, Error}, pool};"),
         ("src/time.rs", "fn f() { crate::resend::now() }"),
         ("src/server/arm.rs", "use crate::pool::Pool;"),
         ("src/pool/mod.rs", "fn f(_: crate::Client) {}"),
-        ("src/adapter/hyper_util/mod.rs", "use crate::pool::Pool;"),
-        ("src/adapter/hyper_util/mod.rs", "use crate::resend::Resend;"),
-        ("src/pool/call.rs", "use crate::adapter::hyper_util;"),
-        ("src/server/serve.rs", "use crate::adapter::hyper_util;"),
+        ("src/hyper_util/mod.rs", "use crate::pool::Pool;"),
+        ("src/hyper_util/mod.rs", "use crate::resend::Resend;"),
+        ("src/pool/call.rs", "use crate::hyper_util;"),
+        ("src/server/serve.rs", "use crate::hyper_util;"),
         ("src/pool/mod.rs", "use crate::not_in_the_list::X;"),
     ] {
         assert_eq!(uphill(path, source, &names).len(), 1, "{path}: {source}");
     }
     for (path, source) in [
-        ("src/pool/mod.rs", "use crate::{body::{Body, Error}, transport, BoxError};"),
+        ("src/pool/mod.rs", "use crate::{body::{Body, Error}, conn, BoxError};"),
         ("src/pool/mod.rs", "pub(crate) fn f() { crate::pool::g() }"),
         ("src/server/arm.rs", "use crate::{error::chain, time::now};"),
         ("src/lib.rs", "pub use crate::client::Client;"),
-        ("src/adapter/hyper_util/mod.rs", "use crate::{attempt::Attempt, transport::ConnTracker};"),
+        ("src/hyper_util/mod.rs", "use crate::{attempt::Attempt, conn::ConnTracker};"),
     ] {
         assert_eq!(uphill(path, source, &names), Breaches::new(), "{path}: {source}");
     }

@@ -49,7 +49,7 @@ fn clients_can_be_shared() {
 
 #[test]
 fn what_wraps_hyper_util_can_be_shared() {
-    use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, Failure, ResponseFuture};
+    use tower_resend::hyper_util::{Connector, EvidenceClient, Failure, ResponseFuture};
     is_shared::<Connector>();
     is_clone::<Connector>();
     is_shared::<EvidenceClient<Connector, Body>>();

@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
-use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+use tower_resend::hyper_util::{Connector, with_evidence};
 use tower_resend::resend::Idempotent;
 use tower_resend::{AttemptToken, Policy, ResendLayer};
 

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+use tower_resend::hyper_util::{Connector, with_evidence};
 use tower_resend::pool::{ContractOptions, PoolOptions};
 use tower_resend::tls::Tls;
 use tower_resend::tls::rustls::{self, AlertDescription, SupportedProtocolVersion, version};
@@ -196,7 +196,7 @@ async fn the_legacy_client_asks_once_too() {
     }
 }
 
-type Legacy = tower_resend::adapter::hyper_util::EvidenceClient<Connector, Body>;
+type Legacy = tower_resend::hyper_util::EvidenceClient<Connector, Body>;
 
 fn legacy(tls: Tls) -> Resend<Legacy> {
     let client = legacy::Client::builder(TokioExecutor::new()).build(Connector::new().tls(tls));

@@ -16,7 +16,7 @@ use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::TokioExecutor;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tower::{Layer, Service, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, TrackedBody, with_evidence};
+use tower_resend::hyper_util::{Connector, EvidenceClient, TrackedBody, with_evidence};
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::tls::rustls::RootCertStore;
 use tower_resend::{Attempt, Body, ResendLayer, attempts};

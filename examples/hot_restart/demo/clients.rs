@@ -5,7 +5,7 @@ use testkit::demo::clients;
 #[cfg(feature = "reqwest")]
 use testkit::demo::clients::reqwest;
 use testkit::demo::clients::{Outcome, hyper_util, ours, wrapped};
-use tower_resend::adapter::hyper_util::Connector;
+use tower_resend::hyper_util::Connector;
 
 /// Which client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tower::{Service, ServiceExt};
 use tower_resend::Body;
-use tower_resend::adapter::hyper_util::{
+use tower_resend::hyper_util::{
     ConnectError, Connector, EvidenceClient, TrackedStream, with_evidence,
 };
 

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use tower_resend::adapter::hyper_util::Connector;
+use tower_resend::hyper_util::Connector;
 
 use super::{End, Outcome, chain};
 

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::hyper_util::{Connector, EvidenceClient, with_evidence};
+use tower_resend::hyper_util::{Connector, EvidenceClient, with_evidence};
 use tower_resend::{Resend, ResendLayer, attempts};
 
 use super::ours::{end_of, outcome};

@@ -17,8 +17,8 @@
 //! was answered early is such a byte too, or is still in TLS, which costs the
 //! evidence of later requests there, and no more.
 
-use super::record::{ConnTracker, State};
 use super::served::Served;
+use super::tracker::{ConnTracker, State};
 use tower_resend_core::{Phase, StaleReason};
 
 /// What is kept of a connection whose requests are not announced.
@@ -165,7 +165,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::transport::meter::TrackedIo;
+    use crate::conn::io::TrackedIo;
     use tower_resend_core::HandOff;
 
     async fn connection() -> (TrackedIo, Arc<ConnTracker>, net::TcpStream) {

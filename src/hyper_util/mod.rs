@@ -24,7 +24,7 @@
 //!
 //! ```diff
 //! +use tower::{Layer, ServiceExt};
-//! +use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+//! +use tower_resend::hyper_util::{Connector, with_evidence};
 //! -let client = Client::builder(TokioExecutor::new()).build_http();
 //! -let response = client.request(request).await?;
 //! +let client = with_evidence(Client::builder(TokioExecutor::new()).build(Connector::new()));
@@ -44,7 +44,7 @@
 //! use hyper_util::rt::TokioExecutor;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_resend::ResendLayer;
-//! use tower_resend::adapter::hyper_util::{Connector, with_evidence};
+//! use tower_resend::hyper_util::{Connector, with_evidence};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder(TokioExecutor::new()).build(Connector::new());

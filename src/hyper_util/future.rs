@@ -17,11 +17,11 @@ use super::failure::Failure;
 use super::handle::{Handle, SelectedConn};
 use super::marked::{RequestState, RequestTracker};
 use crate::attempt::{Attempt, AttemptToken, Sent};
+use crate::conn::{self, ConnTracker, ExchangeId, Served};
 use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
 #[cfg(feature = "tls")]
 use crate::tls;
-use crate::transport::{self, ConnTracker, ExchangeId, Served};
 use tower_resend_core::{
     Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, StaleReason, TcpEvidence,
 };
@@ -219,7 +219,7 @@ impl Call {
             RequestState::On(record, exchange) if is_of(&error, record) => {
                 let failure = self.failure(&error);
                 match record.take_over_if(*exchange) {
-                    true => transport::resolve(record, &Contract::none(), failure, || ()).await,
+                    true => conn::resolve(record, &Contract::none(), failure, || ()).await,
                     false => no_boundary(failure),
                 }
             }
@@ -265,14 +265,14 @@ impl Call {
         }
     }
 
-    fn failure(&self, error: &legacy::Error) -> transport::FailureKind {
+    fn failure(&self, error: &legacy::Error) -> conn::FailureKind {
         let error = in_chain::<hyper::Error>(error);
         if self.mark.is_failed() || error.is_some_and(hyper::Error::is_body_write_aborted) {
-            transport::FailureKind::RequestBody
+            conn::FailureKind::RequestBody
         } else if error.is_some_and(hyper::Error::is_parse) {
-            transport::FailureKind::Malformed
+            conn::FailureKind::Malformed
         } else {
-            transport::FailureKind::Broken
+            conn::FailureKind::Broken
         }
     }
 
@@ -383,7 +383,7 @@ fn given_up(record: &ConnTracker, exchange: ExchangeId) -> Evidence {
     if !record.take_over_if(exchange) {
         return Evidence::new(HandOff::Written);
     }
-    let mut evidence = transport::give_up(record, EndedBy::Caller);
+    let mut evidence = conn::give_up(record, EndedBy::Caller);
     // What was found on the connection was found before it was taken.
     if let HandOff::HandedBack(_) = evidence.hand_off {
         evidence.hand_off = HandOff::NothingWritten;
@@ -392,10 +392,10 @@ fn given_up(record: &ConnTracker, exchange: ExchangeId) -> Evidence {
 }
 
 /// The evidence of a request of which it is not known where it began.
-fn no_boundary(failure: transport::FailureKind) -> Evidence {
+fn no_boundary(failure: conn::FailureKind) -> Evidence {
     Evidence::new(HandOff::Written).with_tcp(TcpEvidence::NoBoundary).with_ended_by(match failure {
-        transport::FailureKind::RequestBody => EndedBy::RequestBody,
-        transport::FailureKind::Broken | transport::FailureKind::Malformed => EndedBy::Connection,
+        conn::FailureKind::RequestBody => EndedBy::RequestBody,
+        conn::FailureKind::Broken | conn::FailureKind::Malformed => EndedBy::Connection,
     })
 }
 

@@ -18,12 +18,12 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::connect::{Connected, Io};
+use super::connected::{Connected, Io};
+use super::limit_monitor::LimitMonitor;
 use super::offer::{self, ContractTrust, OfferUndo};
-use super::record::ConnTracker;
 use super::served::Served;
 use super::settle::FailureKind;
-use super::watch::LimitMonitor;
+use super::tracker::ConnTracker;
 use crate::body::{Framed, Framing, RequestBody, Trailers};
 use crate::error::{BoxError, chain};
 use crate::time::{self, Instant};

@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
-use super::connect::has_sound_port;
-use super::meter::TrackedIo;
+use super::has_sound_port;
 use super::proxy_error::{Heard, ProxyError};
+use crate::conn::TrackedIo;
 use crate::error::BoxError;
 
 /// A proxy, and what it is told of us.

@@ -8,12 +8,12 @@ use std::task::Waker;
 use http::HeaderValue;
 use tokio::net::TcpStream;
 
-use super::above::StreamKind;
+use super::external::External;
+use super::limit_monitor::LimitMonitor;
 use super::offer::ContractTrust;
-use super::unannounced::External;
+use super::stream_kind::StreamKind;
 use super::waiters::Waiters;
-use super::watch::LimitMonitor;
-use crate::probe::{Fd, Received};
+use crate::sys::{Fd, Received};
 use tower_resend_core::contract::{Closing, Hop, OutOfLimits, closing};
 use tower_resend_core::{
     Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::record::{ConnTracker, State};
-use crate::probe::Received;
+use super::tracker::{ConnTracker, State};
+use crate::sys::Received;
 use crate::time;
 use tower_resend_core::fin_rule::{self, Fin, LastRead, Step};
 use tower_resend_core::{

@@ -18,14 +18,13 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::handle::Handle;
+use crate::conn::{self, ConnTracker, Io};
+use crate::connect::{ConnectOptions, connect_failure, has_sound_port, http_connector};
 use crate::error::BoxError;
 #[cfg(feature = "tls")]
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::transport::{
-    self, ConnTracker, ConnectOptions, Io, connect_failure, has_sound_port, http_connector,
-};
 use tower_resend_core::ConnectFailure;
 
 /// Makes connections that leave evidence, for any legacy `Client`.
@@ -186,9 +185,7 @@ enum TlsAbove {
     #[cfg(feature = "tls")]
     Tls(Tls, String),
     #[cfg(feature = "tls")]
-    Handshake(
-        Pin<Box<dyn Future<Output = Result<transport::Connected, ConnectError>> + Send + Sync>>,
-    ),
+    Handshake(Pin<Box<dyn Future<Output = Result<conn::Connected, ConnectError>> + Send + Sync>>),
 }
 
 impl<F, T, E> Future for Connecting<F>
@@ -210,7 +207,7 @@ where
         }
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
         let connected = ready!(inner.poll(cx)).map_err(ConnectError::new)?;
-        let connected = transport::Connected::unannounced(connected.into_tcp_stream());
+        let connected = conn::Connected::unannounced(connected.into_tcp_stream());
         // Its counters could not speak of a request, and would be taken for an end.
         if connected.was_used() {
             return Poll::Ready(Err(ConnectError::used()));
@@ -234,10 +231,10 @@ where
 
 #[cfg(feature = "tls")]
 async fn secure(
-    connected: transport::Connected,
+    connected: conn::Connected,
     tls: Tls,
     host: String,
-) -> Result<transport::Connected, ConnectError> {
+) -> Result<conn::Connected, ConnectError> {
     let limit = time::now() + ConnectOptions::default().timeout;
     match time::timeout_at(limit, connected.with_tls(&tls, &host)).await {
         Ok(connected) => connected.map_err(|error| ConnectError {
@@ -264,7 +261,7 @@ pub struct TrackedStream {
 }
 
 impl TrackedStream {
-    fn new(connected: transport::Connected) -> Self {
+    fn new(connected: conn::Connected) -> Self {
         let (io, record) = connected.into_parts();
         Self { io: TokioIo::new(io), record }
     }

@@ -8,11 +8,51 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connect::{Connected, Io};
-use super::meter::TrackedIo;
-use super::record::ConnTracker;
+use super::io::TrackedIo;
+#[cfg(feature = "tls")]
+use super::tls_io::TlsIo;
+use super::tracker::ConnTracker;
 #[cfg(feature = "tls")]
 use crate::tls::{Tls, TlsError};
+
+/// A connection on which no request was sent yet.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) io: Io,
+    pub(crate) record: Arc<ConnTracker>,
+}
+
+/// What hyper reads and writes.
+#[derive(Debug)]
+pub(crate) enum Io {
+    Plain(TrackedIo),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsIo>),
+}
+
+#[cfg(feature = "tls")]
+impl Connected {
+    /// Makes TLS on a stream on which its record's bytes are not HTTP.
+    pub(crate) async fn secure(
+        meter: TrackedIo,
+        record: Arc<ConnTracker>,
+        tls: &Tls,
+        host: &str,
+    ) -> Result<Self, TlsError> {
+        record.expect_tls();
+        let stream = tls.connect(host, meter).await?;
+        let io = Io::Tls(Box::new(TlsIo::new(stream, Arc::clone(&record))));
+        Ok(Self { io, record })
+    }
+}
+
+#[cfg(test)]
+impl Connected {
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        let (meter, record) = TrackedIo::new(stream);
+        Self { io: Io::Plain(meter), record }
+    }
+}
 
 impl Connected {
     /// Wraps a stream that was just connected for a pool that announces no

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, Request, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::transport::{Proxy, ProxyError};
+use super::{Proxy, ProxyError};
 
 /// Which requests of a pool go through proxies, and through which.
 ///
@@ -99,7 +99,7 @@ impl Proxies {
     ///
     /// If there is one that cannot be used.
     #[inline]
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Result<Option<Arc<Proxy>>, ProxyError> {
+    pub(crate) fn of<B>(&self, request: &Request<B>) -> Result<Option<Arc<Proxy>>, ProxyError> {
         match &self.0 {
             Some(matcher) if request.method() != Method::CONNECT => {
                 proxy(matcher, request.uri()).map(|proxy| proxy.map(Arc::new))

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::meter::{TrackedIo, not_writable, taken_over, withheld};
-use super::record::ConnTracker;
+use super::io::{TrackedIo, not_writable, taken_over, withheld};
+use super::tracker::ConnTracker;
 use crate::tls::TlsError;
 use tower_resend_core::Phase;
 
@@ -172,8 +172,8 @@ mod tests {
 
     use super::support::{Authority, Session};
     use super::*;
+    use crate::conn::ContractTrust;
     use crate::time;
-    use crate::transport::ContractTrust;
     use tower_resend_core::{StaleReason, TcpState};
 
     /// A TlsIo whose exchange was armed and which has not looked yet.

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::record::{ConnTracker, State};
+use super::tracker::{ConnTracker, State};
 use tower_resend_core::fin_rule::StaleCheck;
 use tower_resend_core::{Phase, StaleReason};
 
@@ -307,7 +307,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
         let (meter, record) = TrackedIo::new(stream);
-        record.arm(crate::transport::ContractTrust::None, None).unwrap();
+        record.arm(crate::conn::ContractTrust::None, None).unwrap();
         (meter, record, peer.into_std().unwrap())
     }
 

@@ -1,6 +1,11 @@
 //! Makes connections: name resolution, happy eyeballs, socket options, proxies,
 //! TLS.
 
+mod hedge;
+mod proxies;
+mod proxy;
+mod proxy_error;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -13,17 +18,17 @@ use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
-use super::meter::TrackedIo;
-use super::proxy::Proxy;
-use super::proxy_error::ProxyError;
-use super::record::ConnTracker;
-#[cfg(feature = "tls")]
-use super::tap::TlsIo;
-
+use crate::conn::{ConnTracker, Connected, Io, TrackedIo};
 use crate::error::{BoxError, chain};
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::{Lazy, Tls, TlsError};
+
+pub(crate) use self::hedge::Hedge;
+pub use self::proxies::{Proxies, ProxiesBuilder};
+pub(crate) use self::proxy::Proxy;
+pub use self::proxy_error::ProxyError;
+
 use tower_resend_core::{Alert, ConnectFailure, Errno, Evidence, HandOff};
 
 /// Makes connections.
@@ -47,45 +52,6 @@ impl Route {
     fn tunnel(&self) -> Option<&Proxy> {
         let scheme = self.target.scheme()?;
         self.proxy.as_deref().filter(|proxy| !proxy.forwards(scheme))
-    }
-}
-
-/// A connection on which no request was sent yet.
-#[derive(Debug)]
-pub(crate) struct Connected {
-    pub(super) io: Io,
-    pub(super) record: Arc<ConnTracker>,
-}
-
-/// What hyper reads and writes.
-#[derive(Debug)]
-pub(crate) enum Io {
-    Plain(TrackedIo),
-    #[cfg(feature = "tls")]
-    Tls(Box<TlsIo>),
-}
-
-#[cfg(feature = "tls")]
-impl Connected {
-    /// Makes TLS on a stream on which its record's bytes are not HTTP.
-    pub(super) async fn secure(
-        meter: TrackedIo,
-        record: Arc<ConnTracker>,
-        tls: &Tls,
-        host: &str,
-    ) -> Result<Self, TlsError> {
-        record.expect_tls();
-        let stream = tls.connect(host, meter).await?;
-        let io = Io::Tls(Box::new(TlsIo::new(stream, Arc::clone(&record))));
-        Ok(Self { io, record })
-    }
-}
-
-#[cfg(test)]
-impl Connected {
-    pub(super) fn plain(stream: tokio::net::TcpStream) -> Self {
-        let (meter, record) = TrackedIo::new(stream);
-        Self { io: Io::Plain(meter), record }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::MutexGuard;
 
-use super::record::{ConnTracker, State};
 use super::session::Session;
+use super::tracker::{ConnTracker, State};
 use tower_resend_core::{Phase, Reply, StaleReason};
 
 /// What the bytes are that pass the TrackedIo.
@@ -13,7 +13,7 @@ pub(super) enum StreamKind {
     Http,
     /// A proxy's greeting, which is part of no request or response.
     Greeting,
-    /// Records of TLS. What is in them the [`TlsIo`](super::tap::TlsIo) tells.
+    /// Records of TLS. What is in them the [`TlsIo`](super::tls_io::TlsIo) tells.
     Tls(Box<Tls>),
 }
 
@@ -41,18 +41,18 @@ pub(super) struct Tls {
 
 impl ConnTracker {
     /// Says that the bytes are not HTTP until one of the two below is called.
-    pub(super) fn expect_greeting(&self) {
+    pub(crate) fn expect_greeting(&self) {
         self.lock().above = StreamKind::Greeting;
     }
 
     /// Says that the bytes are HTTP from here on.
-    pub(super) fn expect_http(&self) {
+    pub(crate) fn expect_http(&self) {
         self.lock().above = StreamKind::Http;
     }
 
     /// Says that the bytes are records of TLS from here on.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there is no TLS"))]
-    pub(super) fn expect_tls(&self) {
+    pub(crate) fn expect_tls(&self) {
         self.lock().above = StreamKind::Tls(Box::default());
     }
 }

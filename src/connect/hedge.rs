@@ -6,25 +6,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::{ConnectError, Connector, Route};
+use crate::conn::Connected;
 use crate::time;
-use crate::transport::{ConnectError, Connected, Connector, Route};
 
 /// Knows how long a connect to one host usually takes.
 #[derive(Debug)]
-pub(super) struct Hedge {
+pub(crate) struct Hedge {
     /// In microseconds.
     usual: AtomicU64,
     is_on: bool,
 }
 
 impl Hedge {
-    pub(super) fn new(is_on: bool) -> Self {
+    pub(crate) fn new(is_on: bool) -> Self {
         Self { usual: AtomicU64::new(100_000), is_on }
     }
 
     /// Connects, with a second connect beside a slow first one: a lost SYN
     /// costs a second, and leaves a timeout that no settling can wait for.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         connector: &Connector,
         route: &Route,

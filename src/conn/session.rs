@@ -4,8 +4,8 @@
 //! word of the handshake, behind which a request may be on its way already. If
 //! it refuses it says so by a fatal alert, and never sends a text.
 
-use super::above::StreamKind;
-use super::record::{ConnTracker, State};
+use super::stream_kind::StreamKind;
+use super::tracker::{ConnTracker, State};
 use crate::error::BoxError;
 use tower_resend_core::Alert;
 #[cfg(feature = "tls")]
@@ -95,8 +95,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::conn::io::TrackedIo;
     use crate::tls::rustls::{self, AlertDescription};
-    use crate::transport::meter::TrackedIo;
 
     /// What is told of a session that ended by an alert.
     async fn told(alert: AlertDescription, text: Option<&[u8]>) -> Option<Alert> {
