@@ -51,7 +51,7 @@
 //! | [`server`] | a server that says by how it closes whether it took a request up |
 //! | [`hyper_util`] | evidence for the client of hyper-util |
 //! | [`adapter`] | evidence for reqwest |
-//! | [`AttemptToken`] | how a transport of your own leaves evidence |
+//! | [`AttemptToken`], [`AttemptError`] | how a transport of your own leaves evidence |
 //!
 //! # Features
 //!
@@ -72,6 +72,7 @@
 pub mod adapter;
 mod attempt;
 pub mod body;
+mod chain;
 pub mod client;
 mod conn;
 mod connect;
@@ -87,10 +88,11 @@ mod time;
 pub mod tls;
 mod trace;
 
-pub use attempt::{Attempt, AttemptToken, attempts};
+pub use attempt::{Attempt, AttemptError, AttemptToken, attempts};
 pub use body::Body;
+pub use chain::BoxError;
 pub use client::Client;
-pub use error::{BoxError, Error};
+pub use error::Error;
 pub use resend::{Policy, Resend, ResendLayer};
 pub use tower_resend_core::Fate;
 

@@ -20,7 +20,7 @@ use super::listener::Listener;
 use super::report::{ConnectionTable, Report};
 use super::serve::{Accepted, Settings};
 use super::serve_connection::ServeConnection;
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use crate::time;
 
 /// How long a drain waits for the next connection of the accept queue. Enough

@@ -18,7 +18,7 @@ use super::buffer::{Buffering, RequestBody};
 use super::drain::{Running, ShutdownMode};
 use super::listener::Listener;
 use super::report::Report;
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use crate::time::LONGEST;
 use tower_resend_core::contract::Hop;
 

@@ -20,7 +20,7 @@ use super::handle::Handle;
 use super::layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
 use super::report::EntryGuard;
 use super::serve::{Accepted, Settings};
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use crate::time;
 use tower_resend_core::close::Phase;
 
