@@ -8,20 +8,20 @@ pub(super) type Name = Option<String>;
 
 /// A member of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct Item {
     pub(super) name: Name,
     /// In their order, repeated keys too. One without a value is true.
     pub(super) parameters: Vec<(String, Name)>,
 }
 
 /// Reads the members of one field line; none if it is no list of items.
-pub(super) fn items(line: &[u8]) -> Option<Vec<Member>> {
+pub(super) fn items(line: &[u8]) -> Option<Vec<Item>> {
     let mut input = Input::new(line);
     let mut members = Vec::new();
     input.skip(|octet| octet == b' ');
     loop {
         let name = name(&mut input)?;
-        members.push(Member { name, parameters: parameters(&mut input)? });
+        members.push(Item { name, parameters: parameters(&mut input)? });
         input.skip(is_ows);
         if input.is_at_end() {
             return Some(members);

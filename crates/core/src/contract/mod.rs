@@ -50,24 +50,27 @@
 //! ```
 
 mod accept;
-mod closing;
+mod announcement;
+mod closing_head;
 mod dictionary;
 mod field;
 mod hop;
+mod ignored;
 mod limits;
 mod list;
 mod offer;
 mod proxy_status;
 mod read;
-mod standing;
+mod status;
 
-pub use accept::{HopBinding, accept_bound};
-pub use accept::{Ignored, Promise, accept, accept_behind_nat};
-pub use closing::{Closing, closing};
-pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
+pub use accept::{HopBinding, Promise, accept, accept_behind_nat, accept_bound};
+pub use announcement::Announcement;
+pub use closing_head::{ClosingHead, closing_head};
+pub use field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 pub use hop::{Hop, HopParseError};
+pub use ignored::Ignored;
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
 pub use proxy_status::{NotForwarded, TrustedGateway};
 pub use read::only_line;
-pub use standing::ContractStatus;
+pub use status::ContractStatus;

@@ -3,10 +3,10 @@
 use http::header::{CONNECTION, GetAll, MaxSizeReached};
 use http::{HeaderMap, HeaderValue};
 
-use super::accept::Ignored;
 use super::dictionary::{self, Value};
 use super::field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 use super::hop::Hop;
+use super::ignored::Ignored;
 
 /// The members of a field that have a meaning, unchecked but consistent.
 #[derive(Debug, Default)]

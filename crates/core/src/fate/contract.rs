@@ -1,6 +1,6 @@
 //! What the server at the other end has promised, or is stated to do.
 
-use crate::exchange::Segments;
+use super::tcp::Segments;
 
 /// What the server at the other end of a connection has promised.
 ///

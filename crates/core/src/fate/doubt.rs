@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::evidence::Acked;
-use super::fate::Proof;
-use crate::fin_rule::Errno;
+use super::proof::Proof;
+use super::tcp::{Acked, Errno, Unavailable};
 
 /// What is missing to prove that a request was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,46 +218,6 @@ impl fmt::Display for Doubt {
             Self::Forgeable(proof) => {
                 write!(f, "its proof could have been forged on the way ({proof})")
             }
-        }
-    }
-}
-
-/// Why there is no kernel evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Unavailable {
-    /// Nobody looked at the counters.
-    NotExamined,
-    /// This operating system does not offer the counters.
-    Platform,
-    /// The socket is not TCP over IP (a Unix socket, MPTCP, SMC, kTLS).
-    NotPlainTcp,
-    /// The kernel's answer is too short to hold the counters (before 4.19).
-    ShortInfo(u32),
-    /// The counters were not as they must be right after a connect.
-    Uncalibrated,
-    /// Urgent data cannot be kept in line on this socket.
-    UrgentData,
-    /// A system call failed.
-    SystemCall(Errno),
-    /// The counters did not add up before the request was written.
-    NotConserved,
-    /// The socket was aborted before the counters were read.
-    Aborted,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotExamined => f.write_str("not examined"),
-            Self::Platform => f.write_str("not offered by this operating system"),
-            Self::NotPlainTcp => f.write_str("not a plain TCP socket"),
-            Self::ShortInfo(len) => write!(f, "TCP_INFO has only {len} bytes"),
-            Self::Uncalibrated => f.write_str("counters not fresh after connect"),
-            Self::UrgentData => f.write_str("urgent data cannot be kept in line"),
-            Self::SystemCall(errno) => write!(f, "system call failed with {errno}"),
-            Self::NotConserved => f.write_str("counters did not add up before the request"),
-            Self::Aborted => f.write_str("the socket was aborted first"),
         }
     }
 }

@@ -29,25 +29,28 @@ mod exhaustive;
 #[allow(clippy::module_inception, reason = "the type that the module is about")]
 mod fate;
 mod ground;
+mod proof;
 mod rules;
+mod rung;
+mod tcp;
 
 pub use alert::Alert;
 pub use bad_request::BadRequest;
 pub use contract::{Contract, Source};
 pub use decide::{History, counts_as_attempt, decide};
-pub use doubt::{Doubt, Unavailable};
+pub use doubt::Doubt;
 pub use evidence::{
-    Acked, Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, HandOff, Limits, Settled,
-    StaleReason, TcpEvidence,
+    Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, HandOff, Limits, StaleReason,
 };
-pub use fate::{Fate, Proof};
-pub use ground::{Decision, Ground, NoResend, Rung};
+pub use fate::Fate;
+pub use ground::{Decision, Ground, NoResend};
+pub use proof::Proof;
 pub use rules::{
     BodyState, Classifier, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Semantics,
     Time,
 };
-
-use crate::exchange::Segments;
+pub use rung::Rung;
+pub use tcp::{Acked, Errno, Segments, Settled, TcpEvidence, Unavailable};
 
 /// Says what became of one attempt at the server, as far as its evidence
 /// proves.
