@@ -102,8 +102,8 @@ pub mod fate {
     pub use tower_resend_core::{
         Acked, Alert, Answer, BadRequest, BodyState, Classifier, ConnectFailure, Contract, Counts,
         Decision, Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff,
-        Limits, NoResend, Opinion, Outlook, Proof, RequestFacts, Role, Rung, Segments, Semantics,
-        Settled, Source, StaleReason, TcpEvidence, Time, Unavailable, classify,
+        Limits, NoResend, Opinion, Outlook, PromiseSource, Proof, RequestFacts, Role, Rung,
+        Segments, Semantics, Settled, StaleReason, TcpEvidence, Time, Unavailable, classify,
     };
 }
 

@@ -7,7 +7,7 @@ use super::field::Max;
 use super::hop::Hop;
 use super::ignored::Ignored;
 use super::read;
-use crate::fate::{Contract, Source};
+use crate::fate::{Contract, PromiseSource};
 
 /// An announcement that a client may rely on, for the connection it came on
 /// and until the next final response on it (C6).
@@ -43,7 +43,7 @@ impl Promise {
     /// FIN that acknowledges less than the whole (C7), all within the limits
     /// of [`Observed`](super::Observed); `half` a FIN that acknowledges nothing.
     pub fn contract(&self) -> Contract {
-        let announced = |is_promised: bool| is_promised.then_some(Source::Announced);
+        let announced = |is_promised: bool| is_promised.then_some(PromiseSource::Announced);
         let mut contract = Contract::none();
         contract.reset_before_dispatch = announced(self.announced.has_rst());
         contract.fin_before_dispatch = announced(self.announced.has_fin());

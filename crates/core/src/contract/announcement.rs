@@ -210,7 +210,7 @@ impl fmt::Display for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hop=\"{}\"", self.hop)?;
         if let Some(max) = self.max {
-            write!(f, ", max={}", max.octets())?;
+            write!(f, ", max={}", max.bytes())?;
         }
         let members = [(self.rst, ", rst"), (self.fin, ", fin"), (self.half, ", half")];
         for (_, text) in members.iter().filter(|(is_promised, _)| *is_promised) {

@@ -42,7 +42,7 @@ fn parse(head: &[u8]) -> Option<Response<()>> {
 /// Returns the status of `HTTP/1.1 SSS [reason]` (RFC 9112 4).
 fn status(line: &str) -> Option<StatusCode> {
     let (code, _) = line.strip_prefix("HTTP/1.1 ")?.split_once(' ')?;
-    let is_code = code.len() == 3 && code.bytes().all(|octet| octet.is_ascii_digit());
+    let is_code = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
     is_code.then(|| StatusCode::from_bytes(code.as_bytes()).ok()).flatten()
 }
 

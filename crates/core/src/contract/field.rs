@@ -22,12 +22,12 @@ impl Max {
     pub const LARGEST: Self = Self(1 << 30);
 
     /// Returns the limit; none for 0 and above [`Max::LARGEST`].
-    pub fn new(octets: u32) -> Option<Self> {
-        (1..=Self::LARGEST.0).contains(&octets).then_some(Self(octets))
+    pub fn new(bytes: u32) -> Option<Self> {
+        (1..=Self::LARGEST.0).contains(&bytes).then_some(Self(bytes))
     }
 
     /// Returns the number of bytes.
-    pub fn octets(self) -> u32 {
+    pub fn bytes(self) -> u32 {
         self.0
     }
 }
@@ -147,8 +147,8 @@ pub enum FieldError {
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(at) => write!(f, "malformed at octet {at}"),
-            Self::TooLong(octets) => write!(f, "{octets} octets long"),
+            Self::Malformed(at) => write!(f, "malformed at byte {at}"),
+            Self::TooLong(bytes) => write!(f, "{bytes} bytes long"),
             Self::WrongType(member) => write!(f, "`{member}` has the wrong type"),
             Self::Absurd(member) => write!(f, "`{member}` has an absurd value"),
             Self::Contradictory(member) => write!(f, "`{member}` contradicts itself"),

@@ -35,11 +35,11 @@
 //! let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
 //! let promise = accept(&earlier_response, &own)?;
 //! let observed = Observed::new()
-//!     .with_request_octets(318)
-//!     .with_since_last_octet(Duration::from_millis(3))
+//!     .with_request_bytes(318)
+//!     .with_since_last_byte(Duration::from_millis(3))
 //!     .with_retransmissions(0, 0)
 //!     .with_probes(0)
-//!     .with_response_octets(0);
+//!     .with_response_bytes(0);
 //!
 //! let evidence = Evidence::new(HandOff::Written).with_tcp(TcpEvidence::Reset(Acked::All));
 //! assert!(classify(&evidence, &Contract::none()).is_unknown());

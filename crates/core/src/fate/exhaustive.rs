@@ -52,7 +52,7 @@ fn what_the_kernel_says_is_listed() {
         Unavailable::UrgentData, Unavailable::SystemCall(_), Unavailable::NotConserved,
         Unavailable::Aborted);
     assert_listed!(limits: Limits::Kept, Limits::Unchecked, Limits::Exceeded);
-    assert_listed!(sources: Source::Announced, Source::Configured);
+    assert_listed!(sources: PromiseSource::Announced, PromiseSource::Configured);
 }
 
 #[test]

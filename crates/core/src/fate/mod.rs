@@ -36,7 +36,7 @@ mod tcp;
 
 pub use alert::Alert;
 pub use bad_request::BadRequest;
-pub use contract::{Contract, Source};
+pub use contract::{Contract, PromiseSource};
 pub use decide::{History, counts_as_attempt, decide};
 pub use doubt::Doubt;
 pub use evidence::{
@@ -151,7 +151,7 @@ fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Co
             Fate::NotApplied(Proof::NeverReceivedClosed)
         }
         (Acked::None, Settled::Reset(segments)) => {
-            let is_promised = contract.complete_messages_only == Some(Source::Announced);
+            let is_promised = contract.complete_messages_only == Some(PromiseSource::Announced);
             match limits {
                 Limits::Kept if is_promised => Fate::NotApplied(Proof::FinPromised),
                 Limits::Kept | Limits::Unchecked | Limits::Exceeded => {
@@ -185,20 +185,20 @@ fn uncounted(segments: Segments) -> Doubt {
 /// this very connection, which no relay holds, and within its limits nothing
 /// was sent again.
 fn fin_in_between(settled: Settled, limits: Limits, contract: &Contract) -> Fate {
-    let closes_fully = contract.closed_after_fin == Some(Source::Announced);
+    let closes_fully = contract.closed_after_fin == Some(PromiseSource::Announced);
     let is_refused = matches!(settled, Settled::Reset(_));
     match (contract.complete_messages_only, settled, limits) {
-        (Some(Source::Configured), Settled::Reset(segments), _) => {
+        (Some(PromiseSource::Configured), Settled::Reset(segments), _) => {
             if contract.believes_reset(segments) {
                 Fate::NotApplied(Proof::NeverComplete)
             } else {
                 Fate::Unknown(uncounted(segments))
             }
         }
-        (Some(Source::Announced), _, Limits::Kept) if is_refused || closes_fully => {
+        (Some(PromiseSource::Announced), _, Limits::Kept) if is_refused || closes_fully => {
             Fate::NotApplied(Proof::FinPromised)
         }
-        (Some(Source::Configured | Source::Announced) | None, ..) => {
+        (Some(PromiseSource::Configured | PromiseSource::Announced) | None, ..) => {
             Fate::Unknown(Doubt::PartlyAcknowledged)
         }
     }

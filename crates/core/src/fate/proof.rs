@@ -122,7 +122,7 @@ impl Proof {
                 "The server closed without the whole request, and it promises to dispatch whole requests only (G4, promised)."
             }
             Self::ClosePromised => {
-                "The server closed without an octet of a response, and it promises to close so only what it did not dispatch (G4, promised)."
+                "The server closed without a byte of a response, and it promises to close so only what it did not dispatch (G4, promised)."
             }
         }
     }
