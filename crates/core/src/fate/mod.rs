@@ -33,6 +33,7 @@ mod proof;
 mod rules;
 mod rung;
 mod tcp;
+mod texts;
 
 pub use alert::Alert;
 pub use bad_request::BadRequest;
