@@ -133,27 +133,45 @@ pub use resend::{Policy, Resend, ResendLayer};
 pub use tower_resend_core::Fate;
 
 pub mod fate {
-    //! Evidence, fates and decisions: what an [`Attempt`](crate::Attempt) and an
-    //! [`Error`](crate::Error) carry. Each value explains itself.
+    //! What an [`Attempt`](crate::Attempt) and an [`Error`](crate::Error) carry:
+    //! evidence, the fate that it proves, and the ground of a resend or the reason
+    //! why there was none. Each value explains itself.
+    //!
+    //! | to find out | read |
+    //! |---|---|
+    //! | what became of a request | [`Fate`], and its [`Proof`] or [`Doubt`] |
+    //! | why it was sent again, or not | [`Ground`], [`NoResend`] |
+    //! | what a connection saw | [`Evidence`] |
+    //! | what its server had promised | [`Contract`] |
+    //! | what a policy takes | [`Role`], [`Classifier`] |
+    //!
+    //! The functions that conclude one from the other are in the crate
+    //! `tower-resend-core`.
 
     #[doc(no_inline)]
     pub use tower_resend_core::{
         Acked, Alert, Answer, BadRequest, BodyState, Classifier, ConnectFailure, Contract, Counts,
-        Decision, Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff,
-        Limits, NoResend, Opinion, Outlook, Proof, RequestFacts, Role, Rung, Segments, Semantics,
-        Settled, Source, StaleReason, TcpEvidence, Time, Unavailable, classify,
+        Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff, Limits,
+        NoResend, Opinion, Outlook, PromiseSource, Proof, RequestFacts, Role, Rung, Segments,
+        Semantics, Settled, StaleReason, TcpEvidence, Time, Unavailable,
     };
 }
 
 pub mod contract {
-    //! What a server promises of one connection, as the field `Retry-Contract`
-    //! says it: `docs/contract.md`.
+    //! What a server promises of one connection, in the field `Retry-Contract`:
+    //! `docs/contract.md`.
+    //!
+    //! [`ContractStatus`] says under which promise an attempt was sent, or why
+    //! under none. To read and write the field yourself, use the crate
+    //! `tower-resend-core`.
 
     #[doc(no_inline)]
     pub use tower_resend_core::contract::{
-        Announcement, ClosingStatus, ContractStatus, FieldError, Hop, HopParseError, Ignored, Max,
-        Member, NotForwarded, Offer, OutOfLimits, Promise, RETRY_CONTRACT, TrustedGateway,
+        ContractStatus, Hop, Ignored, Max, OutOfLimits, Promise, TrustedGateway,
     };
+    // The server half's.
+    #[doc(no_inline)]
+    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
 }
 
 #[cfg(test)]
