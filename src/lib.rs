@@ -48,49 +48,87 @@
 //! | `tls` | https targets, with the feature of that name or `https` |
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
-//! | [`server`] | a server that says by how it closes whether it took a request up |
+//! | [`gateway`] | a client whose failures are responses of its own server |
+//! | `server` | a server that says by how it closes whether it dispatched a request |
 //! | [`hyper_util`] | evidence for the client of hyper-util |
 //! | [`adapter`] | evidence for reqwest |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
 //! # Features
 //!
-//! None is on by default.
+//! `client` is on by default. Each half builds without the other.
 //!
 //! | feature | for |
 //! |---|---|
+//! | `client` | the client half: all modules but `server` |
+//! | `server` | the server half: `server` |
 //! | `https` | https targets: `ring` and `platform-verifier` |
 //! | `ring`, `aws-lc` | https targets with this cryptography; aws-lc where both are on |
 //! | `platform-verifier`, `webpki-roots` | servers trusted as the system does, or by Mozilla's roots; the system where both are on |
 //! | `tls` | https targets by a configuration of rustls of your own |
 //! | `reqwest` | `adapter::reqwest` |
 //! | `reqwest-rustls` | the same, and TLS of reqwest's own client where no other crate turns it on |
-//! | `axum` | `axum::serve` over [`server::Listener`] |
+//! | `axum` | `axum::serve` over `server::Listener`, with `server` |
 //!
 //! [`Ground`]: fate::Ground
 
+// Each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "client")]
 pub mod adapter;
+#[cfg(feature = "client")]
 mod attempt;
+#[cfg(feature = "client")]
 pub mod body;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
 mod conn;
+#[cfg(feature = "client")]
 mod connect;
+#[cfg(feature = "client")]
 mod deadline;
+#[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+pub mod gateway;
+#[cfg(feature = "client")]
 pub mod hyper_util;
+#[cfg(feature = "client")]
 pub mod pool;
+#[cfg(feature = "client")]
 pub mod resend;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "client", feature = "server"))]
+mod statement;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each half needs some of it")
+)]
 mod sys;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, reason = "each half needs some of it")
+)]
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "client")]
 mod trace;
 
+#[cfg(feature = "client")]
 pub use attempt::{Attempt, AttemptToken, attempts};
+#[cfg(feature = "client")]
 pub use body::Body;
+#[cfg(feature = "client")]
 pub use client::Client;
+#[cfg(feature = "client")]
 pub use error::{BoxError, Error};
+#[cfg(feature = "client")]
 pub use resend::{Policy, Resend, ResendLayer};
 pub use tower_resend_core::Fate;
 
@@ -139,7 +177,7 @@ pub mod contract {
 #[cfg(test)]
 extern crate self as tower_resend;
 
-/// The README's examples are tested with the others.
-#[cfg(doctest)]
+/// The README's examples are tested with the others, and need both halves.
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
