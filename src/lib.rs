@@ -169,7 +169,7 @@ pub mod contract {
     pub use tower_resend_core::contract::{
         ContractStatus, Hop, Ignored, Max, OutOfLimits, Promise, TrustedGateway,
     };
-    // The server half's.
+    #[cfg(feature = "server")]
     #[doc(no_inline)]
     pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
 }
