@@ -168,13 +168,13 @@ pub mod contract {
     //! under none. To read and write the field yourself, use the crate
     //! `tower-resend-core`.
 
+    #[cfg(feature = "server")]
+    #[doc(no_inline)]
+    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
     #[doc(no_inline)]
     pub use tower_resend_core::contract::{
         ContractStatus, Hop, Ignored, Max, OutOfLimits, Promise, TrustedGateway,
     };
-    // The server half's.
-    #[doc(no_inline)]
-    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
 }
 
 #[cfg(test)]
