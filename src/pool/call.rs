@@ -16,7 +16,7 @@ use super::lease::Lease;
 use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
 use crate::body::{Framing, RequestBody};
 use crate::conn::{self, Broken, ResponseOutcome as Announced};
-use crate::connect::ConnectError;
+use crate::connect::DialError;
 use crate::error::BoxError;
 use crate::time;
 use tower_resend_core::{
@@ -124,11 +124,7 @@ impl<B: RequestBody> Call<B> {
     }
 
     /// Waits for a connection that a request can be sent on.
-    async fn lease(
-        &self,
-        want: Freshness,
-        idle: Option<Lease<B>>,
-    ) -> Result<Lease<B>, ConnectError> {
+    async fn lease(&self, want: Freshness, idle: Option<Lease<B>>) -> Result<Lease<B>, DialError> {
         let lease = match idle.or_else(|| self.host.idle(want)) {
             Some(lease) if !self.needs_priming(&lease) => return Ok(lease),
             Some(lease) => Ok(lease),

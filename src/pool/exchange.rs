@@ -14,7 +14,7 @@ use super::host::OriginPool;
 use super::key::WireUndo;
 use crate::attempt::{AttemptToken, Sent};
 use crate::body::{Framing, Refused, RequestBody};
-use crate::connect::ConnectError;
+use crate::connect::DialError;
 
 /// The response future of a [`Pool`](super::Pool).
 ///
@@ -35,7 +35,7 @@ enum State<B: RequestBody> {
 
 /// Why there is no way to send a request.
 pub(super) enum Unsent {
-    NoTarget(ConnectError),
+    NoTarget(DialError),
     /// Its head and its body contradict each other.
     Contradictory(Refused),
 }

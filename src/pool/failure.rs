@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::attempt::Attempt;
 use crate::body::Refused;
-use crate::connect::ConnectError;
+use crate::connect::DialError;
 use crate::error::BoxError;
 use tower_resend_core::{Contract, Evidence, HandOff};
 
@@ -25,7 +25,7 @@ impl Failure {
         Self(Box::new(Inner { attempt, source }))
     }
 
-    pub(super) fn not_connected(error: ConnectError) -> Self {
+    pub(super) fn not_connected(error: DialError) -> Self {
         let attempt = Attempt::new(error.evidence(), &Contract::none()).of_ours();
         Self::new(attempt, Some(error.into()))
     }

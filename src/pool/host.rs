@@ -18,7 +18,7 @@ use super::options::PoolOptions;
 use crate::body::RequestBody;
 use crate::conn::{Connection, ContractTrust};
 use crate::connect::Hedge;
-use crate::connect::{ConnectError, Connector};
+use crate::connect::{DialError, Dialer};
 use crate::time;
 use tower_resend_core::contract::TrustedGateway;
 use tower_resend_core::{ConnectFailure, Contract};
@@ -35,7 +35,6 @@ pub(super) struct OriginPool<B> {
     gateway: Option<TrustedGateway>,
     belief: ContractTrust,
     primes: bool,
-    connector: Connector,
     lifetimes: Lifetimes,
     max_waiting: usize,
     wait_timeout: Duration,
@@ -61,7 +60,7 @@ struct State<B> {
 struct Waiter<B> {
     id: u64,
     want: Freshness,
-    give: oneshot::Sender<Result<Lease<B>, ConnectError>>,
+    give: oneshot::Sender<Result<Lease<B>, DialError>>,
 }
 
 impl<B> State<B> {
@@ -81,7 +80,7 @@ impl<B> State<B> {
 impl<B: RequestBody> OriginPool<B> {
     pub(super) fn new(
         key: Key,
-        connector: Connector,
+        connector: Dialer,
         options: &PoolOptions,
         places_of_all: Arc<Semaphore>,
         distrusted: &Arc<Distrusted>,
@@ -100,8 +99,6 @@ impl<B: RequestBody> OriginPool<B> {
             belief: if is_direct { belief } else { ContractTrust::None },
             reputation: Reputation::of(&origin, distrusted),
             primes: is_direct && options.contract.primes(),
-            key,
-            connector,
             lifetimes: options.lifetimes,
             max_waiting: options.max_waiting,
             wait_timeout: options.wait_timeout,
@@ -114,7 +111,8 @@ impl<B: RequestBody> OriginPool<B> {
                 next_waiter: 0,
                 is_reaped: false,
             }),
-            hedge: Hedge::new(options.hedges),
+            hedge: Hedge::new(connector, key.route(), options.hedges),
+            key,
             runtime,
         }
     }
@@ -156,7 +154,7 @@ impl<B: RequestBody> OriginPool<B> {
     /// # Errors
     ///
     /// The connection cannot be used, and is gone.
-    pub(super) async fn prime(&self, lease: Lease<B>) -> Result<Lease<B>, ConnectError> {
+    pub(super) async fn prime(&self, lease: Lease<B>) -> Result<Lease<B>, DialError> {
         let mut unprimed = Unprimed(Some(lease));
         let limit = time::from_now(self.wait_timeout);
         if let (Some(lease), Some(name)) = (&mut unprimed.0, &self.name) {
@@ -168,8 +166,8 @@ impl<B: RequestBody> OriginPool<B> {
             }
         }
         Err(match &unprimed.0 {
-            Some(lease) => ConnectError::unusable(lease.connection.record()),
-            None => ConnectError::of(ConnectFailure::Connect(None)),
+            Some(lease) => DialError::unusable(lease.connection.record()),
+            None => DialError::of(ConnectFailure::Connect(None)),
         })
     }
 
@@ -188,16 +186,13 @@ impl<B: RequestBody> OriginPool<B> {
     /// # Cancel safety
     ///
     /// A connection that arrives too late goes to another waiter.
-    pub(super) async fn obtain(
-        self: &Arc<Self>,
-        want: Freshness,
-    ) -> Result<Lease<B>, ConnectError> {
+    pub(super) async fn obtain(self: &Arc<Self>, want: Freshness) -> Result<Lease<B>, DialError> {
         let mut waiting = self.enqueue(want)?;
         let deadline = time::from_now(self.wait_timeout);
         match time::timeout_at(deadline, &mut waiting.taken).await {
             Ok(Ok(taken)) => taken,
-            Ok(Err(_)) => Err(ConnectError::of(ConnectFailure::Connect(None))),
-            Err(_) => Err(ConnectError::of(ConnectFailure::PoolWait)),
+            Ok(Err(_)) => Err(DialError::of(ConnectFailure::Connect(None))),
+            Err(_) => Err(DialError::of(ConnectFailure::PoolWait)),
         }
     }
 
@@ -227,10 +222,10 @@ impl<B: RequestBody> OriginPool<B> {
         });
     }
 
-    fn enqueue(self: &Arc<Self>, want: Freshness) -> Result<Waiting<B>, ConnectError> {
+    fn enqueue(self: &Arc<Self>, want: Freshness) -> Result<Waiting<B>, DialError> {
         let mut state = self.lock();
         if state.waiters.len() >= self.max_waiting {
-            return Err(ConnectError::of(ConnectFailure::PoolWait));
+            return Err(DialError::of(ConnectFailure::PoolWait));
         }
         let (give, taken) = oneshot::channel();
         let id = state.next_waiter;
@@ -302,7 +297,7 @@ impl<B: RequestBody> OriginPool<B> {
     fn end_connect(
         self: &Arc<Self>,
         waiter: Option<u64>,
-        connected: Result<Option<Lease<B>>, ConnectError>,
+        connected: Result<Option<Lease<B>>, DialError>,
     ) {
         self.lock().connecting -= 1;
         match connected {
@@ -323,7 +318,7 @@ impl<B: RequestBody> OriginPool<B> {
 
     /// Tells one waiter that a connect failed: its own, or the oldest one that
     /// no other connect serves.
-    fn fail(&self, waiter: Option<u64>, error: ConnectError) {
+    fn fail(&self, waiter: Option<u64>, error: DialError) {
         let mut state = self.lock();
         let gone = state.take_closed();
         let own = state.waiters.iter().position(|other| Some(other.id) == waiter);
@@ -336,9 +331,9 @@ impl<B: RequestBody> OriginPool<B> {
         }
     }
 
-    async fn connect(self: &Arc<Self>, places: Permits) -> Result<Lease<B>, ConnectError> {
-        let connected = self.hedge.connect(&self.connector, &self.key.route()).await?;
-        let connection = Connection::start(connected).await.map_err(ConnectError::handshake)?;
+    async fn connect(self: &Arc<Self>, places: Permits) -> Result<Lease<B>, DialError> {
+        let connected = self.hedge.connect().await?;
+        let connection = Connection::start(connected).await.map_err(DialError::handshake)?;
         Ok(Box::new(Checkout { connection, host: Arc::downgrade(self), _places: places }))
     }
 }
@@ -381,7 +376,7 @@ struct UnderWay<B: RequestBody> {
 }
 
 impl<B: RequestBody> UnderWay<B> {
-    fn end(mut self, connected: Result<Option<Lease<B>>, ConnectError>) {
+    fn end(mut self, connected: Result<Option<Lease<B>>, DialError>) {
         if let Some(host) = mem::take(&mut self.host).upgrade() {
             host.end_connect(self.waiter, connected);
         }
@@ -391,7 +386,7 @@ impl<B: RequestBody> UnderWay<B> {
 impl<B: RequestBody> Drop for UnderWay<B> {
     fn drop(&mut self) {
         if let Some(host) = self.host.upgrade() {
-            host.end_connect(self.waiter, Err(ConnectError::of(ConnectFailure::Connect(None))));
+            host.end_connect(self.waiter, Err(DialError::of(ConnectFailure::Connect(None))));
         }
     }
 }
@@ -411,7 +406,7 @@ impl<B> Drop for Unprimed<B> {
 /// next in the queue.
 struct Waiting<B: RequestBody> {
     host: Arc<OriginPool<B>>,
-    taken: oneshot::Receiver<Result<Lease<B>, ConnectError>>,
+    taken: oneshot::Receiver<Result<Lease<B>, DialError>>,
 }
 
 impl<B: RequestBody> Drop for Waiting<B> {

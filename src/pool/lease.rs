@@ -9,7 +9,7 @@ use super::host::OriginPool;
 use super::idle::Pooled;
 use crate::body::RequestBody;
 use crate::conn::Connection;
-use crate::connect::ConnectError;
+use crate::connect::DialError;
 use crate::time::Instant;
 use tower_resend_core::ConnectFailure;
 
@@ -37,8 +37,8 @@ impl Permits {
     pub(super) async fn take(
         of_host: Arc<Semaphore>,
         of_all: Arc<Semaphore>,
-    ) -> Result<Self, ConnectError> {
-        let closed = |_| ConnectError::of(ConnectFailure::PoolWait);
+    ) -> Result<Self, DialError> {
+        let closed = |_| DialError::of(ConnectFailure::PoolWait);
         Ok(Self {
             _of_host: of_host.acquire_owned().await.map_err(closed)?,
             _of_all: of_all.acquire_owned().await.map_err(closed)?,

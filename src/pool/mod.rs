@@ -43,7 +43,7 @@ use self::host::OriginPool;
 use self::key::{Key, KeyOf};
 use crate::attempt::AttemptToken;
 use crate::body::{Framing, RequestBody};
-use crate::connect::{ConnectError, Connector};
+use crate::connect::{DialError, Dialer};
 use tower_resend_core::ConnectFailure;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
@@ -66,7 +66,7 @@ pub struct Pool<B>(Arc<Shared<B>>);
 struct Shared<B> {
     hosts: Mutex<Origins<B>>,
     options: PoolOptions,
-    connector: Connector,
+    connector: Dialer,
     /// The origins whose contracts are not believed any more.
     distrusted: Arc<Distrusted>,
 }
@@ -84,7 +84,7 @@ struct Origins<B> {
 impl<B: RequestBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
-        let connector = Connector::new(&options.connect);
+        let connector = Dialer::new(&options.connect);
         let hosts = Mutex::new(Origins::new(options.max_total));
         Self(Arc::new(Shared { hosts, options, connector, distrusted: Arc::default() }))
     }
@@ -168,13 +168,13 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
 
 impl<B: RequestBody> Pool<B> {
     #[inline]
-    fn host_of(&self, request: &Request<B>) -> Result<Arc<OriginPool<B>>, ConnectError> {
-        let proxy = self.0.options.proxies.of(request).map_err(ConnectError::proxy)?;
+    fn host_of(&self, request: &Request<B>) -> Result<Arc<OriginPool<B>>, DialError> {
+        let proxy = self.0.options.proxies.of(request).map_err(DialError::proxy)?;
         let of = KeyOf::new(request, proxy).map_err(|why| not_sent(request, why))?;
         let host = self.host(&of);
         match host.name {
             Some(_) => Ok(host),
-            None => Err(ConnectError::of(ConnectFailure::BadTarget)),
+            None => Err(DialError::of(ConnectFailure::BadTarget)),
         }
     }
 
@@ -201,13 +201,13 @@ impl<B: RequestBody> Pool<B> {
 
 /// Says why a request without a key is not sent.
 #[cold]
-fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> ConnectError {
+fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> DialError {
     #[cfg(not(feature = "tls"))]
     if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
-        return ConnectError::no_tls();
+        return DialError::no_tls();
     }
     let _ = request;
-    ConnectError::of(why)
+    DialError::of(why)
 }
 
 impl<B> Clone for Pool<B> {

@@ -20,7 +20,7 @@ async fn host_on(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = format!("http://{}/", listener.local_addr().unwrap());
     let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
-    let connector = Connector::new(&options.connect);
+    let connector = Dialer::new(&options.connect);
     let places = Arc::new(Semaphore::new(2));
     let key = KeyOf::new(&request, None).unwrap().to_key();
     let host = OriginPool::new(key, connector, &options, places, &Arc::default(), runtime);
@@ -82,7 +82,7 @@ async fn a_failure_is_told_to_whoever_still_waits() {
     host.end_connect(None, Ok(None));
     assert!(waits.poll().is_pending(), "control: another connect is under way");
     let failure = ConnectFailure::Connect(None);
-    host.end_connect(None, Err(ConnectError::of(failure)));
+    host.end_connect(None, Err(DialError::of(failure)));
     let told = tokio_test::assert_ready!(waits.poll());
     assert_eq!(told.unwrap_err().evidence().hand_off, HandOff::NotConnected(failure));
     assert_eq!(host.lock().connecting, 0);
