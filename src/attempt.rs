@@ -1,5 +1,6 @@
 //! Attempts, and the token that carries their record through a stack.
 
+mod freshness;
 mod sent;
 
 use std::any::Any;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
 
+pub(crate) use self::freshness::Freshness;
 pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::time::Instant;
 use tower_resend_core::contract::ContractStatus;
@@ -222,7 +224,10 @@ struct AttemptLog {
     first: Option<Attempt>,
     more: Vec<Attempt>,
     returned: Option<Box<dyn Any + Send>>,
-    fresh: Option<Fresh>,
+    /// Which connections the next hand-off may use.
+    freshness: Freshness,
+    /// How often connections may hand the request back; none for the default.
+    max_hand_backs: Option<u32>,
 }
 
 impl AttemptLog {
@@ -232,6 +237,16 @@ impl AttemptLog {
             None => self.first = Some(attempt),
             Some(_) => self.more.push(attempt),
         }
+    }
+
+    /// Adds a hand-off that follows the last one.
+    fn follow_with(&mut self, attempt: Attempt) {
+        if let Some(last) = self.iter_mut().last()
+            && let (None, Some(proof)) = (last.ground, last.fate.proof())
+        {
+            last.set_ground(Ground::Proven(proof));
+        }
+        self.push(attempt);
     }
 
     fn len(&self) -> usize {
@@ -263,27 +278,16 @@ const LISTED_AT_EACH_END: usize = MOST_LISTED / 2;
 /// How many hand-offs are listed before any is left out.
 pub(crate) const MOST_LISTED: usize = 128;
 
-/// What is asked of the connection for a resend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fresh {
-    /// Made or given back since then.
-    AliveSince(Instant),
-    /// Never used, and made since then.
-    UnusedSince(Instant),
-}
-
-impl Fresh {
-    fn since(self) -> Instant {
-        match self {
-            Self::AliveSince(since) | Self::UnusedSince(since) => since,
-        }
-    }
-}
-
 impl AttemptToken {
     /// Returns a token with an empty record.
     pub fn new() -> Self {
         Self(Arc::default())
+    }
+
+    /// Returns an empty token for a call that connections may hand back so often.
+    pub(crate) fn with_max_hand_backs(hand_backs: u32) -> Self {
+        let log = AttemptLog { max_hand_backs: Some(hand_backs), ..AttemptLog::default() };
+        Self(Arc::new(Mutex::new(log)))
     }
 
     /// Records a hand-off.
@@ -292,13 +296,22 @@ impl AttemptToken {
     /// layer has resent, then the transport itself resent it on that proof.
     #[inline]
     pub fn record(&self, attempt: Attempt) {
-        let mut record = self.lock();
-        if let Some(last) = record.iter_mut().last()
-            && let (None, Some(proof)) = (last.ground, last.fate.proof())
-        {
-            last.set_ground(Ground::Proven(proof));
-        }
-        record.push(attempt);
+        self.lock().follow_with(attempt);
+    }
+
+    /// Records a hand-off that a connection handed back. Returns `true` if the
+    /// transport may hand the request to another connection.
+    ///
+    /// This is the one place that ends a transport's own series of hand-backs. It
+    /// counts as the decision after it does: all hand-backs of the call.
+    pub(crate) fn record_hand_back(&self, attempt: Attempt) -> bool {
+        let mut log = self.lock();
+        log.follow_with(attempt);
+        let is_hand_back =
+            |attempt: &&mut Attempt| matches!(attempt.evidence.hand_off, HandOff::HandedBack(_));
+        let hand_backs = log.iter_mut().filter(is_hand_back).count();
+        let limit = log.max_hand_backs.unwrap_or_else(|| Rules::new().hand_back_limit());
+        u32::try_from(hand_backs).is_ok_and(|hand_backs| hand_backs <= limit)
     }
 
     /// Records a hand-off that the record lacks. That it follows others says
@@ -378,26 +391,23 @@ impl AttemptToken {
     /// Asks for other connections after one failed at `failed_at`: after the
     /// first failure such as were alive since, then such as were never used.
     pub(crate) fn want_alive(&self, failed_at: Instant) {
-        let mut record = self.lock();
-        record.fresh = Some(match record.fresh {
-            None => Fresh::AliveSince(failed_at),
-            Some(_) => Fresh::UnusedSince(failed_at),
-        });
+        let mut log = self.lock();
+        log.freshness = log.freshness.after_failure(failed_at);
     }
 
     /// Asks for connections that were never used and are made from `now` on,
     /// unless our own transport asked for something since the attempt under
     /// way `began`: it knows better when that failed.
     pub(crate) fn want_unused(&self, began: Instant, now: Instant) {
-        let mut record = self.lock();
-        if record.fresh.is_none_or(|fresh| fresh.since() < began) {
-            record.fresh = Some(Fresh::UnusedSince(now));
+        let mut log = self.lock();
+        if log.freshness.since().is_none_or(|since| since < began) {
+            log.freshness = Freshness::UnusedSince(now);
         }
     }
 
-    /// Returns what was asked of the next connection.
-    pub(crate) fn fresh(&self) -> Option<Fresh> {
-        self.lock().fresh
+    /// Returns which connections the next hand-off may use.
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.lock().freshness
     }
 
     /// Returns whether the last hand-off, which is none of the first `start`,

@@ -60,7 +60,7 @@ use super::proxy_error::ProxyError;
 ///
 /// [`ConnectFailure::Proxy`]: tower_resend_core::ConnectFailure::Proxy
 /// [`ProxyDenied`]: tower_resend_core::ConnectFailure::ProxyDenied
-/// [`OriginTrust`]: crate::pool::PoolOptions
+/// [`OriginTrust`]: crate::pool::OriginTrust
 #[derive(Clone, Default)]
 pub struct Proxies(Option<Arc<Matcher>>);
 

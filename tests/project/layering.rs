@@ -286,7 +286,7 @@ fn control_uphill_uses_are_seen() {
         ("src/pool/mod.rs", "fn f(_: crate::Client) {}"),
         ("src/hyper_util/mod.rs", "use crate::pool::Pool;"),
         ("src/hyper_util/mod.rs", "use crate::resend::Resend;"),
-        ("src/pool/call.rs", "use crate::hyper_util;"),
+        ("src/pool/future.rs", "use crate::hyper_util;"),
         ("src/server/serve.rs", "use crate::hyper_util;"),
         ("src/pool/mod.rs", "use crate::not_in_the_list::X;"),
     ] {

@@ -77,6 +77,11 @@ impl Rules {
         self
     }
 
+    /// Returns how often a connection may hand the request back.
+    pub fn hand_back_limit(&self) -> u32 {
+        self.max_hand_backs
+    }
+
     /// States that the origins deduplicate requests by
     /// their `Idempotency-Key`, durably and for as long as the deadline lasts
     /// (G5). Requests without the field gain nothing by it.
