@@ -3,7 +3,7 @@
 use http::Response;
 
 use tower_resend_core::contract::TrustedGateway;
-use tower_resend_core::{Contract, Source};
+use tower_resend_core::{Contract, PromiseSource};
 
 /// What you state of one origin and of the way to it, given to
 /// [`PoolOptions::trust`](super::PoolOptions::trust).
@@ -55,7 +55,7 @@ impl OriginTrust {
     /// **A wrong statement duplicates requests**: behind a TCP load balancer, the
     /// request can still be delivered after the FIN.
     pub fn no_relay(mut self) -> Self {
-        self.contract.no_relay = Some(Source::Configured);
+        self.contract.no_relay = Some(PromiseSource::Configured);
         self
     }
 
@@ -70,7 +70,7 @@ impl OriginTrust {
     /// **A wrong statement duplicates requests**: behind a TCP load balancer, the
     /// request can still be delivered after the FIN.
     pub fn closed_after_fin(mut self) -> Self {
-        self.contract.closed_after_fin = Some(Source::Configured);
+        self.contract.closed_after_fin = Some(PromiseSource::Configured);
         self
     }
 
@@ -87,7 +87,7 @@ impl OriginTrust {
     ///
     /// **A wrong statement duplicates requests.**
     pub fn complete_messages_only(mut self) -> Self {
-        self.contract.complete_messages_only = Some(Source::Configured);
+        self.contract.complete_messages_only = Some(PromiseSource::Configured);
         self
     }
 
@@ -96,8 +96,7 @@ impl OriginTrust {
     /// [contract](super::ContractOptions) is believed although the ends that its
     /// server names are not those that we see.
     ///
-    /// The server has to state the same, by
-    /// [`ListenerOptions::trust_nat`](crate::server::ListenerOptions::trust_nat), or
+    /// The server has to state the same, by `ListenerOptions::trust_nat`, or it
     /// takes our offers for those of another client (S11).
     ///
     /// **A wrong statement duplicates requests**: a hop that terminates TCP

@@ -5,5 +5,6 @@ mod attack_target;
 mod attack_waker;
 mod freshness;
 mod pooling;
+mod primed_http10;
 mod proxies;
 mod proxies_evidence;
