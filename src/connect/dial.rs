@@ -15,13 +15,14 @@ use tower::Service;
 
 use super::proxy::Proxy;
 use super::proxy_error::ProxyError;
+use crate::attempt::{Attempt, AttemptError};
+use crate::chain::{BoxError, chain};
 use crate::conn::{ConnTracker, Connected, Io, TrackedIo};
-use crate::error::{BoxError, chain};
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::{Lazy, Tls, TlsError};
 
-use tower_resend_core::{Alert, ConnectFailure, Errno, Evidence, HandOff};
+use tower_resend_core::{Alert, ConnectFailure, Contract, Errno, Evidence, HandOff};
 
 /// Makes one connection at a time.
 #[derive(Clone, Debug)]
@@ -242,6 +243,14 @@ impl DialError {
     #[cfg(not(feature = "tls"))]
     fn alert(&self) -> Option<Alert> {
         None
+    }
+}
+
+/// The error of a request for which there is no connection.
+impl From<DialError> for AttemptError {
+    fn from(error: DialError) -> Self {
+        let attempt = Attempt::new(error.evidence(), &Contract::none()).told_by_error();
+        Self::new(attempt).with_source(error)
     }
 }
 

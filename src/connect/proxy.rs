@@ -14,8 +14,8 @@ use tower::Service;
 use super::greeting::{Greeting, Heard, Protocol};
 use super::port::has_sound_port;
 use super::proxy_error::ProxyError;
+use crate::chain::BoxError;
 use crate::conn::TrackedIo;
-use crate::error::BoxError;
 
 /// A proxy, with the credentials that it gets.
 ///

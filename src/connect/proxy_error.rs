@@ -7,7 +7,7 @@ use std::io;
 use http::{StatusCode, Uri};
 
 use super::greeting::ProxyAnswer;
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use tower_resend_core::ConnectFailure;
 
 /// A proxy cannot be used: its URI names none, it cannot be reached, or it opened

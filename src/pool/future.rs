@@ -25,11 +25,10 @@ use hyper::body::Incoming;
 
 use super::body::ResponseBody;
 use super::checkout::Checkout;
-use super::failure::Failure;
 use super::key::{self, WireUndo};
 use super::origin::OriginPool;
-use crate::attempt::{Attempt, AttemptToken, Freshness, Sent};
-use crate::body::{Framing, Refused, RequestBody};
+use crate::attempt::{Attempt, AttemptError, AttemptToken, Freshness, Sent};
+use crate::body::{Framing, RequestBody};
 use crate::conn::{self, FailureKind, ResponseOutcome, SendError};
 use crate::connect::DialError;
 use crate::time;
@@ -38,7 +37,7 @@ use tower_resend_core::{
 };
 
 /// How a call ends.
-type CallResult = Result<Response<ResponseBody>, Failure>;
+type CallResult = Result<Response<ResponseBody>, AttemptError>;
 
 /// The response future of a [`Pool`](super::Pool).
 ///
@@ -50,24 +49,17 @@ pub struct ResponseFuture<B: RequestBody>(State<B>);
 
 enum State<B: RequestBody> {
     /// The call waits for a connection, or for one to be primed.
-    Obtaining(Pin<Box<dyn Future<Output = Result<Obtained<B>, Failure>> + Send>>),
+    Obtaining(Pin<Box<dyn Future<Output = Result<Obtained<B>, AttemptError>> + Send>>),
     /// A connection has the request.
     InFlight(InFlight<B>),
     /// The request is gone with its connection, and its fate is being found out.
-    Settling(Pin<Box<dyn Future<Output = Failure> + Send>>),
+    Settling(Pin<Box<dyn Future<Output = AttemptError> + Send>>),
     /// The call has failed. Empty once that was reported.
-    Failed(Option<Failure>),
+    Failed(Option<AttemptError>),
 }
 
 /// A call, its request, and the connection that it can be sent on.
 type Obtained<B> = (PooledCall<B>, Box<Checkout<B>>, Request<B>);
-
-/// Why there is no way to send a request.
-pub(super) enum Unsent {
-    NoTarget(DialError),
-    /// Its head and its body contradict each other.
-    Contradictory(Refused),
-}
 
 impl<B: RequestBody> ResponseFuture<B> {
     /// Sends a request that is in the form for the wire. Calls `on_waiting` if it
@@ -88,12 +80,12 @@ impl<B: RequestBody> ResponseFuture<B> {
         })
     }
 
-    /// Fails a request that there is no way to send.
-    pub(super) fn fail(request: Request<B>, token: Option<AttemptToken>, why: Unsent) -> Self {
-        let failure = match why {
-            Unsent::NoTarget(why) => Failure::not_connected(why),
-            Unsent::Contradictory(why) => Failure::not_sendable(why),
-        };
+    /// Fails a request that cannot be sent at all.
+    pub(super) fn fail(
+        request: Request<B>,
+        token: Option<AttemptToken>,
+        failure: AttemptError,
+    ) -> Self {
         if let Some(token) = token {
             token.record(failure.attempt().clone());
             token.give_back(request);
@@ -146,7 +138,7 @@ impl<B: RequestBody> State<B> {
         Self::Obtaining(Box::pin(async move {
             match call.obtain(idle).await {
                 Ok(checkout) => Ok((call, checkout, request)),
-                Err(error) => Err(call.not_sent(Failure::not_connected(error), request)),
+                Err(error) => Err(call.not_sent(error.into(), request)),
             }
         }))
     }
@@ -252,13 +244,13 @@ impl<B: RequestBody> PooledCall<B> {
             self.freshness = self.freshness.after_hand_back();
             return State::obtain(self, None, request);
         }
-        let failure = Failure::new(attempt, tracker.session_error());
+        let failure = AttemptError::new(attempt).with_optional_source(tracker.session_error());
         self.give_back(request);
         State::Failed(Some(failure))
     }
 
     /// Records that the request was not sent, and gives it back.
-    fn not_sent(self, failure: Failure, request: Request<B>) -> Failure {
+    fn not_sent(self, failure: AttemptError, request: Request<B>) -> AttemptError {
         self.record(failure.attempt().clone());
         self.give_back(request);
         failure
@@ -289,7 +281,7 @@ impl<B: RequestBody> PooledCall<B> {
     fn attempt(&self, evidence: Evidence, checkout: &Checkout<B>) -> Attempt {
         let peer = checkout.connection.record().peer();
         let contract = self.origin.contract(Contract::none());
-        Attempt::new(evidence, &contract).with_peer(peer).of_ours().sending(self.sent)
+        Attempt::new(evidence, &contract).with_peer(peer).told_by_error().sending(self.sent)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -299,7 +291,7 @@ impl<B: RequestBody> PooledCall<B> {
         }
         let contract = self.origin.contract(checkout.connection.announced());
         let peer = checkout.connection.record().peer();
-        let attempt = Attempt::new(evidence, &contract).with_peer(peer).of_ours();
+        let attempt = Attempt::new(evidence, &contract).with_peer(peer).told_by_error();
         attempt.sending(self.sent).with_standing(checkout.connection.standing())
     }
 
@@ -341,12 +333,12 @@ impl<B: RequestBody> PooledCall<B> {
 
     /// Closes a connection whose response says that it is no answer (C8).
     #[cold]
-    fn on_refusal(&self, checkout: &Checkout<B>, answer: Answer) -> Failure {
+    fn on_refusal(&self, checkout: &Checkout<B>, answer: Answer) -> AttemptError {
         let evidence = Evidence::new(HandOff::Written).with_answer(answer);
         let attempt = self.judged(evidence, checkout);
         checkout.connection.record().abort();
         self.record_failure(time::now(), attempt.clone());
-        Failure::new(attempt, None)
+        AttemptError::new(attempt)
     }
 }
 
@@ -381,14 +373,14 @@ impl<B: RequestBody> InFlight<B> {
         match error {
             SendError::HandedBack(found, request) => match self.inner.take() {
                 Some((call, checkout)) => call.on_hand_back(&checkout, found, *request),
-                None => State::Failed(Some(Failure::new(Attempt::unrecorded(), None))),
+                None => State::Failed(Some(AttemptError::new(Attempt::unrecorded()))),
             },
             SendError::Lost(kind, error) => State::Settling(Box::pin(self.settle(kind, error))),
         }
     }
 
     /// Finds out what became of the request. A new connection is made meanwhile.
-    async fn settle(mut self, kind: FailureKind, error: hyper::Error) -> Failure {
+    async fn settle(mut self, kind: FailureKind, error: hyper::Error) -> AttemptError {
         let failed_at = time::now();
         let evidence = match &self.inner {
             Some((call, checkout)) => {
@@ -407,7 +399,7 @@ impl<B: RequestBody> InFlight<B> {
             }
             None => Attempt::unrecorded(),
         };
-        Failure::new(attempt, Some(error.into()))
+        AttemptError::new(attempt).with_source(error)
     }
 }
 
@@ -436,7 +428,7 @@ impl Drop for UnsentGuard<'_> {
         if let Some(token) = self.0 {
             let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::PoolWait))
                 .with_ended_by(EndedBy::Caller);
-            token.record(Attempt::new(evidence, &Contract::none()).of_ours());
+            token.record(Attempt::new(evidence, &Contract::none()).told_by_error());
         }
     }
 }

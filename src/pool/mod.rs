@@ -32,7 +32,6 @@ mod body;
 mod checkout;
 mod connects;
 mod contract;
-mod failure;
 mod future;
 mod idle;
 mod key;
@@ -52,20 +51,20 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower::Service;
 
-pub use body::{ResponseBody, ResponseBodyError};
+pub use body::ResponseBody;
 pub use contract::ContractOptions;
-pub use failure::Failure;
 pub use future::ResponseFuture;
 pub use options::PoolOptions;
 pub use trust::OriginTrust;
 
+pub use crate::attempt::ResponseBodyError;
 pub use crate::connect::{Proxies, ProxiesBuilder, ProxyError};
 
 use self::blocklist::Blocklist;
-use self::future::{PooledCall, Unsent};
+use self::future::PooledCall;
 use self::key::{Key, KeyOf};
 use self::origin::{Common, OriginPool};
-use crate::attempt::AttemptToken;
+use crate::attempt::{AttemptError, AttemptToken};
 use crate::body::{Framing, RequestBody};
 use crate::connect::{DialError, Dialer};
 use tower_resend_core::ConnectFailure;
@@ -82,7 +81,7 @@ use tower_resend_core::ConnectFailure;
 ///
 /// # Errors
 ///
-/// [`Failure`], which carries the attempt's evidence and fate. A request that
+/// [`AttemptError`], which carries the attempt's evidence and fate. A request that
 /// was never sent is left with the [`AttemptToken`] in its extensions.
 ///
 /// # Cancel safety
@@ -131,11 +130,11 @@ impl<B: RequestBody> Pool<B> {
     ) -> ResponseFuture<B> {
         let origin = match self.origin_of(&request) {
             Ok(origin) => origin,
-            Err(error) => return ResponseFuture::fail(request, token, Unsent::NoTarget(error)),
+            Err(error) => return ResponseFuture::fail(request, token, error.into()),
         };
         let framing = match Framing::of(&request) {
             Ok(framing) => framing,
-            Err(why) => return ResponseFuture::fail(request, token, Unsent::Contradictory(why)),
+            Err(why) => return ResponseFuture::fail(request, token, why.into()),
         };
         let undo = key::prepare(&mut request, framing, origin.key(), origin.host());
         let call = PooledCall::new(origin, &request, framing, undo, token);
@@ -212,10 +211,10 @@ impl<B> Origins<B> {
 
 impl<B: RequestBody> Service<Request<B>> for Pool<B> {
     type Response = http::Response<ResponseBody>;
-    type Error = Failure;
+    type Error = AttemptError;
     type Future = ResponseFuture<B>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
         Poll::Ready(Ok(()))
     }
 
