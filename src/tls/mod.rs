@@ -50,7 +50,7 @@
 //! [`Evidence::alert`]: tower_resend_core::Evidence::alert
 //! [`Pool`]: crate::pool::Pool
 //! [`NoResend::Permanent`]: tower_resend_core::NoResend::Permanent
-//! [`complete_messages_only`]: crate::pool::PoolOptions::complete_messages_only
+//! [`complete_messages_only`]: crate::pool::OriginTrust::complete_messages_only
 #![forbid(unsafe_code)]
 
 mod builder;

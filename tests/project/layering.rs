@@ -296,7 +296,7 @@ fn control_uphill_uses_are_seen() {
         ("src/attempt/token.rs", "use crate::error::Error;"),
         ("src/attempt/untracked.rs", "use crate::pool::Pool;"),
         ("src/resend/call.rs", "use crate::hyper_util::Connector;"),
-        ("src/pool/call.rs", "use crate::hyper_util;"),
+        ("src/pool/future.rs", "use crate::hyper_util;"),
         ("src/server/serve.rs", "use crate::hyper_util;"),
         ("src/pool/mod.rs", "use crate::not_in_the_list::X;"),
     ] {
