@@ -164,7 +164,7 @@ impl Attempt {
     /// Writes the TLS alert by which the peer rejected this client, if there was one.
     pub(crate) fn write_alert(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.evidence.alert {
-            Some(alert) => write!(f, "; the peer refuses this client by the TLS alert {alert}"),
+            Some(alert) => write!(f, "; the peer rejects this client by the TLS alert {alert}"),
             None => Ok(()),
         }
     }

@@ -32,12 +32,11 @@ const IMPURE_STD: [&str; 6] = ["env", "fs", "net", "os", "process", "thread"];
 const UNSAFE: [&str; 1] = ["src/sys/linux.rs"];
 
 /// The modules of the crate. Each may use those before it.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 17] = [
     "sys",
     "time",
     "statement",
     "chain",
-    "deadline",
     "attempt",
     "error",
     "trace",
