@@ -196,8 +196,8 @@ impl Missing {
         let Some(attempt) = attempt.filter(|attempt| attempt.fate().is_unknown()) else {
             return Ok(());
         };
-        match attempt.standing() {
-            Some(standing) => item(&standing.to_string()),
+        match attempt.contract_status() {
+            Some(status) => item(&status.to_string()),
             None if *attempt.contract() == Contract::none() => item("no contract"),
             None => Ok(()),
         }

@@ -33,7 +33,7 @@ pub(crate) fn on_resend(ground: Ground, last: Option<&Attempt>) {
     tracing::debug!(
         { GROUND } = ground.id(),
         { FATE } = last.map(|attempt| fate_name(attempt.fate())),
-        { CONTRACT } = last.and_then(Attempt::standing).map(|standing| standing.name()),
+        { CONTRACT } = last.and_then(Attempt::contract_status).map(|status| status.name()),
         { WRITTEN } = counts.written,
         { ACKED } = counts.acked,
         "resend"
@@ -48,7 +48,7 @@ pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
     let fate = error.fate();
     let (name, counts) = (fate_name(fate), counts(error.decisive()));
     let doubt = fate.doubt().map(|doubt| doubt.name());
-    let contract = error.decisive().and_then(Attempt::standing).map(|standing| standing.name());
+    let contract = error.decisive().and_then(Attempt::contract_status).map(|status| status.name());
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
