@@ -21,21 +21,21 @@ cases! {
         } => assert_resent(Proof::NeverReceived);
 
     an_upload_cut_in_the_middle_by_fin_and_rst: large_post(), async |call| {
-        call.peer.fin(Covers::Octets(10_000));
+        call.peer.fin(Covers::Bytes(10_000));
         call.peer.rst();
     } => assert_unknown(Doubt::PartlyAcknowledged);
 
     an_upload_cut_in_the_middle_at_an_origin_of_whole_messages:
         large_post().options(|options| options.complete_messages_only(origin())),
         async |call| {
-            call.peer.fin(Covers::Octets(10_000));
+            call.peer.fin(Covers::Bytes(10_000));
             call.peer.rst();
         } => assert_unknown(Doubt::SeveralSegments);
 
     an_upload_cut_in_the_middle_at_an_origin_of_whole_messages_without_a_relay:
         large_post().options(|o| o.complete_messages_only(origin()).no_relay(origin())),
         async |call| {
-            call.peer.fin(Covers::Octets(10_000));
+            call.peer.fin(Covers::Bytes(10_000));
             call.peer.rst();
         } => assert_resent(Proof::NeverComplete);
 }
@@ -56,14 +56,14 @@ cases! {
     fin_acks_half_then_rst_at_an_origin_of_whole_messages:
         post().options(|options| options.complete_messages_only(origin())),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_resent(Proof::NeverComplete);
 
     fin_acks_half_then_the_rest_at_an_origin_of_whole_messages:
         post().options(|options| options.complete_messages_only(origin())),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.net.connecting().await;
             call.peer.ack(Covers::All);
             call.peer.rst();
@@ -71,6 +71,6 @@ cases! {
 
     fin_acks_half_then_silence_at_an_origin_of_whole_messages:
         post().options(|options| options.complete_messages_only(origin())),
-        async |call| call.peer.fin(Covers::Octets(30))
+        async |call| call.peer.fin(Covers::Bytes(30))
         => assert_unknown(Doubt::PartlyAcknowledged);
 }

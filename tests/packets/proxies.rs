@@ -56,10 +56,10 @@ cases! {
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown_through(Doubt::Unsettled);
 
-    in_a_tunnel_an_origin_of_whole_messages_is_behind_one_of_octets:
+    in_a_tunnel_an_origin_of_whole_messages_is_behind_one_of_bytes:
         post().through("socks5h").options(|options| options.complete_messages_only(origin())),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_unknown_through(Doubt::PartlyAcknowledged);
 
@@ -71,7 +71,7 @@ cases! {
     forwarded_an_origin_of_whole_messages_is_behind_one_that_may_act_on_less:
         post().through("http").options(|options| options.complete_messages_only(origin())),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_unknown(Doubt::PartlyAcknowledged);
 }

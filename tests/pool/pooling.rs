@@ -282,7 +282,7 @@ async fn a_request_body_that_fails_is_told_by_its_type() {
     let failure = Pool::new(PoolOptions::new()).oneshot(request).await.unwrap_err();
     let ended_by = failure.attempt().evidence().ended_by;
     assert_eq!(ended_by, tower_resend_core::EndedBy::RequestBody);
-    assert!(!failure.attempt().fate().is_not_applied() || origin.truth().taken_up().is_empty());
+    assert!(!failure.attempt().fate().is_not_applied() || origin.truth().dispatched().is_empty());
 }
 
 /// An upgrade ends the pool's part in the connection.

@@ -66,7 +66,7 @@ async fn a_forwarding_proxy_is_sent_the_target_in_absolute_form() {
         assert!(head.contains("\r\nhost: shop.example:8080\r\n"), "{head}");
         assert!(!head.contains("retry-contract") && !head.contains("proxy-"), "{head}");
     }
-    assert_eq!(origin.truth().taken_up(), ["/orders?a=b", "/"]);
+    assert_eq!(origin.truth().dispatched(), ["/orders?a=b", "/"]);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_socks_proxy_is_told_the_target_and_who_resolves_it_is_as_its_scheme_s
             post(&client, &format!("http://{name}/orders")).await.unwrap();
         }
         assert_eq!(proxy.seen().tunnels, [asked(target, None)], "{scheme}");
-        assert_eq!(origin.truth().taken_up(), ["/orders", "/orders"], "{scheme}");
+        assert_eq!(origin.truth().dispatched(), ["/orders", "/orders"], "{scheme}");
     }
 }
 
@@ -166,7 +166,7 @@ async fn what_needs_no_proxy_goes_directly() {
         let client = client(Proxies::builder().all(proxy.uri("socks5h")).no(no));
         post(&client, &format!("{target}:{}/", origin.address().port())).await.unwrap();
         assert_eq!(proxy.seen().tunnels.len(), tunnels, "{target} {no}");
-        assert_eq!(origin.truth().taken_up(), ["/"]);
+        assert_eq!(origin.truth().dispatched(), ["/"]);
     }
 }
 
@@ -262,7 +262,7 @@ fn the_environment_names_the_proxies() {
         let output = run_in(&origin.url("/"), &environment);
         assert!(output.status.success(), "{named:?}: {output:?}");
         assert_eq!(proxy.seen().tunnels.len(), tunnels, "{named:?}");
-        assert_eq!(origin.truth().taken_up(), ["/"], "{named:?}");
+        assert_eq!(origin.truth().dispatched(), ["/"], "{named:?}");
     }
 }
 
@@ -353,7 +353,7 @@ async fn a_tunnel_that_was_not_opened_is_tried_again_and_carries_the_request_onc
         let fates = post(&client, "http://shop.example/orders").await.unwrap();
         let first = Fate::NotApplied(Proof::NotConnected(ConnectFailure::Proxy));
         assert_eq!(fates, [first, Fate::Completed], "{what}");
-        assert_eq!(origin.truth().taken_up(), ["/orders"], "{what}");
+        assert_eq!(origin.truth().dispatched(), ["/orders"], "{what}");
     }
 }
 
