@@ -8,12 +8,12 @@ use crate::tun::Covers;
 // ===== large bodies, written in part =====
 
 cases! {
-    an_upload_of_which_nothing_is_acked_then_fin_then_rst: large_post(), async |call| {
+    an_upload_none_acked_then_fin_then_rst: large_post(), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
     } => assert_unknown(Doubt::SeveralSegments);
 
-    an_upload_of_which_nothing_is_acked_then_fin_then_rst_without_a_relay:
+    an_upload_none_acked_then_fin_then_rst_without_a_relay:
         large_post().options(|options| options.no_relay(origin())),
         async |call| {
             call.peer.fin(Covers::Nothing);
@@ -25,14 +25,14 @@ cases! {
         call.peer.rst();
     } => assert_unknown(Doubt::PartlyAcknowledged);
 
-    an_upload_cut_in_the_middle_at_an_origin_of_whole_messages:
+    an_upload_cut_in_the_middle_complete_messages_only:
         large_post().options(|options| options.complete_messages_only(origin())),
         async |call| {
             call.peer.fin(Covers::Bytes(10_000));
             call.peer.rst();
         } => assert_unknown(Doubt::SeveralSegments);
 
-    an_upload_cut_in_the_middle_at_an_origin_of_whole_messages_without_a_relay:
+    an_upload_cut_in_the_middle_complete_messages_only_and_no_relay:
         large_post().options(|o| o.complete_messages_only(origin()).no_relay(origin())),
         async |call| {
             call.peer.fin(Covers::Bytes(10_000));
