@@ -52,7 +52,7 @@
 //! | `server` | a server that says by how it closes whether it dispatched a request |
 //! | [`hyper_util`] | evidence for the client of hyper-util |
 //! | [`adapter`] | evidence for reqwest |
-//! | [`AttemptToken`] | how a transport of your own leaves evidence |
+//! | [`AttemptToken`], [`AttemptError`] | how a transport of your own leaves evidence |
 //!
 //! # Features
 //!
@@ -81,6 +81,8 @@ pub mod adapter;
 mod attempt;
 #[cfg(feature = "client")]
 pub mod body;
+#[cfg(feature = "client")]
+mod chain;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
@@ -121,13 +123,15 @@ pub mod tls;
 mod trace;
 
 #[cfg(feature = "client")]
-pub use attempt::{Attempt, AttemptToken, attempts};
+pub use attempt::{Attempt, AttemptError, AttemptToken, attempts};
 #[cfg(feature = "client")]
 pub use body::Body;
 #[cfg(feature = "client")]
+pub use chain::BoxError;
+#[cfg(feature = "client")]
 pub use client::Client;
 #[cfg(feature = "client")]
-pub use error::{BoxError, Error};
+pub use error::Error;
 #[cfg(feature = "client")]
 pub use resend::{Policy, Resend, ResendLayer};
 pub use tower_resend_core::Fate;
@@ -165,13 +169,13 @@ pub mod contract {
     //! under none. To read and write the field yourself, use the crate
     //! `tower-resend-core`.
 
+    #[cfg(feature = "server")]
+    #[doc(no_inline)]
+    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
     #[doc(no_inline)]
     pub use tower_resend_core::contract::{
         ContractStatus, Hop, Ignored, Max, OutOfLimits, Promise, TrustedGateway,
     };
-    // The server half's.
-    #[doc(no_inline)]
-    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
 }
 
 #[cfg(test)]

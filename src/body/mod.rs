@@ -37,7 +37,7 @@ mod tape;
 use self::made::FactoryBody;
 use self::stream::LengthChecked;
 use self::streamed::BodySource;
-use crate::BoxError;
+use crate::chain::BoxError;
 
 pub use self::caps::ReplayCaps;
 pub use self::error::Error;

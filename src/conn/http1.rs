@@ -25,7 +25,7 @@ use super::served::Served;
 use super::settle::FailureKind;
 use super::tracker::ConnTracker;
 use crate::body::{Framed, Framing, RequestBody, Trailers};
-use crate::error::{BoxError, chain};
+use crate::chain::{BoxError, chain};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
 use tower_resend_core::{Contract, StaleReason};

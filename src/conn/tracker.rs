@@ -391,10 +391,11 @@ impl State {
         let (Some(tie), Some(head)) = (self.belief.tie(self.hop), self.early.head()) else {
             return false;
         };
-        let Some(ClosingHead { body }) = closing_head(head, &tie) else {
+        let Some(ClosingHead { body_length }) = closing_head(head, &tie) else {
             return false;
         };
-        self.has_broken_promise |= body.is_some_and(|body| self.early.octets_after_head() > body);
+        self.has_broken_promise |=
+            body_length.is_some_and(|length| self.early.octets_after_head() > length);
         !self.has_broken_promise
     }
 

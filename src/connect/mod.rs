@@ -18,8 +18,9 @@ use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
+use crate::attempt::{Attempt, AttemptError};
+use crate::chain::{BoxError, chain};
 use crate::conn::{ConnTracker, Connected, Io, TrackedIo};
-use crate::error::{BoxError, chain};
 use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::{Lazy, Tls, TlsError};
@@ -29,7 +30,7 @@ pub use self::proxies::{Proxies, ProxiesBuilder};
 pub(crate) use self::proxy::Proxy;
 pub use self::proxy_error::ProxyError;
 
-use tower_resend_core::{Alert, ConnectFailure, Errno, Evidence, HandOff};
+use tower_resend_core::{Alert, ConnectFailure, Contract, Errno, Evidence, HandOff};
 
 /// Makes connections.
 #[derive(Clone, Debug)]
@@ -264,6 +265,14 @@ impl ConnectError {
     #[cfg(not(feature = "tls"))]
     fn alert(&self) -> Option<Alert> {
         None
+    }
+}
+
+/// The error of a request for which there is no connection.
+impl From<ConnectError> for AttemptError {
+    fn from(error: ConnectError) -> Self {
+        let attempt = Attempt::new(error.evidence(), &Contract::none()).told_by_error();
+        Self::new(attempt).with_source(error)
     }
 }
 

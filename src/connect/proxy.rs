@@ -17,8 +17,8 @@ use tower::Service;
 
 use super::has_sound_port;
 use super::proxy_error::{Heard, ProxyError};
+use crate::chain::BoxError;
 use crate::conn::TrackedIo;
-use crate::error::BoxError;
 
 /// A proxy, and what it is told of us.
 ///

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{StatusCode, Uri};
 
 use super::proxy::Kind as Protocol;
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use tower_resend_core::ConnectFailure;
 
 /// A proxy cannot be used: its URI names none, it could not be reached, or it

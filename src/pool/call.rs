@@ -8,23 +8,22 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::ResponseBody;
-use super::failure::Failure;
 use super::host::OriginPool;
 use super::idle::Freshness;
 use super::key::{self, WireUndo};
 use super::lease::Lease;
-use crate::attempt::{Attempt, AttemptToken, Fresh, Sent};
+use crate::attempt::{Attempt, AttemptError, AttemptToken, Fresh, Sent};
 use crate::body::{Framing, RequestBody};
+use crate::chain::BoxError;
 use crate::conn::{self, Broken, ResponseOutcome as Announced};
 use crate::connect::ConnectError;
-use crate::error::BoxError;
 use crate::time;
 use tower_resend_core::{
     Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, Semantics, StaleReason,
 };
 
 /// How a call ends.
-pub(super) type ResponseOutcome = Result<Response<ResponseBody>, Failure>;
+pub(super) type ResponseOutcome = Result<Response<ResponseBody>, AttemptError>;
 
 /// What all attempts of one call share.
 pub(super) struct Call<B> {
@@ -54,7 +53,7 @@ pub(super) enum Lost<B: RequestBody> {
     Broken(InFlight<B>, conn::FailureKind, hyper::Error),
     /// The server refused the request under its contract (C8), and its
     /// response is no answer; or it refused TLS with us, and would again.
-    Refused(Failure),
+    Refused(AttemptError),
 }
 
 impl<B: RequestBody> Call<B> {
@@ -97,7 +96,7 @@ impl<B: RequestBody> Call<B> {
         for _ in 0..HAND_BACKS {
             let lease = match self.lease(want, idle.take()).await {
                 Ok(lease) => lease,
-                Err(error) => return Err(self.not_sent(Failure::not_connected(error), request)),
+                Err(error) => return Err(self.not_sent(error.into(), request)),
             };
             let lost = match self.send(lease, request) {
                 Ok(mut in_flight) => match poll_fn(|cx| in_flight.poll_answer(cx)).await {
@@ -118,8 +117,8 @@ impl<B: RequestBody> Call<B> {
             want = want.after_hand_back();
         }
         let evidence = Evidence::new(HandOff::HandedBack(StaleReason::Ended));
-        let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).of_ours();
-        let failure = Failure::new(attempt, why);
+        let attempt = Attempt::new(evidence, &self.host.contract(Contract::none())).told_by_error();
+        let failure = AttemptError::new(attempt).with_optional_source(why);
         Err(self.not_sent(failure, request))
     }
 
@@ -169,12 +168,13 @@ impl<B: RequestBody> Call<B> {
             self.record(evidence, lease);
             return Lost::HandedBack(self, request, why);
         }
-        let failure = Failure::new(self.attempt(evidence, lease), why);
+        let attempt = self.attempt(evidence, lease);
+        let failure = AttemptError::new(attempt).with_optional_source(why);
         Lost::Refused(self.not_sent(failure, *request))
     }
 
     /// Records that the request was not sent, and gives it back.
-    fn not_sent(self, failure: Failure, mut request: Request<B>) -> Failure {
+    fn not_sent(self, failure: AttemptError, mut request: Request<B>) -> AttemptError {
         if let Some(token) = self.token {
             key::restore(&mut request, self.form, self.host.key());
             token.record(failure.attempt().clone());
@@ -192,7 +192,7 @@ impl<B: RequestBody> Call<B> {
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
         let peer = lease.connection.record().peer();
         let contract = self.host.contract(Contract::none());
-        Attempt::new(evidence, &contract).with_peer(peer).of_ours().sending(self.sent)
+        Attempt::new(evidence, &contract).with_peer(peer).told_by_error().sending(self.sent)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
@@ -202,7 +202,7 @@ impl<B: RequestBody> Call<B> {
         }
         let contract = self.contract(lease);
         let peer = lease.connection.record().peer();
-        let attempt = Attempt::new(evidence, &contract).with_peer(peer).of_ours();
+        let attempt = Attempt::new(evidence, &contract).with_peer(peer).told_by_error();
         attempt.sending(self.sent).with_standing(lease.connection.standing())
     }
 
@@ -264,7 +264,7 @@ impl<B: RequestBody> InFlight<B> {
             }
             None => Attempt::unrecorded(),
         };
-        Err(Failure::new(attempt, Some(error.into())))
+        Err(AttemptError::new(attempt).with_source(error))
     }
 }
 
@@ -294,7 +294,7 @@ impl Drop for Waiting<'_> {
         if let Some(token) = self.0 {
             let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::PoolWait))
                 .with_ended_by(EndedBy::Caller);
-            token.record(Attempt::new(evidence, &Contract::none()).of_ours());
+            token.record(Attempt::new(evidence, &Contract::none()).told_by_error());
         }
     }
 }
@@ -315,7 +315,7 @@ fn answered<B: RequestBody>(
     call: Call<B>,
     mut lease: Lease<B>,
     response: Response<Incoming>,
-) -> Result<Response<ResponseBody>, Failure> {
+) -> Result<Response<ResponseBody>, AttemptError> {
     let status = response.status();
     let is_upgrade =
         status == StatusCode::SWITCHING_PROTOCOLS || (call.is_connect && status.is_success());
@@ -348,14 +348,14 @@ fn refusal(announced: Announced) -> Answer {
 
 /// Closes a connection whose response refused the request.
 #[cold]
-fn refused<B: RequestBody>(call: &Call<B>, lease: &Lease<B>, answer: Answer) -> Failure {
+fn refused<B: RequestBody>(call: &Call<B>, lease: &Lease<B>, answer: Answer) -> AttemptError {
     let attempt = call.judged(Evidence::new(HandOff::Written).with_answer(answer), lease);
     lease.connection.record().abort();
     if let Some(token) = &call.token {
         token.want_alive(time::now());
         token.record(attempt.clone());
     }
-    Failure::new(attempt, None)
+    AttemptError::new(attempt)
 }
 
 /// How often one call may be handed back.

@@ -9,10 +9,9 @@ use std::task::{Context, Poll, ready};
 use http::{Method, Request};
 
 use super::call::{Call, InFlight, Lost, ResponseOutcome, recover};
-use super::failure::Failure;
 use super::host::OriginPool;
 use super::key::WireUndo;
-use crate::attempt::{AttemptToken, Sent};
+use crate::attempt::{AttemptError, AttemptToken, Sent};
 use crate::body::{Framing, Refused, RequestBody};
 use crate::connect::ConnectError;
 
@@ -30,7 +29,7 @@ enum State<B: RequestBody> {
     /// Everything else: a connection to wait for, a failure to resolve.
     Slow(Pin<Box<dyn Future<Output = ResponseOutcome> + Send>>),
     /// The request cannot be sent at all.
-    Failed(Option<Failure>),
+    Failed(Option<AttemptError>),
 }
 
 /// Why there is no way to send a request.
@@ -76,8 +75,8 @@ impl<B: RequestBody> ResponseFuture<B> {
     /// Fails a request that there is no way to send.
     pub(super) fn fail(request: Request<B>, token: Option<AttemptToken>, why: Unsent) -> Self {
         let failure = match why {
-            Unsent::NoTarget(why) => Failure::not_connected(why),
-            Unsent::Contradictory(why) => Failure::not_sendable(why),
+            Unsent::NoTarget(why) => AttemptError::from(why),
+            Unsent::Contradictory(why) => AttemptError::from(why),
         };
         if let Some(token) = token {
             token.record(failure.attempt().clone());

@@ -12,7 +12,6 @@ mod call;
 mod contract;
 mod distrust;
 mod exchange;
-mod failure;
 mod host;
 mod idle;
 mod key;
@@ -29,19 +28,19 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower::Service;
 
-pub use body::{ResponseBody, ResponseBodyError};
+pub use body::ResponseBody;
 pub use contract::ContractOptions;
 pub use exchange::ResponseFuture;
-pub use failure::Failure;
 pub use options::PoolOptions;
 
+pub use crate::attempt::ResponseBodyError;
 pub use crate::connect::{Proxies, ProxiesBuilder, ProxyError};
 
 use self::distrust::Distrusted;
 use self::exchange::Unsent;
 use self::host::OriginPool;
 use self::key::{Key, KeyOf};
-use crate::attempt::AttemptToken;
+use crate::attempt::{AttemptError, AttemptToken};
 use crate::body::{Framing, RequestBody};
 use crate::connect::{ConnectError, Connector};
 use tower_resend_core::ConnectFailure;
@@ -54,7 +53,7 @@ use tower_resend_core::ConnectFailure;
 ///
 /// # Errors
 ///
-/// [`Failure`], which carries the attempt's evidence and fate. A request that
+/// [`AttemptError`], which carries the attempt's evidence and fate. A request that
 /// was never sent is left with the [`AttemptToken`] in its extensions.
 ///
 /// # Cancel safety
@@ -152,10 +151,10 @@ impl<B> Origins<B> {
 
 impl<B: RequestBody> Service<Request<B>> for Pool<B> {
     type Response = http::Response<ResponseBody>;
-    type Error = Failure;
+    type Error = AttemptError;
     type Future = ResponseFuture<B>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
         Poll::Ready(Ok(()))
     }
 

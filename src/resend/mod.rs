@@ -81,7 +81,6 @@
 mod backoff;
 mod call;
 mod future;
-mod hidden;
 mod layer;
 mod limits;
 mod policy;

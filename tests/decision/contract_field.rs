@@ -358,10 +358,10 @@ fn an_offer_counts_on_the_connection_that_it_names_only() {
         let other = Hop::seen_by_server(peer, local);
         assert_eq!(Offer::read(&request, &other), Err(Ignored::OtherHop(own())), "{other}");
     }
-    assert_eq!(Offer::read_behind_nat(&request), Ok(Offer::all()));
+    assert_eq!(Offer::read_bound(&request, &HopBinding::Trusted), Ok(Offer::all()));
     request.headers_mut().insert(RETRY_CONTRACT, "rst, gone".parse().expect("a value"));
     let missing = Err(Ignored::Field(FieldError::MissingHop));
-    assert_eq!(Offer::read_behind_nat(&request), missing, "trusted or not");
+    assert_eq!(Offer::read_bound(&request, &HopBinding::Trusted), missing, "trusted or not");
 }
 
 /// The examples of `docs/contract.md` are read as it says.

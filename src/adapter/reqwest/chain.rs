@@ -9,7 +9,7 @@ use std::io;
 
 use hyper_util::client::legacy;
 
-use crate::error::chain as causes;
+use crate::chain::chain as causes;
 #[cfg(feature = "tls")]
 use crate::tls;
 use tower_resend_core::{Answer, ConnectFailure, Errno, Evidence, HandOff, StaleReason};

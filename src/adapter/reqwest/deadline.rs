@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::errors::TimedOut;
 use super::middleware::Limit;
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use crate::time::{Sleep, sleep_until};
 
 pin_project! {

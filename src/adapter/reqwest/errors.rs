@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest_middleware::Error;
 
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use tower_resend_core::{Doubt, Fate};
 
 /// Returns this crate's error behind an error of reqwest-middleware, if there

@@ -15,8 +15,8 @@ use super::deadline::Deadlined;
 use super::errors::{NotHttp, TimedOut, into_middleware};
 use crate::attempt::{Attempt, Attempts};
 use crate::body::Body;
+use crate::chain::BoxError;
 use crate::deadline::Deadline;
-use crate::error::BoxError;
 use crate::time::{Instant, after, now, timeout_at, woken_by};
 
 /// A middleware that sends reqwest's requests through a service, such as a

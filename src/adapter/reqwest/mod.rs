@@ -163,4 +163,4 @@ mod wrapped;
 
 pub use errors::{NotHttp, TimedOut, error, into_error};
 pub use middleware::{ResendMiddleware, attempts};
-pub use wrapped::{EvidenceClient, Failure, ResponseFuture, with_evidence};
+pub use wrapped::{EvidenceClient, ResponseFuture, with_evidence};

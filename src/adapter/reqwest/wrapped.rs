@@ -1,6 +1,5 @@
 //! reqwest's own client as a service that leaves evidence.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
@@ -16,9 +15,9 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::chain;
-use crate::attempt::{Attempt, AttemptToken, Sent};
-use crate::body::{Framed, Framing, Refused, RequestBody, to_any_http};
-use crate::error::BoxError;
+use crate::attempt::{Attempt, AttemptError, AttemptToken, Sent};
+use crate::body::{Framed, Framing, RequestBody, to_any_http};
+use crate::chain::BoxError;
 use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 
 /// Makes a client of reqwest's builder that leaves evidence of what became of
@@ -41,7 +40,7 @@ pub fn with_evidence(
 /// A client of reqwest that leaves evidence; made by [`with_evidence`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`].
+/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`AttemptError`].
 /// Clones share their connections.
 ///
 /// A request whose head and body contradict each other is not given to reqwest, and
@@ -50,7 +49,9 @@ pub fn with_evidence(
 ///
 /// # Errors
 ///
-/// [`Failure`], for every failure before the response's head.
+/// [`AttemptError`], for every failure before the response's head. Its source is
+/// reqwest's own error without its URL, which may have a secret in it, or why reqwest was
+/// not given the request; there is none where reqwest answered a request that it had cut.
 ///
 /// # Cancel safety
 ///
@@ -66,10 +67,10 @@ where
     B::Error: Into<BoxError>,
 {
     type Response = Response<::reqwest::Body>;
-    type Error = Failure;
+    type Error = AttemptError;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -78,12 +79,12 @@ where
         let framing = match Framing::of(&request) {
             Ok(framing) => framing,
             Err(refused) => {
-                let failure = Failure::not_sendable(refused);
+                let error = AttemptError::from(refused);
                 if let Some(token) = token {
-                    token.record(failure.attempt().clone());
+                    token.record(error.attempt().clone());
                     token.give_back(request);
                 }
-                return ResponseFuture(Box::pin(future::ready(Err(failure))));
+                return ResponseFuture(Box::pin(future::ready(Err(error))));
             }
         };
         to_any_http(&mut request, framing);
@@ -101,7 +102,7 @@ where
     }
 }
 
-type CallResult = Result<Response<::reqwest::Body>, Failure>;
+type CallResult = Result<Response<::reqwest::Body>, AttemptError>;
 
 /// The response future of a [`EvidenceClient`] client.
 ///
@@ -152,7 +153,7 @@ impl Call {
                 let is_http1 = response.version() <= Version::HTTP_11;
                 if is_http1 && self.seen.is_unasked.load(Ordering::Acquire) {
                     let attempt = self.record(answered.with_ended_by(EndedBy::RequestBody));
-                    return Err(Failure::new(attempt, Source::None));
+                    return Err(AttemptError::new(attempt));
                 }
                 self.record(answered);
                 Ok(response.into())
@@ -167,18 +168,18 @@ impl Call {
                 if self.seen.is_failed.load(Ordering::Acquire) {
                     evidence = evidence.with_ended_by(EndedBy::RequestBody);
                 }
-                Err(Failure::new(self.record(evidence), Source::of(source)))
+                Err(AttemptError::new(self.record(evidence)).with_source(without_url(source)))
             }
         }
     }
 
-    fn not_sent(&mut self, source: ::reqwest::Error) -> Failure {
+    fn not_sent(&mut self, source: ::reqwest::Error) -> AttemptError {
         let why = HandOff::NotConnected(ConnectFailure::BadTarget);
-        Failure::new(self.record(Evidence::new(why)), Source::of(source))
+        AttemptError::new(self.record(Evidence::new(why))).with_source(without_url(source))
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
-        let attempt = Attempt::new(evidence, &Contract::none()).of_ours().sending(self.sent);
+        let attempt = Attempt::new(evidence, &Contract::none()).told_by_error().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }
@@ -282,71 +283,8 @@ where
     }
 }
 
-/// The error of a request that reqwest could not get answered, with the
-/// attempt that failed. The source is reqwest's own error, or why reqwest was not given
-/// the request.
-#[derive(Debug)]
-pub struct Failure(Box<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    attempt: Attempt,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    None,
-    Client(::reqwest::Error),
-    Refused(BoxError),
-}
-
-impl Source {
-    fn of(error: ::reqwest::Error) -> Self {
-        // It is printed whole, a password and what follows the path too.
-        Self::Client(error.without_url())
-    }
-}
-
-impl Failure {
-    fn new(attempt: Attempt, source: Source) -> Self {
-        Self(Box::new(Inner { attempt, source }))
-    }
-
-    /// The request's head and body contradict each other.
-    fn not_sendable(refused: Refused) -> Self {
-        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
-        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
-        Self::new(attempt, Source::Refused(refused.into_source()))
-    }
-
-    /// Returns the attempt that failed, with its evidence and fate.
-    pub fn attempt(&self) -> &Attempt {
-        &self.0.attempt
-    }
-
-    /// Returns reqwest's own error, without its URL, which may have a secret in it;
-    /// nothing where reqwest was not given the request, or answered one that it had cut.
-    pub fn into_error(self) -> Option<::reqwest::Error> {
-        match self.0.source {
-            Source::Client(error) => Some(error),
-            Source::None | Source::Refused(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.attempt, f)
-    }
-}
-
-impl StdError for Failure {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0.source {
-            Source::None => None,
-            Source::Client(error) => Some(error),
-            Source::Refused(why) => Some(&**why),
-        }
-    }
+/// Returns reqwest's error as the source of another, which is printed whole: its URL may
+/// have a password or a secret after the path.
+fn without_url(error: ::reqwest::Error) -> BoxError {
+    error.without_url().into()
 }

@@ -122,7 +122,7 @@ impl Stacks {
         let mut request = self.request(cell, cell.body.raw());
         request.extensions_mut().insert(token.clone());
         let answered = self.pool.clone().call(request).await;
-        let failed = |failure: tower_resend::pool::Failure| {
+        let failed = |failure: tower_resend::AttemptError| {
             assert_eq!(token.len(), 1);
             told(&failure, failure.attempt().evidence().hand_off)
         };

@@ -1,4 +1,4 @@
-//! All attempts of one call so far, and whether another may follow.
+//! From the fates of all attempts to a decision.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub struct History {
 }
 
 impl History {
-    /// Returns the history of a call that has not been attempted.
+    /// Returns the history of a call without attempts.
     pub fn new() -> Self {
         Self::default()
     }
@@ -57,13 +57,13 @@ impl History {
         u32::try_from(self.fates.iter().filter(|fate| counts(fate)).count()).unwrap_or(u32::MAX)
     }
 
-    /// Attempts that may have been applied.
+    /// Counts attempts that may have been applied.
     fn unproven(&self) -> u32 {
         self.count(|fate| !fate.is_not_applied())
     }
 
-    /// Attempts that were sent and proven unapplied: connects that failed and
-    /// hand-backs do not count.
+    /// Counts attempts that were sent and are proven unapplied: failed connects and
+    /// hand-backs are not among them.
     fn proven(&self) -> u32 {
         self.count(|fate| fate.is_not_applied() && !is_unsent(fate))
     }
@@ -72,7 +72,7 @@ impl History {
         self.count(|fate| matches!(fate, Fate::NotApplied(Proof::HandedBack(_))))
     }
 
-    /// Returns why the request can never be sent, if that is so.
+    /// Returns why the request can never be sent, if it cannot.
     fn not_sendable(&self) -> Option<BadRequest> {
         self.fates.iter().find_map(|fate| match fate {
             Fate::NotApplied(Proof::NotSendable(why)) => Some(*why),
@@ -126,7 +126,7 @@ fn ground(
     rules: &Rules,
     opinion: Opinion,
 ) -> Result<Ground, NoResend> {
-    let refusal = match fate {
+    let missing = match fate {
         Fate::NotApplied(proof) if may_resend_proven(*proof, request, rules.role) => {
             return Ok(Ground::Proven(*proof));
         }
@@ -136,7 +136,7 @@ fn ground(
         Fate::ResponseLost => NoResend::ResponseLost,
         Fate::Completed => NoResend::Answered,
     };
-    repeat(request, rules.role, opinion).ok_or(refusal)
+    repeat(request, rules.role, opinion).ok_or(missing)
 }
 
 /// Returns the ground to repeat a request that may have been applied.
@@ -160,7 +160,7 @@ fn may_resend_proven(proof: Proof, request: &RequestFacts, role: Role) -> bool {
     }
 }
 
-/// Returns what else than safety speaks against a resend.
+/// Returns what speaks against a resend that is safe.
 fn hindrance(
     history: &History,
     request: &RequestFacts,
@@ -211,8 +211,8 @@ fn is_unsent(fate: &Fate) -> bool {
     )
 }
 
-/// Returns whether an attempt counts against any limit of attempts: failed
-/// connects, hand-backs and what cannot be sent do not.
+/// Returns `true` if an attempt counts against a limit of attempts. A failed
+/// connect, a hand-back and a request that cannot be sent do not.
 pub fn counts_as_attempt(evidence: &Evidence) -> bool {
     use super::evidence::HandOff;
     !matches!(

@@ -90,7 +90,7 @@ fn what_a_decision_needs_is_listed() {
 }
 
 #[test]
-fn a_contract_has_the_five_members_that_are_combined() {
+fn every_member_of_a_contract_is_combined() {
     let Contract {
         closed_after_fin: _,
         complete_messages_only: _,

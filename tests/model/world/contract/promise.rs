@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tower_resend_core::contract::{Announcement, Hop, Max, Observed, Offer, Promise, accept};
+use tower_resend_core::contract::{
+    Announcement, Hop, HopBinding, Max, Observed, Offer, Promise, accept,
+};
 use tower_resend_core::{Contract, Evidence};
 
 use super::super::server::REQUEST;
@@ -95,7 +97,7 @@ pub(super) fn offered(world: &Contracted, peer: Peer) -> Offer {
     let mut request = Request::new(());
     Offer::all().write(&made_on, request.headers_mut()).expect("two lines");
     let read = match world.drops(Clause::Offer) {
-        true => Offer::read_behind_nat(&request),
+        true => Offer::read_bound(&request, &HopBinding::Trusted),
         false => Offer::read(&request, &received_on),
     };
     read.unwrap_or_default()
