@@ -1,6 +1,7 @@
 //! Through a proxy the first hop says the same, and what is stated of the
 //! origin says nothing.
 
+use tower_resend::pool::OriginTrust;
 use tower_resend_core::{Acked, Doubt, Proof};
 
 use crate::play::*;
@@ -52,24 +53,24 @@ cases! {
 
 cases! {
     in_a_tunnel_closed_after_fin_does_not_count:
-        post().through("socks5h").options(|options| options.closed_after_fin(origin())),
+        post().through("socks5h").trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown_through(Doubt::Unsettled);
 
     in_a_tunnel_complete_messages_only_does_not_count:
-        post().through("socks5h").options(|options| options.complete_messages_only(origin())),
+        post().through("socks5h").trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_unknown_through(Doubt::PartlyAcknowledged);
 
     forwarded_closed_after_fin_does_not_count:
-        post().through("http").options(|options| options.closed_after_fin(origin())),
+        post().through("http").trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown(Doubt::Unsettled);
 
     forwarded_complete_messages_only_does_not_count:
-        post().through("http").options(|options| options.complete_messages_only(origin())),
+        post().through("http").trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Bytes(30));
             call.peer.rst();

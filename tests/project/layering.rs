@@ -28,9 +28,10 @@ const MODULES: [(&str, &[&str]); 19] = [
     ("connect", &["attempt", "chain", "conn", "sys", "time", "tls"]),
     ("pool", &["attempt", "body", "chain", "conn", "connect", "time", "tls"]),
     ("hyper_util", &["attempt", "body", "chain", "conn", "connect", "time", "tls"]),
-    ("adapter", &["attempt", "body", "chain", "deadline", "error", "time", "tls"]),
     ("resend", &["attempt", "body", "chain", "deadline", "error", "time", "trace"]),
     ("client", &["body", "error", "pool", "resend"]),
+    // What `tower-resend-reqwest` needs of the private modules.
+    ("__adapter", &["attempt", "body", "chain"]),
     ("gateway", &["error", "statement"]),
     ("server", &["statement", "sys", "time"]),
 ];
