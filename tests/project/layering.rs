@@ -31,7 +31,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     ("resend", &["attempt", "body", "chain", "deadline", "error", "time", "trace"]),
     ("client", &["body", "error", "pool", "resend"]),
     // What `tower-resend-reqwest` needs of the private modules.
-    ("__adapter", &["attempt", "body", "chain"]),
+    ("__adapter", &["attempt", "body", "chain", "time", "tls"]),
     ("gateway", &["error", "statement"]),
     ("server", &["statement", "sys", "time"]),
 ];
