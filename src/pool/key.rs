@@ -147,10 +147,10 @@ pub(super) struct WireUndo {
     version: Version,
     /// The Cookie fields of HTTP/2, which were joined.
     cookies: Option<Box<[HeaderValue]>>,
-    /// The field of ours that frames the body.
-    framed_by: Option<HeaderName>,
     /// The target is not as it was given.
     has_other_target: bool,
+    /// The field that frames the body is ours.
+    has_framing: bool,
     /// There is a Host field of ours.
     has_host: bool,
     /// There is a Proxy-Authorization field of ours.
@@ -172,15 +172,13 @@ pub(super) fn prepare<B>(
     let mut form = WireUndo {
         version: request.version(),
         cookies: to_http1(request),
-        framed_by: None,
         has_other_target: false,
+        has_framing: false,
         has_host: false,
         has_credentials: false,
     };
-    if let Some((name, value)) = framing.field(request.method())
-        && insert(request, name.clone(), Some(&value))
-    {
-        form.framed_by = Some(name);
+    if let Some((name, value)) = framing.field(request.method()) {
+        form.has_framing = insert(request, name, Some(&value));
     }
     if request.method() != Method::CONNECT {
         let path = request.uri().path_and_query().cloned();
@@ -215,7 +213,7 @@ fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderVa
 }
 
 /// Puts a request that was not sent back into the form it came in.
-pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, key: &Key) {
+pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, framing: Framing, key: &Key) {
     *request.version_mut() = form.version;
     if let Some(cookies) = form.cookies {
         request.headers_mut().remove(header::COOKIE);
@@ -223,7 +221,9 @@ pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, key: &Key) {
             request.headers_mut().append(header::COOKIE, cookie);
         }
     }
-    if let Some(name) = form.framed_by {
+    if form.has_framing
+        && let Some((name, _)) = framing.field(request.method())
+    {
         request.headers_mut().remove(name);
     }
     if form.has_host {
@@ -279,7 +279,7 @@ mod tests {
             let form = prepare(&mut request, Framing::Bare, &key, host.as_ref());
             assert_eq!(request.uri(), path);
             assert_eq!(request.headers()["host"], "h");
-            restore(&mut request, form, &key);
+            restore(&mut request, form, Framing::Bare, &key);
             assert_eq!(request.uri().to_string(), format!("http://h{path}"));
             assert!(request.headers().is_empty());
         }
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(request.headers()["transfer-encoding"], "chunked");
         let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
-        restore(&mut request, form, &key);
+        restore(&mut request, form, Framing::Chunked(None), &key);
         assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
     }
 
@@ -353,7 +353,7 @@ mod tests {
             assert_eq!(request.uri(), sent);
             assert_eq!(request.headers()["proxy-authorization"], "Basic bWU6cHc=");
             assert_eq!(request.headers()["host"], request.uri().authority().unwrap().as_str());
-            restore(&mut request, form, &key);
+            restore(&mut request, form, Framing::Bare, &key);
             assert_eq!(request.uri().to_string(), back);
             assert!(request.headers().is_empty());
         }
