@@ -68,9 +68,7 @@ pub use ::rustls;
 
 pub use builder::TlsBuilder;
 pub use error::TlsError;
-#[cfg(feature = "reqwest")]
-pub(crate) use error::ends_every_handshake;
-pub(crate) use error::refusal;
+pub(crate) use error::{ends_every_handshake, refusal};
 
 use self::rustls::ClientConfig;
 use self::rustls::pki_types::ServerName;

@@ -71,7 +71,7 @@ impl Belief {
         world: &Contracted,
         evidence: Evidence,
         close: Close,
-        octets: u64,
+        bytes: u64,
     ) -> Evidence {
         let Some(promise) = self.promise else { return evidence };
         let is_checked = !world.drops(Clause::Limits);
@@ -82,7 +82,7 @@ impl Belief {
             .with_since_last_byte(since)
             .with_retransmissions(0, u32::from(close.is_retransmitted && is_checked))
             .with_probes(u8::from(close.is_probed && is_checked))
-            .with_response_bytes(octets);
+            .with_response_bytes(bytes);
         evidence.with_limits(observed.limits(&promise))
     }
 }
