@@ -163,6 +163,10 @@ pub(super) struct PooledCall<B> {
     framing: Framing,
     /// A 2xx makes the connection a tunnel.
     is_connect: bool,
+    /// A connection that was primed handed the request back because its server
+    /// speaks HTTP/1.0. Such a server promises nothing, and the next primer would end
+    /// the same way.
+    is_http10: bool,
     /// What of the request matters for a repeat.
     sent: Sent,
     /// Which connections may be used now. This is the only place that says so: the
@@ -184,6 +188,7 @@ impl<B: RequestBody> PooledCall<B> {
             freshness: token.as_ref().map_or(Freshness::Any, AttemptToken::freshness),
             sent: Sent::of(request),
             is_connect: request.method() == Method::CONNECT,
+            is_http10: false,
             origin,
             token,
             undo,
@@ -214,6 +219,7 @@ impl<B: RequestBody> PooledCall<B> {
     /// Returns `true` if a promise has to be fetched before the request is sent.
     fn needs_priming(&self, checkout: &Checkout<B>) -> bool {
         self.origin.primes()
+            && !self.is_http10
             && self.sent.semantics == Semantics::NotIdempotent
             && !self.is_connect
             && !checkout.connection.is_used()
@@ -237,6 +243,7 @@ impl<B: RequestBody> PooledCall<B> {
         // A peer that refuses TLS with us would do so on every connection.
         if is_within_limit && alert.is_none() {
             self.freshness = self.freshness.after_hand_back();
+            self.is_http10 |= checkout.connection.is_http10();
             return State::obtain(self, None, request);
         }
         let failure = AttemptError::new(attempt).with_optional_source(tracker.session_error());
