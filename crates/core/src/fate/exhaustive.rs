@@ -112,8 +112,8 @@ fn every_conclusion_explains_itself() {
         assert!(sentence.ends_with('.') && !sentence.contains(". "), "{sentence}");
         assert!(rules.iter().any(|rule| sentence.contains(rule)), "{sentence}");
     }
-    for refusal in variants::no_resends() {
-        assert!(refusal.explain().ends_with('.') && !refusal.to_string().is_empty(), "{refusal}");
+    for why in variants::no_resends() {
+        assert!(why.explain().ends_with('.') && !why.to_string().is_empty(), "{why}");
     }
 }
 

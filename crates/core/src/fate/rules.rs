@@ -286,6 +286,15 @@ impl Semantics {
             _ => Self::NotIdempotent,
         }
     }
+
+    /// Returns `true` if sending the request twice has the effect of sending it
+    /// once.
+    pub fn is_idempotent(self) -> bool {
+        match self {
+            Self::NotIdempotent => false,
+            Self::IdempotentMethod | Self::MarkedIdempotent => true,
+        }
+    }
 }
 
 /// Whether an origin recognizes a second copy of a request.
