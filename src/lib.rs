@@ -51,7 +51,7 @@
 //! | [`gateway`] | a client whose failures are responses of its own server |
 //! | `server` | a server that says by how it closes whether it dispatched a request |
 //! | [`hyper_util`] | evidence for the client of hyper-util |
-//! | [`adapter`] | evidence for reqwest |
+//! | `tower-resend-reqwest` | evidence for reqwest, a crate of its own |
 //! | [`AttemptToken`], [`AttemptError`] | how a transport of your own leaves evidence |
 //!
 //! # Features
@@ -66,8 +66,6 @@
 //! | `ring`, `aws-lc` | https targets with this cryptography; aws-lc where both are on |
 //! | `platform-verifier`, `webpki-roots` | servers trusted as the system does, or by Mozilla's roots; the system where both are on |
 //! | `tls` | https targets by a configuration of rustls of your own |
-//! | `reqwest` | `adapter::reqwest` |
-//! | `reqwest-rustls` | the same, and TLS of reqwest's own client where no other crate turns it on |
 //! | `axum` | `axum::serve` over `server::Listener`, with `server` |
 //!
 //! [`Ground`]: fate::Ground
@@ -76,7 +74,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "client")]
-pub mod adapter;
+#[doc(hidden)]
+pub mod __adapter;
 #[cfg(feature = "client")]
 mod attempt;
 #[cfg(feature = "client")]

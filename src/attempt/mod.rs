@@ -6,6 +6,7 @@
 //! `AttemptToken::account_for` (`docs/adr/0003-two-evidence-channels.md`).
 
 mod error;
+mod freshness;
 mod sent;
 mod token;
 mod untracked;
@@ -21,9 +22,10 @@ use tower_resend_core::{
 };
 
 pub use self::error::{AttemptError, ResponseBodyError};
+pub(crate) use self::freshness::Freshness;
 pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
 pub use self::token::AttemptToken;
-pub(crate) use self::token::{Fresh, MAX_LISTED};
+pub(crate) use self::token::MAX_LISTED;
 
 /// One hand-off of a request to one connection, and what became of it.
 ///
@@ -165,6 +167,10 @@ impl Attempt {
             Some(alert) => write!(f, "; the peer refuses this client by the TLS alert {alert}"),
             None => Ok(()),
         }
+    }
+
+    fn is_hand_back(&self) -> bool {
+        matches!(self.evidence.hand_off, HandOff::HandedBack(_))
     }
 
     fn is_failed_connect(&self) -> bool {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
 
-use super::Attempt;
+use super::{Attempt, Freshness};
 use crate::time::Instant;
-use tower_resend_core::{EndedBy, Fate, Ground, Proof};
+use tower_resend_core::{EndedBy, Fate, Ground, Proof, Rules};
 
 /// The record of one call's hand-offs, carried in a request's extensions.
 ///
@@ -36,19 +36,33 @@ impl AttemptToken {
         Self(Arc::default())
     }
 
+    /// Returns a token with an empty record, for a call that connections may hand back
+    /// this many times.
+    pub(crate) fn with_max_hand_backs(hand_backs: u32) -> Self {
+        let log = AttemptLog { max_hand_backs: Some(hand_backs), ..AttemptLog::default() };
+        Self(Arc::new(Mutex::new(log)))
+    }
+
     /// Records a hand-off.
     ///
     /// If it follows one that is proven not to have been applied, and that no layer has
     /// resent, then the transport itself resent it on that proof.
     #[inline]
     pub fn record(&self, attempt: Attempt) {
+        self.lock().follow_with(attempt);
+    }
+
+    /// Records that a connection handed the request back. Returns `true` if the transport
+    /// may hand it to another one.
+    ///
+    /// Nothing else ends a transport's own series of hand-backs. All hand-backs of the
+    /// call count, as they do in the decision.
+    pub(crate) fn record_hand_back(&self, attempt: Attempt) -> bool {
         let mut log = self.lock();
-        if let Some(last) = log.iter_mut().last()
-            && let (None, Some(proof)) = (last.ground, last.fate.proof())
-        {
-            last.set_ground(Ground::Proven(proof));
-        }
-        log.push(attempt);
+        log.follow_with(attempt);
+        let hand_backs = log.iter_mut().filter(|attempt| attempt.is_hand_back()).count();
+        let limit = log.max_hand_backs.unwrap_or_else(|| Rules::new().hand_back_limit());
+        u32::try_from(hand_backs).is_ok_and(|hand_backs| hand_backs <= limit)
     }
 
     /// Records a hand-off that the record lacks. That it follows others says nothing of
@@ -161,10 +175,7 @@ impl AttemptToken {
     /// first failure that it was alive since, later that it was never used.
     pub(crate) fn want_alive(&self, failed_at: Instant) {
         let mut log = self.lock();
-        log.fresh = Some(match log.fresh {
-            None => Fresh::AliveSince(failed_at),
-            Some(_) => Fresh::UnusedSince(failed_at),
-        });
+        log.freshness = log.freshness.after_failure(failed_at);
     }
 
     /// Requires a connection that was never used and is made from `now` on, unless our
@@ -172,14 +183,14 @@ impl AttemptToken {
     /// better when that attempt failed.
     pub(crate) fn want_unused(&self, began: Instant, now: Instant) {
         let mut log = self.lock();
-        if log.fresh.is_none_or(|fresh| fresh.since() < began) {
-            log.fresh = Some(Fresh::UnusedSince(now));
+        if log.freshness.since().is_none_or(|since| since < began) {
+            log.freshness = Freshness::UnusedSince(now);
         }
     }
 
     /// Returns what is required of the next connection.
-    pub(crate) fn fresh(&self) -> Option<Fresh> {
-        self.lock().fresh
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.lock().freshness
     }
 
     /// Notes that the hand-offs after the first `start` which were dropped were dropped
@@ -223,7 +234,10 @@ struct AttemptLog {
     first: Option<Attempt>,
     more: Vec<Attempt>,
     returned: Option<Box<dyn Any + Send>>,
-    fresh: Option<Fresh>,
+    /// Which connections the next hand-off may use.
+    freshness: Freshness,
+    /// How often connections may hand the request back; `None` for the default.
+    max_hand_backs: Option<u32>,
 }
 
 impl AttemptLog {
@@ -233,6 +247,17 @@ impl AttemptLog {
             None => self.first = Some(attempt),
             Some(_) => self.more.push(attempt),
         }
+    }
+
+    /// Adds a hand-off that follows the last one.
+    #[inline]
+    fn follow_with(&mut self, attempt: Attempt) {
+        if let Some(last) = self.iter_mut().last()
+            && let (None, Some(proof)) = (last.ground, last.fate.proof())
+        {
+            last.set_ground(Ground::Proven(proof));
+        }
+        self.push(attempt);
     }
 
     fn len(&self) -> usize {
@@ -255,23 +280,6 @@ impl AttemptLog {
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
         self.first.iter_mut().chain(&mut self.more)
-    }
-}
-
-/// What is required of the connection for a resend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fresh {
-    /// Made or returned to the pool since then.
-    AliveSince(Instant),
-    /// Never used, and made since then.
-    UnusedSince(Instant),
-}
-
-impl Fresh {
-    fn since(self) -> Instant {
-        match self {
-            Self::AliveSince(since) | Self::UnusedSince(since) => since,
-        }
     }
 }
 

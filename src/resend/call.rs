@@ -91,8 +91,10 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             } else {
                 TimeLimits::new(&policy, request.extensions(), began)
             },
+            token: above.unwrap_or_else(|| {
+                AttemptToken::with_max_hand_backs(policy.rules().hand_back_limit())
+            }),
             policy,
-            token: above.unwrap_or_default(),
             part: if stands_down { Nesting::AnotherLayer } else { Nesting::ThisLayer },
             began,
         }

@@ -47,17 +47,16 @@ const LAYERS: [&str; 18] = [
     "connect",
     "pool",
     "hyper_util",
-    "adapter",
     "resend",
     "client",
     "gateway",
+    "__adapter",
 ];
 /// What the server half may use besides itself.
 const SERVER_USES: [&str; 3] = ["sys", "time", "statement"];
-/// What an adapter may use besides itself: it turns what its stack did into
+/// What the wrapped client may use besides itself: it turns what its stack did into
 /// evidence, and decides nothing.
-const ADAPTER_USES: [&str; 9] =
-    ["time", "deadline", "chain", "attempt", "error", "body", "tls", "conn", "connect"];
+const HYPER_UTIL_USES: [&str; 7] = ["time", "chain", "attempt", "body", "tls", "conn", "connect"];
 /// The one file that looks up: it reads what the errors of all layers tell of their attempts.
 const LOOKS_UP: [(&str, &str); 1] = [("src/attempt/untracked.rs", "error")];
 
@@ -159,9 +158,9 @@ fn may_use(module: &str, used: &str) -> bool {
     }
     match module {
         "server" => return SERVER_USES.contains(&used),
-        "adapter" | "hyper_util" => return ADAPTER_USES.contains(&used),
+        "hyper_util" => return HYPER_UTIL_USES.contains(&used),
         // What wraps another stack is used by nothing: its evidence arrives in an error.
-        _ if matches!(used, "adapter" | "hyper_util") => return false,
+        _ if used == "hyper_util" => return false,
         _ => {}
     }
     let layer = |name| LAYERS.iter().position(|layer| *layer == name);
@@ -297,7 +296,7 @@ fn control_uphill_uses_are_seen() {
         ("src/attempt/token.rs", "use crate::error::Error;"),
         ("src/attempt/untracked.rs", "use crate::pool::Pool;"),
         ("src/resend/call.rs", "use crate::hyper_util::Connector;"),
-        ("src/pool/call.rs", "use crate::hyper_util;"),
+        ("src/pool/future.rs", "use crate::hyper_util;"),
         ("src/server/serve.rs", "use crate::hyper_util;"),
         ("src/pool/mod.rs", "use crate::not_in_the_list::X;"),
     ] {

@@ -62,11 +62,11 @@ fn what_wraps_hyper_util_can_be_shared() {
 #[cfg(feature = "reqwest")]
 #[test]
 fn what_wraps_reqwest_can_be_shared() {
-    use tower_resend::adapter::reqwest::{EvidenceClient, ResendMiddleware, ResponseFuture};
+    use tower_resend_reqwest::{ReqwestTransport, ResendMiddleware, ResponseFuture};
     is_shared::<ResendMiddleware<Client>>();
     is_clone::<ResendMiddleware<Client>>();
-    is_shared::<EvidenceClient>();
-    is_clone::<EvidenceClient>();
+    is_shared::<ReqwestTransport>();
+    is_clone::<ReqwestTransport>();
     is_send::<ResponseFuture>();
 }
 

@@ -22,9 +22,9 @@ use http_body_util::Full;
 use hyper_util::client::legacy;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
-use tower_resend::adapter::reqwest::with_evidence;
 use tower_resend::{AttemptError, Body, ResendLayer};
 use tower_resend_core::{ConnectFailure, Doubt, Fate, Proof};
+use tower_resend_reqwest::with_evidence;
 
 use self::h2_origin::{Act, CANCEL, Frame, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
 use self::origin::Origin;

@@ -17,9 +17,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use reqwest::dns::{Name, Resolve, Resolving};
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::reqwest::with_evidence;
 use tower_resend::{AttemptError, Policy, ResendLayer};
 use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Proof};
+use tower_resend_reqwest::with_evidence;
 
 use self::error_links::{Link, Says, below};
 use self::origin::closed_port::ClosedPort;

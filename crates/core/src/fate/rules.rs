@@ -77,6 +77,11 @@ impl Rules {
         self
     }
 
+    /// Returns how often a connection may hand the request back.
+    pub fn hand_back_limit(&self) -> u32 {
+        self.max_hand_backs
+    }
+
     /// States that the origins deduplicate requests by their `Idempotency-Key`,
     /// durably and for at least as long as the deadline (G5). It changes nothing for
     /// requests without the field.

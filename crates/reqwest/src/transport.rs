@@ -8,17 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
+use tower_resend::__adapter::{Contradictory, GuardedBody, SentRequest, guard};
+use tower_resend::body::RequestBody;
+use tower_resend::{Attempt, AttemptError, AttemptToken, BoxError};
+use tower_resend_core::{Answer, ConnectFailure, EndedBy, Evidence, HandOff};
 
-use super::chain;
-use crate::attempt::{Attempt, AttemptError, AttemptToken, Sent};
-use crate::body::{Framed, Framing, RequestBody, to_any_http};
-use crate::chain::BoxError;
-use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
+use crate::chain;
 
 /// Makes a client of reqwest's builder that leaves evidence of what became of
 /// its requests.
@@ -30,17 +29,15 @@ use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, Han
 /// # Errors
 ///
 /// reqwest's own, if the client cannot be built.
-pub fn with_evidence(
-    builder: ::reqwest::ClientBuilder,
-) -> Result<EvidenceClient, ::reqwest::Error> {
-    let once = builder.redirect(::reqwest::redirect::Policy::none());
-    Ok(EvidenceClient(once.retry(::reqwest::retry::never()).build()?))
+pub fn with_evidence(builder: reqwest::ClientBuilder) -> Result<ReqwestTransport, reqwest::Error> {
+    let once = builder.redirect(reqwest::redirect::Policy::none());
+    Ok(ReqwestTransport(once.retry(reqwest::retry::never()).build()?))
 }
 
 /// A client of reqwest that leaves evidence; made by [`with_evidence`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`AttemptError`].
+/// [`ResendLayer`](tower_resend::ResendLayer) puts there, and in its [`AttemptError`].
 /// Clones share their connections.
 ///
 /// A request whose head and body contradict each other is not given to reqwest, and
@@ -58,15 +55,15 @@ pub fn with_evidence(
 /// Dropping the future gives the request up, and its attempt is recorded as
 /// one of which nothing is known.
 #[derive(Clone, Debug)]
-pub struct EvidenceClient(::reqwest::Client);
+pub struct ReqwestTransport(reqwest::Client);
 
-impl<B> Service<Request<B>> for EvidenceClient
+impl<B> Service<Request<B>> for ReqwestTransport
 where
     B: Body + Send + Sync + 'static,
     B::Data: Into<Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<::reqwest::Body>;
+    type Response = Response<reqwest::Body>;
     type Error = AttemptError;
     type Future = ResponseFuture;
 
@@ -76,35 +73,28 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
-        let framing = match Framing::of(&request) {
-            Ok(framing) => framing,
-            Err(refused) => {
-                let error = AttemptError::from(refused);
+        let request = match guard(request.map(|inner| AsBytes { inner })) {
+            Ok(request) => request,
+            Err(contradictory) => {
+                let Contradictory { error, request, .. } = *contradictory;
                 if let Some(token) = token {
                     token.record(error.attempt().clone());
-                    token.give_back(request);
+                    token.give_back(request.map(|body| body.inner));
                 }
                 return ResponseFuture(Box::pin(future::ready(Err(error))));
             }
         };
-        to_any_http(&mut request, framing);
-        if let Framing::Length(length) = framing {
-            // The client's default fields may have another.
-            request.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
-        }
-        let sent = Sent::of(&request);
-        let seen = Arc::new(Seen::default());
-        let call = Call { token, sent, is_over: false, seen: Arc::clone(&seen) };
-        let (head, body) = request.into_parts();
-        let inner = Framed::new(AsBytes { inner: body }, framing, &head.headers);
-        let body = ::reqwest::Body::wrap(Watched { inner, seen });
-        ResponseFuture(Box::pin(call.drive(self.0.clone(), Request::from_parts(head, body))))
+        let sent = SentRequest::of(&request);
+        let seen = Arc::new(BodyObserver::default());
+        let call = ReqwestCall { token, sent, is_over: false, seen: Arc::clone(&seen) };
+        let request = request.map(|inner| reqwest::Body::wrap(ObservedBody { inner, seen }));
+        ResponseFuture(Box::pin(call.drive(self.0.clone(), request)))
     }
 }
 
-type CallResult = Result<Response<::reqwest::Body>, AttemptError>;
+type CallResult = Result<Response<reqwest::Body>, AttemptError>;
 
-/// The response future of a [`EvidenceClient`] client.
+/// The response future of a [`ReqwestTransport`] client.
 ///
 /// # Cancel safety
 ///
@@ -129,20 +119,20 @@ impl fmt::Debug for ResponseFuture {
 
 /// One call. Dropped before its end, it is recorded all the same: a layer
 /// above may go on with another.
-struct Call {
+struct ReqwestCall {
     token: Option<AttemptToken>,
-    sent: Sent,
+    sent: SentRequest,
     is_over: bool,
-    seen: Arc<Seen>,
+    seen: Arc<BodyObserver>,
 }
 
-impl Call {
+impl ReqwestCall {
     async fn drive(
         mut self,
-        client: ::reqwest::Client,
-        request: Request<::reqwest::Body>,
+        client: reqwest::Client,
+        request: Request<reqwest::Body>,
     ) -> CallResult {
-        let request = match ::reqwest::Request::try_from(request) {
+        let request = match reqwest::Request::try_from(request) {
             Ok(request) => request,
             Err(source) => return Err(self.not_sent(source)),
         };
@@ -173,13 +163,13 @@ impl Call {
         }
     }
 
-    fn not_sent(&mut self, source: ::reqwest::Error) -> AttemptError {
+    fn not_sent(&mut self, source: reqwest::Error) -> AttemptError {
         let why = HandOff::NotConnected(ConnectFailure::BadTarget);
         AttemptError::new(self.record(Evidence::new(why))).with_source(without_url(source))
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
-        let attempt = Attempt::new(evidence, &Contract::none()).told_by_error().sending(self.sent);
+        let attempt = self.sent.attempt(evidence);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }
@@ -188,7 +178,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for ReqwestCall {
     fn drop(&mut self) {
         if !self.is_over {
             self.record(Evidence::new(HandOff::Unrecorded).with_ended_by(EndedBy::Caller));
@@ -198,7 +188,7 @@ impl Drop for Call {
 
 /// What was seen of a request's body.
 #[derive(Default)]
-struct Seen {
+struct BodyObserver {
     /// A connection asked for it.
     is_polled: AtomicBool,
     is_failed: AtomicBool,
@@ -208,13 +198,13 @@ struct Seen {
 
 pin_project! {
     /// A request's body that notes when it is first asked for.
-    struct Watched<B> {
+    struct ObservedBody<B> {
         #[pin]
-        inner: Framed<B>,
-        seen: Arc<Seen>,
+        inner: GuardedBody<B>,
+        seen: Arc<BodyObserver>,
     }
 
-    impl<B> PinnedDrop for Watched<B> {
+    impl<B> PinnedDrop for ObservedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if this.inner.is_unasked() {
@@ -224,7 +214,7 @@ pin_project! {
     }
 }
 
-impl<B: RequestBody> Body for Watched<B> {
+impl<B: RequestBody> Body for ObservedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 
@@ -285,6 +275,6 @@ where
 
 /// Returns reqwest's error as the source of another, which is printed whole: its URL may
 /// have a password or a secret after the path.
-fn without_url(error: ::reqwest::Error) -> BoxError {
+fn without_url(error: reqwest::Error) -> BoxError {
     error.without_url().into()
 }
