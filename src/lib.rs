@@ -99,9 +99,9 @@
 //! | dispatched | some part of the request was passed to the server's application |
 //! | evidence | what one attempt's connection saw: counters, flags, errno |
 //! | fate | what became of the request at the server, as far as the evidence proves |
-//! | proof, doubt | why a fate is *not applied*; what is missing for that |
+//! | proof, doubt | why a fate is *not applied*; what is missing for a proof |
 //! | ground, `NoResend` | why a resend is safe; why there was none |
-//! | stale check | the check of an idle connection before a request is written to it |
+//! | stale check | the check of an idle connection just before a request is written to it |
 //! | settle | the wait after a FIN for the peer TCP's answer to our bytes |
 //!
 //! # A server
