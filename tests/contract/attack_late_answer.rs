@@ -94,7 +94,7 @@ async fn post_after(client: &Client, spill: Spill, server: Server) -> Tried {
 // ===== our own client =====
 
 #[tokio::test]
-async fn attack_a_late_421_is_an_answer_and_no_proof() {
+async fn attack_late_421_is_an_answer_and_no_proof() {
     for spill in SPILLS {
         let tried = post_after(&Client::new(), spill, spilling(spill, misdirected)).await;
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(421), 1), "{spill:?}");
@@ -103,7 +103,7 @@ async fn attack_a_late_421_is_an_answer_and_no_proof() {
 }
 
 #[tokio::test]
-async fn attack_a_late_word_of_a_trusted_gateway_is_an_answer_and_no_proof() {
+async fn attack_late_word_of_a_trusted_gateway_is_no_proof() {
     for spill in SPILLS {
         let server = spilling(spill, not_forwarded);
         let edge = TrustedGateway::new("edge");
@@ -116,7 +116,7 @@ async fn attack_a_late_word_of_a_trusted_gateway_is_an_answer_and_no_proof() {
 
 /// Whoever chose the content knows both ends of the connection.
 #[tokio::test]
-async fn attack_a_late_refusal_on_a_connection_without_a_contract_is_no_proof() {
+async fn attack_late_refusal_without_a_contract_is_no_proof() {
     for spill in SPILLS {
         let server = spilling(spill, Peer::refusal);
         let tried = post_after(&Client::new(), spill, server).await;
@@ -127,7 +127,7 @@ async fn attack_a_late_refusal_on_a_connection_without_a_contract_is_no_proof() 
 /// The same of a promise: a reset that comes after the request that it seems to
 /// cover.
 #[tokio::test]
-async fn attack_a_late_announcement_begins_no_contract() {
+async fn attack_late_announcement_begins_no_contract() {
     for spill in SPILLS {
         let server = Server::start(move |nth, mut peer| {
             if nth > 0 {
@@ -170,7 +170,7 @@ fn request(method: &str, server: &Server) -> Request<Pay> {
 }
 
 #[tokio::test]
-async fn attack_a_late_421_is_no_proof_for_a_wrapped_client() {
+async fn attack_late_421_is_no_proof_for_a_wrapped_client() {
     for spill in SPILLS {
         let server = spilling(spill, misdirected);
         let service = ServiceBuilder::new().layer(ResendLayer::default()).service(wrapped());
@@ -215,7 +215,7 @@ async fn first_on_a_connection(content: Content, takes_up: bool) -> (Tried, Vec<
 }
 
 #[tokio::test]
-async fn control_the_first_response_of_a_connection_is_a_proof() {
+async fn control_first_response_of_a_connection_is_a_proof() {
     let contents: [(Content, Proof); 3] = [
         (misdirected, Proof::Misdirected),
         (not_forwarded, Proof::NotForwarded),
@@ -232,7 +232,7 @@ async fn control_the_first_response_of_a_connection_is_a_proof() {
 /// What shows that a doubling would be seen: the same words, first on their
 /// connection, from a server that lies.
 #[tokio::test]
-async fn control_a_server_that_lies_in_its_first_response_doubles() {
+async fn control_server_that_lies_in_its_first_response_doubles() {
     for content in [misdirected as Content, not_forwarded, Peer::refusal] {
         let (tried, _) = first_on_a_connection(content, true).await;
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
@@ -242,7 +242,7 @@ async fn control_a_server_that_lies_in_its_first_response_doubles() {
 /// Where a contract was in force from the first response on, a server refuses
 /// on a used connection too.
 #[tokio::test]
-async fn control_a_refusal_under_a_contract_is_a_proof_on_a_used_connection() {
+async fn control_refusal_under_a_contract_proves_on_a_used_connection() {
     let server = Arc::new(Server::start(|nth, mut peer| {
         if nth > 0 {
             return peer.serve_all(&Announce::nothing());

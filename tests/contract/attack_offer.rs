@@ -48,9 +48,9 @@ impl Raw {
         let mut read = Vec::new();
         while !read.ends_with(b"\r\n\r\nok") {
             let mut chunk = [0; 4096];
-            let octets = self.0.read(&mut chunk).unwrap();
-            assert!(octets > 0, "{}", String::from_utf8_lossy(&read));
-            read.extend_from_slice(&chunk[..octets]);
+            let bytes = self.0.read(&mut chunk).unwrap();
+            assert!(bytes > 0, "{}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&chunk[..bytes]);
         }
         String::from_utf8(read).unwrap().to_ascii_lowercase()
     }
@@ -80,7 +80,7 @@ async fn drained(between: Between, trusts_nat: bool) -> Option<([String; 2], (bo
 // ===== the server's side =====
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attack_a_proxy_that_passes_the_offer_on_is_no_client_of_the_contract() {
+async fn attack_proxy_that_passes_the_offer_on_gets_no_contract() {
     for between in Between::PROXIES {
         let Some((responses, did)) = drained(between, false).await else { return };
         for response in responses {
@@ -93,7 +93,7 @@ async fn attack_a_proxy_that_passes_the_offer_on_is_no_client_of_the_contract() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_a_direct_client_is_one() {
+async fn control_direct_client_gets_a_contract() {
     let server = Watched::start(ListenerOptions::new());
     let (responses, _client) = tokio::task::block_in_place(|| {
         let mut client = Raw::connect(server.address());
@@ -109,7 +109,7 @@ async fn control_a_direct_client_is_one() {
 
 /// A server that compares nothing takes each of them for a client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_a_server_that_trusts_address_translation_speaks_to_the_proxy() {
+async fn control_server_that_trusts_nat_gives_the_proxy_a_contract() {
     for between in [Between::Haproxy, Between::Nginx] {
         let Some((responses, did)) = drained(between, true).await else { return };
         let [first, _] = responses;
@@ -140,13 +140,13 @@ async fn cut_off(between: Between) -> Option<Attempt> {
     }
     let (outcome, attempts) = read_attempts(call.await.unwrap()).await;
     assert!(outcome.unwrap_err().fate().is_unknown(), "{between:?}");
-    let posts: u64 = server.counters().iter().map(|counters| counters.taken_up).sum();
+    let posts: u64 = server.counters().iter().map(|counters| counters.dispatched).sum();
     assert_eq!(posts, 2, "{between:?}: the GET and the POST, once each");
     attempts.into_iter().next()
 }
 
 #[tokio::test]
-async fn attack_a_client_behind_such_a_proxy_has_no_contract() {
+async fn attack_client_behind_such_a_proxy_has_no_contract() {
     for between in [Between::Haproxy, Between::Nginx] {
         let Some(attempt) = cut_off(between).await else { return };
         let absent = ContractStatus::Ignored(Ignored::Absent);
@@ -155,7 +155,7 @@ async fn attack_a_client_behind_such_a_proxy_has_no_contract() {
 }
 
 #[tokio::test]
-async fn control_a_direct_client_has_one() {
+async fn control_direct_client_has_a_contract() {
     let attempt = cut_off(Between::Nothing).await.unwrap();
     assert!(
         matches!(attempt.standing(), Some(ContractStatus::InForce(_))),

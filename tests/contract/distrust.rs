@@ -46,7 +46,7 @@ fn was_offered(server: &Server) -> bool {
 }
 
 #[tokio::test]
-async fn attack_origins_of_somebody_elses_choice_cost_no_other_its_contract() {
+async fn attack_foreign_origins_cost_no_other_its_contract() {
     let (liars, honest) = (liars(), Server::start(|_, peer| peer.serve_all(&Announce::of(RST))));
     let port = liars.address().port();
     let client = Client::new();
@@ -63,7 +63,7 @@ async fn attack_origins_of_somebody_elses_choice_cost_no_other_its_contract() {
 }
 
 #[tokio::test]
-async fn what_a_pool_saw_is_known_to_its_clones_and_to_no_other_pool() {
+async fn distrust_is_shared_by_clones_of_one_pool_only() {
     let liars = liars();
     let liar = address(0, liars.address().port());
     let (client, other) = (Client::new(), Client::new());

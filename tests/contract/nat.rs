@@ -104,7 +104,7 @@ fn reset_before_take_up_by(
 }
 
 #[test]
-fn a_reset_of_our_own_server_is_resent_where_nothing_is_translated() {
+fn reset_of_our_server_is_resent_without_nat() {
     let Some(wire) = lay(None) else { return };
     let tried = reset_before_dispatch(&wire, Trust::default(), false);
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
@@ -113,7 +113,7 @@ fn a_reset_of_our_own_server_is_resent_where_nothing_is_translated() {
 }
 
 #[test]
-fn a_reset_of_our_own_server_is_unknown_behind_address_translation() {
+fn reset_of_our_server_is_unknown_behind_nat() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, Trust::default(), true);
@@ -126,7 +126,7 @@ fn a_reset_of_our_own_server_is_unknown_behind_address_translation() {
 
 /// Each half compares for itself, so that one alone does not make a contract.
 #[test]
-fn a_translation_that_only_the_server_trusts_makes_no_contract() {
+fn nat_that_only_the_server_trusts_makes_no_contract() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let server = honest::Server::start(&wire, PORT, true);
@@ -145,7 +145,7 @@ fn a_translation_that_only_the_server_trusts_makes_no_contract() {
 }
 
 #[test]
-fn a_translation_that_only_the_client_trusts_makes_no_contract() {
+fn nat_that_only_the_client_trusts_makes_no_contract() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, Trust { client: true, ..Trust::default() }, true);
@@ -156,7 +156,7 @@ fn a_translation_that_only_the_client_trusts_makes_no_contract() {
 }
 
 #[test]
-fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
+fn reset_of_our_server_is_resent_through_a_trusted_nat() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, BOTH, true);
@@ -169,7 +169,7 @@ fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
 /// Once all of a response is acknowledged the server may reset (S2), and the
 /// client's kernel still gives all of it: nothing is broken by that (C9).
 #[test]
-fn a_reset_behind_a_whole_response_that_nobody_has_read_yet_breaks_nothing() {
+fn reset_behind_an_unread_whole_response_breaks_no_promise() {
     let Some(wire) = lay(None) else { return };
     let mut server = honest::Server::start(&wire, PORT, false);
     at_client(&wire, async || {
@@ -226,7 +226,7 @@ fn reset_after_take_up(wire: &Wire, is_relayed: bool, trusts_nat: bool) -> Tried
 }
 
 #[test]
-fn a_reset_after_take_up_is_not_resent_behind_address_translation() {
+fn reset_after_dispatch_is_not_resent_behind_nat() {
     for (nat, is_relayed) in NATS.into_iter().flat_map(|nat| [(nat, false), (nat, true)]) {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_after_take_up(&wire, is_relayed, false);
@@ -243,7 +243,7 @@ fn a_reset_after_take_up_is_not_resent_behind_address_translation() {
 /// The same resets with the comparison given up: what shows that the harness
 /// sees a doubling, and why `trust_nat` is a statement about relays.
 #[test]
-fn control_a_trusted_translation_doubles_where_a_promise_is_not_kept() {
+fn control_trusted_nat_doubles_when_a_promise_is_broken() {
     for (nat, is_relayed) in NATS.into_iter().flat_map(|nat| [(nat, false), (nat, true)]) {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_after_take_up(&wire, is_relayed, true);
@@ -253,7 +253,7 @@ fn control_a_trusted_translation_doubles_where_a_promise_is_not_kept() {
 
 /// Without any translation a server that lies is believed.
 #[test]
-fn control_a_liar_without_translation_doubles() {
+fn control_broken_promise_without_nat_doubles() {
     let Some(wire) = lay(None) else { return };
     let tried = reset_after_take_up(&wire, false, false);
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));

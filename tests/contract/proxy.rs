@@ -29,7 +29,7 @@ async fn behind_a_blind_proxy(
 const RST: &str = "max=65536, rst, half, gone";
 
 #[tokio::test]
-async fn what_a_blind_proxy_passes_on_is_not_believed() {
+async fn contract_passed_on_by_a_blind_proxy_is_not_believed() {
     for members in [RST, "max=65536, fin, gone"] {
         let tried = behind_a_blind_proxy(members, |_| ContractOptions::new()).await;
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
@@ -43,7 +43,7 @@ async fn what_a_blind_proxy_passes_on_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_blind_proxy_does_pass_the_field_on_both_ways() {
+async fn control_blind_proxy_passes_the_field_on_both_ways() {
     let tried = behind_a_blind_proxy(RST, |_| ContractOptions::new()).await;
     assert_eq!(tried.heads.len(), 2);
     let head = &tried.heads[0];
@@ -56,7 +56,7 @@ async fn a_blind_proxy_does_pass_the_field_on_both_ways() {
 
 /// Without the comparison of C2 the proxy's reset passes for the server's.
 #[tokio::test]
-async fn control_comparing_nothing_doubles_behind_a_blind_proxy() {
+async fn control_comparing_no_hop_doubles_behind_a_blind_proxy() {
     let trusts = |server: &Server| ContractOptions::new().trust_nat(server.authority());
     let tried = behind_a_blind_proxy(RST, trusts).await;
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);

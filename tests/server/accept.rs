@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSES: u32 = 20;
 
 #[test]
-fn a_server_without_descriptors_waits_and_then_serves() {
+fn server_without_descriptors_waits_and_then_serves() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n \"$1\" && exec \"$0\" accept::process --exact --nocapture"]);
     let program = std::env::current_exe().unwrap();

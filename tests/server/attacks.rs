@@ -71,11 +71,11 @@ async fn end_before_the_answer(mode: CloseMode, request: &str) -> (String, End) 
             let seen = seen.clone();
             tower::service_fn(move |request| application(request, seen.clone()))
         };
-        let taken_up = DispatchLayer::new(connection.handle().clone()).layer(service);
+        let dispatched = DispatchLayer::new(connection.handle().clone()).layer(service);
         // What stands between the answer of the service and its first byte.
         let service = service_fn(move |request: Request<Incoming>| {
             let (seen, is_first) = (seen.clone(), request.uri().path() == "/first");
-            let answering = taken_up.clone().call(request);
+            let answering = dispatched.clone().call(request);
             async move {
                 let answer = answering.await;
                 if !is_first {
@@ -106,7 +106,7 @@ const ENDS: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn attack_under_fin_what_was_taken_up_is_reset_even_if_it_ends_http() {
+async fn attack_fin_mode_resets_a_dispatched_request_that_ends_http() {
     for request in ENDS {
         let ended = end_before_the_answer(CloseMode::FinBeforeDispatch, request).await;
         assert_eq!(ended, (String::new(), End::Reset), "{request}");
@@ -114,7 +114,7 @@ async fn attack_under_fin_what_was_taken_up_is_reset_even_if_it_ends_http() {
 }
 
 #[tokio::test]
-async fn control_under_rst_the_same_ends_by_a_fin() {
+async fn control_rst_mode_ends_the_same_request_with_a_fin() {
     for request in ENDS {
         let ended = end_before_the_answer(CloseMode::ResetBeforeDispatch, request).await;
         assert_eq!(ended, (String::new(), End::Fin), "{request}");
@@ -144,7 +144,7 @@ async fn tunnel() -> (Connection, Client) {
 }
 
 #[tokio::test]
-async fn attack_a_tunnel_that_is_half_closed_can_still_be_read() {
+async fn attack_half_closed_tunnel_can_still_be_read() {
     let (mut connection, mut client) = tunnel().await;
     connection.shutdown().await.expect("nothing fails on loopback");
     assert_eq!(client.rest().await, (String::new(), End::Fin));
@@ -180,24 +180,24 @@ async fn call_again(above: Above) -> String {
         }
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
-    let taken_up = DispatchLayer::new(handle.clone()).layer(app);
+    let dispatched = DispatchLayer::new(handle.clone()).layer(app);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (mut taken_up, handle) = (taken_up.clone(), handle.clone());
+        let (mut dispatched, handle) = (dispatched.clone(), handle.clone());
         async move {
             let mut first = request.map(|_| Empty::<Bytes>::new());
             let mut copy = first.clone();
             first.extensions_mut().clear();
             copy.extensions_mut().insert("copy");
-            let mut answering = Box::pin(taken_up.call(first));
+            let mut answering = Box::pin(dispatched.call(first));
             let answered = poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
-            assert_eq!(handle.counters().taken_up, 1);
+            assert_eq!(handle.counters().dispatched, 1);
             handle.go_away();
             match above {
                 Above::Retries => drop(answered),
                 Above::TimesOut => drop(answering),
                 Above::Hedges => std::mem::forget(answering),
             }
-            taken_up.call(copy).await
+            dispatched.call(copy).await
         }
     });
     let http = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
@@ -209,7 +209,7 @@ async fn call_again(above: Above) -> String {
 }
 
 #[tokio::test]
-async fn attack_a_request_is_not_refused_of_which_a_copy_was_taken_up() {
+async fn attack_request_with_a_dispatched_copy_is_not_refused() {
     for above in [Above::Retries, Above::Hedges, Above::TimesOut] {
         let response = call_again(above).await;
         assert!(!response.contains("refused"), "{above:?}: {response}");
@@ -219,7 +219,7 @@ async fn attack_a_request_is_not_refused_of_which_a_copy_was_taken_up() {
 /// Under a promise, the body of a request without an offer of its own: whether
 /// the service sees it whole, if its connection's layer is made for each request.
 #[tokio::test]
-async fn attack_a_promise_is_kept_whichever_layer_made_it() {
+async fn attack_promise_is_kept_whichever_layer_made_it() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (connection, _) = listener.accept().await;
     let handle = connection.handle().clone();
@@ -264,7 +264,7 @@ async fn leave_amid(request: &str) -> String {
 }
 
 #[tokio::test]
-async fn attack_a_request_that_has_arrived_is_not_dropped_by_a_drain() {
+async fn attack_drain_does_not_drop_an_arrived_request() {
     for request in
         ["GET /quick HTTP/1.1\r\nHost: a\r\n\r\n|", "GET /quick HTTP/1.1\r\nHo|st: a\r\n\r\n"]
     {
@@ -275,7 +275,7 @@ async fn attack_a_request_that_has_arrived_is_not_dropped_by_a_drain() {
 }
 
 #[tokio::test]
-async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
+async fn attack_response_that_is_cut_off_does_not_count_as_answered() {
     const LARGE: usize = 64 << 20;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let address = listener.local_addr().expect("a socket has an address");
@@ -297,7 +297,7 @@ async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attack_a_service_that_blocks_its_thread_does_not_hold_up_a_drain() {
+async fn attack_service_that_blocks_its_thread_delays_no_drain() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let address = listener.local_addr().expect("a socket has an address");
     let (blocks, mut heard) = mpsc::unbounded_channel();

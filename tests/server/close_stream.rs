@@ -51,9 +51,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handle = connection.handle().clone();
-    let mut octet = [0];
+    let mut byte = [0];
     tokio::select! {
-        read = connection.read(&mut octet) => panic!("{read:?}"),
+        read = connection.read(&mut byte) => panic!("{read:?}"),
         () = async { while !is_so(&handle) { tokio::task::yield_now().await } } => {}
     }
 }
@@ -64,7 +64,7 @@ fn is_armed(handle: &Handle) -> bool {
 }
 
 #[tokio::test]
-async fn the_closing_response_is_written_above_what_lies_between() {
+async fn closing_response_is_written_above_tls() {
     let (mut listener, client) = listen(ListenerOptions::new()).await;
     let (socket, handle, _) = listener.accept_socket().await;
     let mut connection = Connection::new(Flipped(socket), handle.clone());
@@ -88,7 +88,7 @@ async fn the_closing_response_is_written_above_what_lies_between() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_dropped_while_it_leaves_says_so_too() {
+async fn connection_dropped_while_leaving_sends_its_closing_response() {
     let options = ListenerOptions::new().closing_status(ClosingStatus::GoingAway);
     let (mut listener, mut client) = listen(options).await;
     let (mut connection, _) = listener.accept().await;
@@ -102,7 +102,7 @@ async fn a_connection_that_is_dropped_while_it_leaves_says_so_too() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_never_used_gets_a_599_only_if_that_is_set() {
+async fn never_used_connection_gets_a_599_only_if_set() {
     for is_set in [false, true] {
         let (mut listener, mut client) =
             listen(ListenerOptions::new().never_used_599(is_set)).await;
@@ -117,7 +117,7 @@ async fn a_connection_that_was_never_used_gets_a_599_only_if_that_is_set() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_up_after_the_connection_ended() {
+async fn nothing_is_dispatched_after_the_connection_ended() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (mut connection, _) = listener.accept().await;
     client.write_all(REQUEST).await.unwrap();
@@ -130,7 +130,7 @@ async fn nothing_is_taken_up_after_the_connection_ended() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_gone_in_vain() {
+async fn gone_completes_before_and_after_the_server_leaves() {
     let (mut listener, _client) = listen(ListenerOptions::new()).await;
     let (connection, _) = listener.accept().await;
     let handle = connection.handle().clone();
@@ -145,7 +145,7 @@ async fn nobody_waits_for_gone_in_vain() {
 }
 
 #[tokio::test]
-async fn an_upgrade_disarms_for_good() {
+async fn upgrade_disarms_for_good() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (mut connection, _) = listener.accept().await;
     exchange(&mut connection, &mut client, b"response").await;
@@ -194,7 +194,7 @@ async fn http2_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_announced_is_what_is_written() {
+async fn written_announcement_is_the_returned_one() {
     for mode in [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain] {
         let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
         let (mut connection, _) = listener.accept().await;
@@ -232,7 +232,7 @@ async fn what_is_announced_is_what_is_written() {
 }
 
 #[tokio::test]
-async fn a_naive_client_is_told_nothing_and_never_reset() {
+async fn client_without_offer_is_told_nothing_and_never_reset() {
     for mode in [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain] {
         let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
         let (mut connection, _) = listener.accept().await;
@@ -257,8 +257,8 @@ async fn a_naive_client_is_told_nothing_and_never_reset() {
 /// Something like TLS: what is below is not what is above.
 struct Flipped<S>(S);
 
-fn flip(octets: &mut [u8]) {
-    octets.iter_mut().for_each(|octet| *octet = !*octet);
+fn flip(bytes: &mut [u8]) {
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Flipped<S> {
@@ -296,7 +296,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flipped<S> {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn axum_serves_over_the_listener_and_knows_its_clients() {
+async fn axum_serves_over_the_listener_and_knows_client_addresses() {
     use axum::extract::ConnectInfo;
     use axum::extract::connect_info::Connected;
     use axum::routing::get;

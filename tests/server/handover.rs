@@ -264,7 +264,7 @@ where
 // ===== tests =====
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_is_refused_or_reset_by_a_hand_over() {
+async fn hand_over_refuses_and_resets_no_connection() {
     let (answered, wrong) = hand_over(HANDOVERS, |_| Way::Inherited).await;
     println!("inherited: {answered} requests answered in {HANDOVERS} hand-overs");
     assert_eq!(wrong, [""; 0]);
@@ -281,15 +281,15 @@ async fn order_through_hand_overs(client: OrderingClient) -> Vec<String> {
         async move { client.order(address, order).await }
     };
     let (answered, mut wrong) = hand_over_under(call, &ledger, HANDOVERS, |_| Way::Inherited).await;
-    let taken_up = std::fs::read_to_string(&ledger).expect("it was written");
+    let dispatched = std::fs::read_to_string(&ledger).expect("it was written");
     std::fs::remove_file(&ledger).expect("it was written");
-    let mut taken_up: Vec<_> = taken_up.lines().collect();
-    let all = taken_up.len();
-    taken_up.sort_unstable();
-    taken_up.dedup();
+    let mut dispatched: Vec<_> = dispatched.lines().collect();
+    let all = dispatched.len();
+    dispatched.sort_unstable();
+    dispatched.dedup();
     println!("{answered} orders answered in {HANDOVERS} hand-overs, {} failed", wrong.len());
-    assert!(answered > HANDOVERS && taken_up.len() as u64 >= answered);
-    wrong.extend((taken_up.len() != all).then(|| format!("{} doubled", all - taken_up.len())));
+    assert!(answered > HANDOVERS && dispatched.len() as u64 >= answered);
+    wrong.extend((dispatched.len() != all).then(|| format!("{} doubled", all - dispatched.len())));
     wrong
 }
 
@@ -326,7 +326,7 @@ impl OrderingClient {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_keeps_its_connections_loses_and_doubles_nothing() {
+async fn client_with_pooled_connections_loses_and_doubles_nothing() {
     let client = OrderingClient::Ours(Box::default());
     assert_eq!(order_through_hand_overs(client).await, [""; 0]);
 }
@@ -334,7 +334,7 @@ async fn a_client_that_keeps_its_connections_loses_and_doubles_nothing() {
 /// No promise either way, since a request need not cross a close: what the load
 /// does to a client that knows nothing of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_without_the_contract_loses() {
+async fn client_without_the_contract_loses_some_requests() {
     let mut client = legacy::Client::builder(TokioExecutor::new());
     let client = client.retry_canceled_requests(false).build(HttpConnector::new());
     let wrong = order_through_hand_overs(OrderingClient::Hypers(Box::new(client))).await;
@@ -342,7 +342,7 @@ async fn what_a_client_without_the_contract_loses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_a_queue_of_its_own_is_reset_when_it_is_closed() {
+async fn control_accept_queue_of_a_closed_reuseport_socket_is_reset() {
     let (answered, wrong) = hand_over(HANDOVERS, Way::Closed).await;
     println!("closed: {answered} requests answered, {} failed", wrong.len());
     let is_moved = migrates_requests() == Some(true);
@@ -352,7 +352,7 @@ async fn control_a_queue_of_its_own_is_reset_when_it_is_closed() {
 /// No promise: what the kernel resets between the last look at the queue and
 /// its end is counted, not judged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_of_its_own_is_emptied_before_it_is_closed() {
+async fn drain_empties_its_own_accept_queue_before_closing() {
     let (answered, wrong) = hand_over(HANDOVERS, Way::Emptied).await;
     println!("emptied: {answered} requests answered, {} failed {wrong:?}", wrong.len());
     println!("the kernel migrates: {:?}", migrates_requests());
@@ -360,7 +360,7 @@ async fn a_queue_of_its_own_is_emptied_before_it_is_closed() {
 }
 
 #[tokio::test]
-async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
+async fn successor_that_dies_before_it_is_ready_changes_nothing() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let listener = Listener::from_std(socket.try_clone().unwrap()).unwrap();
@@ -372,7 +372,7 @@ async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_successor_that_is_not_ready_in_time_is_killed() {
+async fn successor_that_is_not_ready_in_time_is_killed() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut program = Command::new("sleep");
     program.arg("1000");
@@ -382,7 +382,7 @@ async fn a_successor_that_is_not_ready_in_time_is_killed() {
 }
 
 #[test]
-fn the_name_of_a_socket_has_no_colon() {
+fn socket_name_with_a_colon_is_an_error() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(Successor::start(Command::new("true"), [("a:b", &socket)]).is_err());
 }

@@ -106,7 +106,7 @@ async fn leave_in_an_answer(mode: CloseMode, asked: &str, answered: Option<&str>
 }
 
 #[tokio::test]
-async fn nothing_follows_an_answer_that_was_the_last_before_the_server_left() {
+async fn no_closing_response_follows_connection_close() {
     for mode in MODES {
         for (asked, answered) in
             [("", Some("close")), ("", Some("x, Close")), (", close", None), (", close", Some("x"))]
@@ -118,7 +118,7 @@ async fn nothing_follows_an_answer_that_was_the_last_before_the_server_left() {
 }
 
 #[tokio::test]
-async fn control_an_answer_that_was_not_the_last_is_followed_by_a_closing_response() {
+async fn control_closing_response_follows_a_keep_alive_response() {
     for mode in MODES {
         for answered in [None, Some("x")] {
             let rest = leave_in_an_answer(mode, "", answered).await;
@@ -157,9 +157,9 @@ async fn echo(tunnel: hyper::upgrade::OnUpgrade) {
         return;
     };
     let mut tunnel = TokioIo::new(tunnel);
-    let mut octet = [0];
-    while octet != *b"." && tunnel.read_exact(&mut octet).await.is_ok() {
-        tunnel.write_all(&octet).await.expect("nothing fails on loopback");
+    let mut byte = [0];
+    while byte != *b"." && tunnel.read_exact(&mut byte).await.is_ok() {
+        tunnel.write_all(&byte).await.expect("nothing fails on loopback");
         tunnel.flush().await.expect("nothing fails on loopback");
     }
 }
@@ -193,7 +193,7 @@ fn is_armed(handle: &Handle) -> bool {
 }
 
 #[tokio::test]
-async fn a_connection_that_became_a_tunnel_says_nothing_any_more() {
+async fn tunnel_gets_no_closing_response() {
     for mode in MODES {
         let (mut client, handle, response) = connect(mode, StatusCode::OK).await;
         assert!(response.starts_with("http/1.1 200"), "{response}");
@@ -215,7 +215,7 @@ async fn a_connection_that_became_a_tunnel_says_nothing_any_more() {
 }
 
 #[tokio::test]
-async fn control_a_tunnel_that_was_not_opened_leaves_the_contract() {
+async fn control_refused_tunnel_keeps_the_contract() {
     for mode in MODES {
         let (mut client, handle, response) = connect(mode, StatusCode::FORBIDDEN).await;
         assert!(response.contains("retry-contract: hop="), "{response}");

@@ -104,7 +104,7 @@ async fn charging_handler(refuses: bool) -> (String, usize) {
 }
 
 #[tokio::test]
-async fn attack_a_handler_that_acted_is_not_refused_by_what_its_next_hop_says() {
+async fn attack_next_hop_does_not_refuse_for_a_handler_that_acted() {
     let (outcome, charged) = charging_handler(false).await;
     assert_eq!((outcome.as_str(), charged), ("503 Service Unavailable", 1));
 }
@@ -112,14 +112,14 @@ async fn attack_a_handler_that_acted_is_not_refused_by_what_its_next_hop_says() 
 /// The layer is where it must not be, and the handler's own request is not the
 /// one that was dispatched.
 #[tokio::test]
-async fn attack_a_request_that_a_handler_made_does_not_refuse_the_one_it_got() {
+async fn attack_request_made_by_a_handler_does_not_refuse_its_own() {
     let (outcome, charged) = charging_handler(true).await;
     assert_eq!((outcome.as_str(), charged), ("503 Service Unavailable", 1));
 }
 
 /// The control: an application that is nothing but the gateway does refuse.
 #[tokio::test]
-async fn an_application_that_is_nothing_but_the_gateway_refuses() {
+async fn application_that_is_only_a_gateway_refuses() {
     let closed = ClosedPort::new();
     let next = closed.address();
     let (handled, seen) = counter();
@@ -135,7 +135,7 @@ async fn an_application_that_is_nothing_but_the_gateway_refuses() {
 
 /// The statement is about the hop, for whoever asks.
 #[tokio::test]
-async fn without_the_layer_a_gateway_refuses_nothing_and_says_what_it_knows() {
+async fn gateway_alone_refuses_nothing_and_reports_the_next_hop() {
     let closed = ClosedPort::new();
     let next = closed.address();
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -193,7 +193,7 @@ async fn falls_back(first: SocketAddr, second: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn attack_the_last_of_several_hops_does_not_speak_for_all() {
+async fn attack_last_of_several_hops_does_not_speak_for_all() {
     let (closed, unknown) = (ClosedPort::new(), closes_after_reading().await);
     let answer = falls_back(unknown, closed.address()).await;
     assert!(answer.starts_with("http/1.1 503") && !answer.contains("refused"), "{answer}");
@@ -213,7 +213,7 @@ fn stated(request: &Request<Received>) -> Answer {
 /// A store that keeps the first answer and gives it to every later request,
 /// which the handler below has acted on by then.
 #[tokio::test]
-async fn attack_a_remembered_statement_speaks_of_no_later_request() {
+async fn attack_stored_statement_speaks_of_no_later_request() {
     let kept = Arc::new(Mutex::new(None));
     let app = move |request: Request<Received>| {
         let mut kept = kept.lock().unwrap();
@@ -231,7 +231,7 @@ async fn attack_a_remembered_statement_speaks_of_no_later_request() {
 }
 
 #[tokio::test]
-async fn attack_a_copy_of_the_request_that_may_yet_act_is_not_denied() {
+async fn attack_statement_fails_while_a_copy_of_the_request_lives() {
     let app = |request: Request<Received>| {
         let answer = stated(&request);
         let head = request.into_parts().0;
@@ -253,7 +253,7 @@ async fn attack_a_copy_of_the_request_that_may_yet_act_is_not_denied() {
 }
 
 #[tokio::test]
-async fn attack_what_a_layer_that_acts_has_ruled_out_is_not_said_below_it() {
+async fn attack_ruled_out_statement_is_not_made_by_inner_services() {
     let app = |mut request: Request<Received>| {
         NotApplied::rule_out(request.extensions_mut());
         let answer = stated(&request);
@@ -279,7 +279,7 @@ async fn hands_back(request: Request<String>) -> Result<Response<()>, BoxError> 
 /// A service that answers by a call of its own, whose attempts are not those of
 /// the call that it answers.
 #[tokio::test]
-async fn attack_the_attempts_of_an_inner_call_are_not_told_of_the_outer_one() {
+async fn attack_attempts_of_an_inner_call_are_not_those_of_the_outer() {
     let inner = ResendLayer::default().layer(tower::service_fn(hands_back));
     let call = || inner.clone().oneshot(Request::new("booked".to_owned()));
     assert_eq!(attempts(&call().await.unwrap()).len(), 2, "the control");

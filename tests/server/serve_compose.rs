@@ -112,13 +112,13 @@ fn is_kept((response, seen): &(String, Vec<String>)) -> bool {
 }
 
 #[tokio::test]
-async fn a_refused_request_never_reaches_the_service() {
+async fn refused_request_never_reaches_the_service() {
     let refused = refuse(Side::Ours).await;
     assert!(is_kept(&refused), "{refused:?}");
 }
 
 #[tokio::test]
-async fn control_a_service_side_that_takes_up_after_refusing_is_seen() {
+async fn control_service_that_acts_after_refusing_is_seen() {
     let refused = refuse(Side::TakesUpAfterRefusing).await;
     assert!(refused.0.contains(", refused\r\n") && !is_kept(&refused), "{refused:?}");
 }
@@ -146,7 +146,7 @@ async fn ask(address: std::net::SocketAddr) -> (Client, String) {
 }
 
 #[tokio::test]
-async fn a_router_is_served_and_announced() {
+async fn router_is_served_and_announced() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().route("/", get(async || "hello"));
@@ -159,7 +159,7 @@ async fn a_router_is_served_and_announced() {
 }
 
 #[tokio::test]
-async fn the_users_connect_info_works() {
+async fn connect_info_of_a_users_type_works() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().route(
@@ -177,7 +177,7 @@ async fn the_users_connect_info_works() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn the_clients_address_is_connect_info() {
+async fn client_address_is_connect_info() {
     use std::net::SocketAddr;
 
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();

@@ -75,8 +75,8 @@ async fn next(next: Next) -> SocketAddr {
             let (mut stream, _) = listener.accept().await.expect("nothing fails on loopback");
             stream.read_exact(&mut [0]).await.expect("nothing fails on loopback");
             let mut read = vec![0; 4096];
-            let octets = stream.read(&mut read).await.expect("nothing fails on loopback");
-            assert!(octets > 0);
+            let bytes = stream.read(&mut read).await.expect("nothing fails on loopback");
+            assert!(bytes > 0);
             match next {
                 Next::Waits => {
                     tokio::spawn(async move { stream.read(&mut read).await });
@@ -140,7 +140,7 @@ async fn unknown_is_502_and_never_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_in_its_head_is_502_and_never_refused() {
+async fn response_lost_in_its_head_is_502_and_never_refused() {
     let response = ask(Next::BeginsHead, OFFER).await;
     assert!(response.starts_with("http/1.1 502"), "{response}");
     assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
@@ -148,7 +148,7 @@ async fn an_answer_that_is_lost_in_its_head_is_502_and_never_refused() {
 
 /// Its head was passed on: all that is left is to cut it off too.
 #[tokio::test]
-async fn an_answer_that_is_lost_in_its_body_is_cut_and_never_refused() {
+async fn response_lost_in_its_body_is_cut_and_never_refused() {
     let (response, _) = call(Next::BeginsBody, OFFER).await.rest().await;
     assert!(
         response.starts_with("http/1.1 200") && response.ends_with("\r\n\r\nhal"),
@@ -158,14 +158,14 @@ async fn an_answer_that_is_lost_in_its_body_is_cut_and_never_refused() {
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_504_and_never_refused() {
+async fn no_response_in_time_is_504_and_never_refused() {
     let response = ask(Next::Waits, OFFER).await;
     assert!(response.starts_with("http/1.1 504"), "{response}");
     assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
 }
 
 #[tokio::test]
-async fn an_answer_is_passed_on() {
+async fn response_is_passed_on() {
     let response = ask(Next::Answers, OFFER).await;
     assert!(response.starts_with("http/1.1 200") && response.ends_with("ok"), "{response}");
     assert!(!response.contains("refused"));

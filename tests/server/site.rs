@@ -231,9 +231,9 @@ pub(crate) enum End {
 
 impl Client {
     /// Sends bytes, with the connection's two ends where they name `{hop}`.
-    pub(crate) async fn send(&mut self, octets: &str) {
-        let octets = octets.replace("{hop}", &self.hop());
-        self.0.write_all(octets.as_bytes()).await.expect("nothing fails on loopback");
+    pub(crate) async fn send(&mut self, bytes: &str) {
+        let bytes = bytes.replace("{hop}", &self.hop());
+        self.0.write_all(bytes.as_bytes()).await.expect("nothing fails on loopback");
     }
 
     /// Returns the connection's two ends as the client's socket sees them.
@@ -252,14 +252,14 @@ impl Client {
     pub(crate) async fn response(&mut self) -> String {
         let mut read = Vec::new();
         while !read.ends_with(b"\r\n\r\n") {
-            let mut octet = [0];
+            let mut byte = [0];
             assert_eq!(
-                self.0.read(&mut octet).await.expect("nothing fails on loopback"),
+                self.0.read(&mut byte).await.expect("nothing fails on loopback"),
                 1,
                 "{}",
                 text(&read)
             );
-            read.push(octet[0]);
+            read.push(byte[0]);
         }
         let head = text(&read).to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
@@ -275,15 +275,15 @@ impl Client {
         loop {
             match self.0.read(&mut part).await {
                 Ok(0) => return (text(&read).to_ascii_lowercase(), End::Fin),
-                Ok(octets) => read.extend_from_slice(&part[..octets]),
+                Ok(bytes) => read.extend_from_slice(&part[..bytes]),
                 Err(_) => return (text(&read).to_ascii_lowercase(), End::Reset),
             }
         }
     }
 }
 
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What hyper gives a service.

@@ -62,8 +62,8 @@ impl Client {
             let end = match self.stream.read(&mut buffer) {
                 Ok(0) => End::Fin,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
-                Ok(octets) => {
-                    self.read.push_str(std::str::from_utf8(&buffer[..octets]).unwrap());
+                Ok(bytes) => {
+                    self.read.push_str(std::str::from_utf8(&buffer[..bytes]).unwrap());
                     continue;
                 }
                 Err(error) => panic!("{error}"),

@@ -15,7 +15,7 @@ struct Tally {
     /// The latest request was not answered, and had a promise.
     unanswered: u32,
     /// It was dispatched.
-    taken_up: u32,
+    dispatched: u32,
     /// By its mode's promise it was said not to be dispatched.
     cleared: u32,
     /// And it was dispatched: somebody would be charged twice.
@@ -38,10 +38,10 @@ pub(crate) fn run() -> u32 {
     ] {
         let mut tally = Tally::default();
         (0..KILLS).for_each(|_| kill(mode, promise, &mut tally));
-        let Tally { unanswered, taken_up, cleared, broken } = tally;
+        let Tally { unanswered, dispatched, cleared, broken } = tally;
         let name = format!("{} by {promise:?}", mode.name());
-        println!("{name:19} {unanswered:10} {taken_up:9} {cleared:15} {broken:8}");
-        let is_met = taken_up > 0 && unanswered > taken_up;
+        println!("{name:19} {unanswered:10} {dispatched:9} {cleared:15} {broken:8}");
+        let is_met = dispatched > 0 && unanswered > dispatched;
         let is_right = if is_kept { broken == 0 && cleared > 0 } else { broken > 0 };
         if !(is_met && is_right) {
             println!("FAILED: the promise is {}", if is_kept { "broken" } else { "not tested" });
@@ -112,7 +112,7 @@ fn kill(mode: Mode, promise: End, tally: &mut Tally) {
         return;
     };
     tally.unanswered += 1;
-    tally.taken_up += u32::from(latest.is_dispatched);
+    tally.dispatched += u32::from(latest.is_dispatched);
     let is_cleared = latest.end == promise && latest.text.is_empty();
     tally.cleared += u32::from(is_cleared);
     tally.broken += u32::from(is_cleared && latest.is_dispatched);

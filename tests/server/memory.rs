@@ -50,7 +50,7 @@ fn has_descriptors(needed: u64) -> bool {
 /// A server in a runtime of its own, which counts the requests it dispatched.
 struct Site {
     address: SocketAddr,
-    taken_up: Arc<AtomicUsize>,
+    dispatched: Arc<AtomicUsize>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -61,8 +61,8 @@ impl Site {
             .enable_all()
             .build()
             .unwrap();
-        let taken_up = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&taken_up);
+        let dispatched = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&dispatched);
         let app = tower::service_fn(move |request: Request<RequestBody<Incoming>>| {
             let seen = Arc::clone(&seen);
             async move {
@@ -83,11 +83,11 @@ impl Site {
             let listener = Listener::from_std(listening).unwrap();
             serve(listener, app).buffering(buffering).await
         });
-        Self { address, taken_up, runtime: Some(runtime) }
+        Self { address, dispatched, runtime: Some(runtime) }
     }
 
-    fn taken_up(&self) -> usize {
-        self.taken_up.load(Ordering::SeqCst)
+    fn dispatched(&self) -> usize {
+        self.dispatched.load(Ordering::SeqCst)
     }
 
     /// Opens connections that offer the contract, declare 64 KiB, send `bytes` of
@@ -183,7 +183,7 @@ async fn until_held(buffering: &Buffering, bytes: u64) {
 
 /// 1,024 times 110 bytes declare all of the usual room.
 #[tokio::test]
-async fn attack_declared_bytes_that_do_not_arrive_take_no_room() {
+async fn attack_declared_bytes_that_do_not_arrive_take_no_memory() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(2_200) {
         return;
@@ -194,21 +194,21 @@ async fn attack_declared_bytes_that_do_not_arrive_take_no_room() {
     let slow = site.slow(1_024, 0);
     assert_eq!(post(&client, site.address, "pay").await, "200 OK");
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
-    assert_eq!((site.taken_up(), buffering.held()), (2, 0));
+    assert_eq!((site.dispatched(), buffering.held()), (2, 0));
     assert!(are_untouched(&slow), "it was answered before any of them");
 }
 
 /// 5,000 connections that send the first part of their requests fill what large
 /// requests may have: small ones are answered, a large one waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn attack_thousands_of_slow_requests_keep_no_small_one_waiting() {
+async fn attack_slow_requests_keep_no_small_one_waiting() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(DESCRIPTORS) {
         return;
     }
     let hour = Duration::from_secs(3600);
     let buffering = Buffering::new()
-        .with_octets_in_all(4 << 20)
+        .with_total_bytes(4 << 20)
         .with_small(4 << 10, 1 << 20)
         .with_bytes_per_peer(2 << 20)
         .with_stall_limit(hour)
@@ -226,7 +226,7 @@ async fn attack_thousands_of_slow_requests_keep_no_small_one_waiting() {
         with.as_secs_f64() / without.as_secs_f64(),
     );
     let rounds = SMALL * ROUNDS as usize;
-    assert_eq!(site.taken_up(), 2 * rounds);
+    assert_eq!(site.dispatched(), 2 * rounds);
     assert!(are_untouched(&slow), "all are open, and none was refused for the others");
     // The control: there is no room for a large one, until there is.
     let address = site.address;
@@ -236,20 +236,20 @@ async fn attack_thousands_of_slow_requests_keep_no_small_one_waiting() {
     assert!(!large.is_finished());
     drop(slow);
     assert_eq!(large.await.unwrap(), "200 OK");
-    assert_eq!(site.taken_up(), 3 * rounds + 1);
+    assert_eq!(site.dispatched(), 3 * rounds + 1);
     until_held(&buffering, 0).await;
 }
 
 /// One address alone keeps nobody else waiting, for large requests neither.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn attack_one_peer_has_no_more_than_its_part() {
+async fn attack_one_peer_has_no_more_than_its_share() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(6_200) {
         return;
     }
     let hour = Duration::from_secs(3600);
     let buffering =
-        Buffering::new().with_octets_in_all(2 << 20).with_stall_limit(hour).with_arrival(hour);
+        Buffering::new().with_total_bytes(2 << 20).with_stall_limit(hour).with_arrival(hour);
     let site = Site::start(buffering.clone());
     let client = client(site.address).await;
     let slow = site.slow_from(|_| 1, 3_000, 1_000);
@@ -258,26 +258,26 @@ async fn attack_one_peer_has_no_more_than_its_part() {
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
     assert_eq!(post(&client, site.address, "pay").await, "200 OK");
     assert!(are_untouched(&slow));
-    assert_eq!((site.taken_up(), buffering.held()), (2, 393_000));
+    assert_eq!((site.dispatched(), buffering.held()), (2, 393_000));
 }
 
 /// Silent requests give way as soon as others wait, whoever they are of.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn attack_a_full_room_is_cleared_of_the_silent() {
+async fn attack_silent_requests_leave_a_full_budget() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(4_200) {
         return;
     }
     let hour = Duration::from_secs(3600);
     let buffering = Buffering::new()
-        .with_octets_in_all(1 << 20)
+        .with_total_bytes(1 << 20)
         .with_stall_limit(Duration::from_millis(1))
         .with_arrival(hour);
     let site = Site::start(buffering.clone());
     let client = client(site.address).await;
     let slow = site.slow(2_000, 1_000);
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
-    assert_eq!(site.taken_up(), 1, "none of those that gave way was dispatched");
+    assert_eq!(site.dispatched(), 1, "none of those that gave way was dispatched");
     assert!(!are_untouched(&slow));
     let refused = slow.iter().map(refusal).filter(|said| said.contains(", refused")).count();
     assert!(refused > 0);
