@@ -7,7 +7,8 @@ use std::io;
 #[cfg(feature = "axum")]
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -177,6 +178,94 @@ async fn attack_closing_response_in_a_tunnel() {
             // Control: HTTP/1.1 is owed the closing response here.
             false => assert!(text.starts_with("responseHTTP/1.1 503 "), "{text}"),
         }
+    }
+}
+
+/// A closing response that is being written when the connection becomes a tunnel
+/// stops there: the rest would be bytes in the tunnel.
+#[tokio::test]
+async fn attack_disarm_cuts_a_closing_response_short() {
+    const BEGUN: usize = "HTTP/1.1 503 ".len();
+    for is_tunnel in [false, true] {
+        let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+        let (socket, handle, _) = listener.accept_socket().await;
+        let gate = Gate::default();
+        let mut connection = Connection::new(Gated(socket, gate.clone()), handle.clone());
+        exchange(&mut connection, &mut client, b"response").await;
+        gate.close_after(BEGUN);
+        handle.go_away();
+        let mut ends = tokio_test::task::spawn(async move { connection.shutdown().await });
+        assert!(ends.poll().is_pending(), "the gate is closed");
+        if is_tunnel {
+            handle.disarm();
+        }
+        gate.open();
+        let ends = tokio::spawn(async move { ends.await });
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        drop(client);
+        ends.await.unwrap().unwrap();
+        match is_tunnel {
+            true => assert_eq!(text, "responseHTTP/1.1 503 "),
+            // Control: without the tunnel the same response is finished.
+            false => assert!(text.ends_with("Content-Length: 0\r\n\r\n"), "{text}"),
+        }
+    }
+}
+
+/// A stream that takes no more bytes once its gate is closed.
+struct Gated<S>(S, Gate);
+
+/// How many bytes still pass; all if that is unset.
+#[derive(Clone, Default)]
+struct Gate(Arc<Mutex<Option<usize>>>);
+
+impl Gate {
+    fn close_after(&self, bytes: usize) {
+        *self.0.lock().unwrap() = Some(bytes);
+    }
+
+    fn open(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gated<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gated<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self(stream, gate) = &mut *self;
+        let mut passes = gate.0.lock().unwrap();
+        let bytes = match *passes {
+            None => bytes,
+            Some(0) => return Poll::Pending,
+            Some(count) => &bytes[..count.min(bytes.len())],
+        };
+        let written = ready!(Pin::new(stream).poll_write(cx, bytes));
+        if let (Some(count), Ok(written)) = (passes.as_mut(), &written) {
+            *count -= written;
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::tracker::{CloseOrder, CloseTracker};
 use crate::time::{Sleep, now, sleep};
+use tower_resend_core::close::{CloseMachine, ClosingMessage};
 use tower_resend_core::contract::{Announcement, ClosingStatus, Hop};
 
 /// A connection on its way to its end.
@@ -28,7 +29,6 @@ pub(super) struct StagedClose {
     stage: Stage,
     reads_on: bool,
     deadline: Pin<Box<Sleep>>,
-    #[expect(dead_code, reason = "asked by the next change")]
     tracker: Arc<CloseTracker>,
 }
 
@@ -66,6 +66,12 @@ impl StagedClose {
         loop {
             let stepped = match &mut self.stage {
                 Stage::ClosingResponse { bytes, written } if *written < bytes.len() => {
+                    // Each time: once the connection is disarmed, the rest would
+                    // be bytes in a tunnel.
+                    if self.tracker.ask(CloseMachine::closing_message) == ClosingMessage::Silent {
+                        self.stage = Stage::Flush;
+                        continue;
+                    }
                     let polled = stream.as_mut().poll_write(cx, &bytes[*written..]);
                     polled.map_ok(|count| *written += count).map(|done| done.map(|()| None))
                 }
