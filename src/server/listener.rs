@@ -79,7 +79,7 @@ impl ListenerOptions {
     /// names are not compared (S11). Off by default.
     ///
     /// A client behind the same translation needs the counterpart,
-    /// [`ContractOptions::trust_nat`](crate::pool::ContractOptions::trust_nat).
+    /// [`OriginTrust::behind_nat`](crate::pool::OriginTrust::behind_nat).
     ///
     /// **A wrong statement takes a proxy for a client**: HAProxy in HTTP mode passes
     /// the field on both ways, and so does nginx where it forwards `Connection`. The

@@ -95,7 +95,7 @@ impl CloseTracker {
         }
         let binding =
             if self.settings.trusts_nat { HopBinding::Trusted } else { HopBinding::To(self.hop) };
-        let Ok(offer) = Offer::read_tied(request, &binding) else { return Offer::none() };
+        let Ok(offer) = Offer::read_bound(request, &binding) else { return Offer::none() };
         if let Some(line) = line {
             // A copy: the line itself would keep HTTP's read buffer alive.
             let _ = self.known_offer.set((line.as_bytes().into(), offer));
