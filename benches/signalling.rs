@@ -197,7 +197,7 @@ fn run(mut tool: Command, role: &str, is_offered: bool, requests: u64) -> Fallib
         .read_line(&mut address)?;
     call(address.trim().parse()?, is_offered, requests)?;
     let status = server.wait()?;
-    let text = said.join().map_err(|_| "nobody read what the server said")??;
+    let text = said.join().map_err(|_| "what the server printed was not read")??;
     if status.success() { Ok(text) } else { Err(format!("{name}: {status}: {text}").into()) }
 }
 

@@ -20,8 +20,8 @@ use tower_resend_core::{Doubt, Fate, NoResend, Proof};
 const RST: &str = "max=65536, rst, half, gone";
 const FIN: &str = "max=65536, fin, gone";
 
-/// Sends one request that is answered with `announce` and then a POST, on
-/// whose connection `end` acts. Whatever comes on later connections is served.
+/// Sends one request that is answered with `announce`, and then a POST on whose
+/// connection `end` acts. Requests on later connections are served.
 async fn after(announce: Announce, end: fn(Peer)) -> Tried {
     let server = Server::start(move |nth, mut peer| {
         if nth > 0 {
@@ -78,7 +78,7 @@ async fn each_promise_says_nothing_about_the_other_end() {
     assert_eq!(tried.posts, 1);
 }
 
-/// The same server, lying: what shows that the harness sees a doubling.
+/// The same server, lying: shows that the harness sees a doubling.
 #[tokio::test]
 async fn control_server_that_lies_makes_the_client_double() {
     for (announce, end) in [(RST, read_and_reset as fn(Peer)), (FIN, read_and_close as fn(Peer))] {
@@ -119,8 +119,8 @@ async fn the_latest_response_counts() {
     assert_eq!(tried.posts, 1);
 }
 
-/// A response without the field ends the contract of its connection: what says
-/// otherwise behind it may be content of an earlier response.
+/// A response without the field ends the contract of its connection. A later one that
+/// says otherwise may be content of an earlier response.
 #[tokio::test]
 async fn withdrawn_contract_does_not_come_back() {
     let server = Server::start(|_, mut peer| {
@@ -313,7 +313,7 @@ async fn server_that_goes_on_after_refusing_loses_trust() {
     assert_eq!(tried.posts, 2);
 }
 
-/// Answers as nobody does who keeps to S5, before any promise.
+/// Answers in a way that S5 rules out, before any promise.
 #[tokio::test]
 async fn server_that_goes_on_after_a_first_refusal_loses_trust() {
     let server = Server::start(|nth, mut peer| match nth {
@@ -333,8 +333,8 @@ async fn server_that_goes_on_after_a_first_refusal_loses_trust() {
     assert_eq!(heads.len(), 2, "the POST was dispatched once");
 }
 
-/// Begins to answer a POST under a promise, resets, and then lies about a
-/// second one. Returns what became of that.
+/// Begins to answer a POST under a promise, resets, and then lies about a second
+/// one. Returns the outcome of the second.
 async fn after_a_cut(begun: &'static str) -> Tried {
     let server = Server::start(move |nth, mut peer| {
         if nth > 1 {
@@ -372,8 +372,8 @@ async fn server_that_resets_within_a_response_loses_trust() {
     }
 }
 
-/// A server that asks for the body has not taken the request up, and may
-/// reset: it is believed again, and this one lies.
+/// A server that asks for the body has not dispatched the request, and may reset: it
+/// is believed again, and this one lies.
 #[tokio::test]
 async fn control_a_reset_after_a_1xx_breaks_no_promise() {
     let tried = after_a_cut("HTTP/1.1 100 Continue\r\n\r\n").await;
@@ -383,8 +383,8 @@ async fn control_a_reset_after_a_1xx_breaks_no_promise() {
 
 // ===== hostile paths =====
 
-/// Sends a POST that meets `end` under a promise, by a policy that takes no
-/// proof that could have been forged.
+/// Sends a POST that meets `end` under a promise, with a policy that accepts no
+/// forgeable proof.
 async fn on_a_hostile_path(announce: &'static str, end: fn(Peer)) -> Tried {
     let server = Server::start(move |nth, mut peer| {
         if nth > 0 {
@@ -430,8 +430,8 @@ async fn forgeable_proof_is_reported_as_unknown() {
 #[tokio::test]
 async fn unsent_request_is_not_applied_on_a_hostile_path_too() {
     let policy = Policy::new().require_authenticated_refusal().connect_patience(Duration::ZERO);
-    let nobody = ClosedPort::new();
-    let request = Request::post(nobody.url()).body(Body::from("pay")).unwrap();
+    let closed = ClosedPort::new();
+    let request = Request::post(closed.url()).body(Body::from("pay")).unwrap();
     let error = Client::builder().policy(policy).build().request(request).await.unwrap_err();
     assert!(matches!(error.fate(), Fate::NotApplied(Proof::NotConnected(_))), "{error}");
 }
@@ -480,8 +480,8 @@ async fn unanswered_offer_is_made_once_for_each_connection() {
     }
 }
 
-/// Whoever has a field of their own speaks for themselves, and a contract that
-/// did not begin with the first response does not begin later (C6).
+/// A request with a field of its own makes its own offer, and a contract that does
+/// not begin with the first response does not begin later (C6).
 #[tokio::test]
 async fn request_with_its_own_contract_field_is_sent_as_it_is() {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
@@ -548,9 +548,9 @@ async fn connection_that_cannot_be_primed_is_not_used() {
 
 // ===== relays =====
 
-/// A relay that forwards all bytes, between the client and a server that
-/// announces truly and resets after it has dispatched, because its *relay's*
-/// connection is what the promise speaks of. Returns how often it was dispatched.
+/// A relay that forwards all bytes to a server that announces truly and resets after
+/// the dispatch: its promise is about the connection to the *relay*. Returns how
+/// many times the request was dispatched.
 async fn behind_a_relay(trust: OriginTrust) -> Tried {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {

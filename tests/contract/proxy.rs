@@ -12,8 +12,8 @@ use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend_core::contract::{ContractStatus, Ignored};
 use tower_resend_core::{Doubt, Proof};
 
-/// A server that announces truly on every response and never resets, behind a
-/// proxy that resets after it has passed a POST on.
+/// A server that announces truly on every response and never resets, behind a proxy
+/// that resets after it has passed a POST on.
 async fn behind_a_blind_proxy(members: &'static str, trust: OriginTrust) -> Tried {
     let server = Server::start(move |_, peer| peer.serve_all(&Announce::of(members)));
     let server = server.behind_proxy();

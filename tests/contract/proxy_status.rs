@@ -1,5 +1,5 @@
 //! A gateway that is trusted by name to say what it did not pass on
-//! (`Proxy-Status`, RFC 9209), on loopback, with the application's truth.
+//! (`Proxy-Status`, RFC 9209), on loopback, compared with what the application saw.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -19,7 +19,7 @@ fn say(peer: &mut Peer, status: u16, field: &str) {
     ));
 }
 
-/// A gateway whose first answer says this, truly: it passed nothing on.
+/// A gateway that passes nothing on, and says so truly in its first response.
 fn truly(status: u16, field: &'static str) -> Server {
     Server::start(move |nth, mut peer| {
         if nth == 0 {
@@ -92,7 +92,7 @@ async fn proxy_status_on_a_hostile_path_is_forgeable() {
     assert_eq!(tried.posts, 0);
 }
 
-/// One that passes the request on and then says otherwise.
+/// A gateway that passes the request on and then says otherwise.
 #[tokio::test]
 async fn control_trusted_gateway_that_lies_doubles() {
     let lying = || {
@@ -107,5 +107,5 @@ async fn control_trusted_gateway_that_lies_doubles() {
     let tried = trusting(lying(), Policy::new()).await;
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
     let tried = post(&Client::new(), lying()).await;
-    assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 1), "nobody is, by default");
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 1), "none is trusted by default");
 }

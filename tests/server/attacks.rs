@@ -60,8 +60,8 @@ async fn application(
     Ok(response)
 }
 
-/// Promises `fin`, takes a request up, and ends before a byte of its answer was
-/// written; returns what the client reads then.
+/// Promises `fin`, dispatches a request, and ends before a byte of its response is
+/// written. Returns what the client reads then.
 async fn end_before_the_answer(mode: CloseMode, request: &str) -> (String, End) {
     let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
     let (connection, _) = listener.accept().await;
@@ -72,7 +72,7 @@ async fn end_before_the_answer(mode: CloseMode, request: &str) -> (String, End) 
             tower::service_fn(move |request| application(request, seen.clone()))
         };
         let dispatched = DispatchLayer::new(connection.handle().clone()).layer(service);
-        // What stands between the answer of the service and its first byte.
+        // Between the response of the service and its first byte.
         let service = service_fn(move |request: Request<Incoming>| {
             let (seen, is_first) = (seen.clone(), request.uri().path() == "/first");
             let answering = dispatched.clone().call(request);
@@ -134,7 +134,7 @@ async fn tunnel() -> (Connection, Client) {
     }
     let mut exchange = connection.handle().begin(Offer::all());
     exchange.received();
-    exchange.dispatch().expect("nobody leaves");
+    exchange.dispatch().expect("the server does not leave");
     drop(exchange.answer(()));
     let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
     connection.write_all(switched).await.expect("nothing fails on loopback");
@@ -157,19 +157,19 @@ async fn attack_half_closed_tunnel_can_still_be_read() {
 
 // ===== layers above that call again =====
 
-/// What a layer above does that was to be outermost.
+/// What a layer does that stands outside the outermost one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Above {
-    /// Calls again once there is an answer, which it drops.
+    /// Calls again once there is a response, which it drops.
     Retries,
-    /// Calls again before there is one.
+    /// Calls again before there is a response.
     Hedges,
-    /// Calls again after it gave the first call up.
+    /// Calls again after it dropped the first call.
     TimesOut,
 }
 
-/// Has a request given to the application once, and a copy of it after the
-/// server was told to leave; returns what the client reads.
+/// Passes a request to the application, and a copy of it after the server was told
+/// to leave. Returns what the client reads.
 async fn call_again(above: Above) -> String {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (connection, _) = listener.accept().await;
@@ -216,8 +216,9 @@ async fn attack_request_with_a_dispatched_copy_is_not_refused() {
     }
 }
 
-/// Under a promise, the body of a request without an offer of its own: whether
-/// the service sees it whole, if its connection's layer is made for each request.
+/// Returns `true` if the service sees the body of a request whole: one without an
+/// offer of its own, on a connection with a promise, whose layer is made anew for
+/// each request.
 #[tokio::test]
 async fn attack_promise_is_kept_whichever_layer_made_it() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
@@ -240,8 +241,8 @@ async fn attack_promise_is_kept_whichever_layer_made_it() {
 
 // ===== a drain and what has arrived already =====
 
-/// A request of a client without a contract, of which the part before `|` has
-/// arrived when the server leaves; returns what the client reads.
+/// A request of a client without a contract. The part before `|` has arrived when
+/// the server leaves. Returns what the client reads.
 async fn leave_amid(request: &str) -> String {
     let mut site = Site::start().await;
     let mut client = site.client().await;
@@ -328,8 +329,8 @@ async fn attack_service_that_blocks_its_thread_delays_no_drain() {
 
 // ===== wakers =====
 
-/// Asks the connection whenever it is woken or dropped, as an executor does that
-/// runs or frees a task there and then.
+/// Locks the connection whenever it is woken or dropped, as an executor does that
+/// runs or frees a task on the spot.
 struct Asking(Handle);
 
 impl Wake for Asking {
@@ -356,7 +357,7 @@ async fn attack_no_waker_runs_under_the_lock_of_a_connection() {
     client.get("/first", OFFER).await;
     connection.read_u8().await.expect("nothing fails on loopback");
     let mut exchange = handle.begin(Offer::all());
-    exchange.dispatch().expect("nobody leaves");
+    exchange.dispatch().expect("the server does not leave");
     drop(exchange.answer(()));
     connection.write_all(b"answer").await.expect("nothing fails on loopback");
     let (done, is_done) = std::sync::mpsc::channel();
@@ -372,7 +373,7 @@ async fn attack_no_waker_runs_under_the_lock_of_a_connection() {
         }
         handle.go_away();
         let _ = done.send(());
-        // Its timers and its reactor are those of the test.
+        // It uses the test's timers and reactor.
         std::mem::forget(connection);
     });
     let waited = tokio::task::spawn_blocking(move || is_done.recv_timeout(Duration::from_secs(20)));

@@ -70,7 +70,7 @@ impl Body for Scripted {
     }
 }
 
-/// A connection that a client opened, and its service side.
+/// An accepted connection, and its service side.
 struct Site {
     _client: TcpStream,
     connection: Connection,
@@ -196,8 +196,8 @@ async fn request_whose_body_fails_is_not_dispatched() {
     assert_eq!(site.connection.handle().counters().dispatched, 0);
 }
 
-/// A room of ten bytes in which no request is small, and none is its peer's only
-/// one: all of these come from one address.
+/// A budget of ten bytes in which no request is small, and none is the only one of
+/// its peer: all come from one address.
 fn ten() -> Buffering {
     Buffering::new().with_total_bytes(10).with_small(0, 0).with_bytes_per_peer(10)
 }
@@ -220,7 +220,7 @@ async fn requests_wait_for_memory_with_one_part_read() {
     second_script.data("12345");
     assert_pending!(second_call.poll());
     assert_eq!((second_script.polls(), buffering.held()), (1, 6));
-    // The first is with its service: its bytes are still in memory.
+    // The service has the first: its bytes are still in memory.
     assert!(!second_call.is_woken());
     let (request, _answer) = first.requests.next_request().await.unwrap();
     request.into_body().collect().await.unwrap();
@@ -232,7 +232,7 @@ async fn requests_wait_for_memory_with_one_part_read() {
     assert_eq!(buffering.held(), 0);
 }
 
-/// What is left is nothing, whenever a call is dropped.
+/// No memory stays reserved, whenever a call is dropped.
 #[tokio::test(start_paused = true)]
 async fn dropped_call_gives_its_memory_back() {
     for stage in 0..5 {
@@ -328,7 +328,7 @@ async fn request_that_waits_for_memory_in_vain_is_refused() {
     assert!(!first_call.is_woken(), "it is whole, and waits for its service");
 }
 
-/// As many bodies as fit are received, in many parts, and copied as they are.
+/// Bodies are received in many parts, as many as fit, and copied together.
 #[tokio::test(start_paused = true)]
 async fn body_in_many_parts_holds_at_most_twice_what_arrived() {
     let buffering = Buffering::new();
@@ -339,7 +339,7 @@ async fn body_in_many_parts_holds_at_most_twice_what_arrived() {
     for arrived in 1..=3_000 {
         script.data("x");
         assert_pending!(call.poll());
-        // Else Tokio's budget for one turn ends.
+        // Otherwise Tokio's budget for one turn runs out.
         tokio::task::yield_now().await;
         assert!((arrived..=2 * arrived).contains(&buffering.held()), "{arrived}");
     }

@@ -46,7 +46,7 @@ async fn exchange<S>(
     connection.flush().await.unwrap();
 }
 
-/// Polls the connection as HTTP does that waits, until it stands like this.
+/// Polls the connection as HTTP does while it waits, until its handle says so.
 async fn until<S>(connection: &mut Connection<S>, is_so: impl Fn(&Handle) -> bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -156,8 +156,8 @@ async fn upgrade_disarms_for_good() {
     assert!(!is_armed(connection.handle()));
 }
 
-/// A tunnel that opens just after the server decided to leave ends at once, and
-/// no response of HTTP's is written into it.
+/// A tunnel that opens just after the server decided to leave ends at once, and no
+/// closing response is written into it.
 #[tokio::test]
 async fn attack_closing_response_in_a_tunnel() {
     for is_tunnel in [false, true] {
@@ -200,7 +200,7 @@ async fn attack_disarm_cuts_a_closing_response_short() {
             handle.disarm();
         }
         gate.open();
-        let ends = tokio::spawn(async move { ends.await });
+        let ends = tokio::spawn(ends);
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();
         drop(client);
@@ -289,7 +289,7 @@ async fn written_announcement_is_the_returned_one() {
         let (mut connection, _) = listener.accept().await;
         let handle = connection.handle().clone();
         let mut written = Vec::new();
-        // Made, repeated, and made anew for another offer and for a leave.
+        // Written, repeated, and written anew for another offer and for a leave.
         for (offer, leaves) in [
             (Offer::all(), false),
             (Offer::all(), false),
@@ -343,7 +343,7 @@ async fn client_without_offer_is_told_nothing_and_never_reset() {
     }
 }
 
-/// Something like TLS: what is below is not what is above.
+/// Stands for TLS: the bytes below differ from those above.
 struct Flipped<S>(S);
 
 fn flip(bytes: &mut [u8]) {

@@ -1,5 +1,5 @@
-//! What a connection says at its end: nothing where it became a tunnel, and
-//! nothing after an answer that was the last as it said itself.
+//! What a connection says at its end: nothing if it became a tunnel, and nothing
+//! after a response that said it was the last.
 #![cfg(target_os = "linux")]
 
 use crate::site;
@@ -33,7 +33,7 @@ const FIELD: &str = "Retry-Contract: hop=\"{hop}\", rst, fin, gone, half\r\n";
 type Parts = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
 type Sent = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>;
 
-/// An answer whose body is what the test sends.
+/// A response whose body the test sends.
 fn body() -> (Parts, Sent) {
     let (parts, sent) = mpsc::unbounded_channel();
     (parts, StreamBody::new(UnboundedReceiverStream::new(sent)))
@@ -43,8 +43,8 @@ fn send(parts: &Parts, part: &'static str) {
     parts.send(Ok(Frame::data(Bytes::from_static(part.as_bytes())))).expect("it is read");
 }
 
-/// Accepts one connection and serves it with hyper and this application, with
-/// grace once it goes away.
+/// Accepts one connection and serves it with hyper and this application; hyper shuts
+/// down gracefully once the connection goes away.
 async fn serve<S>(mode: CloseMode, app: S) -> (Client, Handle)
 where
     S: Service<Request<RequestBody<Incoming>>, Response = Response<Sent>, Error = Infallible>
@@ -74,10 +74,10 @@ where
     (client, handle)
 }
 
-// ===== answers that are the last =====
+// ===== last responses =====
 
-/// The server leaves while an answer is under way whose head was written
-/// before. Returns what came after the head.
+/// The server leaves while a response is being sent and its head is written. Returns
+/// what came after the head.
 async fn leave_in_an_answer(mode: CloseMode, asked: &str, answered: Option<&str>) -> String {
     let (parts, sent) = body();
     let response = Response::builder();
@@ -88,7 +88,7 @@ async fn leave_in_an_answer(mode: CloseMode, asked: &str, answered: Option<&str>
     let response = response.body(sent).expect("a valid head");
     let response = Arc::new(Mutex::new(Some(response)));
     let app = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
-        let response = response.lock().expect("nobody panicked with it").take();
+        let response = response.lock().expect("no holder panicked").take();
         std::future::ready(Ok(response.expect("there is one request")))
     });
     let (mut client, handle) = serve(mode, app).await;
@@ -164,8 +164,8 @@ async fn echo(tunnel: hyper::upgrade::OnUpgrade) {
     }
 }
 
-/// Sends a `CONNECT` on a connection that was used before and, where the mode
-/// resets idle ones, is armed.
+/// Sends a `CONNECT` on a connection that was used before and, if the mode resets
+/// idle ones, is armed.
 async fn connect(mode: CloseMode, status: StatusCode) -> (Client, Handle, String) {
     let (mut client, handle) = serve(mode, tunnels(status)).await;
     let offer = format!("Connection: retry-contract\r\n{FIELD}");

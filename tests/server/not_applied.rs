@@ -1,4 +1,4 @@
-//! Whose request a server refuses: a statement about one hop, or about one
+//! Which request a server refuses: a statement about one hop, or about one
 //! exchange, is believed of no other.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when it is in the way")]
@@ -29,26 +29,26 @@ use self::site::{Body as Received, Client as Raw, OFFER};
 
 type Answer = Response<GatewayBody<tower_resend::pool::ResponseBody>>;
 
-/// A client stack below a gateway, whose connects are given up at once.
+/// A client stack below a gateway, whose connects time out at once.
 fn upstream() -> Gateway<Client> {
     let policy = Policy::new().connect_patience(Duration::from_millis(1));
     let pool = PoolOptions::new().hedged_connects(false);
     GatewayLayer::new().layer(Client::builder().pool(pool).policy(policy).build())
 }
 
-/// The request that was received, for another server.
+/// The received request, for another server.
 fn passed_on(request: Request<Received>, next: SocketAddr) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     head.uri = format!("http://{next}{}", head.uri.path()).parse().unwrap();
     Request::from_parts(head, Body::new(body))
 }
 
-/// Another request, that a handler makes.
+/// A request of its own that a handler makes.
 fn made_anew(next: SocketAddr) -> Request<Body> {
     Request::post(format!("http://{next}/ledger")).body(Body::from("booked")).unwrap()
 }
 
-/// Serves `app`, below [`RefuseUnforwardedLayer`] if it `refuses`.
+/// Serves `app`, inside [`RefuseUnforwardedLayer`] if it `refuses`.
 async fn site<F, R>(app: F, refuses: bool) -> SocketAddr
 where
     F: FnMut(Request<Received>) -> R + Clone + Send + 'static,
@@ -66,7 +66,7 @@ where
     address
 }
 
-/// One call of a client that knows the contract; what became of it, in words.
+/// Makes one call with a client that knows the contract. Returns its outcome as text.
 async fn charge(address: SocketAddr) -> String {
     let policy = Policy::new().deadline(Duration::from_secs(20)).max_proven_resends(3);
     let client = Client::builder().policy(policy).build();
@@ -77,7 +77,7 @@ async fn charge(address: SocketAddr) -> String {
     }
 }
 
-/// What a client reads that offers, and sends nothing twice.
+/// Returns what a client reads that offers the contract and sends nothing twice.
 async fn read(address: SocketAddr) -> String {
     let mut client = Raw(TcpStream::connect(address).await.unwrap());
     client.get("/pay", OFFER).await;
@@ -89,7 +89,7 @@ fn counter() -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (Arc::clone(&count), count)
 }
 
-/// A handler that charges and then tells the next service, which is down.
+/// A handler that charges and then calls the next service, which is down.
 async fn charging_handler(refuses: bool) -> (String, usize) {
     let closed = ClosedPort::new();
     let next = closed.address();
@@ -109,15 +109,14 @@ async fn attack_next_hop_does_not_refuse_for_a_handler_that_acted() {
     assert_eq!((outcome.as_str(), charged), ("503 Service Unavailable", 1));
 }
 
-/// The layer is where it must not be, and the handler's own request is not the
-/// one that was dispatched.
+/// The layer is misplaced, and the handler's own request is not the dispatched one.
 #[tokio::test]
 async fn attack_request_made_by_a_handler_does_not_refuse_its_own() {
     let (outcome, charged) = charging_handler(true).await;
     assert_eq!((outcome.as_str(), charged), ("503 Service Unavailable", 1));
 }
 
-/// The control: an application that is nothing but the gateway does refuse.
+/// Control: an application that is nothing but a gateway does refuse.
 #[tokio::test]
 async fn application_that_is_only_a_gateway_refuses() {
     let closed = ClosedPort::new();
@@ -133,7 +132,7 @@ async fn application_that_is_only_a_gateway_refuses() {
     assert_eq!(handled.load(Ordering::SeqCst), 4, "one attempt and three resends");
 }
 
-/// The statement is about the hop, for whoever asks.
+/// The response says what happened at the hop, and nothing about this request.
 #[tokio::test]
 async fn gateway_alone_refuses_nothing_and_reports_the_next_hop() {
     let closed = ClosedPort::new();
@@ -155,7 +154,7 @@ async fn gateway_alone_refuses_nothing_and_reports_the_next_hop() {
     assert_eq!(*heard.lock().unwrap(), [true]);
 }
 
-/// A server that reads a request and closes: what it did is unknown.
+/// A server that reads a request and closes: what it did with it is unknown.
 async fn closes_after_reading() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -168,8 +167,8 @@ async fn closes_after_reading() -> SocketAddr {
     address
 }
 
-/// It asks one upstream and, where that fails, another: an answer for the whole
-/// is the weakest of both.
+/// Asks one upstream and, if that fails, another: the fate of the whole is the
+/// weaker of both.
 async fn falls_back(first: SocketAddr, second: SocketAddr) -> String {
     let upstream = upstream();
     let app = move |request: Request<Received>| {
@@ -197,12 +196,12 @@ async fn attack_last_of_several_hops_does_not_speak_for_all() {
     let (closed, unknown) = (ClosedPort::new(), closes_after_reading().await);
     let answer = falls_back(unknown, closed.address()).await;
     assert!(answer.starts_with("http/1.1 503") && !answer.contains("refused"), "{answer}");
-    // The control: neither was applied.
+    // Control: neither was applied.
     let answer = falls_back(closed.address(), closed.address()).await;
     assert!(answer.starts_with("http/1.1 503") && answer.contains(", refused"), "{answer}");
 }
 
-/// An answer of the application's own, with what it states of `request`.
+/// A response of the application's own, with its statement about `request`.
 fn stated(request: &Request<Received>) -> Answer {
     let mut answer = Response::new(GatewayBody::Right(Empty::new()));
     *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -210,8 +209,8 @@ fn stated(request: &Request<Received>) -> Answer {
     answer
 }
 
-/// A store that keeps the first answer and gives it to every later request,
-/// which the handler below has acted on by then.
+/// A store that keeps the first response and gives it to every later request, after
+/// the inner handler has acted on that.
 #[tokio::test]
 async fn attack_stored_statement_speaks_of_no_later_request() {
     let kept = Arc::new(Mutex::new(None));
@@ -243,7 +242,7 @@ async fn attack_statement_fails_while_a_copy_of_the_request_lives() {
     };
     let answer = read(site(app, false).await).await;
     assert!(answer.starts_with("http/1.1 503") && !answer.contains("refused"), "{answer}");
-    // The control: no copy is left.
+    // Control: no copy is left.
     let app = |request: Request<Received>| {
         let answer = stated(&request);
         async { Ok(answer) }
@@ -276,8 +275,8 @@ async fn hands_back(request: Request<String>) -> Result<Response<()>, BoxError> 
     }
 }
 
-/// A service that answers by a call of its own, whose attempts are not those of
-/// the call that it answers.
+/// A service that answers by a call of its own: the attempts of that call are not
+/// those of the call that it answers.
 #[tokio::test]
 async fn attack_attempts_of_an_inner_call_are_not_those_of_the_outer() {
     let inner = ResendLayer::default().layer(tower::service_fn(hands_back));

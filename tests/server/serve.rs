@@ -29,7 +29,7 @@ fn promise(response: &str, client: &site::Client) -> Option<Announcement> {
         .map(|promise| *promise.announced())
 }
 
-// ===== answers =====
+// ===== responses =====
 
 #[tokio::test]
 async fn client_that_offers_nothing_notices_nothing() {
@@ -122,7 +122,7 @@ async fn service_sees_no_part_of_a_request_before_it_is_whole() {
     assert!(!site.app.seen().contains(&"/body".to_owned()));
     client.send("def").await;
     assert!(client.response().await.ends_with("whole:6 "));
-    // Control: what streams is seen before.
+    // Control: a streamed request is seen before.
     let mut naive = site.client().await;
     naive.send(&post(6, "")).await;
     naive.send("abc").await;
@@ -279,8 +279,8 @@ async fn idle_connections_close_as_their_clients_understand() {
     assert_eq!(site.report().await.closed, 3);
 }
 
-/// The peer TCP's reset is what a client without a contract proves by that the
-/// request was never received; reading on would acknowledge it.
+/// By the reset a client without a contract proves that its request was never
+/// received. Reading on would acknowledge the request instead.
 #[tokio::test]
 async fn request_that_crosses_an_ordinary_close_is_reset() {
     let mut site = Site::start().await;
@@ -359,8 +359,8 @@ async fn partial_head_is_refused() {
     assert!(!site.app.seen().contains(&"/half".to_owned()));
 }
 
-/// Three clients that wait in the accept queue when the drain begins, two of
-/// them with a request. Returns how they ended.
+/// Three clients wait in the accept queue when the drain begins, two of them with a
+/// request. Returns how they ended.
 async fn queue(leave: ShutdownMode) -> (u64, Vec<(bool, End)>) {
     let options = ListenerOptions::new();
     let mut site = Site::start_with(options, |server| server.max_connections(1)).await;

@@ -27,15 +27,15 @@ enum Next {
     Closes,
     Waits,
     Answers,
-    /// Begins an answer, and closes in the middle of its head.
+    /// Begins a response, and closes in the middle of its head.
     BeginsHead,
-    /// Begins an answer, and closes in the middle of its body.
+    /// Begins a response, and closes in the middle of its body.
     BeginsBody,
 }
 
 impl Next {
-    /// The deadline of a request to it. One that only waits, or is not there,
-    /// is waited for that long; the others are slow only on a busy machine.
+    /// The deadline of a request to it. A test waits that long for a server that only
+    /// waits or does not exist; the others are slow only on a busy machine.
     fn deadline(self) -> Duration {
         match self {
             Self::NotThere => Duration::from_millis(100),
@@ -47,7 +47,7 @@ impl Next {
         }
     }
 
-    /// What it answers before it does nothing more.
+    /// What it writes before it does nothing more.
     fn answer(self) -> &'static str {
         match self {
             Self::Answers => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -92,17 +92,17 @@ async fn next(next: Next) -> SocketAddr {
     address
 }
 
-/// Serves a gateway before such a server, and returns what a client reads that
-/// knows the contract, or not.
+/// Serves a gateway in front of such a server. Returns what a client reads, with or
+/// without an offer.
 async fn ask(behind: Next, offer: &str) -> String {
     call(behind, offer).await.response().await
 }
 
-/// Does that; returns the client, to read as it likes.
+/// Does the same, and returns the client.
 async fn call(behind: Next, offer: &str) -> Raw {
     let policy = Policy::new().role(Role::Proxy).deadline(behind.deadline());
     let behind = next(behind).await;
-    // The next server looks at one connection after another.
+    // The next server serves one connection after another.
     let pool = PoolOptions::new().hedged_connects(false);
     let gateway: Gateway<Client> =
         GatewayLayer::new().layer(Client::builder().pool(pool).policy(policy).build());
@@ -146,7 +146,7 @@ async fn response_lost_in_its_head_is_502_and_never_refused() {
     assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
 }
 
-/// Its head was passed on: all that is left is to cut it off too.
+/// The head was passed on: the gateway can only cut the response off too.
 #[tokio::test]
 async fn response_lost_in_its_body_is_cut_and_never_refused() {
     let (response, _) = call(Next::BeginsBody, OFFER).await.rest().await;

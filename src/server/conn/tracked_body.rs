@@ -26,11 +26,6 @@ impl<B> TrackedResponseBody<B> {
     pub(super) fn new(body: B, tracker: Arc<CloseTracker>) -> Self {
         Self { body, end: AnsweredOnDrop(Some(tracker)) }
     }
-
-    /// Returns the inner body.
-    pub fn get_ref(&self) -> &B {
-        &self.body
-    }
 }
 
 impl<B: Body> Body for TrackedResponseBody<B> {
