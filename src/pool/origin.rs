@@ -320,7 +320,7 @@ impl<B: RequestBody> Home<B> for OriginPool<B> {
     }
 
     fn block(&self) {
-        OriginPool::block(self);
+        Self::block(self);
     }
 }
 
