@@ -145,8 +145,6 @@ mod conn;
 #[cfg(feature = "client")]
 mod connect;
 #[cfg(feature = "client")]
-mod deadline;
-#[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
 pub mod gateway;

@@ -294,7 +294,7 @@ impl<B: RequestBody> PooledCall<B> {
         let contract = self.origin.contract(checkout.connection.announced());
         let peer = checkout.connection.record().peer();
         let attempt = Attempt::new(evidence, &contract).with_peer(peer).told_by_error();
-        attempt.sending(self.sent).with_standing(checkout.connection.standing())
+        attempt.sending(self.sent).with_contract_status(checkout.connection.standing())
     }
 
     /// Delivers the head of a final response, unless it refuses the request.

@@ -13,12 +13,11 @@ use crate::rust_source::{Token, tokens};
 /// `resend` names no transport: it knows attempts, and what becomes of them. An adapter
 /// (`hyper_util`) names neither the pool nor `resend`: it turns the outcome of another
 /// client into evidence, and decides nothing. The server half uses nothing of the client.
-const MODULES: [(&str, &[&str]); 19] = [
+const MODULES: [(&str, &[&str]); 18] = [
     ("sys", &[]),
     ("time", &[]),
     ("statement", &[]),
     ("chain", &[]),
-    ("deadline", &["time"]),
     ("attempt", &["chain", "time"]),
     ("error", &["attempt", "chain"]),
     ("trace", &["attempt", "error"]),
@@ -28,7 +27,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     ("connect", &["attempt", "chain", "conn", "sys", "time", "tls"]),
     ("pool", &["attempt", "body", "chain", "conn", "connect", "time", "tls"]),
     ("hyper_util", &["attempt", "body", "chain", "conn", "connect", "time", "tls"]),
-    ("resend", &["attempt", "body", "chain", "deadline", "error", "time", "trace"]),
+    ("resend", &["attempt", "body", "chain", "error", "time", "trace"]),
     ("client", &["body", "error", "pool", "resend"]),
     // What `tower-resend-reqwest` needs of the private modules.
     ("__adapter", &["attempt", "body", "chain", "time", "tls"]),

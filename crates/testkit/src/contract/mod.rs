@@ -342,7 +342,7 @@ impl Tried {
     }
 
     pub fn standing(&self) -> Option<ContractStatus> {
-        self.first.as_ref().and_then(|first| first.standing().copied())
+        self.first.as_ref().and_then(|first| first.contract_status().copied())
     }
 }
 
