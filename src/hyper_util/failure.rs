@@ -6,7 +6,7 @@ use std::fmt;
 use ::hyper_util::client::legacy;
 
 use crate::attempt::Attempt;
-use crate::body::Refused;
+use crate::body::FramingError;
 use crate::error::BoxError;
 use tower_resend_core::{Contract, Evidence, HandOff};
 
@@ -36,10 +36,10 @@ impl Failure {
     }
 
     /// The request's head and body contradict each other.
-    pub(super) fn not_sendable(refused: Refused) -> Self {
-        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
+    pub(super) fn not_sendable(error: FramingError) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(error.reason()));
         let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
-        let source = Source::Refused(refused.into_source());
+        let source = Source::Refused(error.into_source());
         Self(Box::new(Inner { attempt, source }))
     }
 

@@ -43,9 +43,8 @@ impl<B: RequestBody> TrackedBody<B> {
             has_frames: AtomicBool::new(false),
             place: Mutex::new(RequestState::Waiting),
         });
-        let (head, body) = request.into_parts();
-        let inner = Framed::new(body, framing, &head.headers);
-        (Request::from_parts(head, Self { inner, mark: Arc::clone(&mark) }), mark)
+        let body = |inner| Self { inner, mark: Arc::clone(&mark) };
+        (Framed::wrap(request, framing, body), mark)
     }
 }
 
@@ -82,7 +81,7 @@ impl<B: RequestBody + Unpin> Body for TrackedBody<B> {
 
 impl<B> Drop for TrackedBody<B> {
     fn drop(&mut self) {
-        if self.inner.is_unasked() {
+        if self.inner.is_unpolled() {
             self.mark.is_unasked.store(true, Ordering::Release);
         }
         self.mark.on_drop();

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::host::OriginPool;
 use super::key::WireUndo;
 use crate::attempt::{AttemptToken, Sent};
-use crate::body::{Framing, Refused, RequestBody};
+use crate::body::{Framing, FramingError, RequestBody};
 use crate::connect::ConnectError;
 
 /// The response future of a [`Pool`](super::Pool).
@@ -37,7 +37,7 @@ enum State<B: RequestBody> {
 pub(super) enum Unsent {
     NoTarget(ConnectError),
     /// Its head and its body contradict each other.
-    Contradictory(Refused),
+    Contradictory(FramingError),
 }
 
 impl<B: RequestBody> ResponseFuture<B> {

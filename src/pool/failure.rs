@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::attempt::Attempt;
-use crate::body::Refused;
+use crate::body::FramingError;
 use crate::connect::ConnectError;
 use crate::error::BoxError;
 use tower_resend_core::{Contract, Evidence, HandOff};
@@ -31,10 +31,10 @@ impl Failure {
     }
 
     /// The request's head and body contradict each other.
-    pub(super) fn not_sendable(refused: Refused) -> Self {
-        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
+    pub(super) fn not_sendable(error: FramingError) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(error.reason()));
         let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
-        Self::new(attempt, Some(refused.into_source()))
+        Self::new(attempt, Some(error.into_source()))
     }
 
     /// Returns the attempt that failed, with its evidence and fate.

@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
-use crate::body::{Framing, to_http1};
+use crate::body::{Framing, from_http1, to_http1};
 use crate::connect::{Proxy, Route, has_sound_port};
 use tower_resend_core::ConnectFailure;
 
@@ -141,14 +141,12 @@ impl<'a> KeyOf<'a> {
 }
 
 /// What [`prepare`] changed, so that [`restore`] can undo it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WireUndo {
     /// As the request came.
     version: Version,
-    /// The Cookie fields of HTTP/2, which were joined.
-    cookies: Option<Box<[HeaderValue]>>,
-    /// The field of ours that frames the body.
-    framed_by: Option<HeaderName>,
+    /// There is a Content-Length or Transfer-Encoding field of ours.
+    has_framing: bool,
     /// The target is not as it was given.
     has_other_target: bool,
     /// There is a Host field of ours.
@@ -171,16 +169,16 @@ pub(super) fn prepare<B>(
 ) -> WireUndo {
     let mut form = WireUndo {
         version: request.version(),
-        cookies: to_http1(request),
-        framed_by: None,
+        has_framing: false,
         has_other_target: false,
         has_host: false,
         has_credentials: false,
     };
-    if let Some((name, value)) = framing.field(request.method())
-        && insert(request, name.clone(), Some(&value))
+    to_http1(request);
+    if framing.may_need_field()
+        && let Some((name, value)) = framing.field(request.method())
     {
-        form.framed_by = Some(name);
+        form.has_framing = insert(request, name, Some(&value));
     }
     if request.method() != Method::CONNECT {
         let path = request.uri().path_and_query().cloned();
@@ -216,15 +214,11 @@ fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderVa
 
 /// Puts a request that was not sent back into the form it came in.
 pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, key: &Key) {
-    *request.version_mut() = form.version;
-    if let Some(cookies) = form.cookies {
-        request.headers_mut().remove(header::COOKIE);
-        for cookie in cookies {
-            request.headers_mut().append(header::COOKIE, cookie);
-        }
-    }
-    if let Some(name) = form.framed_by {
-        request.headers_mut().remove(name);
+    from_http1(request, form.version);
+    if form.has_framing {
+        // There is one of the two at most, and it is ours.
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+        request.headers_mut().remove(header::TRANSFER_ENCODING);
     }
     if form.has_host {
         request.headers_mut().remove(header::HOST);
@@ -293,13 +287,14 @@ mod tests {
         }
         let (before, key) =
             (request.headers().clone(), KeyOf::new(&request, None).unwrap().to_key());
-        let form = prepare(&mut request, Framing::Chunked(None), &key, None);
+        let form = prepare(&mut request, Framing::UnsizedChunks, &key, None);
         assert_eq!(request.version(), Version::HTTP_11);
         assert_eq!(request.headers()["transfer-encoding"], "chunked");
         let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
         restore(&mut request, form, &key);
         assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
+        assert!(request.extensions().is_empty());
     }
 
     #[tokio::test]

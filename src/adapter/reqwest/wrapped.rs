@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::chain;
 use crate::attempt::{Attempt, AttemptToken, Sent};
-use crate::body::{Framed, Framing, Refused, RequestBody, to_any_http};
+use crate::body::{Framed, Framing, FramingError, RequestBody, to_any_http};
 use crate::error::BoxError;
 use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
 
@@ -94,10 +94,10 @@ where
         let sent = Sent::of(&request);
         let seen = Arc::new(Seen::default());
         let call = Call { token, sent, is_over: false, seen: Arc::clone(&seen) };
-        let (head, body) = request.into_parts();
-        let inner = Framed::new(AsBytes { inner: body }, framing, &head.headers);
-        let body = ::reqwest::Body::wrap(Watched { inner, seen });
-        ResponseFuture(Box::pin(call.drive(self.0.clone(), Request::from_parts(head, body))))
+        let request = request.map(|inner| AsBytes { inner });
+        let body = |inner| ::reqwest::Body::wrap(Watched { inner, seen });
+        let request = Framed::wrap(request, framing, body);
+        ResponseFuture(Box::pin(call.drive(self.0.clone(), request)))
     }
 }
 
@@ -216,7 +216,7 @@ pin_project! {
     impl<B> PinnedDrop for Watched<B> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if this.inner.is_unasked() {
+            if this.inner.is_unpolled() {
                 this.seen.is_unasked.store(true, Ordering::Release);
             }
         }
@@ -314,10 +314,10 @@ impl Failure {
     }
 
     /// The request's head and body contradict each other.
-    fn not_sendable(refused: Refused) -> Self {
-        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
+    fn not_sendable(error: FramingError) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(error.reason()));
         let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
-        Self::new(attempt, Source::Refused(refused.into_source()))
+        Self::new(attempt, Source::Refused(error.into_source()))
     }
 
     /// Returns the attempt that failed, with its evidence and fate.
