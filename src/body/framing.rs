@@ -14,8 +14,8 @@ use http::{Method, Request, Version};
 use http_body::{Body, SizeHint};
 
 use super::Error;
-use crate::error::BoxError;
-use tower_resend_core::BadRequest;
+use crate::attempt::{Attempt, AttemptError};
+use tower_resend_core::{BadRequest, Contract, Evidence, HandOff};
 
 /// How the end of a request's body is marked on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,17 +320,17 @@ impl FramingError {
         let reason = BadRequest::LengthMismatch;
         Self(Box::new(Contradiction { reason, lengths: Some(lengths) }))
     }
+}
 
-    /// Returns the reason, without numbers.
-    pub(crate) fn reason(&self) -> BadRequest {
-        self.0.reason
-    }
-
-    /// Returns the source for an attempt's error: the lengths, or else the reason.
-    pub(crate) fn into_source(self) -> BoxError {
-        match self.0.lengths {
-            Some(lengths) => lengths.into(),
-            None => self.0.reason.into(),
+/// The error of the attempt that was not made.
+impl From<FramingError> for AttemptError {
+    fn from(error: FramingError) -> Self {
+        let Contradiction { reason, lengths } = *error.0;
+        let evidence = Evidence::new(HandOff::NotSendable(reason));
+        let error = Self::new(Attempt::new(evidence, &Contract::none()).told_by_error());
+        match lengths {
+            Some(lengths) => error.with_source(lengths),
+            None => error.with_source(reason),
         }
     }
 }

@@ -25,7 +25,7 @@ use super::served::Served;
 use super::settle::FailureKind;
 use super::tracker::ConnTracker;
 use crate::body::{Framed, Framing, OnEnd, RequestBody, Trailers};
-use crate::error::{BoxError, chain};
+use crate::chain::{BoxError, chain};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
 use tower_resend_core::{Contract, StaleReason};
@@ -65,11 +65,11 @@ pub(crate) enum ResponseOutcome {
     BrokenRefusal,
 }
 
-/// An exchange that failed before its response's head.
+/// Why a request that was handed to a connection has no response head.
 #[derive(Debug)]
-pub(crate) enum Broken<B> {
-    /// The connection gave the request back, its body never polled.
-    HandedBack(Box<Request<B>>),
+pub(crate) enum SendError<B> {
+    /// The connection returned the request, its body never polled, for this reason.
+    HandedBack(StaleReason, Box<Request<B>>),
     /// The request is gone.
     Lost(FailureKind, hyper::Error),
 }
@@ -105,8 +105,8 @@ impl<B: RequestBody> Connection<B> {
     ///
     /// # Errors
     ///
-    /// Returns the request if the connection is known to be dead, or would not send
-    /// all of it.
+    /// [`SendError::HandedBack`] if the connection is known to be dead, or would not
+    /// send all of the request.
     ///
     /// [`poll_answer`]: Self::poll_answer
     #[inline]
@@ -115,15 +115,15 @@ impl<B: RequestBody> Connection<B> {
         mut request: Request<B>,
         framing: Framing,
         belief: ContractTrust,
-    ) -> Result<(), Box<(StaleReason, Request<B>)>> {
+    ) -> Result<(), SendError<B>> {
         let is_cut = self.is_http10 && framing.has_chunks();
         if self.sender.is_none() || is_cut {
-            return Err(Box::new((StaleReason::Ended, request)));
+            return Err(SendError::HandedBack(StaleReason::Ended, Box::new(request)));
         }
         let watch = self.watch(belief, framing);
         let on_end = watch.is_some().then(|| Arc::clone(&self.record) as Arc<dyn OnEnd>);
         if let Err(found) = self.record.arm(self.belief, watch) {
-            return Err(Box::new((found, request)));
+            return Err(SendError::HandedBack(found, Box::new(request)));
         }
         self.added = match self.record.offer(self.belief) {
             Some(offer) => offer::add(&mut request, offer),
@@ -200,13 +200,13 @@ impl<B: RequestBody> Connection<B> {
     pub(crate) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, Broken<B>>> {
+    ) -> Poll<Result<Response<Incoming>, SendError<B>>> {
         loop {
             if let Poll::Ready(answer) = self.answer.poll(cx) {
                 if let Ok(response) = &answer {
                     self.is_http10 |= response.version() == Version::HTTP_10;
                 }
-                return Poll::Ready(answer.map_err(|e| broken(e, &self.record, self.added)));
+                return Poll::Ready(answer.map_err(|e| send_error(e, &self.record, self.added)));
             }
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
@@ -339,21 +339,24 @@ async fn drive<B: RequestBody>(
     Ok(sender)
 }
 
-fn broken<B>(
+fn send_error<B>(
     mut error: TrySendError<Request<Outgoing<B>>>,
     record: &ConnTracker,
     added: OfferUndo,
-) -> Broken<B> {
+) -> SendError<B> {
     // Hyper hands back only what it did not touch; the ledger must agree.
     let untouched = error.take_message().filter(|_| !record.is_written());
     if let Some((mut head, Some(body))) =
         untouched.map(Request::into_parts).map(|(head, body)| (head, body.inner.into_inner()))
     {
         offer::remove(&mut head.headers, added);
-        return Broken::HandedBack(Box::new(Request::from_parts(head, body)));
+        let request = Box::new(Request::from_parts(head, body));
+        let found = record.found().unwrap_or(StaleReason::Ended);
+        record.abort();
+        return SendError::HandedBack(found, request);
     }
     let error = error.into_error();
-    Broken::Lost(failure(&error), error)
+    SendError::Lost(failure(&error), error)
 }
 
 fn failure(error: &hyper::Error) -> FailureKind {
@@ -466,7 +469,7 @@ mod tests {
         let request = Request::post("/").body(Full::<Bytes>::from("pay")).unwrap();
         let framing = Framing::of(&request).unwrap();
         let refused = connection.send(request, framing, ContractTrust::None).unwrap_err();
-        assert_eq!(refused.0, StaleReason::Ended);
+        assert!(matches!(refused, SendError::HandedBack(StaleReason::Ended, _)));
         assert!(connection.is_dead());
     }
 }

@@ -19,9 +19,9 @@ mod waiters;
 
 pub(crate) use connected::{Connected, Io};
 pub(crate) use external::ExchangeId;
-pub(crate) use http1::{Broken, Connection, ResponseOutcome};
+pub(crate) use http1::{Connection, ResponseOutcome, SendError};
 pub(crate) use io::TrackedIo;
 pub(crate) use offer::ContractTrust;
 pub(crate) use served::Served;
-pub(crate) use settle::{FailureKind, give_up, handed_back, resolve};
+pub(crate) use settle::{FailureKind, give_up, resolve};
 pub(crate) use tracker::ConnTracker;

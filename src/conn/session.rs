@@ -6,7 +6,7 @@
 
 use super::stream_kind::StreamKind;
 use super::tracker::{ConnTracker, State};
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use tower_resend_core::Alert;
 #[cfg(feature = "tls")]
 use tower_resend_core::StaleReason;

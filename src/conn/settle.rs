@@ -10,8 +10,8 @@ use crate::sys::Received;
 use crate::time;
 use tower_resend_core::fin_rule::{self, Fin, LastRead, Step};
 use tower_resend_core::{
-    Acked, Answer, Contract, EndedBy, Evidence, HandOff, Limits, Reply, Settled, StaleReason,
-    TcpEvidence, Unavailable,
+    Acked, Answer, Contract, EndedBy, Evidence, HandOff, Limits, Reply, Settled, TcpEvidence,
+    Unavailable,
 };
 
 /// How an exchange failed, as far as whoever drove it can tell.
@@ -68,13 +68,6 @@ pub(crate) fn give_up(record: &ConnTracker, ended_by: EndedBy) -> Evidence {
     };
     record.abort();
     evidence
-}
-
-/// Returns the evidence of a request that the connection handed back.
-pub(crate) fn handed_back(record: &ConnTracker) -> Evidence {
-    let found = record.found().unwrap_or(StaleReason::Ended);
-    record.abort();
-    Evidence::new(HandOff::HandedBack(found)).with_alert(record.alert())
 }
 
 struct Resolution<'a, F> {

@@ -15,7 +15,7 @@ use super::stream_kind::StreamKind;
 use super::waiters::Waiters;
 use crate::body::OnEnd;
 use crate::sys::{Fd, Received};
-use tower_resend_core::contract::{Closing, Hop, OutOfLimits, closing};
+use tower_resend_core::contract::{ClosingHead, Hop, OutOfLimits, closing_head};
 use tower_resend_core::{
     Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
     StaleReason, Unavailable, fin_rule,
@@ -394,10 +394,11 @@ impl State {
         let (Some(tie), Some(head)) = (self.belief.tie(self.hop), self.early.head()) else {
             return false;
         };
-        let Some(Closing { body }) = closing(head, &tie) else {
+        let Some(ClosingHead { body_length }) = closing_head(head, &tie) else {
             return false;
         };
-        self.has_broken_promise |= body.is_some_and(|body| self.early.octets_after_head() > body);
+        self.has_broken_promise |=
+            body_length.is_some_and(|length| self.early.octets_after_head() > length);
         !self.has_broken_promise
     }
 

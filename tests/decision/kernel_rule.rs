@@ -11,8 +11,8 @@ use tower_resend_core::fin_rule::{
     is_worth_settling, settle, settle_limit, stale_check,
 };
 use tower_resend_core::{
-    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, Proof, SegmentBase,
-    Segments, Settled, Snapshot, Source, TcpEvidence, TcpState, Unavailable, classify,
+    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, PromiseSource, Proof,
+    SegmentBase, Segments, Settled, Snapshot, TcpEvidence, TcpState, Unavailable, classify,
 };
 
 const WRITTEN_BEFORE: u64 = 100;
@@ -141,7 +141,7 @@ fn a_fresh_connection_is_calibrated_by_its_syn_alone() {
 }
 
 #[test]
-fn the_look_finds_what_came_or_ended() {
+fn stale_check_finds_bytes_and_ends() {
     let idle = |state, acked, received| {
         let mut snapshot = shown(state, acked, received);
         snapshot.bytes_sent = WRITTEN_BEFORE;
@@ -172,12 +172,12 @@ fn the_look_finds_what_came_or_ended() {
     assert_eq!(
         stale_check(WRITTEN_BEFORE, READ_BEFORE, &snapshot),
         unsound,
-        "somebody else wrote 70"
+        "70 bytes of another writer"
     );
 }
 
 #[test]
-fn conservation_counts_what_waits_and_not_what_is_sent_again() {
+fn conservation_counts_unsent_and_not_retransmitted_bytes() {
     let mut snapshot = Snapshot::new(ESTABLISHED);
     snapshot.bytes_sent = 90;
     snapshot.bytes_retrans = 30;
@@ -215,7 +215,7 @@ fn row_2_fin_none_acked_then_rst_is_never_received() {
 }
 
 #[test]
-fn row_2_on_octets_that_were_in_flight_before() {
+fn row_2_with_earlier_bytes_in_flight() {
     let less = shown(CLOSE_WAIT, BASE - 20, READ_BEFORE + 1);
     let rst = shown(CLOSE, BASE - 20, READ_BEFORE + 1);
     let mut look = looked();
@@ -230,7 +230,7 @@ fn row_2_on_octets_that_were_in_flight_before() {
 }
 
 fn no_relay() -> Contract {
-    with(Contract::none(), |contract| contract.no_relay = Some(Source::Configured))
+    with(Contract::none(), |contract| contract.no_relay = Some(PromiseSource::Configured))
 }
 
 fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
@@ -250,13 +250,13 @@ fn refused(with: impl Fn(Snapshot) -> Snapshot) -> Recording {
 /// A relay took the first segment, passed it on, and reset the second. The
 /// acknowledgement was lost.
 #[test]
-fn attack_a_reset_refuses_the_last_of_several_segments_only() {
+fn attack_reset_refuses_only_the_last_of_several_segments() {
     for segments in [2, 3, 100] {
         let recording = refused(|shown| carried(shown, segments));
         assert_eq!(recording.fate(), unknown(Doubt::SeveralSegments), "{segments}");
         let again = refused(|shown| retransmitted(carried(shown, segments), 2, 2 * REQUEST));
         assert_eq!(again.fate(), unknown(Doubt::SeveralSegments), "{segments} and two again");
-        let closes_fully = |c: &mut Contract| c.closed_after_fin = Some(Source::Configured);
+        let closes_fully = |c: &mut Contract| c.closed_after_fin = Some(PromiseSource::Configured);
         for stated in [no_relay(), with(Contract::none(), closes_fully)] {
             let fate = recording.fate_under(&stated, Answer::Nothing);
             assert!(fate.is_not_applied(), "{stated:?}: {fate}");
@@ -359,7 +359,7 @@ fn a_count_of_segments_is_never_better_later() {
 }
 
 #[test]
-fn row_3_an_ack_after_the_fin_is_somebody_taking_it() {
+fn row_3_a_request_acked_after_the_fin_may_be_read() {
     let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
     let doubt = unknown(Doubt::AcknowledgedAfterFin);
     for acked in [BASE + 1, BASE + 35, W + 1] {
@@ -376,7 +376,7 @@ fn row_4_silence_after_the_fin_settles_nothing() {
     let recording = after_end(&[fin; 9], None);
     assert_eq!(recording.fate(), unknown(Doubt::Unsettled));
     let mut closes_fully = Contract::none();
-    closes_fully.closed_after_fin = Some(Source::Configured);
+    closes_fully.closed_after_fin = Some(PromiseSource::Configured);
     let fate = recording.fate_under(&closes_fully, Answer::Nothing);
     assert_eq!(fate, Fate::NotApplied(Proof::NeverReceivedClosed));
 }
@@ -395,7 +395,7 @@ fn row_5_a_local_end_after_the_fin_is_no_rst() {
 #[test]
 fn row_6_a_fin_that_acks_part_may_have_been_read() {
     let mut whole_only = Contract::none();
-    whole_only.complete_messages_only = Some(Source::Configured);
+    whole_only.complete_messages_only = Some(PromiseSource::Configured);
     for acked in [BASE + 1, W] {
         let fin = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
         let rst = shown(CLOSE, acked, READ_BEFORE + 1);
@@ -409,7 +409,7 @@ fn row_6_a_fin_that_acks_part_may_have_been_read() {
         let several = after_end(&[carried(fin, 2), carried(rst, 2)], Some(Errno::EPIPE));
         let fate = several.fate_under(&whole_only, Answer::Nothing);
         assert_eq!(fate, unknown(Doubt::SeveralSegments), "a relay may have the rest");
-        let both = with(no_relay(), |c| c.complete_messages_only = Some(Source::Configured));
+        let both = with(no_relay(), |c| c.complete_messages_only = Some(PromiseSource::Configured));
         let fate = several.fate_under(&both, Answer::Nothing);
         assert_eq!(fate, Fate::NotApplied(Proof::NeverComplete));
         let completed = after_end(&[fin, more], Some(Errno::EPIPE));
@@ -468,14 +468,14 @@ fn row_11_timers_and_icmp_errors_prove_nothing() {
 }
 
 #[test]
-fn row_12_a_keepalive_that_expired_is_found_by_the_look() {
+fn row_12_an_expired_keepalive_is_found_by_the_stale_check() {
     let mut dead = shown(CLOSE, BASE, READ_BEFORE);
     dead.bytes_sent = WRITTEN_BEFORE;
     assert_eq!(stale_check(WRITTEN_BEFORE, READ_BEFORE, &dead), StaleCheck::Stale);
 }
 
 #[test]
-fn rows_13_to_15_a_response_before_the_request_needs_the_close_of_row_2() {
+fn rows_13_to_15_an_early_response_needs_the_close_of_row_2() {
     const EARLY: u64 = 60;
     let exchange = exchange(READ_BEFORE + EARLY);
     let first = shown(ESTABLISHED, BASE, READ_BEFORE + EARLY);
@@ -505,7 +505,7 @@ fn rows_13_to_15_a_response_before_the_request_needs_the_close_of_row_2() {
 }
 
 #[test]
-fn octets_that_come_once_some_is_acknowledged_may_answer() {
+fn bytes_read_once_some_is_acknowledged_may_answer() {
     let exchange = exchange(READ_BEFORE + 60);
     assert!(is_stray(&exchange, &shown(ESTABLISHED, BASE, READ_BEFORE + 60)));
     assert!(!is_stray(&exchange, &shown(ESTABLISHED, BASE + 1, READ_BEFORE + 60)));
@@ -517,7 +517,7 @@ fn octets_that_come_once_some_is_acknowledged_may_answer() {
 // ===== counterexamples =====
 
 #[test]
-fn octets_that_travel_outside_tcp_are_never_refused() {
+fn bytes_outside_tcp_are_never_proven_refused() {
     let mut fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
     fin.bytes_sent = WRITTEN_BEFORE;
     let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
@@ -537,7 +537,7 @@ fn counters_that_an_abort_zeroed_prove_nothing() {
 }
 
 #[test]
-fn an_urgent_octet_kept_in_line_is_no_fin() {
+fn an_urgent_byte_kept_in_line_is_no_fin() {
     // Read like any other, so that one more was read and one more received.
     let exchange = exchange(READ_BEFORE + 1);
     let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
@@ -551,7 +551,7 @@ fn an_urgent_octet_kept_in_line_is_no_fin() {
 }
 
 #[test]
-fn octets_that_were_not_drained_are_no_fin() {
+fn bytes_that_were_not_drained_are_no_fin() {
     let rst = shown(CLOSE, BASE, READ_BEFORE + 2);
     let fate = after_end(&[rst], Some(Errno::ECONNRESET)).fate();
     assert_eq!(fate, unknown(Doubt::NoFin(Acked::None, Some(Errno::ECONNRESET))));
@@ -571,7 +571,7 @@ fn octets_that_were_not_drained_are_no_fin() {
 fn acknowledged_is_counted_from_the_request_on() {
     let exchange = exchange(READ_BEFORE);
     assert_eq!(exchange.length(), REQUEST);
-    for (bytes_acked, octets, acked) in [
+    for (bytes_acked, bytes, acked) in [
         (0, 0, Acked::None),
         (BASE - 1, 0, Acked::None),
         (BASE, 0, Acked::None),
@@ -581,7 +581,7 @@ fn acknowledged_is_counted_from_the_request_on() {
         (W + 2, REQUEST, Acked::All),
     ] {
         let snapshot = shown(ESTABLISHED, bytes_acked, READ_BEFORE);
-        assert_eq!(exchange.acked_octets(&snapshot), octets, "{bytes_acked}");
+        assert_eq!(exchange.acked_octets(&snapshot), bytes, "{bytes_acked}");
         assert_eq!(exchange.acked(&snapshot), acked, "{bytes_acked}");
     }
 }
@@ -596,9 +596,9 @@ fn settling_is_worth_it_only_where_it_can_decide() {
         }
     };
     let mut closes_fully = Contract::none();
-    closes_fully.closed_after_fin = Some(Source::Configured);
+    closes_fully.closed_after_fin = Some(PromiseSource::Configured);
     let mut whole_only = Contract::none();
-    whole_only.complete_messages_only = Some(Source::Configured);
+    whole_only.complete_messages_only = Some(PromiseSource::Configured);
     for (acked, worth) in [
         (BASE, [true, false, true]),
         (BASE + 1, [false, false, true]),
@@ -613,7 +613,7 @@ fn settling_is_worth_it_only_where_it_can_decide() {
 }
 
 #[test]
-fn the_settle_limit_covers_two_retransmissions_within_bounds() {
+fn settle_limit_covers_two_retransmissions_within_bounds() {
     let limit = |rto_ms, rtt_ms| {
         let mut snapshot = Snapshot::new(CLOSE_WAIT);
         snapshot.rto = Duration::from_millis(rto_ms);

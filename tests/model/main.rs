@@ -11,7 +11,7 @@ mod world;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stateright::{Checker, HasDiscoveries, Model};
-use tower_resend_core::{Contract, Source};
+use tower_resend_core::{Contract, PromiseSource};
 use world::premises::{AfterFin, PeerTcp, Premises};
 use world::rule::{Clause, Rule};
 use world::{NOT_TWICE, Second, World};
@@ -67,7 +67,7 @@ fn first_only(world: World) -> World {
 }
 
 #[test]
-fn no_request_is_taken_up_twice() {
+fn no_request_is_dispatched_twice() {
     let resent = holds("the rule", World::new(Rule::whole(), Premises::HOLD));
     assert!(resent.iter().all(|states| *states > 0), "G1, G2 and G3 are there: {resent:?}");
 }
@@ -80,14 +80,14 @@ fn p0_counters_that_do_not_count() {
 }
 
 #[test]
-fn p1_half_close_then_take_up_then_reset() {
+fn p1_half_close_then_dispatch_then_reset() {
     breaks("P1 off", without(Premises { after_fin: AfterFin::AtAnyTime, ..PLAIN }));
 }
 
 /// A relay in TCP mode half-closes to us and still forwards. Its backend acts
 /// on the first segment and resets, the second one makes the relay give the
 /// connection up, and the acknowledgement is lost. By the whole rule this is a
-/// doubt: `no_request_is_taken_up_twice` walks the same world.
+/// doubt: `no_request_is_dispatched_twice` walks the same world.
 #[test]
 fn attack_a_relay_that_passed_the_first_segment_on() {
     breaks("more than one segment", weakened(&[Clause::OneSegment]));
@@ -98,7 +98,7 @@ fn attack_a_relay_that_passed_the_first_segment_on() {
 /// The second segment is refused by a reset, while the acknowledgement of the
 /// first, which was dispatched, waits or is lost. In one segment that is not so.
 #[test]
-fn p1_speaks_of_closing_too_where_segments_are_not_counted() {
+fn p1_covers_closing_where_segments_are_not_counted() {
     let premises = Premises { after_fin: AfterFin::ResetWaits, ..PLAIN };
     let rule = Rule::without(&[Clause::OneSegment]);
     breaks("P1 for resets only", World::new(rule, premises));
@@ -177,7 +177,7 @@ fn with_any_end_for_a_fin() {
 
 fn closed_after_fin() -> World {
     let mut contract = Contract::none();
-    contract.closed_after_fin = Some(Source::Configured);
+    contract.closed_after_fin = Some(PromiseSource::Configured);
     let rule = Rule { stated: contract, ..Rule::whole() };
     World::new(rule, Premises { after_fin: AfterFin::TakesUpNothing, ..Premises::HOLD })
 }
@@ -192,7 +192,7 @@ fn closed_after_fin_holds_for_what_it_states() {
 
 fn no_relay(after_fin: AfterFin) -> World {
     let mut contract = Contract::none();
-    contract.no_relay = Some(Source::Configured);
+    contract.no_relay = Some(PromiseSource::Configured);
     let premises = Premises { after_fin, ..Premises::HOLD };
     World::new(Rule { stated: contract, ..Rule::whole() }, premises)
 }
@@ -209,8 +209,8 @@ fn no_relay_holds_for_what_it_states() {
 /// Stated together with `no_relay`: a relay's reset says nothing of the rest.
 fn complete_messages_only(premises: Premises) -> World {
     let mut contract = Contract::none();
-    contract.complete_messages_only = Some(Source::Configured);
-    contract.no_relay = Some(Source::Configured);
+    contract.complete_messages_only = Some(PromiseSource::Configured);
+    contract.no_relay = Some(PromiseSource::Configured);
     World::new(Rule { stated: contract, ..Rule::whole() }, premises)
 }
 
@@ -229,7 +229,7 @@ fn complete_messages_only_holds_for_what_it_states() {
 
 /// Without `no_relay` a relay may take the rest, pass the whole on, and reset.
 #[test]
-fn complete_messages_only_does_not_speak_for_a_relay() {
+fn complete_messages_only_says_nothing_about_a_relay() {
     let relay = Premises { whole_messages: true, ..Premises::HOLD };
     let mut world = complete_messages_only(relay);
     world.premises.bypass = false;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::quick::Quick;
 use super::scenarios::served;
 use super::state::{CloseStage, Tunnel};
-use super::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Step};
+use super::{CloseMachine, CloseMode, CloseStep, ClosingMessage, Event, Linger};
 use crate::contract::Offer;
 
 /// What is true of a connection, whatever a machine believes.
@@ -24,7 +24,7 @@ struct Truth {
     is_dispatched: bool,
     /// The service made the whole of that response.
     is_answered: bool,
-    /// Something of it was written, and has reached the kernel.
+    /// Some of it was written, and has reached the kernel.
     wrote: bool,
     reached: bool,
     /// Nothing tells any more when the response is complete.
@@ -94,7 +94,7 @@ impl Truth {
                 (self.is_dispatched, self.is_answered) = (true, false);
                 (self.wrote, self.reached) = (false, false);
             }
-            // Whoever is refused sends the request elsewhere.
+            // A client that is refused sends the request elsewhere.
             Event::Dispatch | Event::Refused if !self.is_dispatched => self.is_over = true,
             Event::Announce if is_allowed => self.promises = self.offer.has_rst(),
             Event::Answered => (self.is_open, self.is_answered) = (false, true),
@@ -124,8 +124,7 @@ impl Truth {
         if self.is_dispatched { self.promised || self.promises } else { self.promises }
     }
 
-    /// A client of `fin` takes a FIN now for the refusal of a request that the
-    /// application has.
+    /// Under `fin`, a FIN now would refuse a request that the application has.
     fn fin_would_lie(&self) -> bool {
         self.is_dispatched && self.promised && !self.reached
     }
@@ -162,7 +161,7 @@ impl Truth {
         }
     }
 
-    /// How what is said before the FIN would lie, or go to somebody else.
+    /// How what is said before the FIN would lie, or go to another peer.
     fn message_breach(&self, message: ClosingMessage) -> Option<&'static str> {
         match message {
             ClosingMessage::Silent => None,
@@ -180,14 +179,14 @@ impl Truth {
 
 /// A machine that can be compared.
 trait Arms: Copy + Eq + std::hash::Hash + std::fmt::Debug {
-    fn handle(&mut self, event: Event) -> Step;
+    fn handle(&mut self, event: Event) -> CloseStep;
     fn linger(&self) -> Linger;
     fn message(&self) -> ClosingMessage;
     fn asks(&self) -> bool;
 }
 
 impl Arms for CloseMachine {
-    fn handle(&mut self, event: Event) -> Step {
+    fn handle(&mut self, event: Event) -> CloseStep {
         Self::handle(self, event)
     }
 
@@ -224,7 +223,7 @@ fn play<M: Arms>(
     obedience: Obedience,
 ) -> Option<&'static str> {
     let was_silent = machine.message() == ClosingMessage::Silent;
-    let Step { linger, mut is_allowed } = machine.handle(event);
+    let CloseStep { linger, mut is_allowed } = machine.handle(event);
     if was_silent && machine.message() == ClosingMessage::ClosingResponse {
         truth.is_asked_for = truth.offer.has_gone();
     }
@@ -382,10 +381,10 @@ enum Fault {
 }
 
 impl Arms for Faulty {
-    fn handle(&mut self, event: Event) -> Step {
+    fn handle(&mut self, event: Event) -> CloseStep {
         let mut step = match event {
             Event::Broken if self.fault == Fault::IgnoresBroken => {
-                return Step { linger: None, is_allowed: true };
+                return CloseStep { linger: None, is_allowed: true };
             }
             event => self.machine.handle(event),
         };
@@ -441,7 +440,7 @@ struct Counting {
 }
 
 impl Arms for Counting {
-    fn handle(&mut self, event: Event) -> Step {
+    fn handle(&mut self, event: Event) -> CloseStep {
         match event {
             Event::Read => self.linger = Linger::Off,
             Event::Dispatch => self.is_ahead = true,
@@ -451,7 +450,7 @@ impl Arms for Counting {
             }
             _ => {}
         }
-        Step { linger: Some(self.linger), is_allowed: true }
+        CloseStep { linger: Some(self.linger), is_allowed: true }
     }
 
     fn linger(&self) -> Linger {

@@ -1,23 +1,22 @@
 //! The contract: what a server promises of one transport connection, in the
 //! hop-by-hop field `Retry-Contract`.
 //!
-//! A reset says nothing of the request that it hits, unless the server said
-//! beforehand what its resets mean. The field says that, and `hop` in it binds
-//! the promise to one TCP connection, so that a relay that passes it on makes
-//! it void. The wire specification with the rules of servers (S1 to S10) and of
-//! clients (C1 to C9) is `docs/contract.md`.
+//! A reset says nothing about the request that it hits, unless the server said
+//! beforehand what its resets mean. This field says so. Its `hop` binds the
+//! promise to one TCP connection: passed on by a relay, the promise is void. The
+//! rules of servers (S1 to S11) and of clients (C1 to C10) are in
+//! `docs/contract.md`.
 //!
-//! Here are the field's types and the rules that can be checked without a
-//! socket. A `Pool` offers and believes by them, as its
-//! `ContractOptions` say.
+//! This module has the field's types and the rules that need no socket:
 //!
-//! - [`Offer`]: the members of a request, what a client understands;
-//! - [`Announcement`]: those of a response, what a server promises;
-//! - [`accept()`]: whether a client may rely on them, as a [`Promise`];
-//! - [`Observed`]: whether a failure is within the limits of the promise.
+//! - [`Offer`]: the members in a request, what a client understands;
+//! - [`Announcement`]: the members in a response, what a server promises;
+//! - [`accept()`]: the [`Promise`] that a client may rely on;
+//! - [`Observed`]: whether a failure is within the limits of the promise;
+//! - [`ContractStatus`]: the promise that a request was sent under, or why none.
 //!
-//! [`TrustedGateway`] is no part of the contract, and is here as its kin: what a
-//! gateway that is trusted by name says of a request that it did not pass on.
+//! [`TrustedGateway`] is not part of the contract. It lives here because it is
+//! similar: a gateway, trusted by name, says that it did not pass a request on.
 //!
 //! # Examples
 //!
@@ -35,11 +34,11 @@
 //! let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
 //! let promise = accept(&earlier_response, &own)?;
 //! let observed = Observed::new()
-//!     .with_request_octets(318)
-//!     .with_since_last_octet(Duration::from_millis(3))
+//!     .with_request_bytes(318)
+//!     .with_since_last_byte(Duration::from_millis(3))
 //!     .with_retransmissions(0, 0)
 //!     .with_probes(0)
-//!     .with_response_octets(0);
+//!     .with_response_bytes(0);
 //!
 //! let evidence = Evidence::new(HandOff::Written).with_tcp(TcpEvidence::Reset(Acked::All));
 //! assert!(classify(&evidence, &Contract::none()).is_unknown());
@@ -50,24 +49,27 @@
 //! ```
 
 mod accept;
-mod closing;
+mod announcement;
+mod closing_head;
 mod dictionary;
 mod field;
 mod hop;
+mod ignored;
 mod limits;
 mod list;
 mod offer;
 mod proxy_status;
 mod read;
-mod standing;
+mod status;
 
-pub use accept::{HopBinding, accept_bound};
-pub use accept::{Ignored, Promise, accept, accept_behind_nat};
-pub use closing::{Closing, closing};
-pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
+pub use accept::{HopBinding, Promise, accept, accept_bound};
+pub use announcement::Announcement;
+pub use closing_head::{ClosingHead, closing_head};
+pub use field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 pub use hop::{Hop, HopParseError};
+pub use ignored::Ignored;
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
 pub use proxy_status::{NotForwarded, TrustedGateway};
 pub use read::only_line;
-pub use standing::ContractStatus;
+pub use status::ContractStatus;

@@ -1,12 +1,13 @@
-//! Reads and writes the field of a message, before its members have a sense.
+//! Reads and writes the field of a message; what its members mean is decided
+//! elsewhere.
 
 use http::header::{CONNECTION, GetAll, MaxSizeReached};
 use http::{HeaderMap, HeaderValue};
 
-use super::accept::Ignored;
 use super::dictionary::{self, Value};
 use super::field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 use super::hop::Hop;
+use super::ignored::Ignored;
 
 /// The members of a field that have a meaning, unchecked but consistent.
 #[derive(Debug, Default)]
@@ -19,11 +20,11 @@ impl Read {
     /// that nothing begins in one line and ends in another.
     pub(super) fn lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, FieldError> {
         let mut read = Self::default();
-        let mut octets: usize = 0;
+        let mut bytes: usize = 0;
         for line in lines {
-            octets = octets.saturating_add(line.len());
-            if octets > LONGEST {
-                return Err(FieldError::TooLong(octets));
+            bytes = bytes.saturating_add(line.len());
+            if bytes > LONGEST {
+                return Err(FieldError::TooLong(bytes));
             }
             for (key, value) in dictionary::members(line).map_err(FieldError::Malformed)? {
                 read.add(&key, value)?;
@@ -78,8 +79,8 @@ impl Read {
     pub(super) fn max(&self) -> Result<Option<Max>, FieldError> {
         match self.value(Member::Max) {
             None => Ok(None),
-            Some(Value::Integer(octets)) => {
-                let max = u32::try_from(*octets).ok().and_then(Max::new);
+            Some(Value::Integer(bytes)) => {
+                let max = u32::try_from(*bytes).ok().and_then(Max::new);
                 max.map(Some).ok_or(FieldError::Absurd(Member::Max))
             }
             Some(Value::Boolean(_) | Value::Text(_) | Value::Other) => {
@@ -108,15 +109,15 @@ pub(super) fn listed(headers: &HeaderMap) -> Result<Read, Ignored> {
     Ok(Read::lines(lines.iter().map(HeaderValue::as_bytes))?)
 }
 
-/// Returns the only line of the field of a message that lists it; none if there
-/// are more or it is not listed.
+/// Returns the field's line, if `Connection` lists the field and it has no other
+/// line.
 pub fn only_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     let lines = listed_lines(headers).ok()?;
     let mut lines = lines.iter();
     lines.next().filter(|_| lines.next().is_none())
 }
 
-/// Returns the lines of the field of a message that lists it, at least one.
+/// Returns the field's lines, at least one, if `Connection` lists the field.
 fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored> {
     let lines = headers.get_all(RETRY_CONTRACT);
     if lines.iter().next().is_none() {
@@ -128,13 +129,13 @@ fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored>
     }
 }
 
-/// Returns whether `Connection` has an option, in any case (RFC 9110 7.6.1).
+/// Returns `true` if `Connection` has this option, in any case (RFC 9110 7.6.1).
 pub(super) fn has_option(headers: &HeaderMap, option: &str) -> bool {
     let option = option.as_bytes();
     let mut lines = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let is_option = |listed: &[u8]| trim_ows(listed).eq_ignore_ascii_case(option);
-    // Usually it is the whole line.
-    lines.any(|line| line == option || line.split(|&octet| octet == b',').any(is_option))
+    // The common case, a line of its own, needs no splitting.
+    lines.any(|line| line == option || line.split(|&byte| byte == b',').any(is_option))
 }
 
 /// Writes the field in place of any other, and lists it in `Connection`.
@@ -146,15 +147,15 @@ pub(super) fn write(headers: &mut HeaderMap, field: HeaderValue) -> Result<(), M
     headers.try_insert(RETRY_CONTRACT, field).map(drop)
 }
 
-/// Makes a field of its members, which are printable ASCII.
+/// Returns the field with these members, which are printable ASCII.
 pub(super) fn field(members: String) -> HeaderValue {
     // An empty field would be ignored.
     HeaderValue::try_from(members).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn trim_ows(mut octets: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
-        octets = rest;
+fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
     }
-    octets
+    bytes
 }

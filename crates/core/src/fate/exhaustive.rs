@@ -52,7 +52,7 @@ fn what_the_kernel_says_is_listed() {
         Unavailable::UrgentData, Unavailable::SystemCall(_), Unavailable::NotConserved,
         Unavailable::Aborted);
     assert_listed!(limits: Limits::Kept, Limits::Unchecked, Limits::Exceeded);
-    assert_listed!(sources: Source::Announced, Source::Configured);
+    assert_listed!(sources: PromiseSource::Announced, PromiseSource::Configured);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn what_a_decision_needs_is_listed() {
 }
 
 #[test]
-fn a_contract_has_the_five_members_that_are_combined() {
+fn every_member_of_a_contract_is_combined() {
     let Contract {
         closed_after_fin: _,
         complete_messages_only: _,
@@ -112,15 +112,23 @@ fn every_conclusion_explains_itself() {
         assert!(sentence.ends_with('.') && !sentence.contains(". "), "{sentence}");
         assert!(rules.iter().any(|rule| sentence.contains(rule)), "{sentence}");
     }
-    for refusal in variants::no_resends() {
-        assert!(refusal.explain().ends_with('.') && !refusal.to_string().is_empty(), "{refusal}");
+    for why in variants::no_resends() {
+        assert!(why.explain().ends_with('.') && !why.to_string().is_empty(), "{why}");
     }
 }
 
 #[test]
-fn every_doubt_has_a_name_of_its_own() {
-    let names: std::collections::BTreeSet<_> = variants::doubts().iter().map(Doubt::name).collect();
-    let kinds: std::collections::HashSet<_> =
-        variants::doubts().iter().map(std::mem::discriminant).collect();
+fn every_doubt_and_every_no_resend_has_its_own_name() {
+    use std::collections::HashSet;
+    use std::mem::discriminant;
+
+    let names: HashSet<_> = variants::doubts().iter().map(Doubt::name).collect();
+    let kinds: HashSet<_> = variants::doubts().iter().map(discriminant).collect();
     assert_eq!(names.len(), kinds.len());
+
+    // Those of a doubt have its name.
+    let is_of_its_own = |why: &NoResend| !matches!(why, NoResend::Doubt(_));
+    let others: Vec<_> = variants::no_resends().into_iter().filter(is_of_its_own).collect();
+    let names: HashSet<_> = others.iter().map(NoResend::name).collect();
+    assert_eq!(names.len(), others.len());
 }

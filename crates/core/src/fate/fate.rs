@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use super::bad_request::BadRequest;
 use super::doubt::Doubt;
-use super::evidence::{ConnectFailure, StaleReason};
-use super::ground::Rung;
+use super::proof::Proof;
 
 /// What became of a request at the server, as far as the evidence proves.
 ///
@@ -16,7 +14,7 @@ use super::ground::Rung;
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "four fates only; a fifth would be a new design")]
 pub enum Fate {
-    /// Nobody can tell from here whether the request was applied.
+    /// The evidence does not tell whether the request was applied.
     Unknown(Doubt),
     /// A final response was begun and then cut: the request was answered.
     ResponseLost,
@@ -76,168 +74,6 @@ impl fmt::Display for Fate {
             Self::ResponseLost => f.write_str("response lost"),
             Self::Completed => f.write_str("completed"),
             Self::NotApplied(proof) => write!(f, "not applied: {proof}"),
-        }
-    }
-}
-
-/// Why a fate is *not applied*.
-///
-/// Every proof belongs to one of the grounds G1 to G4; [`Proof::id`] names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Proof {
-    /// G1: the request contradicts itself and was not handed to any connection.
-    NotSendable(BadRequest),
-    /// G1: there was no connection to send the request on.
-    NotConnected(ConnectFailure),
-    /// G1: the connection handed the request back untouched.
-    HandedBack(StaleReason),
-    /// G1: the kernel accepted no byte of the request.
-    NothingWritten,
-    /// G2: a FIN acknowledged nothing of the request, which went out in one
-    /// segment or with no relay on the way, and the peer's TCP then answered
-    /// the request's bytes with a reset.
-    NeverReceived,
-    /// G2 by the opt-in `closed_after_fin`: a FIN acknowledged nothing of the
-    /// request, and this origin dispatches nothing after its FIN.
-    NeverReceivedClosed,
-    /// G2 by the opt-in `complete_messages_only`: the peer's TCP refused the
-    /// rest of a request of which it had only a part.
-    NeverComplete,
-    /// G3: a 599 or 408 that announced `close` arrived while nothing of the
-    /// request was acknowledged, and the peer then refused the request.
-    RefusedBeforeReceipt,
-    /// G3: the server refused the request under its contract.
-    Refused,
-    /// G3: the peer refused the request's HTTP/2 stream, which by RFC 9113 8.7
-    /// guarantees that it was not processed.
-    RefusedStream,
-    /// G3: 421, which by RFC 9110 15.5.20 permits a resend on another
-    /// connection whatever the method.
-    Misdirected,
-    /// G3: a gateway that is trusted to say so made no connection on which it
-    /// could have passed the request on (RFC 9209 2.3).
-    NotForwarded,
-    /// G4: a reset under a contract by which a reset means *not dispatched*.
-    ResetPromised,
-    /// G4: a FIN before the whole request was acknowledged, under a contract
-    /// by which only whole requests are dispatched.
-    FinPromised,
-    /// G4: a FIN without a byte of a response, under a contract by which
-    /// such a FIN means *not dispatched*.
-    ClosePromised,
-}
-
-impl Proof {
-    /// Returns the rung of the ladder of grounds that the proof belongs to, G1 to
-    /// G4.
-    pub fn rung(&self) -> Rung {
-        match self {
-            Self::NotSendable(_)
-            | Self::NotConnected(_)
-            | Self::HandedBack(_)
-            | Self::NothingWritten => Rung::G1,
-            Self::NeverReceived | Self::NeverReceivedClosed | Self::NeverComplete => Rung::G2,
-            Self::RefusedBeforeReceipt
-            | Self::Refused
-            | Self::RefusedStream
-            | Self::Misdirected
-            | Self::NotForwarded => Rung::G3,
-            Self::ResetPromised | Self::FinPromised | Self::ClosePromised => Rung::G4,
-        }
-    }
-
-    /// Returns the id of the proof's rung, `"G1"` to `"G4"`.
-    pub fn id(&self) -> &'static str {
-        self.rung().id()
-    }
-
-    /// Explains the proof in one sentence and names its rule.
-    pub fn explain(&self) -> &'static str {
-        match self {
-            Self::NotSendable(_) => {
-                "The request's head and body contradict each other, so it was handed to no connection (G1, never sent)."
-            }
-            Self::NotConnected(_) => {
-                "No connection was made, so no byte of the request left this host (G1, never sent)."
-            }
-            Self::HandedBack(_) => {
-                "The connection handed the request back before its first byte was written (G1, never sent)."
-            }
-            Self::NothingWritten => "The kernel accepted no byte of the request (G1, never sent).",
-            Self::NeverReceived => {
-                "The server's FIN acknowledged nothing of the request and its TCP answered the request with a reset (G2, never received; docs/evidence.md#g2)."
-            }
-            Self::NeverReceivedClosed => {
-                "The server's FIN acknowledged nothing of the request, and this origin is stated to dispatch nothing after its FIN (G2 by the opt-in closed_after_fin)."
-            }
-            Self::NeverComplete => {
-                "The server's TCP refused the rest of the request, and this origin is stated to act on complete messages only (G2 by the opt-in complete_messages_only)."
-            }
-            Self::RefusedBeforeReceipt => {
-                "The server said 599 or 408 with close before any byte of the request was acknowledged and then refused the request (G3, refused)."
-            }
-            Self::Refused => {
-                "The server said under its contract that it did not take the request up (G3, refused)."
-            }
-            Self::RefusedStream => {
-                "The peer refused the request's HTTP/2 stream before it processed any of it (G3; RFC 9113 8.7)."
-            }
-            Self::Misdirected => {
-                "The server answered 421, which permits a resend on another connection (G3; RFC 9110 15.5.20)."
-            }
-            Self::NotForwarded => {
-                "The gateway said that it opened no connection to pass the request on, and the user trusts it to say so (G3; RFC 9209 2.3)."
-            }
-            Self::ResetPromised => {
-                "The connection was reset, and this server promises to reset only what it did not dispatch (G4, promised)."
-            }
-            Self::FinPromised => {
-                "The server closed without the whole request, and it promises to dispatch whole requests only (G4, promised)."
-            }
-            Self::ClosePromised => {
-                "The server closed without an octet of a response, and it promises to close so only what it did not dispatch (G4, promised)."
-            }
-        }
-    }
-}
-
-impl fmt::Display for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotSendable(why) => write!(f, "never sent ({why})"),
-            Self::NotConnected(why) => write!(f, "never sent ({why})"),
-            Self::HandedBack(found) => {
-                write!(f, "never sent ({found} before the request was written)")
-            }
-            Self::NothingWritten => f.write_str("never sent (the kernel accepted none of it)"),
-            Self::NeverReceived => {
-                f.write_str("never received (FIN with none acknowledged, then refused by reset)")
-            }
-            Self::NeverReceivedClosed => f.write_str(
-                "never received (FIN with none acknowledged; origin stated to close fully)",
-            ),
-            Self::NeverComplete => f.write_str(
-                "never received whole (FIN with part acknowledged, then refused by reset)",
-            ),
-            Self::RefusedBeforeReceipt => {
-                f.write_str("refused before it was received (599 or 408 with close)")
-            }
-            Self::Refused => f.write_str("refused under the server's contract"),
-            Self::RefusedStream => f.write_str("refused before it was processed (HTTP/2)"),
-            Self::Misdirected => f.write_str("refused as misdirected (421)"),
-            Self::NotForwarded => {
-                f.write_str("not passed on by the gateway, which is trusted to say so")
-            }
-            Self::ResetPromised => {
-                f.write_str("reset, under a contract that resets only what was not dispatched")
-            }
-            Self::FinPromised => f.write_str(
-                "closed without the whole request, under a contract to dispatch whole requests only",
-            ),
-            Self::ClosePromised => f.write_str(
-                "closed without a response, under a contract that closes so only what was not dispatched",
-            ),
         }
     }
 }

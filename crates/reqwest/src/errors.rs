@@ -1,0 +1,154 @@
+//! The errors of requests that are sent through a service.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use reqwest_middleware::Error;
+use tower_resend::BoxError;
+use tower_resend_core::{Doubt, Fate};
+
+/// Returns this crate's error behind an error of reqwest-middleware, if there
+/// is one, behind a [`TimedOut`] too: it has the request's fate.
+pub fn error(error: &Error) -> Option<&tower_resend::Error> {
+    let Error::Middleware(error) = error else { return None };
+    error.downcast_ref().or_else(|| error.downcast_ref().and_then(TimedOut::ours))
+}
+
+/// Takes out the error that [`error`] finds, to have the request back for example
+/// ([`take_request`](tower_resend::Error::take_request): its body is a [`Body`](tower_resend::Body)).
+///
+/// # Errors
+///
+/// Gives back what has none of this crate.
+pub fn into_error(failed: Error) -> Result<tower_resend::Error, Error> {
+    match failed {
+        Error::Middleware(failed) if failed.is::<tower_resend::Error>() => {
+            failed.downcast().map_err(Error::Middleware)
+        }
+        Error::Middleware(failed) if failed.downcast_ref().and_then(TimedOut::ours).is_some() => {
+            let timed_out = failed.downcast().map_err(Error::Middleware)?;
+            TimedOut::into_ours(timed_out).map_err(Error::middleware)
+        }
+        other => Err(other),
+    }
+}
+
+/// Keeps the error's own type within reach of a downcast.
+pub(crate) fn into_middleware(error: BoxError) -> Error {
+    match error.downcast::<tower_resend::Error>() {
+        Ok(ours) => Error::middleware(*ours),
+        Err(other) => Error::middleware(ServiceError(other)),
+    }
+}
+
+/// The URL's scheme is neither `http` nor `https`. Nothing was sent, by reqwest
+/// neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotHttp {
+    pub(crate) scheme: String,
+}
+
+impl NotHttp {
+    /// Returns the URL's scheme.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+}
+
+impl fmt::Display for NotHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "nothing was sent: {} is not supported here, only http and https are",
+            self.scheme
+        )
+    }
+}
+
+impl StdError for NotHttp {}
+
+/// The request's own timeout passed. The source is the error that the service
+/// failed with then, if it did.
+#[derive(Debug)]
+pub struct TimedOut {
+    timeout: Duration,
+    fate: Fate,
+    error: Option<BoxError>,
+}
+
+impl TimedOut {
+    /// The service failed when the timeout passed.
+    pub(crate) fn waiting(timeout: Duration, error: BoxError) -> Self {
+        let silent = Self::silent(timeout);
+        let fate = error.downcast_ref().map_or(silent.fate, tower_resend::Error::fate);
+        Self { fate, error: Some(error), ..silent }
+    }
+
+    /// The service said nothing.
+    pub(crate) fn silent(timeout: Duration) -> Self {
+        Self { timeout, fate: Fate::Unknown(Doubt::TimedOut), error: None }
+    }
+
+    /// The response's head was there.
+    pub(crate) fn reading(timeout: Duration) -> Self {
+        Self { timeout, fate: Fate::ResponseLost, error: None }
+    }
+
+    fn ours(&self) -> Option<&tower_resend::Error> {
+        self.error.as_deref()?.downcast_ref()
+    }
+
+    fn into_ours(mut self) -> Result<tower_resend::Error, Self> {
+        match self.error.take().map(|error| error.downcast()) {
+            Some(Ok(ours)) => Ok(*ours),
+            Some(Err(other)) => Err(Self { error: Some(other), ..self }),
+            None => Err(self),
+        }
+    }
+
+    /// Returns the timeout that the request had.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns what became of the request at the server, as far as the service's
+    /// [`Error`](tower_resend::Error) proves it.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.fate {
+            Fate::Unknown(_) => "outcome unknown",
+            Fate::ResponseLost => "response lost",
+            Fate::Completed => "answered, but the answer was not delivered",
+            Fate::NotApplied(_) => "not applied",
+        })?;
+        write!(f, ": the request's timeout of {:?} passed", self.timeout)
+    }
+}
+
+impl StdError for TimedOut {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.as_deref().map(|error| error as _)
+    }
+}
+
+/// An error of a service that is not this crate's, which is its source.
+#[derive(Debug)]
+struct ServiceError(BoxError);
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the service that requests are sent through failed")
+    }
+}
+
+impl StdError for ServiceError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}
