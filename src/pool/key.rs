@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
-use crate::body::{Framing, to_http1};
+use crate::body::{Framing, from_http1, to_http1};
 use crate::connect::{Proxy, Route, has_sound_port};
 use tower_resend_core::ConnectFailure;
 
@@ -141,12 +141,10 @@ impl<'a> KeyRef<'a> {
 }
 
 /// What [`prepare`] changed, so that [`restore`] can undo it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WireUndo {
     /// The version that the request had.
     version: Version,
-    /// The Cookie fields of HTTP/2, which were joined.
-    cookies: Option<Box<[HeaderValue]>>,
     /// The target was changed.
     has_other_target: bool,
     /// The field that frames the body is ours.
@@ -170,13 +168,15 @@ pub(super) fn prepare<B>(
 ) -> WireUndo {
     let mut undo = WireUndo {
         version: request.version(),
-        cookies: to_http1(request),
         has_other_target: false,
         has_framing: false,
         has_host: false,
         has_credentials: false,
     };
-    if let Some((name, value)) = framing.field(request.method()) {
+    to_http1(request);
+    if framing.may_need_field()
+        && let Some((name, value)) = framing.field(request.method())
+    {
         undo.has_framing = insert(request, name, Some(&value));
     }
     if request.method() != Method::CONNECT {
@@ -218,13 +218,7 @@ pub(super) fn restore<B>(
     framing: Framing,
     key: &OriginKey,
 ) {
-    *request.version_mut() = undo.version;
-    if let Some(cookies) = undo.cookies {
-        request.headers_mut().remove(header::COOKIE);
-        for cookie in cookies {
-            request.headers_mut().append(header::COOKIE, cookie);
-        }
-    }
+    from_http1(request, undo.version);
     if undo.has_framing
         && let Some((name, _)) = framing.field(request.method())
     {
@@ -297,13 +291,14 @@ mod tests {
         }
         let (before, key) =
             (request.headers().clone(), KeyRef::new(&request, None).unwrap().to_key());
-        let undo = prepare(&mut request, Framing::Chunked(None), &key, None);
+        let undo = prepare(&mut request, Framing::UnsizedChunks, &key, None);
         assert_eq!(request.version(), Version::HTTP_11);
         assert_eq!(request.headers()["transfer-encoding"], "chunked");
         let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
-        restore(&mut request, undo, Framing::Chunked(None), &key);
+        restore(&mut request, undo, Framing::UnsizedChunks, &key);
         assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
+        assert!(request.extensions().is_empty());
     }
 
     #[tokio::test]

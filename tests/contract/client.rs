@@ -597,5 +597,5 @@ async fn attempts_report_their_ground() {
     let response = client.request(contract::request(&server, "pay".into())).await.unwrap();
     let first = &attempts(&response)[0];
     assert_eq!(first.ground().map(|ground| ground.id()), Some("G4"));
-    assert!(matches!(first.standing(), Some(ContractStatus::InForce(_))));
+    assert!(matches!(first.contract_status(), Some(ContractStatus::InForce(_))));
 }

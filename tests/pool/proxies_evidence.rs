@@ -204,7 +204,7 @@ async fn believing(scheme: Option<&str>) -> Tried {
 async fn no_contract_is_asked_for_or_believed_through_a_proxy() {
     for scheme in ["socks5h", "socks4a", "http"] {
         let tried = believing(Some(scheme)).await;
-        assert_eq!(tried.standing(), Some(ContractStatus::NotOffered), "{scheme}");
+        assert_eq!(tried.contract_status(), Some(ContractStatus::NotOffered), "{scheme}");
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
         assert_eq!(tried.posts, 1, "{scheme}");
         for head in &tried.heads {

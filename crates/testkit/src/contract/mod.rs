@@ -341,7 +341,7 @@ impl Tried {
         self.first_fate().doubt()
     }
 
-    pub fn standing(&self) -> Option<ContractStatus> {
+    pub fn contract_status(&self) -> Option<ContractStatus> {
         self.first.as_ref().and_then(|first| first.contract_status().copied())
     }
 }
