@@ -24,7 +24,7 @@ use super::offer::{self, ContractTrust, OfferUndo};
 use super::served::Served;
 use super::settle::FailureKind;
 use super::tracker::ConnTracker;
-use crate::body::{Framed, Framing, RequestBody, Trailers};
+use crate::body::{Framed, Framing, OnEnd, RequestBody, Trailers};
 use crate::chain::{BoxError, chain};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
@@ -116,12 +116,12 @@ impl<B: RequestBody> Connection<B> {
         framing: Framing,
         belief: ContractTrust,
     ) -> Result<(), SendError<B>> {
-        let is_cut = self.is_http10 && matches!(framing, Framing::Chunked(_));
+        let is_cut = self.is_http10 && framing.has_chunks();
         if self.sender.is_none() || is_cut {
             return Err(SendError::HandedBack(StaleReason::Ended, Box::new(request)));
         }
         let watch = self.watch(belief, framing);
-        let record = watch.is_some().then(|| Arc::clone(&self.record));
+        let on_end = watch.is_some().then(|| Arc::clone(&self.record) as Arc<dyn OnEnd>);
         if let Err(found) = self.record.arm(self.belief, watch) {
             return Err(SendError::HandedBack(found, Box::new(request)));
         }
@@ -129,9 +129,7 @@ impl<B: RequestBody> Connection<B> {
             Some(offer) => offer::add(&mut request, offer),
             None => OfferUndo::Nothing,
         };
-        let (head, body) = request.into_parts();
-        let body = Framed::new(body, framing, &head.headers);
-        self.dispatch(Request::from_parts(head, Outgoing { inner: Some(body), record }));
+        self.dispatch(Framed::wrap_lean(request, framing, on_end, Outgoing::new));
         Ok(())
     }
 
@@ -177,7 +175,7 @@ impl<B: RequestBody> Connection<B> {
             return false;
         }
         self.belief = belief;
-        let mut request = Request::new(Outgoing { inner: None, record: None });
+        let mut request = Request::new(Outgoing::new(Framed::none()));
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
         request.headers_mut().insert(header::HOST, host.clone());
@@ -296,6 +294,11 @@ impl<B> Connection<B> {
         self.served
     }
 
+    /// Returns `true` if a response showed that the server speaks HTTP/1.0.
+    pub(crate) fn is_http10(&self) -> bool {
+        self.is_http10
+    }
+
     /// Returns when the connection was made.
     pub(crate) fn born(&self) -> Instant {
         self.born
@@ -349,10 +352,10 @@ fn send_error<B>(
     // Hyper hands back only what it did not touch; the ledger must agree.
     let untouched = error.take_message().filter(|_| !record.is_written());
     if let Some((mut head, Some(body))) =
-        untouched.map(Request::into_parts).map(|(head, body)| (head, body.inner))
+        untouched.map(Request::into_parts).map(|(head, body)| (head, body.inner.into_inner()))
     {
         offer::remove(&mut head.headers, added);
-        let request = Box::new(Request::from_parts(head, body.into_inner()));
+        let request = Box::new(Request::from_parts(head, body));
         let found = record.found().unwrap_or(StaleReason::Ended);
         record.abort();
         return SendError::HandedBack(found, request);
@@ -378,19 +381,14 @@ fn is_of_the_body(error: &hyper::Error) -> bool {
 pin_project! {
     /// A request's body on its way out, whose failure can be told by its type.
     pub(crate) struct Outgoing<B> {
-        // There is none where nothing but a head is sent.
         #[pin]
-        inner: Option<Framed<B>>,
-        // There for a request under a promise, whose end matters.
-        record: Option<Arc<ConnTracker>>,
+        inner: Framed<B>,
     }
 }
 
 impl<B> Outgoing<B> {
-    fn note_end(record: Option<&Arc<ConnTracker>>) {
-        if let Some(record) = record {
-            record.on_body_end();
-        }
+    fn new(inner: Framed<B>) -> Self {
+        Self { inner }
     }
 }
 
@@ -402,32 +400,15 @@ impl<B: RequestBody> Body for Outgoing<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BodyFailed>>> {
-        let this = self.project();
-        let Some(inner) = this.inner.as_pin_mut() else {
-            return Poll::Ready(None);
-        };
-        let frame = inner.poll_framed(cx, Trailers::Named);
-        // After either no byte of the body follows.
-        if let Poll::Ready(None) = &frame {
-            Self::note_end(this.record.as_ref());
-        } else if let Poll::Ready(Some(Ok(frame))) = &frame
-            && frame.is_trailers()
-        {
-            Self::note_end(this.record.as_ref());
-        }
-        frame.map(|frame| frame.map(|frame| frame.map_err(BodyFailed)))
+        self.project().inner.poll_framed(cx, Trailers::Named).map_err(BodyFailed)
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_end = self.inner.as_ref().is_none_or(Body::is_end_stream);
-        if is_end {
-            Self::note_end(self.record.as_ref());
-        }
-        is_end
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner.size_hint()
     }
 }
 

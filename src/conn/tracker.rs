@@ -13,6 +13,7 @@ use super::limit_monitor::LimitMonitor;
 use super::offer::ContractTrust;
 use super::stream_kind::StreamKind;
 use super::waiters::Waiters;
+use crate::body::OnEnd;
 use crate::sys::{Fd, Received};
 use tower_resend_core::contract::{ClosingHead, Hop, OutOfLimits, closing_head};
 use tower_resend_core::{
@@ -153,13 +154,6 @@ impl ConnTracker {
         }
     }
 
-    /// Notes that the request's body has no further byte.
-    pub(super) fn on_body_end(&self) {
-        if let Some(watch) = &mut self.lock().watch {
-            watch.on_body_end();
-        }
-    }
-
     /// Announces a request: what is written from here on is its own. It is
     /// watched if it goes out under a promise.
     ///
@@ -249,6 +243,15 @@ impl ConnTracker {
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Matters for a request under a promise.
+impl OnEnd for ConnTracker {
+    fn on_body_end(&self) {
+        if let Some(watch) = &mut self.lock().watch {
+            watch.on_body_end();
+        }
     }
 }
 

@@ -44,9 +44,8 @@ impl<B: RequestBody> TrackedBody<B> {
             has_frames: AtomicBool::new(false),
             state: Mutex::new(RequestState::Waiting),
         });
-        let (head, body) = request.into_parts();
-        let inner = Framed::new(body, framing, &head.headers);
-        (Request::from_parts(head, Self { inner, tracker: Arc::clone(&tracker) }), tracker)
+        let body = |inner| Self { inner, tracker: Arc::clone(&tracker) };
+        (Framed::wrap(request, framing, body), tracker)
     }
 }
 
@@ -83,7 +82,7 @@ impl<B: RequestBody + Unpin> Body for TrackedBody<B> {
 
 impl<B> Drop for TrackedBody<B> {
     fn drop(&mut self) {
-        if self.inner.is_unasked() {
+        if self.inner.is_unpolled() {
             self.tracker.is_unasked.store(true, Ordering::Release);
         }
         self.tracker.on_drop();

@@ -50,7 +50,7 @@ pub fn outcome(end: End, attempts: &[Attempt]) -> Outcome {
     Outcome { end, grounds, is_first: is_first(attempts) }
 }
 
-/// Returns whether the last attempt was the first on its connection.
+/// Returns `true` if the last attempt was the first on its connection.
 fn is_first(attempts: &[Attempt]) -> bool {
     attempts.last().and_then(Attempt::contract_status) == Some(&ContractStatus::FirstRequest)
 }

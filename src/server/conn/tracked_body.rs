@@ -8,45 +8,23 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::shared::Shared;
+use super::tracker::CloseTracker;
 use tower_resend_core::close::Event;
 
 pin_project! {
     /// A response body whose end, or drop, ends its [`Exchange`](super::Exchange).
     ///
-    /// It passes on everything, the size and the early end too.
+    /// Data, trailers, errors and the size hint pass through.
     pub struct TrackedResponseBody<B> {
         #[pin]
         body: B,
-        end: End,
-    }
-}
-
-/// Ends the exchange when dropped.
-struct End(Option<Arc<Shared>>);
-
-impl End {
-    fn reach(&mut self) {
-        if let Some(shared) = self.0.take() {
-            shared.note(Event::Answered);
-        }
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.reach();
+        end: AnsweredOnDrop,
     }
 }
 
 impl<B> TrackedResponseBody<B> {
-    pub(super) fn new(body: B, shared: Arc<Shared>) -> Self {
-        Self { body, end: End(Some(shared)) }
-    }
-
-    /// Returns the body.
-    pub fn get_ref(&self) -> &B {
-        &self.body
+    pub(super) fn new(body: B, tracker: Arc<CloseTracker>) -> Self {
+        Self { body, end: AnsweredOnDrop(Some(tracker)) }
     }
 }
 
@@ -61,7 +39,7 @@ impl<B: Body> Body for TrackedResponseBody<B> {
         let this = self.project();
         let frame = ready!(this.body.poll_frame(cx));
         if frame.is_none() {
-            this.end.reach();
+            this.end.note();
         }
         Poll::Ready(frame)
     }
@@ -80,5 +58,22 @@ impl<B> fmt::Debug for TrackedResponseBody<B> {
         f.debug_struct("TrackedResponseBody")
             .field("is_open", &self.end.0.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// Notes once that the whole response was made: when told so, or when dropped.
+struct AnsweredOnDrop(Option<Arc<CloseTracker>>);
+
+impl AnsweredOnDrop {
+    fn note(&mut self) {
+        if let Some(tracker) = self.0.take() {
+            tracker.note(Event::Answered);
+        }
+    }
+}
+
+impl Drop for AnsweredOnDrop {
+    fn drop(&mut self) {
+        self.note();
     }
 }

@@ -1,10 +1,12 @@
 //! The server: accept, serve, drain.
 
+mod accept_loop;
+mod connection;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture, Pending, pending};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,23 +16,24 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::{BoxError, Service};
 
+pub use self::accept_loop::ShutdownMode;
+use self::accept_loop::{AcceptLoop, ServeSettings};
+pub use self::connection::Accepted;
 use super::buffer::{Buffering, RequestBody};
-use super::drain::{Running, ShutdownMode};
 use super::listener::Listener;
 use super::report::Report;
 use crate::time::LONGEST;
-use tower_resend_core::contract::Hop;
 
-/// Serves HTTP/1.1 with a service, such as an axum `Router`, whose clones share
-/// the work.
+/// Serves HTTP/1.1 with a service, such as an axum `Router`. Each connection gets
+/// a clone of it.
 ///
 /// The service gets requests with a [`RequestBody`] of hyper's [`Incoming`],
 /// and the connection's [`Accepted`] among their extensions. Clients that know
-/// the contract (`docs/contract.md`) are given it; others notice nothing.
+/// the contract (`docs/contract.md`) are offered it; others notice nothing.
 ///
 /// Awaited, it serves until the signal of
-/// [`with_graceful_shutdown`](Serve::with_graceful_shutdown) and the drain
-/// after it, or for ever.
+/// [`with_graceful_shutdown`](Serve::with_graceful_shutdown) and through the drain
+/// after it; without a signal, forever.
 ///
 /// # Examples
 ///
@@ -54,22 +57,22 @@ use tower_resend_core::contract::Hop;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future closes the listening socket and all connections, with
-/// their requests cut off.
+/// Dropping the future closes the listening socket and all connections, and cuts
+/// off their requests.
 pub fn serve<S>(listener: Listener, service: S) -> Serve<SharedService<S>> {
     serve_make(listener, SharedService(service))
 }
 
-/// Does what [`serve`] does with a service for each connection, made of its
-/// [`Accepted`].
+/// Serves as [`serve`] does, with a service that `make` makes for each connection
+/// from its [`Accepted`].
 ///
 /// For axum's `Router::into_make_service_with_connect_info`: the connect info
 /// is a type of yours that implements axum's `Connected<Accepted>`, or, with
 /// the feature `axum`, `SocketAddr`, the client's address.
 ///
-/// A connection whose service cannot be made is closed.
+/// If no service can be made for a connection, it is closed.
 pub fn serve_make<M>(listener: Listener, make: M) -> Serve<M> {
-    Serve { listener, make, signal: pending(), settings: Settings::default() }
+    Serve { listener, make, signal: pending(), settings: ServeSettings::default() }
 }
 
 /// A server that is set up; awaiting it serves. Made by [`serve`].
@@ -78,48 +81,28 @@ pub struct Serve<M, F = Pending<ShutdownMode>> {
     listener: Listener,
     make: M,
     signal: F,
-    settings: Settings,
-}
-
-/// What a server is told apart from its service.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) buffering: Buffering,
-    pub(super) drain: Duration,
-    pub(super) head: Duration,
-    pub(super) connections: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            buffering: Buffering::default(),
-            drain: Duration::from_secs(25),
-            head: Duration::from_secs(60),
-            connections: 10_000,
-        }
-    }
+    settings: ServeSettings,
 }
 
 impl<M, F> Serve<M, F> {
-    /// Drains and ends when the signal comes.
+    /// Drains and ends when the signal comes (graceful shutdown).
     ///
     /// The signal's output says whether the listening socket lives on in
     /// another process: `()` says that it does not, [`ShutdownMode::HandedOver`] that
     /// it does. The drain, in this order:
     ///
-    /// 1. What waits in the accept queue is accepted, unless another process
-    ///    will do that; then the listening socket is closed.
-    /// 2. Requests that were not dispatched are refused. Idle connections are
-    ///    closed, after a closing response where the client offered to
-    ///    understand one. Those that were never used, those of step 1 among
-    ///    them, are served one request if it comes within a second, as is a
-    ///    request of a client without a contract that has begun to arrive.
-    /// 3. Requests that were dispatched are answered, with `Connection: close`.
-    /// 4. At the [deadline](Self::drain_deadline) what still runs is cut off.
+    /// 1. The server accepts what waits in the accept queue, unless another process
+    ///    will; then it closes the listening socket.
+    /// 2. It refuses requests that are not dispatched, and closes idle connections,
+    ///    after a closing response if the client offered to understand one. A
+    ///    connection that was never used, those of step 1 included, is served one
+    ///    request if that comes within a second. So is a request that has begun to
+    ///    arrive from a client without a contract.
+    /// 3. It answers requests that are dispatched, with `Connection: close`.
+    /// 4. At the [deadline](Self::drain_deadline) it cuts off what still runs.
     ///
-    /// Connections that were upgraded, and tunnels, are the application's own:
-    /// the drain neither waits for them nor ends them.
+    /// Upgraded connections and tunnels belong to the application: the drain
+    /// neither waits for them nor ends them.
     pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<M, G>
     where
         G: Future<Output: Into<ShutdownMode>>,
@@ -128,10 +111,10 @@ impl<M, F> Serve<M, F> {
         Serve { listener, make, signal, settings }
     }
 
-    /// Sets how long a drain may take; 25 s by default. What blocks its thread
-    /// then is not waited for.
+    /// Sets how long a drain may take; 25 s by default. It does not wait longer for
+    /// a service that blocks its thread.
     pub fn drain_deadline(mut self, time: Duration) -> Self {
-        self.settings.drain = time;
+        self.settings.drain_deadline = time;
         self
     }
 
@@ -144,18 +127,18 @@ impl<M, F> Serve<M, F> {
     /// Sets how long a connection may take for the head of its next request,
     /// idle time included, before it is closed; 60 s by default.
     pub fn head_deadline(mut self, time: Duration) -> Self {
-        // hyper adds it to a time.
-        self.settings.head = time.min(LONGEST);
+        // hyper adds it to the current time, which would overflow.
+        self.settings.head_deadline = time.min(LONGEST);
         self
     }
 
     /// Sets how many connections are served at a time, at least 1; 10,000 by
     /// default. More wait in the accept queue.
     ///
-    /// A client that does not read its answer holds a place until it goes: no
-    /// timer resets a connection with a request dispatched (S8).
+    /// A client that does not read its response counts until it goes: no timer
+    /// resets a connection with a dispatched request (S8).
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.settings.connections = connections.max(1);
+        self.settings.max_connections = connections.max(1);
         self
     }
 }
@@ -173,15 +156,15 @@ where
     RB::Data: Send,
     RB::Error: Into<BoxError>,
 {
-    /// What the drain did. No error is left to a server today; the type lets
-    /// it stand where `axum::serve` stood.
+    /// What the drain did. It is never an error today; the type makes it a
+    /// replacement for `axum::serve`.
     type Output = io::Result<Report>;
     type IntoFuture = ServeFuture;
 
     fn into_future(self) -> ServeFuture {
         let Self { listener, make, signal, settings } = self;
-        let serving = Running::new(listener, make, settings);
-        ServeFuture(Box::pin(async move { Ok(serving.until(signal).await) }))
+        let accept_loop = AcceptLoop::new(listener, make, settings);
+        ServeFuture(Box::pin(async move { Ok(accept_loop.run(signal).await) }))
     }
 }
 
@@ -192,6 +175,10 @@ impl<M, F> fmt::Debug for Serve<M, F> {
 }
 
 /// The future of [`Serve`].
+///
+/// # Cancel safety
+///
+/// See [`serve`].
 pub struct ServeFuture(Pin<Box<dyn Future<Output = io::Result<Report>> + Send>>);
 
 impl Future for ServeFuture {
@@ -205,37 +192,6 @@ impl Future for ServeFuture {
 impl fmt::Debug for ServeFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeFuture").finish_non_exhaustive()
-    }
-}
-
-/// A connection that was accepted: its two ends as the socket has them, never
-/// what a header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Accepted {
-    peer: SocketAddr,
-    hop: Hop,
-}
-
-impl Accepted {
-    pub(super) fn new(peer: SocketAddr, hop: Hop) -> Self {
-        Self { peer, hop }
-    }
-
-    /// Returns the client's address.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Returns the server's own address.
-    pub fn local(&self) -> SocketAddr {
-        self.hop.server()
-    }
-}
-
-#[cfg(feature = "axum")]
-impl axum::extract::connect_info::Connected<Accepted> for SocketAddr {
-    fn connect_info(accepted: Accepted) -> Self {
-        accepted.peer()
     }
 }
 

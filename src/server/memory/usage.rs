@@ -1,10 +1,10 @@
-//! The room's bounds, and what is held of it.
+//! The limits of a memory budget, and what is held of it.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Whose connection it is: an IPv4 address, or the /64 network of an IPv6
-/// address, all of which one host can have.
+/// The client of a connection: an IPv4 address, or the /64 network of an IPv6
+/// address, since one host can have all of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::server) struct Peer(IpAddr);
 
@@ -17,57 +17,57 @@ impl Peer {
     }
 }
 
-/// What a request is, by its length as far as it is known.
+/// The class of a request, by its length as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::server) enum Size {
     Small,
     Large,
 }
 
-/// The room's bounds, in bytes.
+/// The limits of a memory budget, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Bounds {
+pub(in crate::server) struct BudgetLimits {
     pub(in crate::server) all: u64,
-    /// Of these, for small requests only.
+    /// The part of `all` that is for small requests only.
     pub(in crate::server) for_small: u64,
     pub(in crate::server) per_peer: u64,
     pub(in crate::server) stall: Duration,
 }
 
-impl Bounds {
-    pub(super) fn of_all(&self) -> Bound {
-        Bound { most: self.all, most_large: self.all.saturating_sub(self.for_small) }
+impl BudgetLimits {
+    pub(super) fn of_all(&self) -> UsageLimit {
+        UsageLimit { most: self.all, most_large: self.all.saturating_sub(self.for_small) }
     }
 
-    /// That of one peer, with the same share for small requests.
-    pub(super) fn of_peer(&self) -> Bound {
-        // All of them have 32 bits.
+    /// The limit of one peer, with the same part for small requests.
+    pub(super) fn of_peer(&self) -> UsageLimit {
+        // No overflow: each of them fits 32 bits.
         let for_small = self.per_peer.saturating_mul(self.for_small) / self.all.max(1);
-        Bound { most: self.per_peer, most_large: self.per_peer.saturating_sub(for_small) }
+        UsageLimit { most: self.per_peer, most_large: self.per_peer.saturating_sub(for_small) }
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
+pub(super) struct UsageLimit {
     most: u64,
     most_large: u64,
 }
 
 /// What is held, of all or of one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Usage {
     pub(super) small: u64,
     large: u64,
-    /// What of both is given back as soon as those who were refused notice.
+    /// What refused claims hold of both until they leave.
     small_leaving: u64,
     large_leaving: u64,
-    /// Places that hold something and whose peer has to send the rest.
+    /// Claims that hold something and whose peer has more to send.
     pub(super) arriving: usize,
-    /// Places that hold all of their request.
+    /// Claims that hold their whole request.
     pub(super) whole: usize,
 }
 
-impl Part {
+impl Usage {
     pub(super) fn of(&mut self, size: Size) -> (&mut u64, &mut u64) {
         match size {
             Size::Small => (&mut self.small, &mut self.small_leaving),
@@ -86,20 +86,20 @@ impl Part {
         self
     }
 
-    /// Returns the part without so many bytes of it.
+    /// Returns the usage without so many bytes of this size.
     pub(super) fn without(mut self, size: Size, bytes: u64) -> Self {
         *self.of(size).0 -= bytes;
         self
     }
 
-    /// Returns `true` if so much fits beside what these hold.
-    pub(super) fn has_room(&self, size: Size, bytes: u64, bound: Bound) -> bool {
+    /// Returns `true` if so many bytes fit beside what is held.
+    pub(super) fn fits(&self, size: Size, bytes: u64, bound: UsageLimit) -> bool {
         self.sum() == 0
             || self.sum() + bytes <= bound.most
-                && (size == Size::Small || self.has_room_for_large(bytes, bound))
+                && (size == Size::Small || self.fits_large(bytes, bound))
     }
 
-    pub(super) fn has_room_for_large(&self, bytes: u64, bound: Bound) -> bool {
+    pub(super) fn fits_large(&self, bytes: u64, bound: UsageLimit) -> bool {
         self.large == 0 || self.large + bytes <= bound.most_large
     }
 }

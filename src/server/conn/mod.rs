@@ -1,4 +1,21 @@
-//! A connection as HTTP sees it: above TLS if there is TLS.
+//! A connection as HTTP sees it, above TLS if there is TLS; and as its service
+//! sees it.
+//!
+//! ```text
+//!   HTTP --> Connection --> [TLS] --> Socket        service --> Handle, Exchange
+//!                |                      |                           |
+//!                +----------------> CloseTracker <------------------+
+//!                        (lock: CloseMachine, SO_LINGER, counters)
+//! ```
+
+mod exchange;
+mod handle;
+mod preface;
+mod recheck;
+mod socket;
+mod staged_close;
+mod tracked_body;
+mod tracker;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -10,49 +27,52 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime;
 
-use super::closing::Closing;
-use super::handle::Handle;
-use super::preface::Preface;
-use super::recheck::Recheck;
-use super::shared::{Next, Shared};
-use super::socket::Socket;
-use tower_resend_core::close::Event;
+pub use self::exchange::Exchange;
+pub use self::handle::Handle;
+use self::preface::Preface;
+use self::recheck::Recheck;
+pub use self::socket::Socket;
+use self::staged_close::StagedClose;
+pub use self::tracked_body::TrackedResponseBody;
+pub(super) use self::tracker::ConnectionSettings;
+use self::tracker::{CloseTracker, NextAction};
+pub use self::tracker::{Counters, DispatchRefused};
+use tower_resend_core::close::{CloseMachine, Event};
 
 /// A stream that HTTP/1.1 is served on, and whose end says whether a request
 /// was dispatched.
 ///
-/// It reads no HTTP: it knows when bytes of a request arrive and when those of
+/// It parses no HTTP: it sees when bytes of a request arrive and when bytes of
 /// a response have left, and its [`Handle`] tells it the rest. Serve it with
 /// hyper, or with anything else that flushes what it writes and shuts down
 /// what it ends.
 ///
 /// Shutting it down is a staged close (S5): a closing response if one is owed,
-/// the FIN, and then up to two seconds of reading on. Where a reset cannot erase
-/// a response it is an ordinary close: a request that crosses the FIN is then
-/// refused by a reset, which is what its client can prove something by. Dropping
-/// the connection in the middle of all that leaves the rest to a task of the
-/// runtime.
+/// the FIN, and then up to two seconds of reading on. If no reset can erase a
+/// response, it is an ordinary close: a reset then answers a request that crosses
+/// the FIN, and its client can prove something by that. If the connection is
+/// dropped before it is closed, a task of the current runtime finishes the close.
 ///
 /// Once the connection left HTTP/1.1, as a tunnel or for another protocol,
-/// shutting it down sends the FIN alone, and it can still be read.
+/// shutting it down sends only the FIN, and it can still be read.
 pub struct Connection<S = Socket>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    /// Gone only while it is being dropped.
+    /// `None` only while it is being dropped.
     stream: Option<S>,
     handle: Handle,
     preface: Preface,
     recheck: Recheck,
-    closing: Option<Closing>,
+    closing: Option<StagedClose>,
 }
 
 impl<S> Connection<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    /// Returns the connection that `stream` carries, which is the [`Socket`] of
-    /// this handle or has it below itself.
+    /// Returns the connection over `stream`, which is the [`Socket`] of this
+    /// handle or has it below itself.
     pub fn new(stream: S, handle: Handle) -> Self {
         Self {
             stream: Some(stream),
@@ -63,34 +83,33 @@ where
         }
     }
 
-    /// Returns what the connection's service needs.
+    /// Returns the handle for the connection's service.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Returns the stream.
+    /// Returns the stream; `None` only while the connection is being dropped.
     pub fn get_ref(&self) -> Option<&S> {
         self.stream.as_ref()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        &self.handle.0
+    fn tracker(&self) -> &Arc<CloseTracker> {
+        self.handle.tracker()
     }
 
     /// Does what has to be done next; ready when the connection has ended.
-    fn poll_next(&mut self, next: Next, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_next(&mut self, next: NextAction, cx: &mut Context<'_>) -> Poll<()> {
         match next {
-            Next::Go => self.recheck.stop(),
-            Next::Recheck => {
-                // The timer may have run out: it must have been polled after
-                // it was set to be heard of.
+            NextAction::Continue => self.recheck.stop(),
+            NextAction::Recheck => {
+                // Until it is pending: only then does the timer wake the task.
                 while self.recheck.poll(cx).is_ready() {
-                    if self.shared().lock().next() != Next::Recheck {
+                    if self.tracker().recheck() != NextAction::Recheck {
                         break;
                     }
                 }
             }
-            Next::Close => return self.poll_close(cx).map(drop),
+            NextAction::Close => return self.poll_close(cx).map(drop),
         }
         Poll::Pending
     }
@@ -98,8 +117,10 @@ where
     /// The staged close.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
-            match self.shared().on_shutdown() {
-                Some(closing) => self.closing = Some(closing),
+            match self.tracker().on_shutdown() {
+                Some(order) => {
+                    self.closing = Some(StagedClose::new(order, Arc::clone(self.tracker())));
+                }
                 // The reset follows when the connection is dropped.
                 None => return Poll::Ready(Ok(())),
             }
@@ -110,21 +131,20 @@ where
         }
     }
 
-    /// Writes by `write`, unless the connection is closing: what HTTP says
-    /// then, the closing response has said.
+    /// Writes by `write`, unless the connection is closing: then the closing
+    /// response takes the place of what HTTP writes.
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
-        octets: &[u8],
-        all: usize,
+        first: &[u8],
+        len: usize,
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let shared = &self.handle.0;
-        if !shared.on_write(octets) {
-            return Poll::Ready(Ok(all));
+        if !self.handle.tracker().on_write(first) {
+            return Poll::Ready(Ok(len));
         }
         write(Pin::new(stream), cx)
     }
@@ -149,22 +169,22 @@ where
                 if this.preface.is_http2(&buf.filled()[start..]) {
                     this.handle.disarm();
                 }
-                if this.shared().note(Event::Read) {
+                if this.tracker().note(Event::Read) {
                     return Poll::Ready(Ok(()));
                 }
                 buf.set_filled(start);
                 this.poll_close(cx)
             }
             Poll::Ready(Ok(())) => {
-                this.shared().note(Event::PeerEnded);
+                this.tracker().note(Event::PeerEnded);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                this.shared().note(Event::PeerEnded);
+                this.tracker().note(Event::PeerEnded);
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
-                let next = this.shared().on_wait(cx);
+                let next = this.tracker().on_wait(cx);
                 this.poll_next(next, cx).map(Ok)
             }
         }
@@ -190,10 +210,10 @@ where
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = bytes.iter().find(|slice| !slice.is_empty());
-        let all = bytes.iter().map(|slice| slice.len()).sum();
+        let len = bytes.iter().map(|slice| slice.len()).sum();
         let write =
             |stream: Pin<&mut S>, cx: &mut Context<'_>| stream.poll_write_vectored(cx, bytes);
-        self.get_mut().poll_write_with(cx, first.map_or(&[], |first| first), all, write)
+        self.get_mut().poll_write_with(cx, first.map_or(&[], |first| first), len, write)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -206,21 +226,21 @@ where
             return Poll::Ready(Ok(()));
         };
         ready!(Pin::new(stream).poll_flush(cx))?;
-        match this.shared().on_flushed(cx) {
+        match this.tracker().on_flushed(cx) {
             // HTTP need not read after it has flushed.
-            Next::Recheck => drop(this.poll_next(Next::Recheck, cx)),
-            Next::Go | Next::Close => {}
+            NextAction::Recheck => drop(this.poll_next(NextAction::Recheck, cx)),
+            NextAction::Continue | NextAction::Close => {}
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.shared().lock().machine.is_tunnel() {
+        if !this.tracker().ask(CloseMachine::is_tunnel) {
             return this.poll_close(cx);
         }
         match &mut this.stream {
-            Some(stream) if this.handle.0.note(Event::Shutdown) => {
+            Some(stream) if this.handle.tracker().note(Event::Shutdown) => {
                 Pin::new(stream).poll_shutdown(cx)
             }
             // The reset follows when the connection is dropped.
@@ -233,20 +253,12 @@ impl<S> Drop for Connection<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    /// Leaves what is left of a close to a task: HTTP drops a connection that
-    /// failed, or on which nothing was ever read, without shutting it down.
+    /// Leaves the rest of a close to a task: HTTP drops a connection that failed,
+    /// or on which nothing was ever read, without shutting it down.
     fn drop(&mut self) {
         if self.closing.is_none() {
-            let shared = self.shared();
-            let (leaves, ends) = {
-                let state = shared.lock();
-                (state.leaves_now(), state.machine.is_ended_tunnel())
-            };
-            self.closing = match (leaves, ends) {
-                (true, _) => shared.on_shutdown(),
-                (false, true) => Some(Closing::staged(Vec::new())),
-                (false, false) => None,
-            };
+            let order = self.tracker().on_dropped();
+            self.closing = order.map(|order| StagedClose::new(order, Arc::clone(self.tracker())));
         }
         let (Some(mut closing), Some(mut stream)) = (self.closing.take(), self.stream.take())
         else {

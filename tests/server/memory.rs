@@ -1,8 +1,8 @@
-//! Thousands of slow requests against the room in which requests are received
+//! Thousands of slow requests against the memory for requests that are received
 //! whole: those of others are answered.
 //!
 //! Slow connections come from several addresses of the loopback network, so that
-//! none of them is stopped by the part of one peer alone.
+//! not the share of one peer alone stops them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
@@ -27,16 +27,16 @@ use tower_resend::{Body, Client, Policy};
 
 use self::skip::skip;
 
-/// Descriptors for both ends of 5,000 connections, and some.
+/// Descriptors for both ends of 5,000 connections, and some more.
 const DESCRIPTORS: u64 = 10_300;
-/// Small POSTs that are timed together, and how often.
+/// How many small POSTs are timed together, and how many times.
 const SMALL: usize = 200;
 const ROUNDS: u32 = 5;
 
-/// One at a time: each takes most of the descriptors of the process.
+/// One test at a time: each takes most of the descriptors of the process.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Sees to it that the process may have so many descriptors.
+/// Raises the limit of descriptors of the process.
 fn has_descriptors(needed: u64) -> bool {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let has = soft >= needed
@@ -50,7 +50,7 @@ fn has_descriptors(needed: u64) -> bool {
 /// A server in a runtime of its own, which counts the requests it dispatched.
 struct Site {
     address: SocketAddr,
-    taken_up: Arc<AtomicUsize>,
+    dispatched: Arc<AtomicUsize>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -61,8 +61,8 @@ impl Site {
             .enable_all()
             .build()
             .unwrap();
-        let taken_up = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&taken_up);
+        let dispatched = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&dispatched);
         let app = tower::service_fn(move |request: Request<RequestBody<Incoming>>| {
             let seen = Arc::clone(&seen);
             async move {
@@ -73,7 +73,7 @@ impl Site {
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("ok"))))
             }
         });
-        // A short queue drops SYNs, each of which costs a second.
+        // A short queue drops SYNs, and each of those costs a second.
         let listening = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listening.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listening.listen(4096).unwrap();
@@ -83,15 +83,15 @@ impl Site {
             let listener = Listener::from_std(listening).unwrap();
             serve(listener, app).buffering(buffering).await
         });
-        Self { address, taken_up, runtime: Some(runtime) }
+        Self { address, dispatched, runtime: Some(runtime) }
     }
 
-    fn taken_up(&self) -> usize {
-        self.taken_up.load(Ordering::SeqCst)
+    fn dispatched(&self) -> usize {
+        self.dispatched.load(Ordering::SeqCst)
     }
 
-    /// Opens connections that offer the contract, declare 64 KiB, send `bytes` of
-    /// it and nothing more; from ten addresses.
+    /// Opens connections from ten addresses that offer the contract, declare 64 KiB,
+    /// and send only `bytes` of it.
     fn slow(&self, connections: usize, bytes: usize) -> Vec<TcpStream> {
         self.slow_from(|n| n % 10 + 1, connections, bytes)
     }
@@ -145,7 +145,7 @@ async fn client(address: SocketAddr) -> Client {
     client
 }
 
-/// Posts a body, and returns how it went.
+/// Posts a body, and returns the outcome.
 async fn post(client: &Client, address: SocketAddr, body: impl Into<Body>) -> String {
     let request = Request::post(format!("http://{address}/pay")).body(body.into()).unwrap();
     match client.request(request).await {
@@ -158,8 +158,8 @@ async fn post(client: &Client, address: SocketAddr, body: impl Into<Body>) -> St
     }
 }
 
-/// Posts small bodies one after the other, in rounds; returns how long the
-/// quickest of these took.
+/// Posts small bodies one after the other, in rounds. Returns how long the quickest
+/// round took.
 async fn small_posts(client: &Client, address: SocketAddr) -> Duration {
     let mut quickest = Duration::MAX;
     for _ in 0..ROUNDS {
@@ -172,7 +172,7 @@ async fn small_posts(client: &Client, address: SocketAddr) -> Duration {
     quickest
 }
 
-/// Waits until the room is full to this byte: all that arrived was read.
+/// Waits until so many bytes are held: everything that arrived was read.
 async fn until_held(buffering: &Buffering, bytes: u64) {
     let began = Instant::now();
     while buffering.held() != bytes {
@@ -181,9 +181,9 @@ async fn until_held(buffering: &Buffering, bytes: u64) {
     }
 }
 
-/// 1,024 times 110 bytes declare all of the usual room.
+/// 1,024 times 110 bytes declare the whole default budget.
 #[tokio::test]
-async fn attack_declared_bytes_that_do_not_arrive_take_no_room() {
+async fn attack_declared_bytes_that_do_not_arrive_take_no_memory() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(2_200) {
         return;
@@ -194,21 +194,21 @@ async fn attack_declared_bytes_that_do_not_arrive_take_no_room() {
     let slow = site.slow(1_024, 0);
     assert_eq!(post(&client, site.address, "pay").await, "200 OK");
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
-    assert_eq!((site.taken_up(), buffering.held()), (2, 0));
+    assert_eq!((site.dispatched(), buffering.held()), (2, 0));
     assert!(are_untouched(&slow), "it was answered before any of them");
 }
 
 /// 5,000 connections that send the first part of their requests fill what large
 /// requests may have: small ones are answered, a large one waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn attack_thousands_of_slow_requests_keep_no_small_one_waiting() {
+async fn attack_slow_requests_keep_no_small_one_waiting() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(DESCRIPTORS) {
         return;
     }
     let hour = Duration::from_secs(3600);
     let buffering = Buffering::new()
-        .with_octets_in_all(4 << 20)
+        .with_total_bytes(4 << 20)
         .with_small(4 << 10, 1 << 20)
         .with_bytes_per_peer(2 << 20)
         .with_stall_limit(hour)
@@ -226,9 +226,9 @@ async fn attack_thousands_of_slow_requests_keep_no_small_one_waiting() {
         with.as_secs_f64() / without.as_secs_f64(),
     );
     let rounds = SMALL * ROUNDS as usize;
-    assert_eq!(site.taken_up(), 2 * rounds);
+    assert_eq!(site.dispatched(), 2 * rounds);
     assert!(are_untouched(&slow), "all are open, and none was refused for the others");
-    // The control: there is no room for a large one, until there is.
+    // Control: a large one does not fit, until memory is given back.
     let address = site.address;
     let large = tokio::spawn(async move { post(&client, address, vec![b'x'; 60_000]).await });
     let other = self::client(address).await;
@@ -236,54 +236,54 @@ async fn attack_thousands_of_slow_requests_keep_no_small_one_waiting() {
     assert!(!large.is_finished());
     drop(slow);
     assert_eq!(large.await.unwrap(), "200 OK");
-    assert_eq!(site.taken_up(), 3 * rounds + 1);
+    assert_eq!(site.dispatched(), 3 * rounds + 1);
     until_held(&buffering, 0).await;
 }
 
-/// One address alone keeps nobody else waiting, for large requests neither.
+/// One address alone keeps no other waiting, not even large requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn attack_one_peer_has_no_more_than_its_part() {
+async fn attack_one_peer_has_no_more_than_its_share() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(6_200) {
         return;
     }
     let hour = Duration::from_secs(3600);
     let buffering =
-        Buffering::new().with_octets_in_all(2 << 20).with_stall_limit(hour).with_arrival(hour);
+        Buffering::new().with_total_bytes(2 << 20).with_stall_limit(hour).with_arrival(hour);
     let site = Site::start(buffering.clone());
     let client = client(site.address).await;
     let slow = site.slow_from(|_| 1, 3_000, 1_000);
-    // Of 2 MiB a peer has half of one, three quarters of that for large requests.
+    // A peer has 512 KiB of 2 MiB, three quarters of that for large requests.
     until_held(&buffering, 393_000).await;
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
     assert_eq!(post(&client, site.address, "pay").await, "200 OK");
     assert!(are_untouched(&slow));
-    assert_eq!((site.taken_up(), buffering.held()), (2, 393_000));
+    assert_eq!((site.dispatched(), buffering.held()), (2, 393_000));
 }
 
-/// Silent requests give way as soon as others wait, whoever they are of.
+/// Silent requests give way as soon as others wait, whatever their peer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn attack_a_full_room_is_cleared_of_the_silent() {
+async fn attack_silent_requests_leave_a_full_budget() {
     let _alone = ALONE.lock().await;
     if !has_descriptors(4_200) {
         return;
     }
     let hour = Duration::from_secs(3600);
     let buffering = Buffering::new()
-        .with_octets_in_all(1 << 20)
+        .with_total_bytes(1 << 20)
         .with_stall_limit(Duration::from_millis(1))
         .with_arrival(hour);
     let site = Site::start(buffering.clone());
     let client = client(site.address).await;
     let slow = site.slow(2_000, 1_000);
     assert_eq!(post(&client, site.address, vec![b'x'; 60_000]).await, "200 OK");
-    assert_eq!(site.taken_up(), 1, "none of those that gave way was dispatched");
+    assert_eq!(site.dispatched(), 1, "none of those that gave way was dispatched");
     assert!(!are_untouched(&slow));
     let refused = slow.iter().map(refusal).filter(|said| said.contains(", refused")).count();
     assert!(refused > 0);
 }
 
-/// What is there to be read.
+/// What can be read without waiting.
 fn refusal(mut stream: &TcpStream) -> String {
     stream.set_nonblocking(true).unwrap();
     let mut said = [0; 1024];

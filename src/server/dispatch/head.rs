@@ -1,4 +1,4 @@
-//! The heads of answers.
+//! The heads of responses.
 
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -6,10 +6,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use crate::statement::{DispatchToken, NotApplied};
 use tower_resend_core::contract::{Announcement, RETRY_CONTRACT};
 
-/// What of a request decides what its answer means for the connection.
+/// What the request asks of the connection: it decides what the response means
+/// for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// HTTP/1, and the connection stays one.
+    /// HTTP/1, and to stay so.
     Ordinary,
     /// To become a tunnel.
     Connect,
@@ -26,9 +27,9 @@ impl Asked {
         }
     }
 
-    /// Whether HTTP/1 ends on the connection with this answer, or was never
-    /// there.
-    pub(super) fn is_left_by<B>(self, response: &Response<B>) -> bool {
+    /// Returns `true` if the connection is not HTTP/1 after this response, or never
+    /// was.
+    pub(super) fn ends_http1<B>(self, response: &Response<B>) -> bool {
         match self {
             Self::Ordinary => response.status().is_informational(),
             Self::Connect => response.status().is_success() || response.status().is_informational(),
@@ -37,8 +38,8 @@ impl Asked {
     }
 }
 
-/// Writes an announcement, in the place of any that the service passed on from
-/// elsewhere: the field is for one hop.
+/// Writes an announcement, replacing one that the service passed on from another
+/// hop.
 pub(super) fn announce<B>(response: &mut Response<B>, announcement: Option<Announcement>) {
     strip(response);
     let Some(announcement) = announcement else {
@@ -51,29 +52,29 @@ pub(super) fn announce<B>(response: &mut Response<B>, announcement: Option<Annou
     }
 }
 
-/// Removes what a service passed on from elsewhere.
+/// Removes an announcement that the service passed on from another hop.
 pub(super) fn strip<B>(response: &mut Response<B>) {
     response.headers_mut().remove(RETRY_CONTRACT);
 }
 
-/// Says that this is the last answer of the connection.
+/// Says that this is the last response of the connection.
 pub(super) fn close<B>(response: &mut Response<B>) {
     let headers = response.headers_mut();
     if !has_close(headers) {
-        // A map that is full cannot say it; the connection closes all the same.
+        // A full map cannot say it; the connection closes all the same.
         let _ = headers.try_append(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
-/// Whether a message says that the connection ends with it.
+/// Returns `true` if a message says that the connection ends with it.
 pub(super) fn has_close(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(CONNECTION).into_iter();
     let mut options = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
     options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
-/// Whether the service states that nothing acted on the request of this exchange,
-/// which counts only where the answer says that it failed.
+/// Returns `true` if the service states that nothing acted on the request of this
+/// exchange. That counts only if the status says that it failed.
 pub(super) fn take_not_applied<B>(response: &mut Response<B>, exchange: &DispatchToken) -> bool {
     let stated = response.extensions_mut().remove::<NotApplied>();
     stated.is_some_and(|stated| stated.holds_for(exchange))

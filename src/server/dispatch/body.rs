@@ -7,25 +7,25 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::server::answered::TrackedResponseBody;
-use crate::server::report::Running;
+use crate::server::conn::TrackedResponseBody;
+use crate::server::connection_table::RequestGuard;
 
 pin_project! {
-    /// The body of a response: the service's, or none. The request is over when
-    /// it ends or is dropped.
-    pub struct ResponseBody<B> {
+    /// The body of a response of [`Dispatch`](super::Dispatch): the service's, or
+    /// none. The request is over when it ends or is dropped.
+    pub struct DispatchBody<B> {
         #[pin]
-        inner: TrackedResponseBody<Noted<B>>,
+        inner: TrackedResponseBody<RecordedBody<B>>,
     }
 }
 
-impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: TrackedResponseBody<Noted<B>>) -> Self {
+impl<B> DispatchBody<B> {
+    pub(super) fn new(inner: TrackedResponseBody<RecordedBody<B>>) -> Self {
         Self { inner }
     }
 }
 
-impl<B: Body> Body for ResponseBody<B> {
+impl<B: Body> Body for DispatchBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -45,31 +45,31 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-impl<B> fmt::Debug for ResponseBody<B> {
+impl<B> fmt::Debug for DispatchBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").finish_non_exhaustive()
+        f.debug_struct("DispatchBody").finish_non_exhaustive()
     }
 }
 
 pin_project! {
-    /// A body, or none, whose end is written down.
-    pub(in crate::server) struct Noted<B> {
+    /// A body, or none, whose end is recorded for the drain's report.
+    pub(super) struct RecordedBody<B> {
         #[pin]
         inner: Option<B>,
-        running: Running,
+        recorded: RequestGuard,
     }
 }
 
-impl<B: Body> Noted<B> {
-    pub(super) fn new(inner: Option<B>, mut running: Running) -> Self {
+impl<B: Body> RecordedBody<B> {
+    pub(super) fn new(inner: Option<B>, mut recorded: RequestGuard) -> Self {
         if inner.as_ref().is_none_or(Body::is_end_stream) {
-            running.is_answered();
+            recorded.set_answered();
         }
-        Self { inner, running }
+        Self { inner, recorded }
     }
 }
 
-impl<B: Body> Body for Noted<B> {
+impl<B: Body> Body for RecordedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -82,9 +82,9 @@ impl<B: Body> Body for Noted<B> {
             return Poll::Ready(None);
         };
         let frame = ready!(inner.as_mut().poll_frame(cx));
-        // A body that says that it ended is not polled again.
+        // HTTP does not poll again once the body says that it has ended.
         if frame.is_none() || inner.is_end_stream() {
-            this.running.is_answered();
+            this.recorded.set_answered();
         }
         Poll::Ready(frame)
     }

@@ -1,4 +1,4 @@
-//! The timer that asks again what is unacknowledged.
+//! The timer after which the kernel is asked again what is unacknowledged.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use crate::time::{Sleep, now, sleep};
 
-/// The first pause. Doubled each time.
-const SHORTEST: Duration = Duration::from_millis(1);
-/// A delayed acknowledgement takes 40 ms and more.
-const LONGEST: Duration = Duration::from_millis(50);
-
-/// A timer that runs only while something is unacknowledged.
+/// A timer that runs only while something is unacknowledged. Each pause is twice
+/// as long as the one before, up to [`LONGEST`].
 #[derive(Debug, Default)]
 pub(super) struct Recheck {
     timer: Option<Pin<Box<Sleep>>>,
-    /// The pause that runs; none if none does.
+    /// The current pause; `None` while the timer is stopped.
     pause: Option<Duration>,
 }
 
@@ -24,8 +20,8 @@ impl Recheck {
         self.pause = None;
     }
 
-    /// Runs the timer; ready when it has run out. It runs on then, longer, and
-    /// is to be polled again or stopped.
+    /// Runs the timer; ready when a pause is over. The next pause has begun then:
+    /// poll again, or stop it.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let pause = match self.pause {
             Some(pause) => pause,
@@ -47,3 +43,7 @@ impl Recheck {
         pause
     }
 }
+
+const SHORTEST: Duration = Duration::from_millis(1);
+/// About a delayed acknowledgement, which takes 40 ms and more.
+const LONGEST: Duration = Duration::from_millis(50);

@@ -4,12 +4,12 @@
 //! ```text
 //! begin -> receive it whole -> the service is ready -> dispatch -> service
 //!              |                     |                    |          |
-//!              +------ going away ---+------ refuse <-----+       announce
+//!              +----- going away ----+------ refuse <-----+       announce
 //! ```
 
-mod answer;
 mod body;
 mod call;
+mod head;
 
 use std::fmt;
 use std::future::Future;
@@ -22,40 +22,39 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::{Layer, Service};
 
-pub use self::body::ResponseBody;
-use self::call::Call;
+pub use self::body::DispatchBody;
+use self::call::{CallContext, DispatchCall};
 use super::buffer::{Buffering, RequestBody};
-use super::handle::Handle;
-use super::report::ConnectionEntry;
+use super::conn::Handle;
+use super::connection_table::ConnectionEntry;
 
 /// Keeps the contract of one connection on the service's side; see [`Dispatch`].
 ///
-/// One for each connection, made with the connection's [`Handle`].
-/// [`serve`](super::serve()) does that.
+/// Make one for each connection, with its [`Handle`]. [`serve`](super::serve())
+/// does that.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct DispatchLayer {
-    connection: Handle,
-    buffering: Buffering,
-    seat: Arc<ConnectionEntry>,
+    context: CallContext,
 }
 
 impl DispatchLayer {
     /// Returns the layer of a connection.
     pub fn new(connection: Handle) -> Self {
-        Self { connection, buffering: Buffering::default(), seat: Arc::default() }
+        let (buffering, entry) = (Buffering::default(), Arc::default());
+        Self { context: CallContext { connection, buffering, entry } }
     }
 
-    /// Sets how requests are received whole. Connections should share a clone
-    /// of one value, which bounds their memory together.
+    /// Sets how requests are received whole. Give all connections clones of one
+    /// value, which bounds their memory together.
     pub fn with_buffering(mut self, buffering: Buffering) -> Self {
-        self.buffering = buffering;
+        self.context.buffering = buffering;
         self
     }
 
-    /// Sets where the connection's requests are written down.
-    pub(crate) fn with_seat(mut self, seat: Arc<ConnectionEntry>) -> Self {
-        self.seat = seat;
+    /// Sets where the connection's requests are recorded.
+    pub(super) fn with_entry(mut self, entry: Arc<ConnectionEntry>) -> Self {
+        self.context.entry = entry;
         self
     }
 }
@@ -64,31 +63,32 @@ impl<S> Layer<S> for DispatchLayer {
     type Service = Dispatch<S>;
 
     fn layer(&self, inner: S) -> Dispatch<S> {
-        Dispatch { inner, connection: self.clone() }
+        Dispatch { inner, context: self.context.clone() }
     }
 }
 
-/// Gives the requests of one connection to a service as the contract says;
-/// made by [`DispatchLayer`]. It has to be the outermost layer, right below
+/// Passes the requests of one connection to a service as the contract says;
+/// made by [`DispatchLayer`]. It must be the outermost layer, directly below
 /// hyper.
 ///
 /// - A request of a client that knows the contract is received whole first
-///   (S1), if it is not larger than the announced `max`. A larger one is taken
-///   up early and streams. The requests of other clients stream as ever.
-/// - While the connection goes away, a request that was not dispatched yet is
-///   refused (S4), and the answer of one that was has `Connection: close`.
-/// - A body that fails or is late is answered 400 or 408. The service never
-///   sees such a request.
-/// - Every final HTTP/1.1 response has the announcement (S9), unless the
+///   (S1), if it is not larger than the announced `max`. A larger one is
+///   dispatched early and streams, as do all requests of other clients.
+/// - While the connection goes away, a request that is not yet dispatched is
+///   refused (S4), and the response to one that is has `Connection: close`.
+/// - A request whose body fails or is late is answered 400 or 408. The service
+///   never sees it.
+/// - Every final HTTP/1.1 response carries the announcement (S9), unless the
 ///   client never offered to understand it. A 101 and the 2xx of a `CONNECT`
-///   have none and end the contract of the connection. So does HTTP/2; the
-///   answer to a request of HTTP/1.0 has none, which withdraws the promises.
-/// - The field `Retry-Contract` of a request does not reach the service, and
-///   one that a service set does not reach the client: it is for one hop.
+///   carry none and end the contract of the connection. So does HTTP/2; the
+///   response to a request of HTTP/1.0 carries none, which withdraws the
+///   promises.
+/// - The field `Retry-Contract` is for one hop: that of a request does not reach
+///   the service, and one that a service set does not reach the client.
 ///
 /// The inner service must be `Clone`. It is polled ready after a request was
-/// received whole, and before it is dispatched, so that a slow client holds no
-/// place in it.
+/// received whole and before it is dispatched, so that a slow client occupies no
+/// capacity in it.
 ///
 /// # Errors
 ///
@@ -97,11 +97,11 @@ impl<S> Layer<S> for DispatchLayer {
 /// # Cancel safety
 ///
 /// Dropping the future, as hyper does when the client is gone, drops the inner
-/// service's. A request that was dispatched then stays dispatched.
+/// service's. A request that was dispatched stays dispatched.
 #[derive(Clone, Debug)]
 pub struct Dispatch<S> {
     inner: S,
-    connection: DispatchLayer,
+    context: CallContext,
 }
 
 impl<S, B, RB> Service<Request<B>> for Dispatch<S>
@@ -112,7 +112,7 @@ where
     B::Error: Send,
     RB: Body + Send + 'static,
 {
-    type Response = Response<ResponseBody<RB>>;
+    type Response = Response<DispatchBody<RB>>;
     type Error = S::Error;
     type Future = DispatchFuture<RB, S::Error>;
 
@@ -123,18 +123,22 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // Now, not when the future is first polled: the connection reads on in
         // between.
-        let call = Call::begin(&self.connection, &request);
+        let call = DispatchCall::begin(&self.context, &request);
         DispatchFuture(Box::pin(call.run(self.inner.clone(), request)))
     }
 }
 
 /// The future of [`Dispatch`].
-pub struct DispatchFuture<RB, E>(Answering<RB, E>);
+///
+/// # Cancel safety
+///
+/// See [`Dispatch`].
+pub struct DispatchFuture<RB, E>(Outcome<RB, E>);
 
-type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<RB>>, E>> + Send>>;
+type Outcome<RB, E> = Pin<Box<dyn Future<Output = Result<Response<DispatchBody<RB>>, E>> + Send>>;
 
 impl<RB, E> Future for DispatchFuture<RB, E> {
-    type Output = Result<Response<ResponseBody<RB>>, E>;
+    type Output = Result<Response<DispatchBody<RB>>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx)
