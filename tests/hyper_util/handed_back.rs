@@ -28,7 +28,7 @@ use self::still::until_idle;
 
 const ROUNDS: usize = 20;
 
-/// Longer than any connect that anybody waits for.
+/// Longer than any connect of these tests.
 const AGES: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Pay = Full<Bytes>;
@@ -233,8 +233,8 @@ async fn until_taken_up(origin: &Origin, requests: usize) {
 
 // ===== calls that are given up =====
 
-/// The call is answered and nobody asks it: its connection could go to another
-/// request that waits for one, and that would be lost with it.
+/// The call is answered and not polled: its connection could go to another request that
+/// waits for one, and that would be lost with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_of_a_dropped_call_goes_to_no_other_request() {
     for _ in 0..ROUNDS {
@@ -270,7 +270,7 @@ async fn connection_of_a_dropped_call_goes_to_no_other_request() {
         let (read, may_go_on) = connector.stop_after_read();
         keeping.until(read);
         drop(call);
-        connector.stop_nobody();
+        connector.cancel_stop();
         drop(may_go_on);
         connector.open();
         assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);

@@ -127,7 +127,7 @@ async fn a_goaway_proves_nothing_for_a_request_without_a_body() {
 
 // ===== more than one request =====
 
-/// A POST that is answered 303 to where nobody listens, and executed.
+/// A POST that is executed, and answered by a 303 to a closed port.
 fn redirecting(connections: usize, to: &ClosedPort) -> Origin {
     let target = to.url();
     Origin::start(connections, move |_, mut peer| {

@@ -211,7 +211,7 @@ async fn a_stream_that_was_not_given_back_is_gone() {
     assert!(error.take_request::<Body>().is_none());
 }
 
-/// A body of a type of one's own, of which there is no second one.
+/// A body of a user's own type, which cannot be copied.
 #[derive(Debug)]
 struct Once;
 

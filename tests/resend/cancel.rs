@@ -140,7 +140,7 @@ async fn deadline_drops_the_attempt_and_keeps_what_it_recorded() {
     let played = play(policy(), post(), |_| Reply::Hang(Some(not_connected()))).await;
     assert!(played.error().fate().is_not_applied());
 
-    // Nothing was recorded, so that nobody knows.
+    // Nothing was recorded, so that the fate is unknown.
     let played = play(policy(), post(), |_| Reply::Hang(None)).await;
     assert_eq!(played.error().fate(), Fate::Unknown(Doubt::NoEvidence));
 }
@@ -202,8 +202,8 @@ async fn what_is_recorded_during_the_wait_is_judged_too() {
     assert_none(&mut handle);
 }
 
-/// Whoever has a copy of the request, or works on it still, has its token. A
-/// proof of what is recorded is none of what is not recorded yet.
+/// A copy of the request, or a hand-off that has not ended, holds the token. A proof about
+/// what is recorded says nothing about what is not recorded yet.
 #[tokio::test(start_paused = true)]
 async fn request_held_elsewhere_is_not_resent_on_a_proof() {
     for evidence in proofs() {

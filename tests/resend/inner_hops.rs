@@ -181,7 +181,7 @@ fn without_token(mut request: Request<Octets>) -> Request<Octets> {
     request
 }
 
-/// A layer that got a 401 asks for a new token where nobody listens.
+/// A layer that got a 401 asks for a new token at a closed port.
 fn refreshing(keeps: bool) -> (Site, Inner) {
     let dead = Site::dead();
     let site = Site::start(|_| say("401 Unauthorized", ""));
@@ -543,7 +543,7 @@ async fn silent_transport_after_a_recording_one_is_seen_by_its_error() {
     }
 }
 
-/// The same errors are nobody's but the transport's that recorded.
+/// The same errors are those of the transport that recorded.
 #[tokio::test]
 async fn transport_of_ones_own_may_fail_with_its_clients_error() {
     let dead = Site::dead();

@@ -107,8 +107,7 @@ async fn a_key_counts_only_where_the_origin_deduplicates() {
     assert_eq!(attempts(&played.result.unwrap())[0].ground(), Some(Ground::Deduplicated));
 }
 
-/// Nothing can be told apart by a key without a character, and nobody knows which
-/// of two an origin takes.
+/// An empty key tells no requests apart, and which of two keys an origin takes is unknown.
 #[tokio::test(start_paused = true)]
 async fn an_empty_key_and_several_are_no_ground() {
     for keys in [&[""][..], &["\"\""], &["\"a1\"", "\"a2\""], &["\"a1\"", ""]] {
