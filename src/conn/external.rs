@@ -19,7 +19,7 @@
 
 use super::served::Served;
 use super::tracker::{ConnTracker, State};
-use tower_resend_core::{Phase, StaleReason};
+use tower_resend_core::{ExchangePhase, StaleReason};
 
 /// What is kept of a connection whose requests are not announced.
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ impl ConnTracker {
     /// that this ends any exchange before it.
     pub(crate) fn arm_taken(&self) -> Option<ExchangeId> {
         let mut state = self.lock();
-        let is_over = matches!(state.ledger.phase(), Phase::TakenOver | Phase::Released);
+        let is_over =
+            matches!(state.ledger.phase(), ExchangePhase::TakenOver | ExchangePhase::Released);
         let last = state.unannounced.as_ref().and_then(|unannounced| unannounced.last);
         let was_spoken_to = state.was_spoken_to(last);
         let is_flushed = state.is_flushed();
@@ -123,9 +124,15 @@ impl State {
     /// Returns `true` if a read that would wait has to look.
     pub(super) fn looks(&self) -> bool {
         match (self.ledger.phase(), &self.unannounced) {
-            (Phase::Armed, _) => true,
-            (Phase::Idle, Some(unannounced)) => !unannounced.is_shut,
-            (Phase::Idle | Phase::Sent | Phase::TakenOver | Phase::Released, _) => false,
+            (ExchangePhase::Armed, _) => true,
+            (ExchangePhase::Idle, Some(unannounced)) => !unannounced.is_shut,
+            (
+                ExchangePhase::Idle
+                | ExchangePhase::Sent
+                | ExchangePhase::TakenOver
+                | ExchangePhase::Released,
+                _,
+            ) => false,
         }
     }
 
@@ -142,7 +149,7 @@ impl State {
 
     /// Notes that bytes are written, before the ledger does.
     pub(super) fn on_unannounced_write(&mut self) {
-        let is_idle = self.ledger.phase() == Phase::Idle;
+        let is_idle = self.ledger.phase() == ExchangePhase::Idle;
         if let Some(unannounced) = self.unannounced.as_mut().filter(|_| is_idle) {
             unannounced.has_no_boundaries = true;
         }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::tracker::{ConnTracker, State};
 use tower_resend_core::fin_rule::StaleCheck;
-use tower_resend_core::{Phase, StaleReason};
+use tower_resend_core::{ExchangePhase, StaleReason};
 
 /// A TCP stream that keeps its [`ConnTracker`].
 ///
@@ -81,7 +81,7 @@ impl TrackedIo {
     ) -> Poll<io::Result<usize>> {
         let mut state = self.record.lock();
         let stream = match &mut self.stream {
-            Some(stream) if state.ledger.phase() != Phase::TakenOver => stream,
+            Some(stream) if state.ledger.phase() != ExchangePhase::TakenOver => stream,
             _ => return Poll::Ready(Err(taken_over())),
         };
         // Hyper reads before it takes a request, but another thread can hand
@@ -108,7 +108,7 @@ impl TrackedIo {
         // Without a request of which it is known that it waits for its answer
         // what writes may be a close: TLS above says that it ends, and reads
         // no more.
-        let is_awaited = matches!(state.ledger.phase(), Phase::Armed | Phase::Sent);
+        let is_awaited = matches!(state.ledger.phase(), ExchangePhase::Armed | ExchangePhase::Sent);
         if !state.has_data() || (is_left_unread && !is_awaited) {
             return Poll::Ready(Err(error));
         }
@@ -197,7 +197,7 @@ impl AsyncRead for TrackedIo {
         let meter = self.get_mut();
         let mut state = meter.record.lock();
         let stream = match &mut meter.stream {
-            Some(stream) if state.ledger.phase() != Phase::TakenOver => stream,
+            Some(stream) if state.ledger.phase() != ExchangePhase::TakenOver => stream,
             _ => return Poll::Ready(Err(taken_over())),
         };
         meter.has_read = true;
@@ -248,13 +248,14 @@ impl AsyncWrite for TrackedIo {
         let meter = self.get_mut();
         let mut state = meter.record.lock();
         match (state.ledger.phase(), &mut meter.stream) {
-            (Phase::Idle | Phase::Released, Some(stream)) => {
+            (ExchangePhase::Idle | ExchangePhase::Released, Some(stream)) => {
                 if let Some(unannounced) = &mut state.unannounced {
                     unannounced.is_shut = true;
                 }
                 Pin::new(stream).poll_shutdown(cx)
             }
-            (Phase::Armed | Phase::Sent | Phase::TakenOver, _) | (_, None) => Poll::Ready(Ok(())),
+            (ExchangePhase::Armed | ExchangePhase::Sent | ExchangePhase::TakenOver, _)
+            | (_, None) => Poll::Ready(Ok(())),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::tracker::{ConnTracker, State};
 use crate::sys::Received;
 use crate::time;
-use tower_resend_core::fin_rule::{self, Fin, LastRead, Step};
+use tower_resend_core::fin_rule::{self, Fin, FinStep, LastRead};
 use tower_resend_core::{
     Acked, Answer, Contract, EndedBy, Evidence, HandOff, Limits, Reply, Settled, StaleReason,
     TcpEvidence, Unavailable,
@@ -108,9 +108,10 @@ impl<F: FnOnce()> Resolution<'_, F> {
             // Tokio reports an error for ever: once it has, only the clock is left.
             listens &= !self.pause(listens, pause.min(deadline - time::now())).await;
             match self.step(&mut fin) {
-                Step::Done(kernel) => return kernel,
-                Step::Wait | Step::Settle(_) | Step::Closed(..) if time::now() < deadline => {}
-                Step::Wait | Step::Settle(_) | Step::Closed(..) => {
+                FinStep::Done(kernel) => return kernel,
+                FinStep::Wait | FinStep::Settle(_) | FinStep::Closed(..)
+                    if time::now() < deadline => {}
+                FinStep::Wait | FinStep::Settle(_) | FinStep::Closed(..) => {
                     return fin.map_or(TcpEvidence::StillOpen, |fin| {
                         TcpEvidence::Fin(fin.acked(), Settled::Unsettled)
                     });
@@ -137,17 +138,17 @@ impl<F: FnOnce()> Resolution<'_, F> {
         }
         let limit = state.snapshot().map(|snapshot| fin_rule::settle_limit(&snapshot));
         match (step, limit) {
-            (Step::Done(TcpEvidence::StillOpen), Ok(limit)) if self.is_close_awaited(&state) => {
+            (FinStep::Done(TcpEvidence::StillOpen), Ok(limit)) if self.is_close_awaited(&state) => {
                 Drained::Wait(None, limit)
             }
-            (Step::Done(kernel), _) => Drained::Done(kernel),
-            (Step::Settle(fin), Ok(limit)) if self.is_worth_settling(&fin) => {
+            (FinStep::Done(kernel), _) => Drained::Done(kernel),
+            (FinStep::Settle(fin), Ok(limit)) if self.is_worth_settling(&fin) => {
                 Drained::Wait(Some(fin), limit)
             }
-            (Step::Settle(fin), _) => {
+            (FinStep::Settle(fin), _) => {
                 Drained::Done(TcpEvidence::Fin(fin.acked(), Settled::NotAwaited))
             }
-            (Step::Wait | Step::Closed(..), _) => Drained::Done(TcpEvidence::StillOpen),
+            (FinStep::Wait | FinStep::Closed(..), _) => Drained::Done(TcpEvidence::StillOpen),
         }
     }
 
@@ -167,21 +168,23 @@ impl<F: FnOnce()> Resolution<'_, F> {
     }
 
     /// One look while waiting (step C6).
-    fn step(&self, fin: &mut Option<Fin>) -> Step {
+    fn step(&self, fin: &mut Option<Fin>) -> FinStep {
         let mut state = self.record.lock();
         let Some(known) = *fin else {
             let step = ended(&mut state);
             if state.is_refused() {
-                return Step::Done(TcpEvidence::Unavailable(Unavailable::NotExamined));
+                return FinStep::Done(TcpEvidence::Unavailable(Unavailable::NotExamined));
             }
             return match step {
-                Step::Done(TcpEvidence::StillOpen) => Step::Wait,
-                Step::Settle(new) if self.is_worth_settling(&new) => {
+                FinStep::Done(TcpEvidence::StillOpen) => FinStep::Wait,
+                FinStep::Settle(new) if self.is_worth_settling(&new) => {
                     *fin = Some(new);
-                    Step::Wait
+                    FinStep::Wait
                 }
-                Step::Settle(new) => Step::Done(TcpEvidence::Fin(new.acked(), Settled::NotAwaited)),
-                other @ (Step::Done(_) | Step::Closed(..) | Step::Wait) => other,
+                FinStep::Settle(new) => {
+                    FinStep::Done(TcpEvidence::Fin(new.acked(), Settled::NotAwaited))
+                }
+                other @ (FinStep::Done(_) | FinStep::Closed(..) | FinStep::Wait) => other,
             };
         };
         match state.snapshot() {
@@ -190,7 +193,7 @@ impl<F: FnOnce()> Resolution<'_, F> {
                 let step = fin_rule::settle(&exchange, &known, &snapshot);
                 close(&mut state, step)
             }
-            Err(why) => Step::Done(TcpEvidence::Unavailable(why)),
+            Err(why) => FinStep::Done(TcpEvidence::Unavailable(why)),
         }
     }
 
@@ -256,7 +259,7 @@ impl Drop for Parked<'_> {
 }
 
 /// Drains what is left and judges the end (steps C2 to C5).
-fn ended(state: &mut State) -> Step {
+fn ended(state: &mut State) -> FinStep {
     let last = drain(state);
     match state.snapshot() {
         Ok(snapshot) => {
@@ -269,19 +272,19 @@ fn ended(state: &mut State) -> Step {
             let step = fin_rule::at_end(&exchange, last, &snapshot, errno);
             close(state, step)
         }
-        Err(why) => Step::Done(TcpEvidence::Unavailable(why)),
+        Err(why) => FinStep::Done(TcpEvidence::Unavailable(why)),
     }
 }
 
 /// Finishes a step that needs the errno.
-fn close(state: &mut State, step: Step) -> Step {
+fn close(state: &mut State, step: FinStep) -> FinStep {
     match step {
-        Step::Closed(fin, snapshot) => {
+        FinStep::Closed(fin, snapshot) => {
             let errno = state.first_errno();
             let exchange = state.ledger.exchange();
-            Step::Done(fin_rule::closed(&exchange, &fin, &snapshot, errno))
+            FinStep::Done(fin_rule::closed(&exchange, &fin, &snapshot, errno))
         }
-        other @ (Step::Done(_) | Step::Settle(_) | Step::Wait) => other,
+        other @ (FinStep::Done(_) | FinStep::Settle(_) | FinStep::Wait) => other,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use super::session::Session;
 use super::tracker::{ConnTracker, State};
-use tower_resend_core::{Phase, Reply, StaleReason};
+use tower_resend_core::{ExchangePhase, Reply, StaleReason};
 
 /// What the bytes are that pass the TrackedIo.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl ConnTracker {
     /// Returns the state, unless the connection was taken over.
     pub(super) fn untaken(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
-        (state.ledger.phase() != Phase::TakenOver).then_some(state)
+        (state.ledger.phase() != ExchangePhase::TakenOver).then_some(state)
     }
 
     /// Notes text that came out of TLS. Returns whether it must be withheld,
@@ -125,7 +125,7 @@ impl State {
     /// since they cannot answer the request.
     #[inline]
     pub(super) fn on_read(&mut self, octets: &[u8]) -> bool {
-        let is_drain = self.ledger.phase() == Phase::TakenOver;
+        let is_drain = self.ledger.phase() == ExchangePhase::TakenOver;
         let is_first_drained = is_drain && self.ledger.exchange_read() == 0;
         self.ledger.on_received(octets.len());
         match &mut self.above {
@@ -142,7 +142,7 @@ impl State {
     /// is in them: when that is known more may be acknowledged.
     fn on_records(&mut self, octets: &[u8]) {
         let is_awaited =
-            self.ledger.phase() == Phase::Sent && self.ledger.reply() == Reply::Nothing;
+            self.ledger.phase() == ExchangePhase::Sent && self.ledger.reply() == Reply::Nothing;
         let now = is_awaited.then(|| self.ledger.is_too_early(self.snapshot()));
         if let StreamKind::Tls(tls) = &mut self.above {
             let was_between = tls.records.is_between();
@@ -178,7 +178,7 @@ impl State {
     /// be written: an unsolicited response may be in it.
     pub(super) fn is_within_record(&self) -> bool {
         let is_within = matches!(&self.above, StreamKind::Tls(tls) if !tls.records.is_between());
-        is_within && self.ledger.phase() == Phase::Armed
+        is_within && self.ledger.phase() == ExchangePhase::Armed
     }
 
     /// Returns `true` if any HTTP was read before the first request.

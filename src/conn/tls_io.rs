@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::io::{TrackedIo, not_writable, taken_over, withheld};
 use super::tracker::ConnTracker;
 use crate::tls::TlsError;
-use tower_resend_core::Phase;
+use tower_resend_core::ExchangePhase;
 
 /// A TLS stream over a [`TrackedIo`] that reports its text to the connection's
 /// record.
@@ -142,8 +142,12 @@ impl AsyncWrite for TlsIo {
         let tap = self.get_mut();
         let phase = tap.record.lock().ledger.phase();
         match phase {
-            Phase::Idle | Phase::Released => Pin::new(&mut tap.tls).poll_shutdown(cx),
-            Phase::Armed | Phase::Sent | Phase::TakenOver => Poll::Ready(Ok(())),
+            ExchangePhase::Idle | ExchangePhase::Released => {
+                Pin::new(&mut tap.tls).poll_shutdown(cx)
+            }
+            ExchangePhase::Armed | ExchangePhase::Sent | ExchangePhase::TakenOver => {
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::waiters::Waiters;
 use crate::sys::{Fd, Received};
 use tower_resend_core::contract::{Closing, Hop, OutOfLimits, closing};
 use tower_resend_core::{
-    Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
+    Counts, EarlyResponseParser, Errno, ExchangePhase, HandOff, Ledger, Limits, Reply, Snapshot,
     StaleReason, Unavailable, fin_rule,
 };
 
@@ -329,12 +329,12 @@ impl State {
     pub(super) fn on_http(&mut self, octets: &[u8], is_first_drained: bool) -> bool {
         // Whoever is above may have taken the request already, and would take
         // them for its answer.
-        let is_too_early = !octets.is_empty() && self.ledger.phase() == Phase::Armed;
+        let is_too_early = !octets.is_empty() && self.ledger.phase() == ExchangePhase::Armed;
         self.on_unannounced(StaleReason::Stray);
         let was_stray = self.ledger.reply() == Reply::Stray;
         let is_stray = match self.ledger.on_http(octets.len()) {
             true => self.judge_reply(),
-            false => was_stray && self.ledger.phase() != Phase::Idle,
+            false => was_stray && self.ledger.phase() != ExchangePhase::Idle,
         };
         // Whole responses or nothing: what begins in the middle of one would
         // be misread.
@@ -463,11 +463,17 @@ impl State {
     ) -> (Option<TcpStream>, Waiters) {
         self.meter_is_gone = true;
         let closing = match self.ledger.phase() {
-            Phase::Armed | Phase::Sent | Phase::TakenOver if self.fd.is_some() => {
+            ExchangePhase::Armed | ExchangePhase::Sent | ExchangePhase::TakenOver
+                if self.fd.is_some() =>
+            {
                 self.parked = stream;
                 None
             }
-            Phase::Armed | Phase::Sent | Phase::TakenOver | Phase::Idle | Phase::Released => {
+            ExchangePhase::Armed
+            | ExchangePhase::Sent
+            | ExchangePhase::TakenOver
+            | ExchangePhase::Idle
+            | ExchangePhase::Released => {
                 self.fd = None;
                 stream
             }

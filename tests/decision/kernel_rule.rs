@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tower_resend_core::fin_rule::{
-    ExchangeCounts, LastRead, StaleCheck, Step, at_end, calibrate, closed, is_stray,
+    ExchangeCounts, FinStep, LastRead, StaleCheck, at_end, calibrate, closed, is_stray,
     is_worth_settling, settle, settle_limit, stale_check,
 };
 use tower_resend_core::{
@@ -83,17 +83,19 @@ impl Recording {
         let mut shown = self.shown.iter();
         let first = shown.next().expect("a snapshot after the drain");
         let fin = match at_end(&self.exchange, self.last, first, self.errno) {
-            Step::Done(kernel) => return kernel,
-            Step::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
-            Step::Settle(fin) => fin,
-            Step::Wait => panic!("at_end never waits"),
+            FinStep::Done(kernel) => return kernel,
+            FinStep::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
+            FinStep::Settle(fin) => fin,
+            FinStep::Wait => panic!("at_end never waits"),
         };
         for next in shown {
             match settle(&self.exchange, &fin, next) {
-                Step::Done(kernel) => return kernel,
-                Step::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
-                Step::Wait => {}
-                Step::Settle(_) => panic!("settle has settled"),
+                FinStep::Done(kernel) => return kernel,
+                FinStep::Closed(fin, last) => {
+                    return closed(&self.exchange, &fin, &last, self.errno);
+                }
+                FinStep::Wait => {}
+                FinStep::Settle(_) => panic!("settle has settled"),
             }
         }
         TcpEvidence::Fin(fin.acked(), Settled::Unsettled)
@@ -591,7 +593,7 @@ fn settling_is_worth_it_only_where_it_can_decide() {
     let fin = |acked| {
         let fin = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
         match at_end(&exchange(READ_BEFORE), LastRead::End, &fin, None) {
-            Step::Settle(fin) => fin,
+            FinStep::Settle(fin) => fin,
             other => panic!("{other:?}"),
         }
     };

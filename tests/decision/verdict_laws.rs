@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
-use tower_resend_core::fin_rule::{ExchangeCounts, LastRead, Step, at_end, closed, settle};
+use tower_resend_core::fin_rule::{ExchangeCounts, FinStep, LastRead, at_end, closed, settle};
 use tower_resend_core::*;
 
 use testkit::weaker;
@@ -341,19 +341,19 @@ impl Story {
         let mut fin = None;
         loop {
             step = match (step, fin) {
-                (Step::Done(kernel), _) => return kernel,
-                (Step::Closed(fin, last), _) => {
+                (FinStep::Done(kernel), _) => return kernel,
+                (FinStep::Closed(fin, last), _) => {
                     return closed(&self.exchange, &fin, &last, self.errno);
                 }
-                (Step::Settle(new), _) => {
+                (FinStep::Settle(new), _) => {
                     fin = Some(new);
-                    Step::Wait
+                    FinStep::Wait
                 }
-                (Step::Wait, Some(known)) => match shown.next() {
+                (FinStep::Wait, Some(known)) => match shown.next() {
                     Some(next) => settle(&self.exchange, &known, next),
                     None => return TcpEvidence::Fin(known.acked(), Settled::Unsettled),
                 },
-                (Step::Wait, None) => panic!("nothing to wait for"),
+                (FinStep::Wait, None) => panic!("nothing to wait for"),
             };
         }
     }

@@ -17,122 +17,11 @@
 //! [`stale_check`] before each request (B), and on failure [`at_end`], then
 //! [`settle`] until it answers, then [`closed`] (C).
 
-use std::fmt;
 use std::time::Duration;
 
 use super::segments::{SegmentBase, Segments};
-use crate::fate::Unavailable;
-use crate::fate::{Acked, Limits, Settled, TcpEvidence};
-use crate::fate::{Contract, Source};
-
-/// One reading of the kernel's counters for a TCP socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// The connection's state.
-    pub state: TcpState,
-    /// Bytes acknowledged by the peer, our SYN (and FIN) counted as one each.
-    pub bytes_acked: u64,
-    /// Bytes received in order, the peer's FIN counted as one.
-    pub bytes_received: u64,
-    /// Payload bytes sent, retransmissions included.
-    pub bytes_sent: u64,
-    /// Payload bytes retransmitted.
-    pub bytes_retrans: u64,
-    /// Bytes written but not yet sent once.
-    pub notsent: u64,
-    /// The retransmission timeout.
-    pub rto: Duration,
-    /// The smoothed round-trip time.
-    pub rtt: Duration,
-    /// Segments retransmitted since the connect; none if the kernel gives no
-    /// such count.
-    pub total_retrans: Option<u32>,
-    /// Segments with payload sent, retransmissions included; none if the kernel
-    /// gives no such count.
-    pub data_segs_out: Option<u32>,
-    /// Probes that have no answer yet; none if the kernel gives no such count.
-    pub probes: Option<u8>,
-}
-
-impl Snapshot {
-    /// Returns the snapshot of a connection of which nothing but its state is
-    /// known, all counters zero.
-    pub fn new(state: TcpState) -> Self {
-        Self {
-            state,
-            bytes_acked: 0,
-            bytes_received: 0,
-            bytes_sent: 0,
-            bytes_retrans: 0,
-            notsent: 0,
-            rto: Duration::ZERO,
-            rtt: Duration::ZERO,
-            total_retrans: None,
-            data_segs_out: None,
-            probes: None,
-        }
-    }
-
-    /// Returns whether TCP sent or holds exactly the `written` bytes that the
-    /// socket accepted, no more and no less.
-    pub fn is_conserved(&self, written: u64) -> bool {
-        self.bytes_sent
-            .checked_sub(self.bytes_retrans)
-            .and_then(|once| once.checked_add(self.notsent))
-            == Some(written)
-    }
-}
-
-/// The state of a TCP connection, as far as the rule tells states apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TcpState {
-    /// Open in both directions.
-    Established,
-    /// Over: reset, timed out or destroyed.
-    Close,
-    /// Any other state, by Linux's number.
-    Other(u8),
-}
-
-impl TcpState {
-    /// Returns the state that Linux numbers so.
-    pub fn from_linux(number: u8) -> Self {
-        match number {
-            1 => Self::Established,
-            7 => Self::Close,
-            other => Self::Other(other),
-        }
-    }
-}
-
-/// An error number of the operating system, kept as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    /// Linux's EPIPE: with a FIN before it, the mark of a received reset.
-    pub const EPIPE: Self = Self(32);
-    /// Linux's ECONNRESET: a reset without a FIN before it.
-    pub const ECONNRESET: Self = Self(104);
-    /// Linux's ETIMEDOUT.
-    pub const ETIMEDOUT: Self = Self(110);
-    /// Linux's ECONNREFUSED.
-    pub const ECONNREFUSED: Self = Self(111);
-}
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::EPIPE => f.write_str("EPIPE"),
-            Self::ECONNRESET => f.write_str("ECONNRESET"),
-            Self::ETIMEDOUT => f.write_str("ETIMEDOUT"),
-            Self::ECONNREFUSED => f.write_str("ECONNREFUSED"),
-            Self(number) => write!(f, "errno {number}"),
-        }
-    }
-}
+pub use super::snapshot::{Errno, Snapshot, TcpState};
+use crate::fate::{Acked, Contract, Limits, Settled, Source, TcpEvidence, Unavailable};
 
 /// What our side counted for one exchange, with the connection drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +96,7 @@ pub enum LastRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "a step machine: every driver must handle each step")]
-pub enum Step {
+pub enum FinStep {
     /// The evidence is complete.
     Done(TcpEvidence),
     /// A FIN came: wait for the peer TCP's answer with [`settle`].
@@ -287,18 +176,18 @@ pub fn at_end(
     last: LastRead,
     snapshot: &Snapshot,
     errno: Option<Errno>,
-) -> Step {
+) -> FinStep {
     if last == LastRead::WouldBlock {
-        return Step::Done(TcpEvidence::StillOpen);
+        return FinStep::Done(TcpEvidence::StillOpen);
     }
     if !snapshot.is_conserved(exchange.written) {
-        return Step::Done(TcpEvidence::Bypassed);
+        return FinStep::Done(TcpEvidence::Bypassed);
     }
     let acked = exchange.acked(snapshot);
     let is_fin = last == LastRead::End && snapshot.bytes_received == exchange.read + 1;
     if !is_fin {
         let is_over = snapshot.state == TcpState::Close && snapshot.bytes_received == exchange.read;
-        return Step::Done(match errno {
+        return FinStep::Done(match errno {
             Some(Errno::ECONNRESET) if is_over => TcpEvidence::Reset(acked),
             other => TcpEvidence::NoFin(acked, other),
         });
@@ -306,22 +195,22 @@ pub fn at_end(
     let segments = exchange.segments(snapshot);
     let fin = Fin { acked, bytes_acked: snapshot.bytes_acked, segments };
     match snapshot.state {
-        TcpState::Close => Step::Closed(fin, *snapshot),
-        TcpState::Established | TcpState::Other(_) => Step::Settle(fin),
+        TcpState::Close => FinStep::Closed(fin, *snapshot),
+        TcpState::Established | TcpState::Other(_) => FinStep::Settle(fin),
     }
 }
 
 /// Step C6: one look while the request's fate settles after a FIN.
-pub fn settle(exchange: &ExchangeCounts, fin: &Fin, snapshot: &Snapshot) -> Step {
+pub fn settle(exchange: &ExchangeCounts, fin: &Fin, snapshot: &Snapshot) -> FinStep {
     if snapshot.bytes_acked > fin.bytes_acked {
-        return Step::Done(TcpEvidence::Fin(fin.acked, Settled::AckedAfterFin));
+        return FinStep::Done(TcpEvidence::Fin(fin.acked, Settled::AckedAfterFin));
     }
     if !snapshot.is_conserved(exchange.written) {
-        return Step::Done(TcpEvidence::Bypassed);
+        return FinStep::Done(TcpEvidence::Bypassed);
     }
     match snapshot.state {
-        TcpState::Close => Step::Closed(*fin, *snapshot),
-        TcpState::Established | TcpState::Other(_) => Step::Wait,
+        TcpState::Close => FinStep::Closed(*fin, *snapshot),
+        TcpState::Established | TcpState::Other(_) => FinStep::Wait,
     }
 }
 
@@ -337,9 +226,9 @@ pub fn closed(
     errno: Option<Errno>,
 ) -> TcpEvidence {
     match settle(exchange, fin, snapshot) {
-        Step::Done(kernel) => kernel,
-        Step::Settle(_) | Step::Wait => TcpEvidence::StillOpen,
-        Step::Closed(..) => TcpEvidence::Fin(
+        FinStep::Done(kernel) => kernel,
+        FinStep::Settle(_) | FinStep::Wait => TcpEvidence::StillOpen,
+        FinStep::Closed(..) => TcpEvidence::Fin(
             fin.acked,
             match errno {
                 Some(Errno::EPIPE) => {

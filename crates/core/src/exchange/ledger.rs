@@ -14,7 +14,7 @@ pub struct Ledger {
     read: u64,
     errno: Option<Errno>,
     calibration: Result<(), Unavailable>,
-    phase: Phase,
+    phase: ExchangePhase,
     found: Option<StaleReason>,
     base: u64,
     read_base: u64,
@@ -27,7 +27,7 @@ pub struct Ledger {
 /// Where the exchange on a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
-pub enum Phase {
+pub enum ExchangePhase {
     /// No request is on the connection.
     Idle,
     /// A request is about to be handed over; nothing of it is written.
@@ -62,7 +62,7 @@ impl Ledger {
             read: 0,
             errno: None,
             calibration,
-            phase: Phase::Idle,
+            phase: ExchangePhase::Idle,
             found: None,
             base: 1,
             read_base: 0,
@@ -76,10 +76,10 @@ impl Ledger {
     ///
     /// Does nothing on a connection that was taken over or released.
     pub fn arm(&mut self) {
-        if matches!(self.phase, Phase::TakenOver | Phase::Released) {
+        if matches!(self.phase, ExchangePhase::TakenOver | ExchangePhase::Released) {
             return;
         }
-        self.phase = Phase::Armed;
+        self.phase = ExchangePhase::Armed;
         self.base = self.written + 1;
         self.read_base = self.read;
         self.check = Err(Unavailable::NotExamined);
@@ -89,21 +89,21 @@ impl Ledger {
 
     /// Ends an exchange whose answer was read to its end.
     pub fn resolve(&mut self) {
-        if matches!(self.phase, Phase::Armed | Phase::Sent) {
-            self.phase = Phase::Idle;
+        if matches!(self.phase, ExchangePhase::Armed | ExchangePhase::Sent) {
+            self.phase = ExchangePhase::Idle;
         }
     }
 
     /// Ends the connection's life as HTTP, for an upgrade.
     pub fn release(&mut self) {
-        if self.phase != Phase::TakenOver {
-            self.phase = Phase::Released;
+        if self.phase != ExchangePhase::TakenOver {
+            self.phase = ExchangePhase::Released;
         }
     }
 
     /// Takes the connection over from whoever reads and writes it.
     pub fn take_over(&mut self) {
-        self.phase = Phase::TakenOver;
+        self.phase = ExchangePhase::TakenOver;
     }
 
     /// Judges the counters before a request is written (step B of the rule).
@@ -114,7 +114,7 @@ impl Ledger {
             Ok(snapshot) => fin_rule::stale_check(self.written, self.read, &snapshot),
             Err(why) => StaleCheck::Clear(Err(why)),
         };
-        if let (Phase::Armed, StaleCheck::Clear(counters)) = (self.phase, look) {
+        if let (ExchangePhase::Armed, StaleCheck::Clear(counters)) = (self.phase, look) {
             self.check = self.calibration.and(counters);
             self.segment_base = match (self.check, snapshot) {
                 (Ok(()), Ok(snapshot)) => SegmentBase::at_look(self.written, &snapshot),
@@ -126,14 +126,14 @@ impl Ledger {
 
     /// Returns `true` if a request is about to be written without a stale check.
     pub fn needs_stale_check(&self) -> bool {
-        self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
+        self.phase == ExchangePhase::Armed && self.check == Err(Unavailable::NotExamined)
     }
 
     /// Notes that the kernel accepted `octets`.
     pub fn on_written(&mut self, octets: usize) {
         self.written += octets as u64;
-        if self.phase == Phase::Armed && octets > 0 {
-            self.phase = Phase::Sent;
+        if self.phase == ExchangePhase::Armed && octets > 0 {
+            self.phase = ExchangePhase::Sent;
         }
     }
 
@@ -141,7 +141,7 @@ impl Ledger {
     /// before any that are.
     pub fn on_written_before(&mut self, octets: usize) {
         self.written += octets as u64;
-        if self.phase == Phase::Armed {
+        if self.phase == ExchangePhase::Armed {
             self.base = self.written + 1;
         }
     }
@@ -168,14 +168,14 @@ impl Ledger {
     #[must_use]
     pub fn on_http(&mut self, octets: usize) -> bool {
         match self.phase {
-            Phase::Idle | Phase::Armed if octets > 0 => {
+            ExchangePhase::Idle | ExchangePhase::Armed if octets > 0 => {
                 self.found.get_or_insert(StaleReason::Stray);
                 false
             }
-            Phase::Sent | Phase::TakenOver => {
+            ExchangePhase::Sent | ExchangePhase::TakenOver => {
                 octets > 0 && self.reply == Reply::Nothing && self.is_written()
             }
-            Phase::Idle | Phase::Armed | Phase::Released => false,
+            ExchangePhase::Idle | ExchangePhase::Armed | ExchangePhase::Released => false,
         }
     }
 
@@ -208,7 +208,7 @@ impl Ledger {
     /// Notes what was found above the socket while no request was on the
     /// connection. What was found first stands.
     pub fn on_found(&mut self, finding: StaleReason) {
-        if matches!(self.phase, Phase::Idle | Phase::Armed) {
+        if matches!(self.phase, ExchangePhase::Idle | ExchangePhase::Armed) {
             self.found.get_or_insert(finding);
         }
     }
@@ -227,7 +227,7 @@ impl Ledger {
     }
 
     /// Returns where the exchange stands.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> ExchangePhase {
         self.phase
     }
 

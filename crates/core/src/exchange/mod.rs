@@ -5,8 +5,9 @@ mod early;
 pub mod fin_rule;
 mod ledger;
 mod segments;
+mod snapshot;
 
 pub use early::EarlyResponseParser;
-pub use fin_rule::{Errno, Snapshot, TcpState};
-pub use ledger::{Ledger, Phase, Reply};
+pub use ledger::{ExchangePhase, Ledger, Reply};
 pub use segments::{SegmentBase, Segments};
+pub use snapshot::{Errno, Snapshot, TcpState};

@@ -27,7 +27,7 @@
 //! all the bytes. No retransmission carries more, since nothing older was in
 //! flight at the stale check; so if the bytes add up, none carried less.
 
-use super::fin_rule::Snapshot;
+use super::snapshot::Snapshot;
 
 /// How many data segments carried a request, retransmissions counted once.
 ///
