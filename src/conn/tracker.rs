@@ -394,7 +394,7 @@ impl State {
         let Some(Closing { body }) = closing(head, &tie) else {
             return false;
         };
-        self.has_broken_promise |= body.is_some_and(|body| self.early.octets_after_head() > body);
+        self.has_broken_promise |= body.is_some_and(|body| self.early.bytes_after_head() > body);
         !self.has_broken_promise
     }
 

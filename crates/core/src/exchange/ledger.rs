@@ -25,6 +25,36 @@ pub struct Ledger {
 }
 
 /// Where the exchange on a connection stands.
+///
+/// ```text
+///                    arm: the request begins at base = written + 1
+///            +------+ -----------------------------------> +-------+
+///  connect   | Idle |                                      | Armed |--+ stale check, before each read
+///  --------> |      | <----------------------------------- |       |<-+ that would wait and the first write
+///            +------+   resolve: answered before any write +-------+
+///               ^  |                                           |
+///      resolve: |  |                                           | the kernel accepts the request's first byte
+///  answer read  |  |                                           v
+///   to its end  |  |                                       +------+
+///               +--|---------------------------------------| Sent |  first bytes read: judged once, as
+///                  |                                       +------+  an answer, or stray (none acknowledged)
+///                  | release (101, CONNECT 2xx)     from any phase |
+///                  v                                               v take_over: failed, given up, refused
+///            +----------+                                  +-----------+
+///            | Released |                                  | TakenOver |  drain, settle, evidence, abort;
+///            +----------+                                  +-----------+  no way out
+/// ```
+///
+/// | phase | bytes read | end read | writes | shutdown | stream dropped |
+/// |---|---|---|---|---|---|
+/// | Idle | delivered, noted as stray | delivered, noted | pass | sends our FIN | closed |
+/// | Armed | withheld, noted as stray | delivered: hyper hands the request back | stale check, then counted: Sent | sends nothing | parked |
+/// | Sent | stray ones withheld | delivered | counted | sends nothing | parked |
+/// | TakenOver | fails | fails | fail | sends nothing | parked |
+/// | Released | delivered | delivered | pass | sends our FIN | closed |
+///
+/// A connection that another pool drives also has a stale check before reads in
+/// Idle, until our FIN; a write in Idle ends its boundaries for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
 pub enum ExchangePhase {
