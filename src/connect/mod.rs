@@ -29,7 +29,7 @@ pub use self::proxies::{Proxies, ProxiesBuilder};
 pub(crate) use self::proxy::Proxy;
 pub use self::proxy_error::ProxyError;
 
-use tower_resend_core::{Alert, ConnectFailure, Errno, Evidence, HandOff};
+use tower_resend_core::{Alert, ConnectFailure, Errno, Evidence, HandOff, Layer};
 
 /// Makes connections.
 #[derive(Clone, Debug)]
@@ -77,19 +77,19 @@ impl Connector {
     }
 
     async fn establish(mut self, route: Route) -> Result<Connected, ConnectError> {
-        let (meter, record) = self.dial(&route).await?;
-        let meter = match route.tunnel() {
+        let (io, tracker) = self.dial(&route).await?;
+        let io = match route.tunnel() {
             Some(proxy) => {
-                record.expect_greeting();
-                proxy.open(meter, &route.target).await.map_err(ConnectError::proxy)?
+                tracker.expect(Layer::ProxyHandshake);
+                proxy.open(io, &route.target).await.map_err(ConnectError::proxy)?
             }
-            None => meter,
+            None => io,
         };
         if route.target.scheme() == Some(&Scheme::HTTPS) {
-            return self.secure(meter, record, &route.target).await;
+            return self.secure(io, tracker, &route.target).await;
         }
-        record.expect_http();
-        Ok(Connected { io: Io::Plain(meter), record })
+        tracker.expect(Layer::Http);
+        Ok(Connected { io: Io::Plain(io), tracker })
     }
 
     async fn dial(&mut self, route: &Route) -> Result<(TrackedIo, Arc<ConnTracker>), ConnectError> {
@@ -107,13 +107,13 @@ impl Connector {
     #[cfg(feature = "tls")]
     async fn secure(
         self,
-        meter: TrackedIo,
-        record: Arc<ConnTracker>,
+        io: TrackedIo,
+        tracker: Arc<ConnTracker>,
         target: &Uri,
     ) -> Result<Connected, ConnectError> {
         let tls = self.tls.get().map_err(ConnectError::tls)?;
         let host = target.host().unwrap_or_default();
-        Connected::secure(meter, record, tls, host).await.map_err(ConnectError::tls)
+        Connected::secure(io, tracker, tls, host).await.map_err(ConnectError::tls)
     }
 
     #[cfg(not(feature = "tls"))]
@@ -243,12 +243,12 @@ impl ConnectError {
 
     /// A connection that was just made ended before it was used. If that was by
     /// the peer's refusal of TLS with us, others would end the same way.
-    pub(crate) fn unusable(record: &ConnTracker) -> Self {
-        let failure = match record.alert() {
+    pub(crate) fn unusable(tracker: &ConnTracker) -> Self {
+        let failure = match tracker.alert() {
             Some(_) => ConnectFailure::Untrusted,
             None => ConnectFailure::Connect(None),
         };
-        Self { failure, source: record.session_error() }
+        Self { failure, source: tracker.session_error() }
     }
 
     /// Returns the evidence of a request for which there is no connection.

@@ -133,7 +133,7 @@ mod tests {
     async fn a_copy_knows_the_one_that_it_was_made_of() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_, record) = crate::conn::Connected::unannounced(stream).into_parts();
+        let (_, record) = crate::conn::Connected::external(stream).into_parts();
         let connected = Connected::new().extra(Handle::new(record));
         let of_it = Handle::copied(&connected).unwrap();
         let original = of_it.copy.of.clone();
@@ -149,7 +149,7 @@ mod tests {
     async fn everybody_who_still_waits_on_a_connection_hears_of_its_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (meter, record) = crate::conn::Connected::unannounced(stream).into_parts();
+        let (meter, record) = crate::conn::Connected::external(stream).into_parts();
         let connected = Connected::new().extra(Handle::new(record));
         let [(mut one, first), (mut gone, given_up), (mut two, last)] = [(); 3].map(|()| {
             let handle = Handle::copied(&connected).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (meter, record) = crate::conn::Connected::unannounced(stream).into_parts();
+        let (meter, record) = crate::conn::Connected::external(stream).into_parts();
         for _ in 0..2 {
             let waker = Waker::from(Arc::new(Nosy(Arc::clone(&record))));
             assert!(!record.poll_gone(0, &waker));

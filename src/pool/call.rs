@@ -78,7 +78,7 @@ impl<B: RequestBody> Call<B> {
             Ok(()) => Ok(InFlight { inner: Some((self, lease)) }),
             Err(refused) => {
                 let (found, request) = *refused;
-                let alert = lease.connection.record().alert();
+                let alert = lease.connection.tracker().alert();
                 let evidence = Evidence::new(HandOff::HandedBack(found)).with_alert(alert);
                 Err(Box::new(self.handed_back(evidence, &lease, Box::new(request))))
             }
@@ -164,7 +164,7 @@ impl<B: RequestBody> Call<B> {
         lease: &Lease<B>,
         request: Box<Request<B>>,
     ) -> Lost<B> {
-        let why = lease.connection.record().session_error();
+        let why = lease.connection.tracker().session_error();
         if evidence.alert.is_none() {
             self.record(evidence, lease);
             return Lost::HandedBack(self, request, why);
@@ -190,25 +190,25 @@ impl<B: RequestBody> Call<B> {
     }
 
     fn attempt(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
-        let peer = lease.connection.record().peer();
+        let peer = lease.connection.tracker().peer();
         let contract = self.host.contract(Contract::none());
         Attempt::new(evidence, &contract).with_peer(peer).of_ours().sending(self.sent)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
     fn judged(&self, evidence: Evidence, lease: &Lease<B>) -> Attempt {
-        if lease.connection.record().has_broken_promise() {
+        if lease.connection.tracker().has_broken_promise() {
             self.host.distrust();
         }
         let contract = self.contract(lease);
-        let peer = lease.connection.record().peer();
+        let peer = lease.connection.tracker().peer();
         let attempt = Attempt::new(evidence, &contract).with_peer(peer).of_ours();
-        attempt.sending(self.sent).with_standing(lease.connection.standing())
+        attempt.sending(self.sent).with_standing(lease.connection.contract_status())
     }
 
     /// Returns what the user states and what the server announced.
     fn contract(&self, lease: &Lease<B>) -> Contract {
-        self.host.contract(lease.connection.announced())
+        self.host.contract(lease.connection.promised())
     }
 }
 
@@ -231,7 +231,7 @@ impl<B: RequestBody> InFlight<B> {
                 Err(failure) => Err(Lost::Refused(failure)),
             },
             Err(Broken::HandedBack(request)) => {
-                let evidence = conn::handed_back(lease.connection.record());
+                let evidence = conn::handed_back(lease.connection.tracker());
                 Err(call.handed_back(evidence, &lease, request))
             }
             Err(Broken::Lost(failure, error)) => {
@@ -246,10 +246,10 @@ impl<B: RequestBody> InFlight<B> {
         let failed_at = time::now();
         let evidence = match &self.inner {
             Some((call, lease)) => {
-                let record = Arc::clone(lease.connection.record());
+                let tracker = Arc::clone(lease.connection.tracker());
                 let host = Arc::clone(&call.host);
                 let contract = call.contract(lease);
-                conn::resolve(&record, &contract, failure, || host.prefetch()).await
+                conn::resolve(&tracker, &contract, failure, || host.prefetch()).await
             }
             None => Evidence::new(HandOff::Unrecorded),
         };
@@ -271,7 +271,7 @@ impl<B: RequestBody> InFlight<B> {
 impl<B: RequestBody> Drop for InFlight<B> {
     fn drop(&mut self) {
         if let Some((call, lease)) = self.inner.take() {
-            let evidence = conn::give_up(lease.connection.record(), EndedBy::Caller);
+            let evidence = conn::give_up(lease.connection.tracker(), EndedBy::Caller);
             if let Some(token) = &call.token {
                 token.record(call.judged(evidence, &lease));
             }
@@ -331,7 +331,7 @@ fn answered<B: RequestBody>(
     }
     call.record(Evidence::new(HandOff::Written).with_answer(served.answer(status)), &lease);
     if is_upgrade {
-        lease.connection.record().release();
+        lease.connection.tracker().release();
         return Ok(response.map(ResponseBody::upgraded));
     }
     Ok(response.map(|incoming| ResponseBody::new(incoming, lease)))
@@ -341,7 +341,7 @@ fn answered<B: RequestBody>(
 /// request counts for nothing (C9).
 fn refusal(announced: Announced) -> Answer {
     match announced {
-        Announced::NoResend => Answer::Refused,
+        Announced::Refusal => Answer::Refused,
         Announced::Answer | Announced::BrokenRefusal => Answer::Malformed,
     }
 }
@@ -350,7 +350,7 @@ fn refusal(announced: Announced) -> Answer {
 #[cold]
 fn refused<B: RequestBody>(call: &Call<B>, lease: &Lease<B>, answer: Answer) -> Failure {
     let attempt = call.judged(Evidence::new(HandOff::Written).with_answer(answer), lease);
-    lease.connection.record().abort();
+    lease.connection.tracker().abort();
     if let Some(token) = &call.token {
         token.want_alive(time::now());
         token.record(attempt.clone());

@@ -16,7 +16,7 @@ use super::key::Key;
 use super::lease::{Checkout, Lease, Permits};
 use super::options::PoolOptions;
 use crate::body::RequestBody;
-use crate::conn::{Connection, ContractTrust};
+use crate::conn::{ContractTrust, Http1Connection};
 use crate::connect::Hedge;
 use crate::connect::{ConnectError, Connector};
 use crate::time;
@@ -168,7 +168,7 @@ impl<B: RequestBody> OriginPool<B> {
             }
         }
         Err(match &unprimed.0 {
-            Some(lease) => ConnectError::unusable(lease.connection.record()),
+            Some(lease) => ConnectError::unusable(lease.connection.tracker()),
             None => ConnectError::of(ConnectFailure::Connect(None)),
         })
     }
@@ -209,8 +209,7 @@ impl<B: RequestBody> OriginPool<B> {
 
     /// Takes a connection back whose exchange is over.
     pub(super) fn put(self: &Arc<Self>, mut lease: Lease<B>) {
-        lease.connection.record().resolve();
-        if lease.connection.is_dead() {
+        if !lease.connection.finish() {
             return;
         }
         if lease.connection.is_ready() {
@@ -338,7 +337,8 @@ impl<B: RequestBody> OriginPool<B> {
 
     async fn connect(self: &Arc<Self>, places: Permits) -> Result<Lease<B>, ConnectError> {
         let connected = self.hedge.connect(&self.connector, &self.key.route()).await?;
-        let connection = Connection::start(connected).await.map_err(ConnectError::handshake)?;
+        let connection =
+            Http1Connection::start(connected).await.map_err(ConnectError::handshake)?;
         Ok(Box::new(Checkout { connection, host: Arc::downgrade(self), _places: places }))
     }
 }
@@ -402,7 +402,7 @@ struct Unprimed<B>(Option<Lease<B>>);
 impl<B> Drop for Unprimed<B> {
     fn drop(&mut self) {
         if let Some(lease) = &self.0 {
-            lease.connection.record().abort();
+            lease.connection.tracker().abort();
         }
     }
 }

@@ -8,7 +8,7 @@ use super::body::ReturnToPool;
 use super::host::OriginPool;
 use super::idle::Pooled;
 use crate::body::RequestBody;
-use crate::conn::Connection;
+use crate::conn::Http1Connection;
 use crate::connect::ConnectError;
 use crate::time::Instant;
 use tower_resend_core::ConnectFailure;
@@ -16,7 +16,7 @@ use tower_resend_core::ConnectFailure;
 /// A connection with its places among the pool's limits.
 #[derive(Debug)]
 pub(super) struct Checkout<B> {
-    pub(super) connection: Connection<B>,
+    pub(super) connection: Http1Connection<B>,
     /// Where it goes back to; weak, since that host owns it while it is idle.
     pub(super) host: Weak<OriginPool<B>>,
     pub(super) _places: Permits,
@@ -54,13 +54,13 @@ impl<B: RequestBody> ReturnToPool for Checkout<B> {
     }
 
     fn cut(&self) {
-        self.connection.record().on_response_cut();
-        if self.connection.record().has_broken_promise()
+        self.connection.tracker().on_response_cut();
+        if self.connection.tracker().has_broken_promise()
             && let Some(host) = self.host.upgrade()
         {
             host.distrust();
         }
-        self.connection.record().abort();
+        self.connection.tracker().abort();
     }
 }
 
