@@ -48,80 +48,136 @@
 //! | `tls` | https targets, with the feature of that name or `https` |
 //! | [`contract`] | what a server promises of one connection, as a field |
 //! | [`body`] | request bodies that can be sent again |
-//! | [`server`] | a server that says by how it closes whether it took a request up |
+//! | [`gateway`] | a client whose failures are responses of its own server |
+//! | `server` | a server that says by how it closes whether it dispatched a request |
 //! | [`hyper_util`] | evidence for the client of hyper-util |
 //! | [`adapter`] | evidence for reqwest |
 //! | [`AttemptToken`] | how a transport of your own leaves evidence |
 //!
 //! # Features
 //!
-//! None is on by default.
+//! `client` is on by default. Each half builds without the other.
 //!
 //! | feature | for |
 //! |---|---|
+//! | `client` | the client half: all modules but `server` |
+//! | `server` | the server half: `server` |
 //! | `https` | https targets: `ring` and `platform-verifier` |
 //! | `ring`, `aws-lc` | https targets with this cryptography; aws-lc where both are on |
 //! | `platform-verifier`, `webpki-roots` | servers trusted as the system does, or by Mozilla's roots; the system where both are on |
 //! | `tls` | https targets by a configuration of rustls of your own |
 //! | `reqwest` | `adapter::reqwest` |
 //! | `reqwest-rustls` | the same, and TLS of reqwest's own client where no other crate turns it on |
-//! | `axum` | `axum::serve` over [`server::Listener`] |
+//! | `axum` | `axum::serve` over `server::Listener`, with `server` |
 //!
 //! [`Ground`]: fate::Ground
 
+// Each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "client")]
 pub mod adapter;
+#[cfg(feature = "client")]
 mod attempt;
+#[cfg(feature = "client")]
 pub mod body;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
 mod conn;
+#[cfg(feature = "client")]
 mod connect;
+#[cfg(feature = "client")]
 mod deadline;
+#[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+pub mod gateway;
+#[cfg(feature = "client")]
 pub mod hyper_util;
+#[cfg(feature = "client")]
 pub mod pool;
+#[cfg(feature = "client")]
 pub mod resend;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "client", feature = "server"))]
+mod statement;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each half needs some of it")
+)]
 mod sys;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, reason = "each half needs some of it")
+)]
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "client")]
 mod trace;
 
+#[cfg(feature = "client")]
 pub use attempt::{Attempt, AttemptToken, attempts};
+#[cfg(feature = "client")]
 pub use body::Body;
+#[cfg(feature = "client")]
 pub use client::Client;
+#[cfg(feature = "client")]
 pub use error::{BoxError, Error};
+#[cfg(feature = "client")]
 pub use resend::{Policy, Resend, ResendLayer};
 pub use tower_resend_core::Fate;
 
 pub mod fate {
-    //! Evidence, fates and decisions: what an [`Attempt`](crate::Attempt) and an
-    //! [`Error`](crate::Error) carry. Each value explains itself.
+    //! What an [`Attempt`](crate::Attempt) and an [`Error`](crate::Error) carry:
+    //! evidence, the fate that it proves, and the ground of a resend or the reason
+    //! why there was none. Each value explains itself.
+    //!
+    //! | to find out | read |
+    //! |---|---|
+    //! | what became of a request | [`Fate`], and its [`Proof`] or [`Doubt`] |
+    //! | why it was sent again, or not | [`Ground`], [`NoResend`] |
+    //! | what a connection saw | [`Evidence`] |
+    //! | what its server had promised | [`Contract`] |
+    //! | what a policy takes | [`Role`], [`Classifier`] |
+    //!
+    //! The functions that conclude one from the other are in the crate
+    //! `tower-resend-core`.
 
     #[doc(no_inline)]
     pub use tower_resend_core::{
         Acked, Alert, Answer, BadRequest, BodyState, Classifier, ConnectFailure, Contract, Counts,
-        Decision, Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff,
-        Limits, NoResend, Opinion, Outlook, Proof, RequestFacts, Role, Rung, Segments, Semantics,
-        Settled, Source, StaleReason, TcpEvidence, Time, Unavailable, classify,
+        Deduplication, Doubt, Early, EndedBy, Errno, Evidence, Fate, Ground, HandOff, Limits,
+        NoResend, Opinion, Outlook, PromiseSource, Proof, RequestFacts, Role, Rung, Segments,
+        Semantics, Settled, StaleReason, TcpEvidence, Time, Unavailable,
     };
 }
 
 pub mod contract {
-    //! What a server promises of one connection, as the field `Retry-Contract`
-    //! says it: `docs/contract.md`.
+    //! What a server promises of one connection, in the field `Retry-Contract`:
+    //! `docs/contract.md`.
+    //!
+    //! [`ContractStatus`] says under which promise an attempt was sent, or why
+    //! under none. To read and write the field yourself, use the crate
+    //! `tower-resend-core`.
 
     #[doc(no_inline)]
     pub use tower_resend_core::contract::{
-        Announcement, ClosingStatus, ContractStatus, FieldError, Hop, HopParseError, Ignored, Max,
-        Member, NotForwarded, Offer, OutOfLimits, Promise, RETRY_CONTRACT, TrustedGateway,
+        ContractStatus, Hop, Ignored, Max, OutOfLimits, Promise, TrustedGateway,
     };
+    // The server half's.
+    #[doc(no_inline)]
+    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
 }
 
 #[cfg(test)]
 extern crate self as tower_resend;
 
-/// The README's examples are tested with the others.
-#[cfg(doctest)]
+/// The README's examples are tested with the others, and need both halves.
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

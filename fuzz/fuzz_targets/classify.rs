@@ -190,7 +190,7 @@ fn check_proof(evidence: &Evidence, contract: &Contract, fate: Fate) {
 /// A reset after a FIN that acknowledged so much, of one segment or without a
 /// relay on the way.
 fn is_refused(kernel: TcpEvidence, acked: Acked, contract: &Contract) -> bool {
-    let has_no_relay = contract.no_relay == Some(Source::Configured);
+    let has_no_relay = contract.no_relay == Some(PromiseSource::Configured);
     match kernel {
         TcpEvidence::Fin(by_fin, Settled::Reset(segments)) => {
             by_fin == acked && (segments == Segments::One || has_no_relay)

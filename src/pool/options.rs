@@ -13,7 +13,7 @@ use crate::connect::{ConnectOptions, Keepalive};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use tower_resend_core::contract::TrustedGateway;
-use tower_resend_core::{Contract, Source};
+use tower_resend_core::{Contract, PromiseSource};
 
 /// How a [`Pool`](super::Pool) makes and keeps connections.
 ///
@@ -166,7 +166,7 @@ impl PoolOptions {
     /// It holds for requests of any size: it includes what
     /// [`no_relay`](Self::no_relay) states.
     pub fn closed_after_fin(mut self, origin: Authority) -> Self {
-        self.stated(origin).closed_after_fin = Some(Source::Configured);
+        self.stated(origin).closed_after_fin = Some(PromiseSource::Configured);
         self
     }
 
@@ -181,7 +181,7 @@ impl PoolOptions {
     /// for a request in one TCP segment, of which no ordinary peer acknowledges
     /// a part, or together with that statement.
     pub fn complete_messages_only(mut self, origin: Authority) -> Self {
-        self.stated(origin).complete_messages_only = Some(Source::Configured);
+        self.stated(origin).complete_messages_only = Some(PromiseSource::Configured);
         self
     }
 
@@ -200,7 +200,7 @@ impl PoolOptions {
     /// **A wrong statement doubles requests**: behind a TCP load balancer, the
     /// request can still be delivered after the FIN.
     pub fn no_relay(mut self, origin: Authority) -> Self {
-        self.stated(origin).no_relay = Some(Source::Configured);
+        self.stated(origin).no_relay = Some(PromiseSource::Configured);
         self
     }
 

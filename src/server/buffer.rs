@@ -181,13 +181,13 @@ impl Buffering {
         if body.is_end_stream() {
             return Ok(RequestBody::whole(Received::default(), None));
         }
-        if body.size_hint().lower() > u64::from(max.octets()) {
+        if body.size_hint().lower() > u64::from(max.bytes()) {
             return Ok(RequestBody::streamed(body));
         }
         let arriving = Arriving {
             declared: body.size_hint().upper(),
             buffering: self,
-            max: max.octets().into(),
+            max: max.bytes().into(),
             peer: Peer::of(peer),
             deadline: time::from_now(self.arrival),
             share: None,

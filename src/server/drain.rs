@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt};
+use tower::{BoxError, Service, ServiceExt};
 
 use super::buffer::RequestBody;
 use super::connection::Connection;
@@ -20,7 +20,6 @@ use super::listener::Listener;
 use super::report::{ConnectionTable, Report};
 use super::serve::{Accepted, Settings};
 use super::serve_connection::ServeConnection;
-use crate::error::BoxError;
 use crate::time;
 
 /// How long a drain waits for the next connection of the accept queue. Enough

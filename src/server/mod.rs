@@ -12,7 +12,6 @@ mod buffer;
 mod closing;
 mod connection;
 mod drain;
-mod gateway;
 mod handle;
 #[cfg(unix)]
 pub mod handover;
@@ -26,21 +25,17 @@ mod serve;
 mod serve_connection;
 mod shared;
 mod socket;
-mod statement;
 
 pub use answered::TrackedResponseBody;
 pub use buffer::{Buffering, RequestBody};
 pub use connection::Connection;
 pub use drain::ShutdownMode;
-pub use gateway::{
-    Gateway, GatewayBody, GatewayFuture, GatewayLayer, RefuseUnforwarded, RefuseUnforwardedFuture,
-    RefuseUnforwardedLayer,
-};
 pub use handle::{Counters, Exchange, Handle, Refused};
 pub use layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
 pub use listener::{Listener, ListenerOptions};
 pub use report::{Report, RunningRequest};
 pub use serve::{Accepted, Serve, ServeFuture, SharedService, serve, serve_make};
 pub use socket::Socket;
-pub use statement::{NextHop, NotApplied};
+
+pub use crate::statement::NotApplied;
 pub use tower_resend_core::close::{CloseMode, Phase};

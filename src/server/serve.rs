@@ -12,13 +12,12 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::buffer::{Buffering, RequestBody};
 use super::drain::{Running, ShutdownMode};
 use super::listener::Listener;
 use super::report::Report;
-use crate::error::BoxError;
 use crate::time::LONGEST;
 use tower_resend_core::contract::Hop;
 

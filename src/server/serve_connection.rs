@@ -12,7 +12,7 @@ use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::Service as HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
 use super::buffer::RequestBody;
 use super::connection::Connection;
@@ -20,7 +20,6 @@ use super::handle::Handle;
 use super::layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
 use super::report::EntryGuard;
 use super::serve::{Accepted, Settings};
-use crate::error::BoxError;
 use crate::time;
 use tower_resend_core::close::Phase;
 

@@ -61,11 +61,11 @@ fn own() -> Hop {
 
 fn observed() -> Observed {
     Observed::new()
-        .with_request_octets(318)
-        .with_since_last_octet(Duration::from_millis(3))
+        .with_request_bytes(318)
+        .with_since_last_byte(Duration::from_millis(3))
         .with_retransmissions(2, 2)
         .with_probes(0)
-        .with_response_octets(0)
+        .with_response_bytes(0)
 }
 
 // ===== the grammar =====
@@ -423,7 +423,7 @@ fn ends() -> impl Strategy<Value = std::net::SocketAddr> {
 }
 
 fn announcements() -> impl Strategy<Value = Announcement> {
-    let max = prop::option::of((1..=Max::LARGEST.octets()).prop_map(Max::new));
+    let max = prop::option::of((1..=Max::LARGEST.bytes()).prop_map(Max::new));
     let gone = prop::option::of(prop::sample::select(vec![
         ClosingStatus::ServiceUnavailable,
         ClosingStatus::GoingAway,
@@ -517,15 +517,15 @@ fn only_what_is_within_all_limits_counts() {
     let promise = Wire::announcing(OWN, ", max=318, rst").accept().expect("a promise");
     assert_eq!(observed().limits(&promise), Limits::Kept);
     let ms = Duration::from_millis;
-    assert_eq!(observed().with_since_last_octet(WINDOW).limits(&promise), Limits::Kept);
+    assert_eq!(observed().with_since_last_byte(WINDOW).limits(&promise), Limits::Kept);
     for (observed, why) in [
-        (observed().with_request_octets(319), O::TooLarge),
-        (observed().with_request_octets(u64::MAX), O::TooLarge),
-        (observed().with_since_last_octet(WINDOW + ms(1)), O::Late),
+        (observed().with_request_bytes(319), O::TooLarge),
+        (observed().with_request_bytes(u64::MAX), O::TooLarge),
+        (observed().with_since_last_byte(WINDOW + ms(1)), O::Late),
         (observed().with_retransmissions(2, 3), O::Retransmitted),
         (observed().with_retransmissions(2, 0), O::Retransmitted),
         (observed().with_probes(1), O::Probed),
-        (observed().with_response_octets(1), O::Answered),
+        (observed().with_response_bytes(1), O::Answered),
         (Observed::new().with_probes(1), O::Probed),
     ] {
         assert_eq!(observed.within(promise.max().expect("max")), Err(why));
@@ -537,11 +537,11 @@ fn only_what_is_within_all_limits_counts() {
 fn what_is_not_known_is_not_within_limits() {
     type With = fn(Observed) -> Observed;
     let all: [With; 5] = [
-        |o| o.with_request_octets(318),
-        |o| o.with_since_last_octet(Duration::ZERO),
+        |o| o.with_request_bytes(318),
+        |o| o.with_since_last_byte(Duration::ZERO),
         |o| o.with_retransmissions(0, 0),
         |o| o.with_probes(0),
-        |o| o.with_response_octets(0),
+        |o| o.with_response_bytes(0),
     ];
     let promise = Wire::announcing(OWN, ", max=318, rst").accept().expect("a promise");
     for missing in 0..all.len() {
@@ -631,11 +631,11 @@ fn understood(
 fn failures() -> Vec<Failure> {
     let observations = [
         observed(),
-        observed().with_request_octets(u64::from(Max::LARGEST.octets()) + 1),
-        observed().with_since_last_octet(Duration::from_secs(6)),
+        observed().with_request_bytes(u64::from(Max::LARGEST.bytes()) + 1),
+        observed().with_since_last_byte(Duration::from_secs(6)),
         observed().with_retransmissions(2, 3),
         observed().with_probes(1),
-        observed().with_response_octets(1),
+        observed().with_response_bytes(1),
         Observed::new(),
     ];
     let tcp_evidences = [
@@ -861,14 +861,14 @@ fn control_broken_readers_are_seen() {
 #[test]
 fn a_larger_max_is_as_good_as_written() {
     let valid = Wire::announcing(OWN, ", max=65536, rst");
-    let observed = observed().with_request_octets(65_537);
+    let observed = observed().with_request_bytes(65_537);
     let failure = Failure { observed, ..Failure::new(TcpEvidence::Reset(Acked::All)) };
     assert!(failure.fate(&ours(&valid)).is_unknown());
     let mut rng = Rng::with_seed(3);
     let (mut granted, mut changed) = (0, 0);
     for wire in (0..MUTATIONS).map(|_| mutated(&valid, &mut rng)) {
         let read = ours(&wire);
-        let max = read.promise.and_then(|promise| promise.max()).map_or(0, Max::octets);
+        let max = read.promise.and_then(|promise| promise.max()).map_or(0, Max::bytes);
         changed += u32::from(max > 65_536);
         granted += u32::from(failure.fate(&read).is_not_applied());
     }

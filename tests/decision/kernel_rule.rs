@@ -11,8 +11,8 @@ use tower_resend_core::fin_rule::{
     is_worth_settling, settle, settle_limit, stale_check,
 };
 use tower_resend_core::{
-    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, Proof, SegmentBase,
-    Segments, Settled, Snapshot, Source, TcpEvidence, TcpState, Unavailable, classify,
+    Acked, Answer, Contract, Doubt, Early, Errno, Evidence, Fate, HandOff, PromiseSource, Proof,
+    SegmentBase, Segments, Settled, Snapshot, TcpEvidence, TcpState, Unavailable, classify,
 };
 
 const WRITTEN_BEFORE: u64 = 100;
@@ -232,7 +232,7 @@ fn row_2_on_octets_that_were_in_flight_before() {
 }
 
 fn no_relay() -> Contract {
-    with(Contract::none(), |contract| contract.no_relay = Some(Source::Configured))
+    with(Contract::none(), |contract| contract.no_relay = Some(PromiseSource::Configured))
 }
 
 fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
@@ -258,7 +258,7 @@ fn attack_a_reset_refuses_the_last_of_several_segments_only() {
         assert_eq!(recording.fate(), unknown(Doubt::SeveralSegments), "{segments}");
         let again = refused(|shown| retransmitted(carried(shown, segments), 2, 2 * REQUEST));
         assert_eq!(again.fate(), unknown(Doubt::SeveralSegments), "{segments} and two again");
-        let closes_fully = |c: &mut Contract| c.closed_after_fin = Some(Source::Configured);
+        let closes_fully = |c: &mut Contract| c.closed_after_fin = Some(PromiseSource::Configured);
         for stated in [no_relay(), with(Contract::none(), closes_fully)] {
             let fate = recording.fate_under(&stated, Answer::Nothing);
             assert!(fate.is_not_applied(), "{stated:?}: {fate}");
@@ -378,7 +378,7 @@ fn row_4_silence_after_the_fin_settles_nothing() {
     let recording = after_end(&[fin; 9], None);
     assert_eq!(recording.fate(), unknown(Doubt::Unsettled));
     let mut closes_fully = Contract::none();
-    closes_fully.closed_after_fin = Some(Source::Configured);
+    closes_fully.closed_after_fin = Some(PromiseSource::Configured);
     let fate = recording.fate_under(&closes_fully, Answer::Nothing);
     assert_eq!(fate, Fate::NotApplied(Proof::NeverReceivedClosed));
 }
@@ -397,7 +397,7 @@ fn row_5_a_local_end_after_the_fin_is_no_rst() {
 #[test]
 fn row_6_a_fin_that_acks_part_may_have_been_read() {
     let mut whole_only = Contract::none();
-    whole_only.complete_messages_only = Some(Source::Configured);
+    whole_only.complete_messages_only = Some(PromiseSource::Configured);
     for acked in [BASE + 1, W] {
         let fin = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
         let rst = shown(CLOSE, acked, READ_BEFORE + 1);
@@ -411,7 +411,7 @@ fn row_6_a_fin_that_acks_part_may_have_been_read() {
         let several = after_end(&[carried(fin, 2), carried(rst, 2)], Some(Errno::EPIPE));
         let fate = several.fate_under(&whole_only, Answer::Nothing);
         assert_eq!(fate, unknown(Doubt::SeveralSegments), "a relay may have the rest");
-        let both = with(no_relay(), |c| c.complete_messages_only = Some(Source::Configured));
+        let both = with(no_relay(), |c| c.complete_messages_only = Some(PromiseSource::Configured));
         let fate = several.fate_under(&both, Answer::Nothing);
         assert_eq!(fate, Fate::NotApplied(Proof::NeverComplete));
         let completed = after_end(&[fin, more], Some(Errno::EPIPE));
@@ -598,9 +598,9 @@ fn settling_is_worth_it_only_where_it_can_decide() {
         }
     };
     let mut closes_fully = Contract::none();
-    closes_fully.closed_after_fin = Some(Source::Configured);
+    closes_fully.closed_after_fin = Some(PromiseSource::Configured);
     let mut whole_only = Contract::none();
-    whole_only.complete_messages_only = Some(Source::Configured);
+    whole_only.complete_messages_only = Some(PromiseSource::Configured);
     for (acked, worth) in [
         (BASE, [true, false, true]),
         (BASE + 1, [false, false, true]),

@@ -116,17 +116,20 @@ fn a_contract_only_ever_adds_proofs() {
 #[test]
 fn what_the_user_and_the_server_say_together() {
     let mut stated = Contract::none();
-    stated.complete_messages_only = Some(Source::Configured);
+    stated.complete_messages_only = Some(PromiseSource::Configured);
     let mut announced = Contract::none();
-    announced.complete_messages_only = Some(Source::Announced);
-    announced.no_relay = Some(Source::Announced);
+    announced.complete_messages_only = Some(PromiseSource::Announced);
+    announced.no_relay = Some(PromiseSource::Announced);
     let both = stated.with_announced(announced);
-    assert_eq!((both.complete_messages_only, both.no_relay), (Some(Source::Announced), None));
+    assert_eq!(
+        (both.complete_messages_only, both.no_relay),
+        (Some(PromiseSource::Announced), None)
+    );
     let alone = stated.with_announced(Contract::none());
-    assert_eq!(alone.complete_messages_only, Some(Source::Configured));
-    stated.no_relay = Some(Source::Configured);
+    assert_eq!(alone.complete_messages_only, Some(PromiseSource::Configured));
+    stated.no_relay = Some(PromiseSource::Configured);
     let both = stated.with_announced(announced);
-    let configured = Some(Source::Configured);
+    let configured = Some(PromiseSource::Configured);
     assert_eq!((both.complete_messages_only, both.no_relay), (configured, configured));
 }
 
@@ -145,7 +148,7 @@ fn believes_a_relay(classify: Classify) -> Option<(Evidence, Contract, Fate)> {
             );
             let is_one =
                 matches!(evidence.kernel, TcpEvidence::Fin(_, Settled::Reset(Segments::One)));
-            if is_by_reset && !is_one && contract.no_relay != Some(Source::Configured) {
+            if is_by_reset && !is_one && contract.no_relay != Some(PromiseSource::Configured) {
                 return Some((evidence, *contract, fate));
             }
         }
@@ -171,7 +174,7 @@ fn control_a_rule_that_ignores_segments_believes_a_relay() {
     }
     fn announced_is_enough(evidence: &Evidence, contract: &Contract) -> Fate {
         let mut stated = *contract;
-        stated.no_relay = contract.no_relay.map(|_| Source::Configured);
+        stated.no_relay = contract.no_relay.map(|_| PromiseSource::Configured);
         classify(evidence, &stated)
     }
     assert!(believes_a_relay(any_segments).is_some());
@@ -184,7 +187,7 @@ fn no_relay_decides_nothing_but_a_reset_after_a_fin() {
     for evidence in observations() {
         for contract in variants::contracts() {
             let mut stated = contract;
-            stated.no_relay = Some(Source::Configured);
+            stated.no_relay = Some(PromiseSource::Configured);
             if classify(&evidence, &contract).is_unknown()
                 && classify(&evidence, &stated).is_not_applied()
             {

@@ -144,12 +144,16 @@ struct Observations {
 }
 
 /// How a member of a contract is written, and the member.
-const MEMBERS: [(&str, Option<Source>); 3] =
-    [("-", None), ("by(server)", Some(Source::Announced)), ("by(user)", Some(Source::Configured))];
+const MEMBERS: [(&str, Option<PromiseSource>); 3] = [
+    ("-", None),
+    ("by(server)", Some(PromiseSource::Announced)),
+    ("by(user)", Some(PromiseSource::Configured)),
+];
 
 /// What only the user can state: an announced one counts for nothing, which a
 /// law has.
-const RELAY: [(&str, Option<Source>); 2] = [MEMBERS[0], ("stated", Some(Source::Configured))];
+const RELAY: [(&str, Option<PromiseSource>); 2] =
+    [MEMBERS[0], ("stated", Some(PromiseSource::Configured))];
 
 impl Observations {
     fn new() -> Self {
@@ -496,31 +500,31 @@ fn stray(early: Early, kernel: TcpEvidence) -> Evidence {
 
 fn closes_fully() -> Contract {
     let mut contract = Contract::none();
-    contract.closed_after_fin = Some(Source::Configured);
+    contract.closed_after_fin = Some(PromiseSource::Configured);
     contract
 }
 
 fn takes_whole() -> Contract {
     let mut contract = Contract::none();
-    contract.complete_messages_only = Some(Source::Configured);
+    contract.complete_messages_only = Some(PromiseSource::Configured);
     contract
 }
 
 fn no_relay() -> Contract {
     let mut contract = Contract::none();
-    contract.no_relay = Some(Source::Configured);
+    contract.no_relay = Some(PromiseSource::Configured);
     contract
 }
 
 fn takes_whole_without_relay() -> Contract {
     let mut contract = takes_whole();
-    contract.no_relay = Some(Source::Configured);
+    contract.no_relay = Some(PromiseSource::Configured);
     contract
 }
 
 fn promises_whole() -> Contract {
     let mut contract = Contract::none();
-    contract.complete_messages_only = Some(Source::Announced);
+    contract.complete_messages_only = Some(PromiseSource::Announced);
     contract
 }
 
@@ -530,13 +534,13 @@ fn refused(acked: Acked, segments: Segments) -> Evidence {
 
 fn resets_untaken() -> Contract {
     let mut contract = Contract::none();
-    contract.reset_before_dispatch = Some(Source::Announced);
+    contract.reset_before_dispatch = Some(PromiseSource::Announced);
     contract
 }
 
 fn closes_untaken() -> Contract {
     let mut contract = Contract::none();
-    contract.fin_before_dispatch = Some(Source::Announced);
+    contract.fin_before_dispatch = Some(PromiseSource::Announced);
     contract
 }
 

@@ -11,7 +11,7 @@ mod world;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stateright::{Checker, HasDiscoveries, Model};
-use tower_resend_core::{Contract, Source};
+use tower_resend_core::{Contract, PromiseSource};
 use world::premises::{AfterFin, PeerTcp, Premises};
 use world::rule::{Clause, Rule};
 use world::{NOT_TWICE, Second, World};
@@ -177,7 +177,7 @@ fn with_any_end_for_a_fin() {
 
 fn closed_after_fin() -> World {
     let mut contract = Contract::none();
-    contract.closed_after_fin = Some(Source::Configured);
+    contract.closed_after_fin = Some(PromiseSource::Configured);
     let rule = Rule { stated: contract, ..Rule::whole() };
     World::new(rule, Premises { after_fin: AfterFin::TakesUpNothing, ..Premises::HOLD })
 }
@@ -192,7 +192,7 @@ fn closed_after_fin_holds_for_what_it_states() {
 
 fn no_relay(after_fin: AfterFin) -> World {
     let mut contract = Contract::none();
-    contract.no_relay = Some(Source::Configured);
+    contract.no_relay = Some(PromiseSource::Configured);
     let premises = Premises { after_fin, ..Premises::HOLD };
     World::new(Rule { stated: contract, ..Rule::whole() }, premises)
 }
@@ -209,8 +209,8 @@ fn no_relay_holds_for_what_it_states() {
 /// Stated together with `no_relay`: a relay's reset says nothing of the rest.
 fn complete_messages_only(premises: Premises) -> World {
     let mut contract = Contract::none();
-    contract.complete_messages_only = Some(Source::Configured);
-    contract.no_relay = Some(Source::Configured);
+    contract.complete_messages_only = Some(PromiseSource::Configured);
+    contract.no_relay = Some(PromiseSource::Configured);
     World::new(Rule { stated: contract, ..Rule::whole() }, premises)
 }
 

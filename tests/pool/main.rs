@@ -4,5 +4,6 @@ mod attack_cut_answer;
 mod attack_target;
 mod attack_waker;
 mod pooling;
+mod primed_http10;
 mod proxies;
 mod proxies_evidence;

@@ -32,9 +32,10 @@ const IMPURE_STD: [&str; 6] = ["env", "fs", "net", "os", "process", "thread"];
 const UNSAFE: [&str; 1] = ["src/sys/linux.rs"];
 
 /// The modules of the crate. Each may use those before it.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 17] = [
     "sys",
     "time",
+    "statement",
     "deadline",
     "attempt",
     "error",
@@ -48,9 +49,10 @@ const LAYERS: [&str; 15] = [
     "adapter",
     "resend",
     "client",
+    "gateway",
 ];
 /// What the server half may use besides itself.
-const SERVER_USES: [&str; 4] = ["sys", "time", "error", "trace"];
+const SERVER_USES: [&str; 3] = ["sys", "time", "statement"];
 /// What an adapter may use besides itself: it turns what its stack did into
 /// evidence, and decides nothing.
 const ADAPTER_USES: [&str; 8] =
@@ -283,6 +285,7 @@ fn control_uphill_uses_are_seen() {
         ("src/conn/io.rs", "use crate::{body::{Body, Error}, pool};"),
         ("src/time.rs", "fn f() { crate::resend::now() }"),
         ("src/server/arm.rs", "use crate::pool::Pool;"),
+        ("src/server/arm.rs", "use crate::{gateway::Gateway, time::now};"),
         ("src/pool/mod.rs", "fn f(_: crate::Client) {}"),
         ("src/hyper_util/mod.rs", "use crate::pool::Pool;"),
         ("src/hyper_util/mod.rs", "use crate::resend::Resend;"),
@@ -295,7 +298,7 @@ fn control_uphill_uses_are_seen() {
     for (path, source) in [
         ("src/pool/mod.rs", "use crate::{body::{Body, Error}, conn, BoxError};"),
         ("src/pool/mod.rs", "pub(crate) fn f() { crate::pool::g() }"),
-        ("src/server/arm.rs", "use crate::{error::chain, time::now};"),
+        ("src/server/arm.rs", "use crate::{statement::NotApplied, time::now};"),
         ("src/lib.rs", "pub use crate::client::Client;"),
         ("src/hyper_util/mod.rs", "use crate::{attempt::Attempt, conn::ConnTracker};"),
     ] {

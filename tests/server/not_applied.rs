@@ -18,11 +18,9 @@ use http_body_util::Empty;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
+use tower_resend::gateway::{Gateway, GatewayBody, GatewayLayer, NextHop, RefuseUnforwardedLayer};
 use tower_resend::pool::PoolOptions;
-use tower_resend::server::{
-    Gateway, GatewayBody, GatewayLayer, Listener, NextHop, NotApplied, RefuseUnforwardedLayer,
-    serve,
-};
+use tower_resend::server::{Listener, NotApplied, serve};
 use tower_resend::{Attempt, AttemptToken, Body, BoxError, Client, Policy, ResendLayer, attempts};
 use tower_resend_core::{Contract, Evidence, HandOff, StaleReason};
 

@@ -11,10 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
 use tower_resend::body::Body;
+use tower_resend::gateway::{Gateway, GatewayLayer, RefuseUnforwardedLayer};
 use tower_resend::pool::PoolOptions;
-use tower_resend::server::{
-    Gateway, GatewayLayer, Listener, RefuseUnforwardedLayer, RequestBody, serve,
-};
+use tower_resend::server::{Listener, RequestBody, serve};
 use tower_resend::{Client, Policy};
 use tower_resend_core::Role;
 

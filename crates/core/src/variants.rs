@@ -5,8 +5,8 @@
 
 use crate::{
     Acked, Answer, BadRequest, BodyState, ConnectFailure, Contract, Deduplication, Doubt, Early,
-    EndedBy, Errno, Fate, Ground, HandOff, Limits, NoResend, Outlook, Proof, Role, Segments,
-    Semantics, Settled, Source, StaleReason, TcpEvidence, Time, Unavailable,
+    EndedBy, Errno, Fate, Ground, HandOff, Limits, NoResend, Outlook, PromiseSource, Proof, Role,
+    Segments, Semantics, Settled, StaleReason, TcpEvidence, Time, Unavailable,
 };
 
 /// The reason that stands for all reasons of user classifiers.
@@ -142,8 +142,8 @@ pub fn limits() -> Vec<Limits> {
     vec![Limits::Kept, Limits::Unchecked, Limits::Exceeded]
 }
 
-pub fn sources() -> Vec<Source> {
-    vec![Source::Announced, Source::Configured]
+pub fn sources() -> Vec<PromiseSource> {
+    vec![PromiseSource::Announced, PromiseSource::Configured]
 }
 
 /// Every combination of the contract's members.

@@ -3,7 +3,7 @@
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
-use crate::server::statement::{Dispatched, NotApplied};
+use crate::statement::{DispatchToken, NotApplied};
 use tower_resend_core::contract::{Announcement, RETRY_CONTRACT};
 
 /// What of a request decides what its answer means for the connection.
@@ -74,7 +74,7 @@ pub(super) fn has_close(headers: &HeaderMap) -> bool {
 
 /// Whether the service states that nothing acted on the request of this exchange,
 /// which counts only where the answer says that it failed.
-pub(super) fn take_not_applied<B>(response: &mut Response<B>, exchange: &Dispatched) -> bool {
+pub(super) fn take_not_applied<B>(response: &mut Response<B>, exchange: &DispatchToken) -> bool {
     let stated = response.extensions_mut().remove::<NotApplied>();
     stated.is_some_and(|stated| stated.holds_for(exchange))
         && !response.status().is_success()

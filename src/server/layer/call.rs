@@ -15,7 +15,7 @@ use super::body::{Noted, ResponseBody};
 use crate::server::buffer::{NotWhole, RequestBody, StreamEnd};
 use crate::server::handle::Exchange;
 use crate::server::report::{End, Running};
-use crate::server::statement::Dispatched;
+use crate::statement::DispatchToken;
 use tower_resend_core::contract::{Announcement, Offer, RETRY_CONTRACT};
 
 /// A request, and what its connection knows of it.
@@ -67,10 +67,10 @@ impl Call {
             return Ok(self.without_service(Unfit::Gone));
         }
         let running = self.connection.seat.dispatch(&request);
-        let taken_up = Dispatched::default();
-        request.extensions_mut().insert(taken_up.clone());
+        let dispatched = DispatchToken::default();
+        request.extensions_mut().insert(dispatched.clone());
         let response = service.call(request).await?;
-        Ok(self.with_service(response, running, &taken_up))
+        Ok(self.with_service(response, running, &dispatched))
     }
 
     /// Receives the request whole, where that is promised (S1).
@@ -162,7 +162,7 @@ impl Call {
         mut self,
         response: Response<RB>,
         mut running: Running,
-        taken_up: &Dispatched,
+        dispatched: &DispatchToken,
     ) -> Response<ResponseBody<RB>> {
         if self.streamed.as_ref().is_some_and(StreamEnd::was_read) {
             self.exchange.received();
@@ -174,7 +174,7 @@ impl Call {
             connection.disarm();
             return self.finish(response, running);
         }
-        if answer::take_not_applied(&mut response, taken_up) {
+        if answer::take_not_applied(&mut response, dispatched) {
             // Before `refused` is written: nothing else is dispatched (S4). Only
             // where the client understands it (S6).
             let refusal = self.may_be_refused().then(|| connection.refuse());

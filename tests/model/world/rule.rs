@@ -1,7 +1,7 @@
 //! The crate's own rule, whole or with one clause left out.
 
 use tower_resend_core::fin_rule::{self, ExchangeCounts, Fin, FinStep, LastRead};
-use tower_resend_core::{Contract, Errno, Limits, Settled, Snapshot, Source, TcpEvidence};
+use tower_resend_core::{Contract, Errno, Limits, PromiseSource, Settled, Snapshot, TcpEvidence};
 
 /// A clause of the kernel rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Rule {
     pub(crate) fn contract(&self) -> Contract {
         let mut contract = self.stated;
         if self.drops(Clause::OneSegment) {
-            contract.no_relay = Some(Source::Configured);
+            contract.no_relay = Some(PromiseSource::Configured);
         }
         contract
     }

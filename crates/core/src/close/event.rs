@@ -128,7 +128,7 @@ pub enum ClosingMessage {
 /// What follows from an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Step {
+pub struct CloseStep {
     /// What the socket must be set to before anything else happens; `None` if it
     /// is set so already.
     pub linger: Option<Linger>,

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::quick::Quick;
 use super::scenarios::served;
 use super::state::{CloseStage, Tunnel};
-use super::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Step};
+use super::{CloseMachine, CloseMode, CloseStep, ClosingMessage, Event, Linger};
 use crate::contract::Offer;
 
 /// What is true of a connection, whatever a machine believes.
@@ -180,14 +180,14 @@ impl Truth {
 
 /// A machine that can be compared.
 trait Arms: Copy + Eq + std::hash::Hash + std::fmt::Debug {
-    fn handle(&mut self, event: Event) -> Step;
+    fn handle(&mut self, event: Event) -> CloseStep;
     fn linger(&self) -> Linger;
     fn message(&self) -> ClosingMessage;
     fn asks(&self) -> bool;
 }
 
 impl Arms for CloseMachine {
-    fn handle(&mut self, event: Event) -> Step {
+    fn handle(&mut self, event: Event) -> CloseStep {
         Self::handle(self, event)
     }
 
@@ -224,7 +224,7 @@ fn play<M: Arms>(
     obedience: Obedience,
 ) -> Option<&'static str> {
     let was_silent = machine.message() == ClosingMessage::Silent;
-    let Step { linger, mut is_allowed } = machine.handle(event);
+    let CloseStep { linger, mut is_allowed } = machine.handle(event);
     if was_silent && machine.message() == ClosingMessage::ClosingResponse {
         truth.is_asked_for = truth.offer.has_gone();
     }
@@ -382,10 +382,10 @@ enum Fault {
 }
 
 impl Arms for Faulty {
-    fn handle(&mut self, event: Event) -> Step {
+    fn handle(&mut self, event: Event) -> CloseStep {
         let mut step = match event {
             Event::Broken if self.fault == Fault::IgnoresBroken => {
-                return Step { linger: None, is_allowed: true };
+                return CloseStep { linger: None, is_allowed: true };
             }
             event => self.machine.handle(event),
         };
@@ -441,7 +441,7 @@ struct Counting {
 }
 
 impl Arms for Counting {
-    fn handle(&mut self, event: Event) -> Step {
+    fn handle(&mut self, event: Event) -> CloseStep {
         match event {
             Event::Read => self.linger = Linger::Off,
             Event::Dispatch => self.is_ahead = true,
@@ -451,7 +451,7 @@ impl Arms for Counting {
             }
             _ => {}
         }
-        Step { linger: Some(self.linger), is_allowed: true }
+        CloseStep { linger: Some(self.linger), is_allowed: true }
     }
 
     fn linger(&self) -> Linger {

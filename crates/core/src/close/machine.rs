@@ -2,7 +2,7 @@
 
 use crate::contract::Offer;
 
-use super::event::{CloseMode, ClosingMessage, Event, Linger, Step};
+use super::event::{CloseMode, CloseStep, ClosingMessage, Event, Linger};
 use super::state::{
     Admission, Availability, CloseStage, Delivery, EndNotice, ModePromise, NextRequest, Receipt,
     ResponseProgress, Tracking, Tunnel,
@@ -12,7 +12,7 @@ use super::state::{
 ///
 /// It holds no socket and reads no clock. Whoever drives the connection tells
 /// it every event by [`handle`](Self::handle), under one lock with the socket,
-/// and does what the [`Step`] says before anything else.
+/// and does what the [`CloseStep`] says before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseMachine {
     pub(super) mode: CloseMode,
@@ -54,7 +54,7 @@ impl CloseMachine {
     ///
     /// If the socket refuses to be set as the step says, what the event
     /// announces must not happen, and [`Event::Broken`] is the next event.
-    pub fn handle(&mut self, event: Event) -> Step {
+    pub fn handle(&mut self, event: Event) -> CloseStep {
         let is_allowed = match self.stage {
             CloseStage::Unused
             | CloseStage::Idle(_)
@@ -69,7 +69,7 @@ impl CloseMachine {
         let linger = self.wanted_linger();
         let change = (linger != self.linger).then_some(linger);
         self.linger = linger;
-        Step { linger: change, is_allowed }
+        CloseStep { linger: change, is_allowed }
     }
 
     // ===== what each event changes =====

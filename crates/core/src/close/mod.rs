@@ -21,5 +21,5 @@ mod state;
 #[cfg(test)]
 mod transitions;
 
-pub use self::event::{CloseMode, ClosingMessage, Event, Linger, Phase, Step};
+pub use self::event::{CloseMode, CloseStep, ClosingMessage, Event, Linger, Phase};
 pub use self::machine::CloseMachine;

@@ -1,6 +1,6 @@
 //! Orders of events that have a name.
 
-use super::{CloseMachine, CloseMode, ClosingMessage, Event, Linger, Phase, Step};
+use super::{CloseMachine, CloseMode, CloseStep, ClosingMessage, Event, Linger, Phase};
 use crate::contract::Offer;
 
 /// A request and its response.
@@ -35,13 +35,13 @@ fn linger_is_right_before_dispatch_returns() {
     let _ = machine.handle(Event::Read);
     let _ = machine.handle(Event::Began(Offer::all()));
     let step = machine.handle(Event::Dispatch);
-    assert_eq!(step, Step { linger: Some(Linger::Off), is_allowed: true });
+    assert_eq!(step, CloseStep { linger: Some(Linger::Off), is_allowed: true });
 
     let mut machine = after(CloseMode::FinBeforeDispatch, served(Offer::all()));
     let _ = machine.handle(Event::Read);
     let _ = machine.handle(Event::Began(Offer::all()));
     let step = machine.handle(Event::Dispatch);
-    assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
+    assert_eq!(step, CloseStep { linger: Some(Linger::Zero), is_allowed: true });
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn attack_closing_response_in_a_tunnel() {
             assert_eq!(machine.closing_message(), ClosingMessage::ClosingResponse, "{why}");
             let _ = machine.handle(Event::Disarm);
             let step = machine.handle(Event::Shutdown);
-            assert_eq!(step, Step { linger: None, is_allowed: true }, "{why}");
+            assert_eq!(step, CloseStep { linger: None, is_allowed: true }, "{why}");
             assert_eq!(machine.closing_message(), ClosingMessage::Silent, "{why}");
         }
         let mut machine = after(mode, [Event::GoAway, Event::Disarm]);
@@ -151,7 +151,7 @@ fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
     let mut machine = promised(&[Event::Read, Event::Began(Offer::none()), Event::Disarm]);
     assert_eq!(machine.linger, Linger::Off);
     let step = machine.handle(Event::Dispatch);
-    assert_eq!(step, Step { linger: Some(Linger::Zero), is_allowed: true });
+    assert_eq!(step, CloseStep { linger: Some(Linger::Zero), is_allowed: true });
 
     // Where nothing was promised nothing is armed.
     assert_eq!(after(CloseMode::FinBeforeDispatch, switched.clone()).linger, Linger::Off);

@@ -1,14 +1,13 @@
 //! What a client believes of an announcement (rules C1 to C3).
 
-use std::fmt;
-
 use http::{Response, Version};
 
-use crate::{Contract, Source};
-
-use super::field::{Announcement, FieldError, Max};
+use super::announcement::Announcement;
+use super::field::Max;
 use super::hop::Hop;
+use super::ignored::Ignored;
 use super::read;
+use crate::fate::{Contract, PromiseSource};
 
 /// An announcement that a client may rely on, for the connection it came on
 /// and until the next final response on it (C6).
@@ -44,7 +43,7 @@ impl Promise {
     /// FIN that acknowledges less than the whole (C7), all within the limits
     /// of [`Observed`](super::Observed); `half` a FIN that acknowledges nothing.
     pub fn contract(&self) -> Contract {
-        let announced = |is_promised: bool| is_promised.then_some(Source::Announced);
+        let announced = |is_promised: bool| is_promised.then_some(PromiseSource::Announced);
         let mut contract = Contract::none();
         contract.reset_before_dispatch = announced(self.announced.has_rst());
         contract.fin_before_dispatch = announced(self.announced.has_fin());
@@ -137,60 +136,4 @@ pub fn accept_bound<B>(response: &Response<B>, tie: &HopBinding) -> Result<Promi
         return Err(Ignored::RefusedWithoutClose);
     }
     Ok(Promise { announced })
-}
-
-/// Why a field is ignored, whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ignored {
-    /// There is no field.
-    Absent,
-    /// Not HTTP/1.1 (C3).
-    Version(Version),
-    /// A 1xx, which says nothing of the connection (C3; RFC 8297 2).
-    Interim,
-    /// `Connection` does not list it, so it is not for this hop (C1).
-    NotListed,
-    /// It speaks of another connection than the one it came on: of this (C2).
-    OtherHop(Hop),
-    /// `refused` without `close`.
-    RefusedWithoutClose,
-    /// The field itself says nothing.
-    Field(FieldError),
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("no contract"),
-            Self::Version(version) => write!(f, "contract ignored: {version:?}"),
-            Self::Interim => f.write_str("contract ignored: in a 1xx response"),
-            Self::NotListed => f.write_str("contract ignored: not listed in Connection"),
-            Self::OtherHop(stated) => {
-                write!(f, "contract ignored: it is for another connection, {stated}")
-            }
-            Self::RefusedWithoutClose => f.write_str("contract ignored: `refused` without close"),
-            Self::Field(why) => write!(f, "contract ignored: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for Ignored {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Field(why) => Some(why),
-            Self::Absent
-            | Self::Version(_)
-            | Self::Interim
-            | Self::NotListed
-            | Self::OtherHop(_)
-            | Self::RefusedWithoutClose => None,
-        }
-    }
-}
-
-impl From<FieldError> for Ignored {
-    fn from(why: FieldError) -> Self {
-        Self::Field(why)
-    }
 }

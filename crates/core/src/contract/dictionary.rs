@@ -51,7 +51,7 @@ impl<'a> Input<'a> {
     /// RFC 9651 4.2 and 4.2.2.
     fn members(&mut self) -> Option<Vec<(String, Value)>> {
         let mut members = Vec::new();
-        self.skip(|octet| octet == b' ');
+        self.skip(|byte| byte == b' ');
         loop {
             let key = self.key()?;
             let value = if self.take(b'=') { self.member_value()? } else { Value::Boolean(true) };
@@ -71,7 +71,7 @@ impl<'a> Input<'a> {
             return self.bare_item();
         }
         loop {
-            self.skip(|octet| octet == b' ');
+            self.skip(|byte| byte == b' ');
             if self.take(b')') {
                 return Some(Value::Other);
             }
@@ -86,7 +86,7 @@ impl<'a> Input<'a> {
     /// RFC 9651 4.2.3.2.
     fn parameters(&mut self) -> Option<()> {
         while self.take(b';') {
-            self.skip(|octet| octet == b' ');
+            self.skip(|byte| byte == b' ');
             self.key()?;
             if self.take(b'=') {
                 self.bare_item()?;
@@ -101,7 +101,7 @@ impl<'a> Input<'a> {
         if !matches!(self.peek()?, b'a'..=b'z' | b'*') {
             return None;
         }
-        self.skip(|o| matches!(o, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'));
+        self.skip(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'));
         text(&self.line[start..self.at])
     }
 
@@ -112,7 +112,7 @@ impl<'a> Input<'a> {
             b'"' => self.string().map(Value::Text),
             b'?' => self.boolean(),
             b'*' | b'A'..=b'Z' | b'a'..=b'z' => {
-                self.skip(|octet| is_tchar(octet) || matches!(octet, b':' | b'/'));
+                self.skip(|byte| is_tchar(byte) || matches!(byte, b':' | b'/'));
                 Some(Value::Other)
             }
             b':' => self.byte_sequence(),
@@ -126,9 +126,9 @@ impl<'a> Input<'a> {
     fn number(&mut self) -> Option<Value> {
         let start = self.at;
         self.take(b'-');
-        let whole = self.skip(|octet| octet.is_ascii_digit());
+        let whole = self.skip(|byte| byte.is_ascii_digit());
         if self.take(b'.') {
-            let fraction = self.skip(|octet| octet.is_ascii_digit());
+            let fraction = self.skip(|byte| byte.is_ascii_digit());
             let fits = (1..=12).contains(&whole) && (1..=3).contains(&fraction);
             return fits.then_some(Value::Other);
         }
@@ -143,20 +143,20 @@ impl<'a> Input<'a> {
         self.expect(b'"')?;
         let mut string = String::new();
         loop {
-            let octet = match self.next()? {
+            let byte = match self.next()? {
                 b'"' => return Some(string),
-                b'\\' => self.next().filter(|octet| matches!(octet, b'"' | b'\\'))?,
-                octet @ b' '..=b'~' => octet,
+                b'\\' => self.next().filter(|byte| matches!(byte, b'"' | b'\\'))?,
+                byte @ b' '..=b'~' => byte,
                 _ => return None,
             };
-            string.push(char::from(octet));
+            string.push(char::from(byte));
         }
     }
 
     /// RFC 9651 4.2.7; the content's alphabet alone is checked.
     fn byte_sequence(&mut self) -> Option<Value> {
         self.expect(b':')?;
-        self.skip(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'='));
+        self.skip(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='));
         self.expect(b':')?;
         Some(Value::Other)
     }
@@ -182,16 +182,16 @@ impl<'a> Input<'a> {
     fn display_string(&mut self) -> Option<Value> {
         self.expect(b'%')?;
         self.expect(b'"')?;
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         loop {
-            octets.push(match self.next()? {
+            bytes.push(match self.next()? {
                 b'"' => break,
                 b'%' => self.hex()? << 4 | self.hex()?,
-                octet @ b' '..=b'~' => octet,
+                byte @ b' '..=b'~' => byte,
                 _ => return None,
             });
         }
-        text(&octets).map(|_| Value::Other)
+        text(&bytes).map(|_| Value::Other)
     }
 
     fn hex(&mut self) -> Option<u8> {
@@ -207,9 +207,9 @@ impl<'a> Input<'a> {
     }
 
     fn next(&mut self) -> Option<u8> {
-        let octet = self.peek()?;
+        let byte = self.peek()?;
         self.at += 1;
-        Some(octet)
+        Some(byte)
     }
 
     pub(super) fn take(&mut self, wanted: u8) -> bool {
@@ -232,17 +232,17 @@ impl<'a> Input<'a> {
     }
 }
 
-fn is_ows(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t')
+fn is_ows(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// RFC 9110 5.6.2.
-pub(super) fn is_tchar(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet)
+pub(super) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn text(octets: &[u8]) -> Option<String> {
-    String::from_utf8(octets.to_vec()).ok()
+fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok()
 }
 
 #[cfg(test)]

@@ -130,8 +130,8 @@ fn ipv6(text: &str) -> Result<Ipv6Addr, HopParseError> {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
     };
-    let is_zone_octet = |o: u8| o.is_ascii_alphanumeric() || b"-._~".contains(&o);
-    if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(is_zone_octet)) {
+    let is_zone_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(is_zone_byte)) {
         return Err(HopParseError);
     }
     ip.parse().map_err(|_| HopParseError)

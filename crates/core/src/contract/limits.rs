@@ -25,11 +25,11 @@ pub const WINDOW: Duration = Duration::from_secs(5);
 /// use tower_resend_core::contract::{Max, Observed, OutOfLimits};
 ///
 /// let observed = Observed::new()
-///     .with_request_octets(318)
-///     .with_since_last_octet(Duration::from_millis(3))
+///     .with_request_bytes(318)
+///     .with_since_last_byte(Duration::from_millis(3))
 ///     .with_retransmissions(2, 2)
 ///     .with_probes(0)
-///     .with_response_octets(0);
+///     .with_response_bytes(0);
 /// assert_eq!(observed.within(Max::default()), Ok(()));
 ///
 /// let retransmitted = observed.with_retransmissions(2, 3);
@@ -38,11 +38,11 @@ pub const WINDOW: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Observed {
-    request_octets: Option<u64>,
-    since_last_octet: Option<Duration>,
+    request_bytes: Option<u64>,
+    since_last_byte: Option<Duration>,
     retransmissions: Option<(u32, u32)>,
     probes: Option<u8>,
-    response_octets: Option<u64>,
+    response_bytes: Option<u64>,
 }
 
 impl Observed {
@@ -54,15 +54,15 @@ impl Observed {
     /// Sets the length of the *whole* request above TLS: head, body and
     /// chunked framing, written or not (C4). A chunked request whose end was
     /// not written has no known length.
-    pub fn with_request_octets(mut self, octets: u64) -> Self {
-        self.request_octets = Some(octets);
+    pub fn with_request_bytes(mut self, bytes: u64) -> Self {
+        self.request_bytes = Some(bytes);
         self
     }
 
     /// Sets the time from the last byte of the request that was written to
     /// the close (C5).
-    pub fn with_since_last_octet(mut self, time: Duration) -> Self {
-        self.since_last_octet = Some(time);
+    pub fn with_since_last_byte(mut self, time: Duration) -> Self {
+        self.since_last_byte = Some(time);
         self
     }
 
@@ -81,8 +81,8 @@ impl Observed {
 
     /// Sets how many bytes were read since the request's first was written
     /// (C5).
-    pub fn with_response_octets(mut self, octets: u64) -> Self {
-        self.response_octets = Some(octets);
+    pub fn with_response_bytes(mut self, bytes: u64) -> Self {
+        self.response_bytes = Some(bytes);
         self
     }
 
@@ -113,14 +113,14 @@ impl Observed {
     /// something is not known.
     pub fn within(&self, max: Max) -> Result<(), OutOfLimits> {
         let checks = [
-            (self.request_octets.map(|all| all <= u64::from(max.octets())), OutOfLimits::TooLarge),
-            (self.since_last_octet.map(|time| time <= WINDOW), OutOfLimits::Late),
+            (self.request_bytes.map(|all| all <= u64::from(max.bytes())), OutOfLimits::TooLarge),
+            (self.since_last_byte.map(|time| time <= WINDOW), OutOfLimits::Late),
             (
                 self.retransmissions.map(|(before, after)| before == after),
                 OutOfLimits::Retransmitted,
             ),
             (self.probes.map(|probes| probes == 0), OutOfLimits::Probed),
-            (self.response_octets.map(|octets| octets == 0), OutOfLimits::Answered),
+            (self.response_bytes.map(|bytes| bytes == 0), OutOfLimits::Answered),
         ];
         for (is_kept, why) in checks {
             if is_kept == Some(false) {

@@ -8,20 +8,20 @@ pub(super) type Name = Option<String>;
 
 /// A member of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct Item {
     pub(super) name: Name,
     /// In their order, repeated keys too. One without a value is true.
     pub(super) parameters: Vec<(String, Name)>,
 }
 
 /// Reads the members of one field line; none if it is no list of items.
-pub(super) fn items(line: &[u8]) -> Option<Vec<Member>> {
+pub(super) fn items(line: &[u8]) -> Option<Vec<Item>> {
     let mut input = Input::new(line);
     let mut members = Vec::new();
-    input.skip(|octet| octet == b' ');
+    input.skip(|byte| byte == b' ');
     loop {
         let name = name(&mut input)?;
-        members.push(Member { name, parameters: parameters(&mut input)? });
+        members.push(Item { name, parameters: parameters(&mut input)? });
         input.skip(is_ows);
         if input.is_at_end() {
             return Some(members);
@@ -35,7 +35,7 @@ pub(super) fn items(line: &[u8]) -> Option<Vec<Member>> {
 fn parameters(input: &mut Input<'_>) -> Option<Vec<(String, Name)>> {
     let mut parameters = Vec::new();
     while input.take(b';') {
-        input.skip(|octet| octet == b' ');
+        input.skip(|byte| byte == b' ');
         let key = input.key()?;
         let value = if input.take(b'=') { name(input)? } else { None };
         parameters.push((key, value));
@@ -48,7 +48,7 @@ fn name(input: &mut Input<'_>) -> Option<Name> {
     let start = input.at();
     let value = input.bare_item()?;
     let written = input.since(start);
-    let is_token = |octet: &u8| *octet == b'*' || octet.is_ascii_alphabetic();
+    let is_token = |byte: &u8| *byte == b'*' || byte.is_ascii_alphabetic();
     Some(match value {
         Value::Text(text) => Some(text),
         Value::Other if written.first().is_some_and(is_token) => {
@@ -58,8 +58,8 @@ fn name(input: &mut Input<'_>) -> Option<Name> {
     })
 }
 
-fn is_ows(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t')
+fn is_ows(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 #[cfg(test)]

@@ -35,11 +35,11 @@
 //! let own = Hop::seen_by_client("10.1.2.3:50211".parse()?, "10.1.2.9:80".parse()?);
 //! let promise = accept(&earlier_response, &own)?;
 //! let observed = Observed::new()
-//!     .with_request_octets(318)
-//!     .with_since_last_octet(Duration::from_millis(3))
+//!     .with_request_bytes(318)
+//!     .with_since_last_byte(Duration::from_millis(3))
 //!     .with_retransmissions(0, 0)
 //!     .with_probes(0)
-//!     .with_response_octets(0);
+//!     .with_response_bytes(0);
 //!
 //! let evidence = Evidence::new(HandOff::Written).with_tcp(TcpEvidence::Reset(Acked::All));
 //! assert!(classify(&evidence, &Contract::none()).is_unknown());
@@ -50,24 +50,27 @@
 //! ```
 
 mod accept;
-mod closing;
+mod announcement;
+mod closing_head;
 mod dictionary;
 mod field;
 mod hop;
+mod ignored;
 mod limits;
 mod list;
 mod offer;
 mod proxy_status;
 mod read;
-mod standing;
+mod status;
 
-pub use accept::{HopBinding, accept_bound};
-pub use accept::{Ignored, Promise, accept, accept_behind_nat};
-pub use closing::{Closing, closing};
-pub use field::{Announcement, ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
+pub use accept::{HopBinding, Promise, accept, accept_behind_nat, accept_bound};
+pub use announcement::Announcement;
+pub use closing_head::{ClosingHead, closing_head};
+pub use field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 pub use hop::{Hop, HopParseError};
+pub use ignored::Ignored;
 pub use limits::{Observed, OutOfLimits, WINDOW};
 pub use offer::Offer;
 pub use proxy_status::{NotForwarded, TrustedGateway};
 pub use read::only_line;
-pub use standing::ContractStatus;
+pub use status::ContractStatus;

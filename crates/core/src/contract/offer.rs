@@ -5,9 +5,10 @@ use std::fmt;
 use http::header::MaxSizeReached;
 use http::{HeaderMap, HeaderValue, Request, Version};
 
-use super::accept::{HopBinding, Ignored};
+use super::accept::HopBinding;
 use super::field::{FieldError, Member};
 use super::hop::Hop;
+use super::ignored::Ignored;
 use super::read::{self, Read};
 
 /// What a client understands and will act on.

@@ -6,7 +6,7 @@ use std::fmt;
 use http::{HeaderName, Response, StatusCode};
 
 use super::field::LONGEST;
-use super::list::{self, Member};
+use super::list::{self, Item};
 
 /// The field's name.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -61,12 +61,12 @@ impl TrustedGateway {
     }
 }
 
-fn only_member<B>(response: &Response<B>) -> Option<Member> {
+fn only_member<B>(response: &Response<B>) -> Option<Item> {
     let mut only = None;
-    let mut octets: usize = 0;
+    let mut bytes: usize = 0;
     for line in response.headers().get_all(PROXY_STATUS) {
-        octets = octets.saturating_add(line.len());
-        if octets > LONGEST {
+        bytes = bytes.saturating_add(line.len());
+        if bytes > LONGEST {
             return None;
         }
         for member in list::items(line.as_bytes())? {

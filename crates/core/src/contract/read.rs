@@ -3,10 +3,10 @@
 use http::header::{CONNECTION, GetAll, MaxSizeReached};
 use http::{HeaderMap, HeaderValue};
 
-use super::accept::Ignored;
 use super::dictionary::{self, Value};
 use super::field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};
 use super::hop::Hop;
+use super::ignored::Ignored;
 
 /// The members of a field that have a meaning, unchecked but consistent.
 #[derive(Debug, Default)]
@@ -19,11 +19,11 @@ impl Read {
     /// that nothing begins in one line and ends in another.
     pub(super) fn lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, FieldError> {
         let mut read = Self::default();
-        let mut octets: usize = 0;
+        let mut bytes: usize = 0;
         for line in lines {
-            octets = octets.saturating_add(line.len());
-            if octets > LONGEST {
-                return Err(FieldError::TooLong(octets));
+            bytes = bytes.saturating_add(line.len());
+            if bytes > LONGEST {
+                return Err(FieldError::TooLong(bytes));
             }
             for (key, value) in dictionary::members(line).map_err(FieldError::Malformed)? {
                 read.add(&key, value)?;
@@ -78,8 +78,8 @@ impl Read {
     pub(super) fn max(&self) -> Result<Option<Max>, FieldError> {
         match self.value(Member::Max) {
             None => Ok(None),
-            Some(Value::Integer(octets)) => {
-                let max = u32::try_from(*octets).ok().and_then(Max::new);
+            Some(Value::Integer(bytes)) => {
+                let max = u32::try_from(*bytes).ok().and_then(Max::new);
                 max.map(Some).ok_or(FieldError::Absurd(Member::Max))
             }
             Some(Value::Boolean(_) | Value::Text(_) | Value::Other) => {
@@ -134,7 +134,7 @@ pub(super) fn has_option(headers: &HeaderMap, option: &str) -> bool {
     let mut lines = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let is_option = |listed: &[u8]| trim_ows(listed).eq_ignore_ascii_case(option);
     // Usually it is the whole line.
-    lines.any(|line| line == option || line.split(|&octet| octet == b',').any(is_option))
+    lines.any(|line| line == option || line.split(|&byte| byte == b',').any(is_option))
 }
 
 /// Writes the field in place of any other, and lists it in `Connection`.
@@ -152,9 +152,9 @@ pub(super) fn field(members: String) -> HeaderValue {
     HeaderValue::try_from(members).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn trim_ows(mut octets: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
-        octets = rest;
+fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
     }
-    octets
+    bytes
 }

@@ -19,9 +19,11 @@
 
 use std::time::Duration;
 
-use super::segments::{SegmentBase, Segments};
-pub use super::snapshot::{Errno, Snapshot, TcpState};
-use crate::fate::{Acked, Contract, Limits, Settled, Source, TcpEvidence, Unavailable};
+use super::segments::SegmentBase;
+use super::snapshot::{Snapshot, TcpState};
+use crate::fate::{
+    Acked, Contract, Errno, Limits, PromiseSource, Segments, Settled, TcpEvidence, Unavailable,
+};
 
 /// What our side counted for one exchange, with the connection drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,11 +252,12 @@ pub fn closed(
 /// names the one thing that is missing, which silence or an acknowledgement
 /// would not.
 pub fn is_worth_settling(fin: &Fin, contract: &Contract, limits: Limits) -> bool {
-    let takes_up_nothing_after = contract.closed_after_fin == Some(Source::Announced);
+    let takes_up_nothing_after = contract.closed_after_fin == Some(PromiseSource::Announced);
     let is_promised = match fin.acked {
         _ if contract.fin_before_dispatch.is_some() => true,
         Acked::Part => {
-            takes_up_nothing_after && contract.complete_messages_only == Some(Source::Announced)
+            takes_up_nothing_after
+                && contract.complete_messages_only == Some(PromiseSource::Announced)
         }
         Acked::None | Acked::All => false,
     };

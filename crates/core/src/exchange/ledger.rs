@@ -1,9 +1,9 @@
 //! The bookkeeping of one connection: bytes, phase, first errno.
 
-use super::fin_rule::{self, Errno, ExchangeCounts, Snapshot, StaleCheck};
+use super::fin_rule::{self, ExchangeCounts, StaleCheck};
 use super::segments::SegmentBase;
-use crate::fate::StaleReason;
-use crate::fate::Unavailable;
+use super::snapshot::Snapshot;
+use crate::fate::{Errno, StaleReason, Unavailable};
 
 /// What our side counted on one connection, and where its exchange stands.
 ///

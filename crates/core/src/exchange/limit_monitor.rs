@@ -99,7 +99,7 @@ impl LimitMonitor {
     /// is being answered: `rst`, and a request that is within `max`.
     pub(super) fn forbids_reset(&self) -> bool {
         let length = self.whole.or_else(|| self.longest());
-        let within = |max: Max| length.is_some_and(|length| length <= u64::from(max.octets()));
+        let within = |max: Max| length.is_some_and(|length| length <= u64::from(max.bytes()));
         self.promise.announced().has_rst() && self.promise.max().is_some_and(within)
     }
 
@@ -109,13 +109,13 @@ impl LimitMonitor {
     }
 
     fn observed(&self, read: u64, snapshot: &Snapshot) -> Observed {
-        let mut observed = Observed::new().with_response_octets(read);
+        let mut observed = Observed::new().with_response_bytes(read);
         if let Some(length) = self.whole.or_else(|| self.longest()) {
-            observed = observed.with_request_octets(length);
+            observed = observed.with_request_bytes(length);
         }
         if let (Some(written), Some(closed)) = (self.last_written, self.closed) {
             let since = closed.saturating_sub(written);
-            observed = observed.with_since_last_octet(since);
+            observed = observed.with_since_last_byte(since);
         }
         if let (Some(before), Some(after)) = (self.retransmissions, snapshot.total_retrans) {
             observed = observed.with_retransmissions(before, after);

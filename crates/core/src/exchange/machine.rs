@@ -14,12 +14,12 @@ use super::outcome::{
     Armed, FinalHead, HeldBack, Layer, Leftover, Outbound, OwnEnd, Passage, ReadEnd,
     ResponseOutcome, Reuse, TextCheck, WaitCheck, WriteCheck, WriteError,
 };
-use super::snapshot::{Errno, Snapshot};
+use super::snapshot::Snapshot;
 use super::stream_kind::{RecordTiming, StreamKind};
 use crate::contract::{
-    ContractStatus, Hop, Ignored, Promise, RETRY_CONTRACT, accept_bound, closing,
+    ContractStatus, Hop, Ignored, Promise, RETRY_CONTRACT, accept_bound, closing_head,
 };
-use crate::fate::{Alert, Contract, HandOff, Limits, StaleReason, Unavailable};
+use crate::fate::{Alert, Contract, Errno, HandOff, Limits, StaleReason, Unavailable};
 
 /// One client connection and its exchanges. The picture of its phases is above
 /// [`ExchangePhase`], every transition in `TRANSITIONS.txt`.
@@ -487,7 +487,7 @@ impl ExchangeMachine {
         let (Some(binding), Some(head)) = (binding, self.early.head()) else {
             return false;
         };
-        let Some(refusal) = closing(head, &binding) else {
+        let Some(refusal) = closing_head(head, &binding) else {
             return false;
         };
         if refusal.body.is_some_and(|body| self.early.bytes_after_head() > body) {

@@ -28,6 +28,6 @@ pub use outcome::{
     Armed, FailureKind, FinalHead, HeldBack, Layer, Leftover, Outbound, OwnEnd, Passage, ReadEnd,
     ResponseOutcome, Reuse, SettleStep, TextCheck, WaitCheck, WriteCheck, WriteError,
 };
-pub use segments::{SegmentBase, Segments};
+pub use segments::SegmentBase;
 pub use served::Served;
-pub use snapshot::{Errno, Snapshot, TcpState};
+pub use snapshot::{Snapshot, TcpState};

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::contract_state::ContractTrust;
-use super::snapshot::Errno;
-use crate::fate::{StaleReason, TcpEvidence};
+use crate::fate::{Errno, StaleReason, TcpEvidence};
 
 /// What the bytes on the socket are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -28,36 +28,7 @@
 //! flight at the stale check; so if the bytes add up, none carried less.
 
 use super::snapshot::Snapshot;
-
-/// How many data segments carried a request, retransmissions counted once.
-///
-/// `tcpi_data_segs_out` since the stale check, less what was retransmitted. A resend
-/// by G2 needs [`One`](Self::One), or the user's statement
-/// [`no_relay`](crate::Contract::no_relay).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "one, more, or no telling")]
-pub enum Segments {
-    /// One, and each retransmission carried the whole of it.
-    One,
-    /// More than one.
-    Several,
-    /// The counters do not tell: earlier bytes were unacknowledged at the
-    /// look, some of the request was not sent yet, a retransmission carried
-    /// less than the whole, or the kernel does not count.
-    Uncounted,
-}
-
-impl Segments {
-    /// Returns the worse of two counts of the same request.
-    #[must_use]
-    pub fn or_worse(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Several, _) | (_, Self::Several) => Self::Several,
-            (Self::Uncounted, _) | (_, Self::Uncounted) => Self::Uncounted,
-            (Self::One, Self::One) => Self::One,
-        }
-    }
-}
+use crate::fate::Segments;
 
 /// The segment counters at the stale check, when all that was written before the
 /// request had been acknowledged.

@@ -19,10 +19,9 @@ use super::fin_rule::{self, Fin, FinStep, LastRead};
 use super::ledger::Reply;
 use super::machine::{ExchangeMachine, Probe};
 use super::outcome::{FailureKind, SettleStep};
-use super::snapshot::Errno;
 use crate::fate::{
-    Acked, Answer, Contract, Counts, EndedBy, Evidence, HandOff, Limits, Settled, StaleReason,
-    TcpEvidence, Unavailable,
+    Acked, Answer, Contract, Counts, EndedBy, Errno, Evidence, HandOff, Limits, Settled,
+    StaleReason, TcpEvidence, Unavailable,
 };
 
 impl ExchangeMachine {

@@ -1,6 +1,5 @@
-//! One reading of the kernel's counters, and its numbers of states and errors.
+//! The kernel's counters for one TCP socket, as read at one moment.
 
-use std::fmt;
 use std::time::Duration;
 
 /// One reading of the kernel's counters for a TCP socket.
@@ -81,33 +80,6 @@ impl TcpState {
             1 => Self::Established,
             7 => Self::Close,
             other => Self::Other(other),
-        }
-    }
-}
-
-/// An error number of the operating system, kept as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    /// Linux's EPIPE: with a FIN before it, the mark of a received reset.
-    pub const EPIPE: Self = Self(32);
-    /// Linux's ECONNRESET: a reset without a FIN before it.
-    pub const ECONNRESET: Self = Self(104);
-    /// Linux's ETIMEDOUT.
-    pub const ETIMEDOUT: Self = Self(110);
-    /// Linux's ECONNREFUSED.
-    pub const ECONNREFUSED: Self = Self(111);
-}
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::EPIPE => f.write_str("EPIPE"),
-            Self::ECONNRESET => f.write_str("ECONNRESET"),
-            Self::ETIMEDOUT => f.write_str("ETIMEDOUT"),
-            Self::ECONNREFUSED => f.write_str("ECONNREFUSED"),
-            Self(number) => write!(f, "errno {number}"),
         }
     }
 }

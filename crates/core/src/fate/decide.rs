@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use super::bad_request::BadRequest;
 use super::doubt::Doubt;
 use super::evidence::Evidence;
-use super::fate::{Fate, Proof};
-use super::ground::{Decision, Ground, NoResend, Rung};
+use super::fate::Fate;
+use super::ground::{Decision, Ground, NoResend};
+use super::proof::Proof;
 use super::rules::{
     BodyState, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Semantics, Time,
 };
+use super::rung::Rung;
 
 /// The fates of all attempts of one call so far, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,8 @@
 //! What is missing for a proof, one variant per missing thing.
 
-use std::fmt;
-
-use super::evidence::Acked;
-use super::fate::Proof;
-use crate::fin_rule::Errno;
+use super::proof::Proof;
+use super::tcp::{Acked, Errno, Unavailable};
+use super::texts::texts;
 
 /// What is missing to prove that a request was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,204 +59,103 @@ pub enum Doubt {
     Forgeable(Proof),
 }
 
-impl Doubt {
-    /// Returns a stable, low-cardinality name for metrics and logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Acknowledged => "acknowledged",
-            Self::PartlyAcknowledged => "partly_acknowledged",
-            Self::AcknowledgedAfterFin => "acknowledged_after_fin",
-            Self::Unsettled => "unsettled",
-            Self::SeveralSegments => "several_segments",
-            Self::SegmentsUncounted => "segments_uncounted",
-            Self::Reset(_) => "reset",
-            Self::NoFin(..) => "no_fin",
-            Self::NotByReset(_) => "not_by_reset",
-            Self::Bypassed => "bypassed",
-            Self::StillOpen => "still_open",
-            Self::Unavailable(_) => "unavailable",
-            Self::StrayResponse => "stray_response",
-            Self::ResponseBegun => "response_begun",
-            Self::MalformedResponse => "malformed_response",
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-            Self::RuntimeEnded => "runtime_ended",
-            Self::NoEvidence => "no_evidence",
-            Self::NoRequestBoundary => "no_request_boundary",
-            Self::Forgeable(_) => "forgeable",
-        }
-    }
+texts! {
+    impl Doubt {
+        /// Returns a stable, low-cardinality name for metrics and logs.
+        name: &'static str;
 
-    fn explain_segments(&self) -> &'static str {
-        match self {
-            Self::SeveralSegments => SEVERAL_SEGMENTS,
-            _ => SEGMENTS_UNCOUNTED,
-        }
-    }
-
-    /// Explains the doubt in one sentence and names its rule.
-    pub fn explain(&self) -> &'static str {
-        match self {
-            Self::Acknowledged => {
-                "The FIN acknowledged the whole request, so the server's kernel has it and its application may have read it (G2 needs none acknowledged)."
-            }
-            Self::PartlyAcknowledged => {
-                "The FIN acknowledged a part of the request, which the application may have read and acted on (G2 needs none acknowledged)."
-            }
-            Self::AcknowledgedAfterFin => {
-                "The request was acknowledged after the FIN, so somebody may read it: a half-closed peer, a lingering close or a relay (G2 needs a reset)."
-            }
-            Self::Unsettled => {
-                "The server's TCP did not answer the request's bytes before the settle deadline (G2 needs its reset)."
-            }
-            Self::SeveralSegments | Self::SegmentsUncounted => self.explain_segments(),
-            Self::Reset(_) => {
-                "A reset acknowledges nothing and proves nothing without a contract (G4 needs one)."
-            }
-            Self::NoFin(..) => {
-                "The connection ended without a FIN, whose acknowledgement alone can be trusted (G2 needs a FIN by counter)."
-            }
-            Self::NotByReset(_) => {
-                "After the FIN the socket closed by a timer or an error of this host, not by the server's reset (G2 needs EPIPE)."
-            }
-            Self::Bypassed => {
-                "The kernel did not send what was written to it, so the bytes may travel outside TCP (G2 needs conserved counters)."
-            }
-            Self::StillOpen => {
-                "The connection has not ended, so the request may still be read (G2 needs a FIN)."
-            }
-            Self::Unavailable(_) => "There is no kernel evidence for this exchange (G2 needs it).",
-            Self::StrayResponse => {
-                "A response that cannot answer this request arrived first, and the connection did not end in a proof (RFC 9112 9.2)."
-            }
-            Self::ResponseBegun => {
-                "A response was begun and cut before its final head, so the request was being worked on (G2 to G4 are off)."
-            }
-            Self::MalformedResponse => {
-                "The answer could not be read as HTTP, so it says nothing of the request (G2 to G4 are off)."
-            }
-            Self::Cancelled => {
-                "The caller gave the request up after a byte of it had reached the kernel (only G1 could prove more)."
-            }
-            Self::TimedOut => {
-                "A deadline passed after a byte of the request had reached the kernel (only G1 could prove more)."
-            }
-            Self::RuntimeEnded => {
-                "The runtime that drove the connection ended with the request on its way (only G1 could prove more)."
-            }
-            Self::NoEvidence => {
-                "The inner service recorded nothing about what it did with the request (G1 to G4 need a record)."
-            }
-            Self::NoRequestBoundary => {
-                "Where the request began on its connection is not known, so acknowledgements cannot be told apart (G2 needs the boundary)."
-            }
-            Self::Forgeable(_) => {
-                "The proof did not come inside TLS, so somebody on the way could have forged it, and the policy takes no such proof (of G1 to G4 it takes G1 only)."
-            }
-        }
+        Self::Acknowledged => "acknowledged",
+            "the server closed with the whole request acknowledged",
+            "The FIN acknowledged the whole request, so the server's kernel has it and its \
+             application may have read it (G2 needs none acknowledged).";
+        Self::PartlyAcknowledged => "partly_acknowledged",
+            "the server closed with a part of the request acknowledged",
+            "The FIN acknowledged a part of the request, which the application may have read and \
+             acted on (G2 needs none acknowledged).";
+        Self::AcknowledgedAfterFin => "acknowledged_after_fin",
+            "the request was acknowledged after the server's FIN",
+            "The request was acknowledged after the FIN, so it may still be read: by a half-closed \
+             peer, during a lingering close or by a relay (G2 needs a reset).";
+        Self::Unsettled => "unsettled",
+            "the server's FIN was not followed by an answer to the request's bytes in time",
+            "The server's TCP did not answer the request's bytes before the settle deadline (G2 \
+             needs its reset).";
+        Self::SeveralSegments => "several_segments",
+            "the server closed and reset the request, but that had gone out in several segments",
+            "The request went out in several TCP segments, of which a TCP relay may have passed on \
+             the first before the reset (G2 needs one segment, into which a small request in one \
+             write fits, or the statement no_relay of this origin).";
+        Self::SegmentsUncounted => "segments_uncounted",
+            "the server closed and reset the request, but in how many segments that had gone out \
+             is not known",
+            "The kernel's counters do not tell in how many TCP segments the request went out, and \
+             of several a TCP relay may have passed on the first (G2 needs one, sent whole each \
+             time and with nothing else in flight, or the statement no_relay of this origin).";
+        Self::Reset(acked) => "reset",
+            "the connection was reset with {acked} of the request acknowledged",
+            "A reset acknowledges nothing and proves nothing without a contract (G4 needs one).";
+        Self::NoFin(acked, Some(errno)) => "no_fin",
+            "the connection ended by {errno} without a FIN, {acked} of the request acknowledged",
+            NO_FIN;
+        Self::NoFin(acked, None) => "no_fin",
+            "the connection ended without a FIN, {acked} of the request acknowledged",
+            NO_FIN;
+        Self::NotByReset(Some(errno)) => "not_by_reset",
+            "after the server's FIN the socket closed by {errno}, not by a reset",
+            NOT_BY_RESET;
+        Self::NotByReset(None) => "not_by_reset",
+            "after the server's FIN the socket closed, but not by a reset",
+            NOT_BY_RESET;
+        Self::Bypassed => "bypassed",
+            "the kernel did not send what was written to it",
+            "The kernel did not send what was written to it, so the bytes may travel outside TCP \
+             (G2 needs conserved counters).";
+        Self::StillOpen => "still_open",
+            "the connection has not ended",
+            "The connection has not ended, so the request may still be read (G2 needs a FIN).";
+        Self::Unavailable(why) => "unavailable",
+            "no kernel evidence ({why})",
+            "There is no kernel evidence for this exchange (G2 needs it).";
+        Self::StrayResponse => "stray_response",
+            "an unsolicited response arrived instead of an answer",
+            "A response that cannot answer this request arrived first, and the connection did not \
+             end in a proof (RFC 9112 9.2).";
+        Self::ResponseBegun => "response_begun",
+            "a response was begun and cut",
+            "A response was begun and cut before its final head, so the request was being worked \
+             on (G2 to G4 are off).";
+        Self::MalformedResponse => "malformed_response",
+            "the answer was no HTTP response",
+            "The answer could not be read as HTTP, so it says nothing of the request (G2 to G4 are \
+             off).";
+        Self::Cancelled => "cancelled",
+            "the caller gave up waiting",
+            "The caller gave the request up after a byte of it had reached the kernel (only G1 \
+             could prove more).";
+        Self::TimedOut => "timed_out",
+            "the deadline passed",
+            "A deadline passed after a byte of the request had reached the kernel (only G1 could \
+             prove more).";
+        Self::RuntimeEnded => "runtime_ended",
+            "the runtime that drove the connection ended",
+            "The runtime that drove the connection ended with the request on its way (only G1 \
+             could prove more).";
+        Self::NoEvidence => "no_evidence",
+            "the inner service left no evidence",
+            "The inner service recorded nothing about what it did with the request (G1 to G4 need \
+             a record).";
+        Self::NoRequestBoundary => "no_request_boundary",
+            "the request's place on its connection is not known",
+            "Where the request began on its connection is not known, so acknowledgements cannot be \
+             told apart (G2 needs the boundary).";
+        Self::Forgeable(proof) => "forgeable",
+            "its proof could have been forged on the way ({proof})",
+            "The proof did not come inside TLS, so an attacker on the path could have forged it, \
+             and the policy takes no such proof (of G1 to G4 it takes G1 only).";
     }
 }
 
-const SEVERAL_SEGMENTS: &str = "The request went out in several TCP segments, of which a TCP relay may have passed on the first before the reset (G2 needs one segment, into which a small request in one write fits, or the statement no_relay of this origin).";
-const SEGMENTS_UNCOUNTED: &str = "The kernel's counters do not tell in how many TCP segments the request went out, and of several a TCP relay may have passed on the first (G2 needs one, sent whole each time and with nothing else in flight, or the statement no_relay of this origin).";
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Acknowledged => {
-                f.write_str("the server closed with the whole request acknowledged")
-            }
-            Self::PartlyAcknowledged => {
-                f.write_str("the server closed with a part of the request acknowledged")
-            }
-            Self::AcknowledgedAfterFin => {
-                f.write_str("the request was acknowledged after the server's FIN")
-            }
-            Self::Unsettled => f.write_str(
-                "the server's FIN was not followed by an answer to the request's bytes in time",
-            ),
-            Self::SeveralSegments => f.write_str(
-                "the server closed and reset the request, but that had gone out in several segments",
-            ),
-            Self::SegmentsUncounted => f.write_str(
-                "the server closed and reset the request, but in how many segments that had gone out is not known",
-            ),
-            Self::Reset(acked) => {
-                write!(f, "the connection was reset with {acked} of the request acknowledged")
-            }
-            Self::NoFin(acked, Some(errno)) => {
-                write!(
-                    f,
-                    "the connection ended by {errno} without a FIN, {acked} of the request acknowledged"
-                )
-            }
-            Self::NoFin(acked, None) => {
-                write!(f, "the connection ended without a FIN, {acked} of the request acknowledged")
-            }
-            Self::NotByReset(Some(errno)) => {
-                write!(f, "after the server's FIN the socket closed by {errno}, not by a reset")
-            }
-            Self::NotByReset(None) => {
-                f.write_str("after the server's FIN the socket closed, but not by a reset")
-            }
-            Self::Bypassed => f.write_str("the kernel did not send what was written to it"),
-            Self::StillOpen => f.write_str("the connection has not ended"),
-            Self::Unavailable(why) => write!(f, "no kernel evidence ({why})"),
-            Self::StrayResponse => {
-                f.write_str("an unsolicited response arrived instead of an answer")
-            }
-            Self::ResponseBegun => f.write_str("a response was begun and cut"),
-            Self::MalformedResponse => f.write_str("the answer was no HTTP response"),
-            Self::Cancelled => f.write_str("the caller gave up waiting"),
-            Self::TimedOut => f.write_str("the deadline passed"),
-            Self::RuntimeEnded => f.write_str("the runtime that drove the connection ended"),
-            Self::NoEvidence => f.write_str("the inner service left no evidence"),
-            Self::NoRequestBoundary => {
-                f.write_str("the request's place on its connection is not known")
-            }
-            Self::Forgeable(proof) => {
-                write!(f, "its proof could have been forged on the way ({proof})")
-            }
-        }
-    }
-}
-
-/// Why there is no kernel evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Unavailable {
-    /// Nobody looked at the counters.
-    NotExamined,
-    /// This operating system does not offer the counters.
-    Platform,
-    /// The socket is not TCP over IP (a Unix socket, MPTCP, SMC, kTLS).
-    NotPlainTcp,
-    /// The kernel's answer is too short to hold the counters (before 4.19).
-    ShortInfo(u32),
-    /// The counters were not as they must be right after a connect.
-    Uncalibrated,
-    /// Urgent data cannot be kept in line on this socket.
-    UrgentData,
-    /// A system call failed.
-    SystemCall(Errno),
-    /// The counters did not add up before the request was written.
-    NotConserved,
-    /// The socket was aborted before the counters were read.
-    Aborted,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotExamined => f.write_str("not examined"),
-            Self::Platform => f.write_str("not offered by this operating system"),
-            Self::NotPlainTcp => f.write_str("not a plain TCP socket"),
-            Self::ShortInfo(len) => write!(f, "TCP_INFO has only {len} bytes"),
-            Self::Uncalibrated => f.write_str("counters not fresh after connect"),
-            Self::UrgentData => f.write_str("urgent data cannot be kept in line"),
-            Self::SystemCall(errno) => write!(f, "system call failed with {errno}"),
-            Self::NotConserved => f.write_str("counters did not add up before the request"),
-            Self::Aborted => f.write_str("the socket was aborted first"),
-        }
-    }
-}
+const NO_FIN: &str = "The connection ended without a FIN, whose acknowledgement alone can be \
+                      trusted (G2 needs a FIN by counter).";
+const NOT_BY_RESET: &str = "After the FIN the socket closed by a timer or an error of this host, \
+                            not by the server's reset (G2 needs EPIPE).";

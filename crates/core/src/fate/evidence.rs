@@ -4,9 +4,7 @@ use std::fmt;
 
 use super::alert::Alert;
 use super::bad_request::BadRequest;
-use super::doubt::Unavailable;
-use crate::exchange::Segments;
-use crate::fin_rule::Errno;
+use super::tcp::{Errno, TcpEvidence, Unavailable};
 
 /// What one attempt's connection saw.
 ///
@@ -228,70 +226,6 @@ pub enum Early {
     ClosingResponse,
     /// Anything else, a head that never ended included.
     Other,
-}
-
-/// What the kernel's counters say of the request and of the close.
-///
-/// Made by the rule in [`kernel`](crate::fin_rule); see `docs/evidence.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TcpEvidence {
-    /// There is no kernel evidence for this exchange.
-    Unavailable(Unavailable),
-    /// Where the request began on its connection is not known, so that the
-    /// counters cannot be told to speak of it.
-    NoBoundary,
-    /// The kernel did not send what was written: bytes travel outside TCP.
-    Bypassed,
-    /// The connection has not ended.
-    StillOpen,
-    /// A reset without a FIN before it. Its own ACK field counts for nothing.
-    Reset(Acked),
-    /// Ended without FIN and without reset: a timer, an ICMP error, or an
-    /// end whose error a failed write had consumed.
-    NoFin(Acked, Option<Errno>),
-    /// A FIN, what it acknowledged, and what happened then.
-    Fin(Acked, Settled),
-}
-
-/// How much of a request the peer's TCP acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "none, part, all: nothing else can be")]
-pub enum Acked {
-    /// Not one byte.
-    None,
-    /// Some, but not all that was written.
-    Part,
-    /// All that was written.
-    All,
-}
-
-impl fmt::Display for Acked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Part => "part",
-            Self::All => "all",
-        })
-    }
-}
-
-/// What the peer's TCP answered to the request's bytes after its FIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Settled {
-    /// A reset: state CLOSE and EPIPE; and how many data segments carried the
-    /// request, by the counters that showed it. Whoever sent the reset will not
-    /// read what it answers.
-    Reset(Segments),
-    /// A further acknowledgement: somebody may read those bytes.
-    AckedAfterFin,
-    /// The socket closed for a reason of this host; the errno if there is one.
-    Local(Option<Errno>),
-    /// Nothing until the deadline.
-    Unsettled,
-    /// Nobody waited, since no answer could have changed the fate.
-    NotAwaited,
 }
 
 /// Who ended an attempt.

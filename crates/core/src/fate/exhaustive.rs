@@ -52,7 +52,7 @@ fn what_the_kernel_says_is_listed() {
         Unavailable::UrgentData, Unavailable::SystemCall(_), Unavailable::NotConserved,
         Unavailable::Aborted);
     assert_listed!(limits: Limits::Kept, Limits::Unchecked, Limits::Exceeded);
-    assert_listed!(sources: Source::Announced, Source::Configured);
+    assert_listed!(sources: PromiseSource::Announced, PromiseSource::Configured);
 }
 
 #[test]
@@ -118,9 +118,17 @@ fn every_conclusion_explains_itself() {
 }
 
 #[test]
-fn every_doubt_has_a_name_of_its_own() {
-    let names: std::collections::BTreeSet<_> = variants::doubts().iter().map(Doubt::name).collect();
-    let kinds: std::collections::HashSet<_> =
-        variants::doubts().iter().map(std::mem::discriminant).collect();
+fn every_doubt_and_every_no_resend_has_its_own_name() {
+    use std::collections::HashSet;
+    use std::mem::discriminant;
+
+    let names: HashSet<_> = variants::doubts().iter().map(Doubt::name).collect();
+    let kinds: HashSet<_> = variants::doubts().iter().map(discriminant).collect();
     assert_eq!(names.len(), kinds.len());
+
+    // Those of a doubt have its name.
+    let is_of_its_own = |why: &NoResend| !matches!(why, NoResend::Doubt(_));
+    let others: Vec<_> = variants::no_resends().into_iter().filter(is_of_its_own).collect();
+    let names: HashSet<_> = others.iter().map(NoResend::name).collect();
+    assert_eq!(names.len(), others.len());
 }

@@ -1,45 +1,10 @@
 //! Why a resend is safe, and why there was none.
 
-use std::fmt;
-
 use super::bad_request::BadRequest;
 use super::doubt::Doubt;
-use super::fate::Proof;
-
-/// A rung of the ladder of grounds. The strongest is the smallest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "a new rung is a new design")]
-pub enum Rung {
-    /// Never sent.
-    G1,
-    /// Never received.
-    G2,
-    /// Refused.
-    G3,
-    /// Promised.
-    G4,
-    /// Deduplicated.
-    G5,
-    /// Idempotent.
-    G6,
-    /// The caller's word.
-    G7,
-}
-
-impl Rung {
-    /// Returns the id that docs, logs and tests use, `"G1"` to `"G7"`.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::G1 => "G1",
-            Self::G2 => "G2",
-            Self::G3 => "G3",
-            Self::G4 => "G4",
-            Self::G5 => "G5",
-            Self::G6 => "G6",
-            Self::G7 => "G7",
-        }
-    }
-}
+use super::proof::Proof;
+use super::rung::Rung;
+use super::texts::texts;
 
 /// Why a resend is safe.
 ///
@@ -62,51 +27,37 @@ pub enum Ground {
 }
 
 impl Ground {
-    /// Returns the rung of the ladder of grounds that this ground stands on.
-    pub fn rung(&self) -> Rung {
-        match self {
-            Self::Proven(proof) => proof.rung(),
-            Self::Deduplicated => Rung::G5,
-            Self::Idempotent => Rung::G6,
-            Self::CallerSays(_) => Rung::G7,
-        }
-    }
-
     /// Returns the ground's id, `"G1"` to `"G7"`.
     pub fn id(&self) -> &'static str {
         self.rung().id()
     }
 
-    /// Returns whether a resend on this ground repeats no work at the server.
+    /// Returns `true` if a resend on this ground repeats no work at the server.
     pub fn is_proven(&self) -> bool {
         matches!(self, Self::Proven(_))
     }
-
-    /// Explains the ground in one sentence and names its rule.
-    pub fn explain(&self) -> &'static str {
-        match self {
-            Self::Proven(proof) => proof.explain(),
-            Self::Deduplicated => {
-                "The origin deduplicates by the idempotency key that every attempt carries (G5, deduplicated)."
-            }
-            Self::Idempotent => {
-                "The request is idempotent, so repeating it has the effect of sending it once (G6; RFC 9110 9.2.2)."
-            }
-            Self::CallerSays(_) => {
-                "The caller's own classifier says that this request may be sent again (G7, the caller's word)."
-            }
-        }
-    }
 }
 
-impl fmt::Display for Ground {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Proven(proof) => write!(f, "{} {proof}", proof.rung().id()),
-            Self::Deduplicated => f.write_str("G5 deduplicated by its idempotency key"),
-            Self::Idempotent => f.write_str("G6 idempotent"),
-            Self::CallerSays(reason) => write!(f, "G7 the caller says: {reason}"),
-        }
+texts! {
+    impl Ground {
+        /// Returns the rung of the ladder of grounds that this ground stands on.
+        rung: Rung;
+
+        Self::Proven(proof) => proof.rung(),
+            "{} {proof}" with proof.id(),
+            proof.explain();
+        Self::Deduplicated => Rung::G5,
+            "G5 deduplicated by its idempotency key",
+            "The origin deduplicates by the idempotency key that every attempt carries (G5, \
+             deduplicated).";
+        Self::Idempotent => Rung::G6,
+            "G6 idempotent",
+            "The request is idempotent, so repeating it has the effect of sending it once (G6; RFC \
+             9110 9.2.2).";
+        Self::CallerSays(reason) => Rung::G7,
+            "G7 the caller says: {reason}",
+            "The caller's own classifier says that this request may be sent again (G7, the \
+             caller's word).";
     }
 }
 
@@ -156,69 +107,61 @@ pub enum NoResend {
     NotReady,
 }
 
-impl NoResend {
-    /// Explains the refusal in one sentence and names its rule.
-    pub fn explain(&self) -> &'static str {
-        match self {
-            Self::Doubt(doubt) => doubt.explain(),
-            Self::ResponseLost => {
-                "The server answered and the response was lost, so the request was worked on (G5 to G7 could still allow a repeat)."
-            }
-            Self::Answered => {
-                "An attempt was answered, so the request was worked on (G5 to G7 could still allow a repeat)."
-            }
-            Self::Proxy => {
-                "A proxy must not resend a non-idempotent request that may have left it (RFC 9110 9.2.2)."
-            }
-            Self::Forgeable(_) => {
-                "The proof did not come inside TLS, and the policy requires an authenticated refusal."
-            }
-            Self::BodyNotReplayable => "The body was a stream that is gone; see replay_streams.",
-            Self::BodyFailed => {
-                "The request's own body failed, so there is no whole request to send."
-            }
-            Self::Attempts(_) => "The limit of attempts is used up.",
-            Self::Deadline => "The deadline over all attempts leaves no time for another.",
-            Self::ConnectPatience => {
-                "Connects have failed for as long as they are repeated; see connect_patience."
-            }
-            Self::Forbidden(_) => "The caller's own classifier forbids it, and forbidden wins.",
-            Self::Permanent => {
-                "There is no target that it could be sent to, or none that takes this client, and there would be none the next time."
-            }
-            Self::NotSendable(_) => {
-                "The request's head and body contradict each other, and would the next time."
-            }
-            Self::StandsDown => {
-                "A resending layer above this one decides, so this one stands down."
-            }
-            Self::NotReady => {
-                "The inner service failed before it could take the request, so there was nothing to send it with."
-            }
-        }
-    }
-}
+texts! {
+    impl NoResend {
+        /// Returns a stable, low-cardinality name for metrics and logs; of a doubt, its
+        /// own.
+        name: &'static str;
 
-impl fmt::Display for NoResend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Doubt(doubt) => write!(f, "{doubt}"),
-            Self::ResponseLost => f.write_str("its response was lost"),
-            Self::Answered => f.write_str("an attempt was answered"),
-            Self::Proxy => f.write_str("a proxy may not resend it"),
-            Self::Forgeable(proof) => {
-                write!(f, "its proof is not authenticated ({proof}), which the policy requires")
-            }
-            Self::BodyNotReplayable => f.write_str("its body cannot be sent again"),
-            Self::BodyFailed => f.write_str("its own body failed"),
-            Self::Attempts(limit) => write!(f, "the limit of {limit} attempts is used up"),
-            Self::Deadline => f.write_str("the deadline leaves no time"),
-            Self::ConnectPatience => f.write_str("connects failed for all of connect_patience"),
-            Self::Forbidden(reason) => write!(f, "forbidden by the caller: {reason}"),
-            Self::NotSendable(_) => f.write_str("it would not be sent the next time either"),
-            Self::Permanent => f.write_str("that would end the same way"),
-            Self::StandsDown => f.write_str("a layer above decides"),
-            Self::NotReady => f.write_str("the inner service is not ready for more"),
-        }
+        Self::Doubt(doubt) => doubt.name(),
+            "{doubt}",
+            doubt.explain();
+        Self::ResponseLost => "response_lost",
+            "its response was lost",
+            "The server answered and the response was lost, so the request was worked on (G5 to G7 \
+             could still allow a repeat).";
+        Self::Answered => "answered",
+            "an attempt was answered",
+            "An attempt was answered, so the request was worked on (G5 to G7 could still allow a \
+             repeat).";
+        Self::Proxy => "proxy",
+            "a proxy may not resend it",
+            "A proxy must not resend a non-idempotent request that may have left it (RFC 9110 \
+             9.2.2).";
+        Self::Forgeable(proof) => "forgeable",
+            "its proof is not authenticated ({proof}), which the policy requires",
+            "The proof did not come inside TLS, and the policy requires an authenticated refusal.";
+        Self::BodyNotReplayable => "body_not_replayable",
+            "its body cannot be sent again",
+            "The body was a stream that is gone; see replay_streams.";
+        Self::BodyFailed => "body_failed",
+            "its own body failed",
+            "The request's own body failed, so there is no whole request to send.";
+        Self::Attempts(limit) => "attempts",
+            "the limit of {limit} attempts is used up",
+            "The limit of attempts is used up.";
+        Self::Deadline => "deadline",
+            "the deadline leaves no time",
+            "The deadline over all attempts leaves no time for another.";
+        Self::ConnectPatience => "connect_patience",
+            "connects failed for all of connect_patience",
+            "Connects have failed for as long as they are repeated; see connect_patience.";
+        Self::Forbidden(reason) => "forbidden",
+            "forbidden by the caller: {reason}",
+            "The caller's own classifier forbids it, and forbidden wins.";
+        Self::Permanent => "permanent",
+            "that would end the same way",
+            "There is no target that it could be sent to, or none that takes this client, and \
+             there would be none the next time.";
+        Self::NotSendable(_) => "not_sendable",
+            "it would not be sent the next time either",
+            "The request's head and body contradict each other, and would the next time.";
+        Self::StandsDown => "stands_down",
+            "a layer above decides",
+            "A resending layer above this one decides, so this one stands down.";
+        Self::NotReady => "not_ready",
+            "the inner service is not ready for more",
+            "The inner service failed before it could take the request, so there was nothing to \
+             send it with.";
     }
 }

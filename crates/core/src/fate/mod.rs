@@ -29,25 +29,29 @@ mod exhaustive;
 #[allow(clippy::module_inception, reason = "the type that the module is about")]
 mod fate;
 mod ground;
+mod proof;
 mod rules;
+mod rung;
+mod tcp;
+mod texts;
 
 pub use alert::Alert;
 pub use bad_request::BadRequest;
-pub use contract::{Contract, Source};
+pub use contract::{Contract, PromiseSource};
 pub use decide::{History, counts_as_attempt, decide};
-pub use doubt::{Doubt, Unavailable};
+pub use doubt::Doubt;
 pub use evidence::{
-    Acked, Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, HandOff, Limits, Settled,
-    StaleReason, TcpEvidence,
+    Answer, ConnectFailure, Counts, Early, EndedBy, Evidence, HandOff, Limits, StaleReason,
 };
-pub use fate::{Fate, Proof};
-pub use ground::{Decision, Ground, NoResend, Rung};
+pub use fate::Fate;
+pub use ground::{Decision, Ground, NoResend};
+pub use proof::Proof;
 pub use rules::{
     BodyState, Classifier, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Semantics,
     Time,
 };
-
-use crate::exchange::Segments;
+pub use rung::Rung;
+pub use tcp::{Acked, Errno, Segments, Settled, TcpEvidence, Unavailable};
 
 /// Says what became of one attempt at the server, as far as its evidence
 /// proves.
@@ -148,7 +152,7 @@ fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Co
             Fate::NotApplied(Proof::NeverReceivedClosed)
         }
         (Acked::None, Settled::Reset(segments)) => {
-            let is_promised = contract.complete_messages_only == Some(Source::Announced);
+            let is_promised = contract.complete_messages_only == Some(PromiseSource::Announced);
             match limits {
                 Limits::Kept if is_promised => Fate::NotApplied(Proof::FinPromised),
                 Limits::Kept | Limits::Unchecked | Limits::Exceeded => {
@@ -182,20 +186,20 @@ fn uncounted(segments: Segments) -> Doubt {
 /// this very connection, which no relay holds, and within its limits nothing
 /// was sent again.
 fn fin_in_between(settled: Settled, limits: Limits, contract: &Contract) -> Fate {
-    let closes_fully = contract.closed_after_fin == Some(Source::Announced);
+    let closes_fully = contract.closed_after_fin == Some(PromiseSource::Announced);
     let is_refused = matches!(settled, Settled::Reset(_));
     match (contract.complete_messages_only, settled, limits) {
-        (Some(Source::Configured), Settled::Reset(segments), _) => {
+        (Some(PromiseSource::Configured), Settled::Reset(segments), _) => {
             if contract.believes_reset(segments) {
                 Fate::NotApplied(Proof::NeverComplete)
             } else {
                 Fate::Unknown(uncounted(segments))
             }
         }
-        (Some(Source::Announced), _, Limits::Kept) if is_refused || closes_fully => {
+        (Some(PromiseSource::Announced), _, Limits::Kept) if is_refused || closes_fully => {
             Fate::NotApplied(Proof::FinPromised)
         }
-        (Some(Source::Configured | Source::Announced) | None, ..) => {
+        (Some(PromiseSource::Configured | PromiseSource::Announced) | None, ..) => {
             Fate::Unknown(Doubt::PartlyAcknowledged)
         }
     }

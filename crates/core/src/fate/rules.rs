@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::doubt::Doubt;
 use super::evidence::{ConnectFailure, Evidence, HandOff};
 use super::fate::Fate;
-use super::ground::Rung;
+use super::rung::Rung;
 
 /// What the user decides about the safety of a resend: the half of a policy that
 /// knows no time.

@@ -76,11 +76,11 @@ impl Belief {
         let length = if world.drops(Clause::Max) { 1 } else { u64::from(REQUEST) };
         let since = Duration::from_secs(if close.is_late && is_checked { 6 } else { 1 });
         let observed = Observed::new()
-            .with_request_octets(length)
-            .with_since_last_octet(since)
+            .with_request_bytes(length)
+            .with_since_last_byte(since)
             .with_retransmissions(0, u32::from(close.is_retransmitted && is_checked))
             .with_probes(u8::from(close.is_probed && is_checked))
-            .with_response_octets(octets);
+            .with_response_bytes(octets);
         evidence.with_limits(observed.limits(&promise))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::accept::{Ignored, Promise};
+use super::accept::Promise;
+use super::ignored::Ignored;
 use super::limits::OutOfLimits;
 
 /// Which contract a request was sent under, or why there was none.

@@ -8,7 +8,7 @@ use super::accept::{HopBinding, Promise, accept_bound};
 
 /// A closing response that refuses all that is not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closing {
+pub struct ClosingHead {
     /// How many bytes of a body follow its head, if that is stated.
     pub body: Option<u64>,
 }
@@ -18,10 +18,10 @@ pub struct Closing {
 ///
 /// Stricter than parsers of responses have to be: what it does not take is no
 /// refusal, which is the safe side.
-pub fn closing(head: &[u8], tie: &HopBinding) -> Option<Closing> {
+pub fn closing_head(head: &[u8], tie: &HopBinding) -> Option<ClosingHead> {
     let response = parse(head)?;
     let promise = accept_bound(&response, tie).ok().filter(Promise::is_refusal);
-    promise.map(|_| Closing { body: body_length(response.headers()) })
+    promise.map(|_| ClosingHead { body: body_length(response.headers()) })
 }
 
 fn parse(head: &[u8]) -> Option<Response<()>> {
@@ -42,7 +42,7 @@ fn parse(head: &[u8]) -> Option<Response<()>> {
 /// Returns the status of `HTTP/1.1 SSS [reason]` (RFC 9112 4).
 fn status(line: &str) -> Option<StatusCode> {
     let (code, _) = line.strip_prefix("HTTP/1.1 ")?.split_once(' ')?;
-    let is_code = code.len() == 3 && code.bytes().all(|octet| octet.is_ascii_digit());
+    let is_code = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
     is_code.then(|| StatusCode::from_bytes(code.as_bytes()).ok()).flatten()
 }
 
@@ -59,8 +59,8 @@ mod tests {
 
     const HOP: &str = "10.1.2.3:50211 10.1.2.9:80";
 
-    fn read(head: &str) -> Option<Closing> {
-        closing(head.as_bytes(), &HopBinding::To(HOP.parse().expect("two ends")))
+    fn read(head: &str) -> Option<ClosingHead> {
+        closing_head(head.as_bytes(), &HopBinding::To(HOP.parse().expect("two ends")))
     }
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
         let field =
             format!("Connection: close, retry-contract\r\nRetry-Contract: hop=\"{HOP}\", refused");
         let head = format!("HTTP/1.1 503 Leaving\r\n{field}\r\nContent-Length: 3\r\n\r\n");
-        assert_eq!(read(&head), Some(Closing { body: Some(3) }));
+        assert_eq!(read(&head), Some(ClosingHead { body: Some(3) }));
         assert_eq!(read(&head.replace("1.2.3", "1.2.4")), None, "another hop");
         assert_eq!(read(&head.replace(", refused", "")), None);
         assert_eq!(read(&head.replace("close, ", "")), None);
@@ -79,6 +79,6 @@ mod tests {
         assert_eq!(read(&head.replace("\r\nContent", "\r\n Content")), None, "obsolete folding");
         assert_eq!(read(&head[..head.len() - 2]), None);
         let elsewhere = head.replace("1.2.3", "1.2.4");
-        assert!(closing(elsewhere.as_bytes(), &HopBinding::Trusted).is_some());
+        assert!(closing_head(elsewhere.as_bytes(), &HopBinding::Trusted).is_some());
     }
 }
