@@ -38,20 +38,20 @@ pub struct Ledger {
 ///   to its end  |  |                                       +------+
 ///               +--|---------------------------------------| Sent |  first bytes read: judged once, as
 ///                  |                                       +------+  an answer, or stray (none acknowledged)
-///                  | release (101, CONNECT 2xx)     from any phase |
-///                  v                                               v take_over: failed, given up, refused
+///                  | release (101, CONNECT 2xx)   from every phase |
+///                  v     from every phase but TakenOver            v take_over: failed, given up, refused
 ///            +----------+                                  +-----------+
-///            | Released |                                  | TakenOver |  drain, settle, evidence, abort;
+///            | Released | -------------------------------> | TakenOver |  drain, settle, evidence, abort;
 ///            +----------+                                  +-----------+  no way out
 /// ```
 ///
 /// | phase | bytes read | end read | writes | shutdown | stream dropped |
 /// |---|---|---|---|---|---|
-/// | Idle | delivered, noted as stray | delivered, noted | pass | sends our FIN | closed |
+/// | Idle | delivered, noted as stray | delivered, noted | counted as no request's | sends our FIN | closed |
 /// | Armed | withheld, noted as stray | delivered: hyper hands the request back | stale check, then counted: Sent | sends nothing | parked |
 /// | Sent | stray ones withheld | delivered | counted | sends nothing | parked |
 /// | TakenOver | fails | fails | fail | sends nothing | parked |
-/// | Released | delivered | delivered | pass | sends our FIN | closed |
+/// | Released | delivered | delivered | counted | sends our FIN | closed |
 ///
 /// A connection that another pool drives also has a stale check before reads in
 /// Idle, until our FIN; a write in Idle ends its boundaries for good.

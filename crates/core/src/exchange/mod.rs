@@ -7,17 +7,24 @@
 
 mod contract_state;
 mod early;
+#[cfg(test)]
+mod exhaustive;
 mod external;
 pub mod fin_rule;
 mod ledger;
 mod limit_monitor;
 mod machine;
 mod outcome;
+mod requests;
 mod segments;
 mod served;
 mod settling;
 mod snapshot;
 mod stream_kind;
+#[cfg(test)]
+mod truth;
+#[cfg(test)]
+mod walk;
 
 pub use contract_state::ContractTrust;
 pub use early::EarlyResponseParser;
