@@ -18,11 +18,11 @@ use tower_http::decompression::DecompressionLayer;
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_http::set_header::SetRequestHeaderLayer;
-use tower_resend::adapter::reqwest as adapter;
-use tower_resend::adapter::reqwest::ResendMiddleware;
 use tower_resend::body::Replayable;
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::{AttemptToken, Body, ResendLayer};
+use tower_resend_reqwest as adapter;
+use tower_resend_reqwest::ResendMiddleware;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

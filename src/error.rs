@@ -3,28 +3,14 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::iter;
 use std::sync::{Mutex, PoisonError};
 
 use http::uri::Authority;
 use http::{Method, Request, Uri};
 
-use crate::attempt::{Attempt, MOST_LISTED};
+use crate::attempt::{Attempt, MAX_LISTED};
+use crate::chain::{BoxError, chain};
 use tower_resend_core::{Contract, Doubt, Evidence, Fate, HandOff, NoResend, Semantics};
-
-/// The error type of inner services and bodies.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// Returns an error and its sources. An error can be its own source, so that what
-/// stands very deep is left out.
-pub(crate) fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    iter::successors(Some(error), |error| (*error).source()).take(DEEPEST)
-}
-
-/// How many errors of a chain are looked at.
-pub(crate) const DEEPEST: usize = 64;
 
 /// A request that failed, and all that is known of it.
 ///
@@ -230,8 +216,7 @@ impl Error {
     fn write_with_sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.to_string();
         f.write_str(&said)?;
-        let sources = iter::successors(self.source(), |error| (*error).source());
-        for text in sources.take(MOST_SOURCES).map(ToString::to_string) {
+        for text in chain(self).skip(1).map(ToString::to_string) {
             if !said.contains(&text) {
                 write!(f, ": {text}")?;
                 said.push_str(&text);
@@ -268,14 +253,11 @@ impl Error {
         match attempts.len() {
             0 | 1 => Ok(()),
             // Of more than that not all are listed.
-            more if more > MOST_LISTED => write!(f, " (after over {MOST_LISTED} attempts)"),
+            more if more > MAX_LISTED => write!(f, " (after over {MAX_LISTED} attempts)"),
             several => write!(f, " (after {several} attempts)"),
         }
     }
 }
-
-/// An error can be its own source.
-const MOST_SOURCES: usize = 16;
 
 fn write_attempt(
     f: &mut fmt::Formatter<'_>,

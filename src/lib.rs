@@ -51,8 +51,8 @@
 //! | [`gateway`] | a client whose failures are responses of its own server |
 //! | `server` | a server that says by how it closes whether it dispatched a request |
 //! | [`hyper_util`] | evidence for the client of hyper-util |
-//! | [`adapter`] | evidence for reqwest |
-//! | [`AttemptToken`] | how a transport of your own leaves evidence |
+//! | `tower-resend-reqwest` | evidence for reqwest, a crate of its own |
+//! | [`AttemptToken`], [`AttemptError`] | how a transport of your own leaves evidence |
 //!
 //! # Features
 //!
@@ -66,8 +66,6 @@
 //! | `ring`, `aws-lc` | https targets with this cryptography; aws-lc where both are on |
 //! | `platform-verifier`, `webpki-roots` | servers trusted as the system does, or by Mozilla's roots; the system where both are on |
 //! | `tls` | https targets by a configuration of rustls of your own |
-//! | `reqwest` | `adapter::reqwest` |
-//! | `reqwest-rustls` | the same, and TLS of reqwest's own client where no other crate turns it on |
 //! | `axum` | `axum::serve` over `server::Listener`, with `server` |
 //!
 //! [`Ground`]: fate::Ground
@@ -76,11 +74,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "client")]
-pub mod adapter;
+#[doc(hidden)]
+pub mod __adapter;
 #[cfg(feature = "client")]
 mod attempt;
 #[cfg(feature = "client")]
 pub mod body;
+#[cfg(feature = "client")]
+mod chain;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
@@ -121,13 +122,15 @@ pub mod tls;
 mod trace;
 
 #[cfg(feature = "client")]
-pub use attempt::{Attempt, AttemptToken, attempts};
+pub use attempt::{Attempt, AttemptError, AttemptToken, attempts};
 #[cfg(feature = "client")]
 pub use body::Body;
 #[cfg(feature = "client")]
+pub use chain::BoxError;
+#[cfg(feature = "client")]
 pub use client::Client;
 #[cfg(feature = "client")]
-pub use error::{BoxError, Error};
+pub use error::Error;
 #[cfg(feature = "client")]
 pub use resend::{Policy, Resend, ResendLayer};
 pub use tower_resend_core::Fate;
@@ -165,13 +168,13 @@ pub mod contract {
     //! under none. To read and write the field yourself, use the crate
     //! `tower-resend-core`.
 
+    #[cfg(feature = "server")]
+    #[doc(no_inline)]
+    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
     #[doc(no_inline)]
     pub use tower_resend_core::contract::{
         ContractStatus, Hop, Ignored, Max, OutOfLimits, Promise, TrustedGateway,
     };
-    // The server half's.
-    #[doc(no_inline)]
-    pub use tower_resend_core::contract::{Announcement, ClosingStatus, Offer};
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
 use tower_resend_core::contract::{
-    Announcement, Hop, Ignored, LONGEST, Offer, Promise, RETRY_CONTRACT, accept,
+    Announcement, Hop, HopBinding, Ignored, LONGEST, Offer, Promise, RETRY_CONTRACT, accept,
 };
 
 // The first line is the version and the status, as in "1.1 200", and each
@@ -70,7 +70,7 @@ fn offered(version: Version, headers: &HeaderMap) {
         Ok(offer) => offer,
         Err(why) => return assert!(!why.to_string().is_empty()),
     };
-    assert_eq!(Offer::read_behind_nat(&received), Ok(offer));
+    assert_eq!(Offer::read_bound(&received, &HopBinding::Trusted), Ok(offer));
     assert!(version == Version::HTTP_11 && is_readable(headers));
     let said = [
         (offer.has_rst(), "rst"),

@@ -3,7 +3,7 @@
 use std::{error, fmt};
 
 use super::NotReplayable;
-use crate::BoxError;
+use crate::chain::BoxError;
 
 /// Tells why a request body stopped before its end.
 ///

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::framing::Framing;
 use super::{Error, NotReplayable, RequestBody};
-use crate::error::BoxError;
+use crate::chain::BoxError;
 
 pin_project! {
     /// A request's body on its way out, held to its [`Framing`].

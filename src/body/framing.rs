@@ -17,8 +17,8 @@ use http::{Method, Request, Version};
 use http_body::{Body, SizeHint};
 
 use super::Error;
-use crate::error::BoxError;
-use tower_resend_core::BadRequest;
+use crate::attempt::{Attempt, AttemptError};
+use tower_resend_core::{BadRequest, Contract, Evidence, HandOff};
 
 /// How the end of a request's body is found on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,17 +255,16 @@ impl Refused {
     fn length(source: Error) -> Self {
         Self { why: BadRequest::LengthMismatch, source: Some(source) }
     }
+}
 
-    /// Returns why.
-    pub(crate) fn why(&self) -> BadRequest {
-        self.why
-    }
-
-    /// Returns it as the source of an attempt's error.
-    pub(crate) fn into_source(self) -> BoxError {
-        match self.source {
-            Some(source) => source.into(),
-            None => self.why.into(),
+/// The error of the attempt that was not made.
+impl From<Refused> for AttemptError {
+    fn from(Refused { why, source }: Refused) -> Self {
+        let evidence = Evidence::new(HandOff::NotSendable(why));
+        let error = Self::new(Attempt::new(evidence, &Contract::none()).told_by_error());
+        match source {
+            Some(source) => error.with_source(source),
+            None => error.with_source(why),
         }
     }
 }

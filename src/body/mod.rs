@@ -37,12 +37,12 @@ mod tape;
 use self::made::FactoryBody;
 use self::stream::LengthChecked;
 use self::streamed::BodySource;
-use crate::BoxError;
+use crate::chain::BoxError;
 
 pub use self::caps::ReplayCaps;
 pub use self::error::Error;
 pub(crate) use self::framed::{Framed, Trailers};
-pub(crate) use self::framing::{Framing, Refused, to_any_http, to_http1};
+pub(crate) use self::framing::{Framing, to_any_http, to_http1};
 pub use self::replay::Replay;
 pub use self::replayable::{NotReplayable, Replayable};
 pub use self::request::RequestBody;

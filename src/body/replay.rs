@@ -11,7 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::line::Generations;
 use super::tape::ReplayBuffer;
 use super::{Error, NotReplayable, ReplayCaps, Replayable};
-use crate::BoxError;
+use crate::chain::BoxError;
 
 /// Records a stream as it is polled, so that it can be sent again.
 ///

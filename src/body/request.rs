@@ -2,7 +2,7 @@
 
 use http_body::Body;
 
-use crate::BoxError;
+use crate::chain::BoxError;
 
 /// A body that can be sent over a pooled connection; implemented for all that
 /// can.

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::{Error, NotReplayable};
-use crate::BoxError;
+use crate::chain::BoxError;
 
 /// Makes sure that a caller's stream ends as it declared, or with an error.
 ///

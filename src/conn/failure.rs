@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use super::outgoing::BodyFailed;
-use crate::error::chain;
+use crate::chain::chain;
 use tower_resend_core::FailureKind;
 
 /// Returns how the exchange failed that ended with this error.

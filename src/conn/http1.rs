@@ -52,11 +52,11 @@ pub(crate) struct Http1Connection<B> {
     is_http10: bool,
 }
 
-/// An exchange that failed before its response's head.
+/// Why a request that was handed to a connection has no response head.
 #[derive(Debug)]
-pub(crate) enum Broken<B> {
-    /// The connection gave the request back, its body never polled.
-    HandedBack(Box<Request<B>>),
+pub(crate) enum SendError<B> {
+    /// The connection returned the request, its body never polled, for this reason.
+    HandedBack(StaleReason, Box<Request<B>>),
     /// The request is gone.
     Lost(FailureKind, hyper::Error),
 }
@@ -91,8 +91,8 @@ impl<B: RequestBody> Http1Connection<B> {
     ///
     /// # Errors
     ///
-    /// Returns the request if the connection is known to be dead, or would not send
-    /// all of it.
+    /// [`SendError::HandedBack`] if the connection is known to be dead, or would not
+    /// send all of the request.
     ///
     /// [`poll_answer`]: Self::poll_answer
     #[inline]
@@ -101,14 +101,14 @@ impl<B: RequestBody> Http1Connection<B> {
         mut request: Request<B>,
         framing: Framing,
         trust: ContractTrust,
-    ) -> Result<(), Box<(StaleReason, Request<B>)>> {
+    ) -> Result<(), SendError<B>> {
         let is_cut = self.is_http10 && matches!(framing, Framing::Chunked(_));
         if self.sender.is_none() || is_cut {
-            return Err(Box::new((StaleReason::Ended, request)));
+            return Err(SendError::HandedBack(StaleReason::Ended, Box::new(request)));
         }
         let armed = match self.tracker.arm(Outbound::new(trust, framing.on_the_wire())) {
             Ok(armed) => armed,
-            Err(found) => return Err(Box::new((found, request))),
+            Err(found) => return Err(SendError::HandedBack(found, Box::new(request))),
         };
         self.undo = self.add_offer(&mut request, trust, armed);
         let (head, body) = request.into_parts();
@@ -179,13 +179,13 @@ impl<B: RequestBody> Http1Connection<B> {
     pub(crate) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, Broken<B>>> {
+    ) -> Poll<Result<Response<Incoming>, SendError<B>>> {
         loop {
             if let Poll::Ready(answer) = self.answer.poll(cx) {
                 if let Ok(response) = &answer {
                     self.is_http10 |= response.version() == Version::HTTP_10;
                 }
-                return Poll::Ready(answer.map_err(|e| broken(e, &self.tracker, self.undo)));
+                return Poll::Ready(answer.map_err(|e| send_error(e, &self.tracker, self.undo)));
             }
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
@@ -298,21 +298,22 @@ async fn drive<B: RequestBody>(
     Ok(sender)
 }
 
-fn broken<B>(
+fn send_error<B>(
     mut error: TrySendError<Request<Outgoing<B>>>,
     tracker: &ConnTracker,
     undo: OfferUndo,
-) -> Broken<B> {
+) -> SendError<B> {
     // Hyper hands back only what it did not touch; the ledger must agree.
     let untouched = error.take_message().filter(|_| !tracker.is_written());
     if let Some((mut head, Some(body))) =
         untouched.map(Request::into_parts).map(|(head, body)| (head, body.into_inner()))
     {
         offer::remove(&mut head.headers, undo);
-        return Broken::HandedBack(Box::new(Request::from_parts(head, body)));
+        let request = Box::new(Request::from_parts(head, body));
+        return SendError::HandedBack(tracker.abort_handed_back(), request);
     }
     let error = error.into_error();
-    Broken::Lost(failure_kind(&error), error)
+    SendError::Lost(failure_kind(&error), error)
 }
 
 /// The longest body of a response to `OPTIONS *` that is read.
@@ -358,7 +359,7 @@ mod tests {
         let request = Request::post("/").body(Full::<Bytes>::from("pay")).unwrap();
         let framing = Framing::of(&request).unwrap();
         let refused = connection.send(request, framing, ContractTrust::None).unwrap_err();
-        assert_eq!(refused.0, StaleReason::Ended);
+        assert!(matches!(refused, SendError::HandedBack(StaleReason::Ended, _)));
         assert!(connection.is_dead());
     }
 }

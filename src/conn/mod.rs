@@ -19,9 +19,9 @@ mod waiters;
 
 pub(crate) use connected::{Connected, Io};
 pub(crate) use failure::failure_kind;
-pub(crate) use http1::{Broken, Http1Connection};
+pub(crate) use http1::{Http1Connection, SendError};
 pub(crate) use io::TrackedIo;
-pub(crate) use settle::{give_up, handed_back, resolve};
+pub(crate) use settle::{give_up, resolve};
 pub(crate) use tower_resend_core::{
     ContractTrust, ExchangeId, FailureKind, ResponseOutcome, Served,
 };

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::tracker::ConnTracker;
 use crate::body::{Framed, RequestBody, Trailers};
-use crate::error::BoxError;
+use crate::chain::BoxError;
 
 pin_project! {
     /// A request's body on its way out, whose failure can be told by its type.

@@ -48,14 +48,6 @@ pub(crate) fn give_up(tracker: &ConnTracker, ended_by: EndedBy) -> Evidence {
     evidence
 }
 
-/// Returns the evidence of a request that the connection handed back, and
-/// aborts it.
-pub(crate) fn handed_back(tracker: &ConnTracker) -> Evidence {
-    let evidence = tracker.handed_back();
-    tracker.abort();
-    evidence
-}
-
 /// Takes over and drains (steps C1 to C5).
 fn start(tracker: &ConnTracker, stated: &Contract) -> SettleStep {
     let mut tracked = tracker.lock();

@@ -12,7 +12,7 @@ use http::Response;
 use tokio::net::TcpStream;
 
 use super::waiters::Waiters;
-use crate::error::BoxError;
+use crate::chain::BoxError;
 use crate::sys::{Fd, Received};
 use crate::time::{self, Instant};
 #[cfg(feature = "tls")]
@@ -308,18 +308,24 @@ impl ConnTracker {
     /// Resets the connection at once, so that nothing of its request travels
     /// any further. The evidence must have been taken before.
     pub(crate) fn abort(&self) {
-        let stream = {
-            let mut tracked = self.lock();
-            tracked.machine.take_over();
-            if let Some(fd) = tracked.socket.fd.take() {
-                fd.abort();
-            }
-            tracked.parked.take()
-        };
+        let stream = self.lock().abort();
         if let Some(stream) = stream {
             // Where the abort is not offered, a linger of zero does the same.
             let _ = stream.set_zero_linger();
         }
+    }
+
+    /// Resets a connection that handed its request back. Returns what was found
+    /// on it.
+    pub(super) fn abort_handed_back(&self) -> StaleReason {
+        let (found, stream) = {
+            let mut tracked = self.lock();
+            (tracked.machine.found(), tracked.abort())
+        };
+        if let Some(stream) = stream {
+            let _ = stream.set_zero_linger();
+        }
+        found.unwrap_or(StaleReason::Ended)
     }
 
     /// Takes the evidence of an exchange that this side gave up.
@@ -327,11 +333,6 @@ impl ConnTracker {
         let mut tracked = self.lock();
         let (machine, socket) = tracked.parts();
         machine.give_up(ended_by, socket)
-    }
-
-    /// Returns the evidence of a request that the connection handed back.
-    pub(super) fn handed_back(&self) -> Evidence {
-        self.lock().machine.handed_back()
     }
 
     /// Returns the alert by which the peer refused TLS with us: another
@@ -408,6 +409,15 @@ impl Tracked {
             }
         }
         LastRead::WouldBlock
+    }
+
+    /// Takes the connection over and resets it. Returns the stream to close.
+    fn abort(&mut self) -> Option<TcpStream> {
+        self.machine.take_over();
+        if let Some(fd) = self.socket.fd.take() {
+            fd.abort();
+        }
+        self.parked.take()
     }
 
     /// Takes the stream of an IO that is gone, to close it.

@@ -1,4 +1,4 @@
-//! A connect that starts a second one when it is slow.
+//! Connects that are hedged by a second one when they are slow.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -6,49 +6,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{ConnectError, Connector, Route};
+use super::dial::{DialError, Dialer, Route};
 use crate::conn::Connected;
 use crate::time;
 
-/// Knows how long a connect to one host usually takes.
+/// Connects to one origin by one way, and knows how long that usually takes.
 #[derive(Debug)]
 pub(crate) struct Hedge {
-    /// In microseconds.
+    dialer: Dialer,
+    route: Route,
+    /// The usual time of a connect, in microseconds.
     usual: AtomicU64,
     is_on: bool,
 }
 
 impl Hedge {
-    pub(crate) fn new(is_on: bool) -> Self {
-        Self { usual: AtomicU64::new(100_000), is_on }
+    /// Returns the connects by one way, hedged if `is_on`.
+    pub(crate) fn new(dialer: Dialer, route: Route, is_on: bool) -> Self {
+        Self { dialer, route, usual: AtomicU64::new(100_000), is_on }
     }
 
     /// Connects, with a second connect beside a slow first one: a lost SYN
     /// costs a second, and leaves a timeout that no settling can wait for.
-    pub(crate) async fn connect(
-        &self,
-        connector: &Connector,
-        route: &Route,
-    ) -> Result<Connected, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Connected, DialError> {
+        let dial = || self.dialer.clone().connect(self.route.clone());
         if !self.is_on {
-            return connector.clone().connect(route.clone()).await;
+            return dial().await;
         }
         let start = time::now();
         let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed));
         let patience = usual.clamp(SHORTEST, LONGEST) * 3;
-        let mut first = pin!(connector.clone().connect(route.clone()));
+        let mut first = pin!(dial());
         let connected = match time::timeout_at(start + patience, first.as_mut()).await {
             Ok(connected) => connected?,
-            Err(_) => {
-                let second = pin!(connector.clone().connect(route.clone()));
-                either(first, second).await?
-            }
+            Err(_) => either(first, pin!(dial())).await?,
         };
         self.note(start.elapsed());
         Ok(connected)
     }
 
-    /// Quick to sink, slow to rise.
+    /// Lowers the usual time at once, and raises it slowly: one slow connect is no
+    /// reason to wait longer for the next.
     fn note(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let usual = self.usual.load(Ordering::Relaxed);
@@ -57,7 +55,7 @@ impl Hedge {
     }
 }
 
-/// Returns the first success of two, or the last failure.
+/// Returns the first success of the two, or the last failure.
 async fn either<F, T, E>(mut one: Pin<&mut F>, mut other: Pin<&mut F>) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
@@ -79,7 +77,7 @@ where
     .await
 }
 
-/// The bounds of the usual time; a second connect starts at thrice.
+/// The bounds of the usual time. The second connect starts after three times that.
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(3);
 

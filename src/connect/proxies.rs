@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::{Method, Request, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::{Proxy, ProxyError};
+use super::proxy::Proxy;
+use super::proxy_error::ProxyError;
 
 /// Which requests of a pool go through proxies, and through which.
 ///
@@ -36,37 +37,30 @@ use super::{Proxy, ProxyError};
 /// sent in its greeting, or as `Proxy-Authorization` on a request that it
 /// forwards, unless the request has such a field of its own. A request that
 /// comes back unsent does not have them. A `Proxy-Authorization` of the
-/// request's own is sent to whoever gets the request, an origin too. SOCKS4 has no credentials. TLS to a
-/// proxy (`https`) is not supported.
+/// request's own is sent as it is, to an origin too. SOCKS4 has no credentials.
+/// TLS to a proxy (`https`) is not supported.
 ///
-/// A proxy that opens no tunnel is [`ConnectFailure::Proxy`], or
-/// [`ProxyDenied`] if it would refuse again (407 and 403 among others), which
-/// is not tried anew. Nothing was sent then (G1). What a forwarding proxy
-/// answers, its own 407 and 502 too, is the request's response.
+/// A proxy that opens no tunnel is [`ConnectFailure::Proxy`], or [`ProxyDenied`] if
+/// it would refuse again (407 and 403 among others): that one is not tried again.
+/// Nothing of the request was sent then (G1). What a forwarding proxy answers is
+/// the request's response, its own 407 and 502 too.
 ///
 /// # What is different through a proxy
 ///
-/// TCP ends at the proxy, and so does what it tells:
+/// TCP ends at the proxy, and so does what TCP proves:
 ///
-/// - G1 and G2 stand: of a segment that the proxy's TCP refused nothing went any
-///   further, and G2 is for requests in one segment here, whatever is stated.
-///   So does a 599 or 408 that came before the request (G3).
-/// - No contract is asked for, none is believed, and no connection is primed;
-///   [`trust_nat`] changes nothing.
-/// - What the user states of an origin's connections is not used:
-///   [`closed_after_fin`], [`complete_messages_only`], [`no_relay`],
-///   [`trust_proxy_status`].
+/// - G1 and G2 stand, because nothing of a segment that the proxy's TCP reset went
+///   any further. G2 is for requests in one segment here, whatever is stated.
+/// - A 599 or 408 that came before the request stands too (G3).
+/// - No contract is asked for, none is believed, and no connection is primed.
+/// - Nothing that you state of an origin is used: [`OriginTrust`].
 ///
-/// Connections through different proxies, or to one with different
-/// credentials, are never shared. A CONNECT of the user's own goes directly.
+/// Connections through different proxies, or to one with different credentials, are
+/// never shared. A CONNECT request of your own goes directly.
 ///
 /// [`ConnectFailure::Proxy`]: tower_resend_core::ConnectFailure::Proxy
 /// [`ProxyDenied`]: tower_resend_core::ConnectFailure::ProxyDenied
-/// [`closed_after_fin`]: super::PoolOptions::closed_after_fin
-/// [`complete_messages_only`]: super::PoolOptions::complete_messages_only
-/// [`no_relay`]: super::PoolOptions::no_relay
-/// [`trust_nat`]: super::ContractOptions::trust_nat
-/// [`trust_proxy_status`]: super::PoolOptions::trust_proxy_status
+/// [`OriginTrust`]: crate::pool::OriginTrust
 #[derive(Clone, Default)]
 pub struct Proxies(Option<Arc<Matcher>>);
 
@@ -80,10 +74,10 @@ impl Proxies {
     /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or else the same in lower
     /// case.
     ///
-    /// Of the two the first that is set counts, even if it is empty. **One that
-    /// holds no URI of a proxy counts as none: requests then go directly.** Where
-    /// there is a `REQUEST_METHOD` all of them do: in a CGI program, `HTTP_PROXY`
-    /// is the `Proxy` field of whoever sent the request.
+    /// The first of the two that is set counts, even if it is empty. **One that
+    /// holds no URI of a proxy counts as none: requests then go directly.** If
+    /// `REQUEST_METHOD` is set, all requests go directly: in a CGI program,
+    /// `HTTP_PROXY` is the `Proxy` field of the client's request.
     pub fn from_env() -> Self {
         Self(Some(Arc::new(Matcher::from_env())))
     }
@@ -111,8 +105,8 @@ impl Proxies {
 
 fn proxy(matcher: &Matcher, target: &Uri) -> Result<Option<Proxy>, ProxyError> {
     let intercept = matcher.intercept(target);
-    // The matcher takes what follows the first of two for the host; what
-    // follows the last is it, and credentials are in what is left.
+    // Of two `@` the matcher takes the first for the end of the userinfo, but it is
+    // the last: credentials would be left in the host.
     if intercept.as_ref().is_some_and(|found| has_userinfo(found.uri())) {
         return Err(ProxyError::credentials());
     }
@@ -135,9 +129,9 @@ impl fmt::Debug for Proxies {
 /// Builds [`Proxies`].
 ///
 /// A proxy is `http://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`
-/// with a host, and where needed a port, a user name and a password, both of
-/// them percent-encoded. Without a scheme it is `http`. The default ports are
-/// 80 and 1080.
+/// with a host, and where needed a port, a user name and a password. User name and
+/// password are percent-encoded. The default scheme is `http`, the default ports
+/// are 80 (HTTP) and 1080 (SOCKS).
 #[derive(Clone, Default)]
 #[must_use]
 pub struct ProxiesBuilder {
@@ -166,9 +160,9 @@ impl ProxiesBuilder {
         self
     }
 
-    /// Sets which hosts are reached directly: names, which stand for their
-    /// subdomains too, `*` for all names, addresses and networks (`10.0.0.0/8`),
-    /// separated by commas. Ports are not compared; an entry with a port matches
+    /// Sets which hosts are reached directly, as a list separated by commas: names,
+    /// which include their subdomains, `*` for all names, addresses, and networks
+    /// (`10.0.0.0/8`). Ports are not compared; an entry with a port matches
     /// nothing.
     pub fn no(mut self, hosts: impl Into<String>) -> Self {
         self.no = hosts.into();
@@ -195,8 +189,8 @@ impl ProxiesBuilder {
     }
 }
 
-/// Returns the text if it names a proxy: the matcher would pass over one that
-/// does not, and send the requests directly.
+/// Returns the text if it names a proxy. The matcher would ignore one that does
+/// not, and the requests would go directly.
 fn usable(text: Option<String>) -> Result<Option<String>, ProxyError> {
     let Some(text) = text else { return Ok(None) };
     let only = Matcher::builder().all(text.as_str()).build();

@@ -1,42 +1,31 @@
-//! Proxies on the way to a target, and what is said to them before it is
-//! reached.
+//! One proxy, and how a tunnel is opened through it.
 
 use std::fmt;
 use std::future::ready;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
-use super::has_sound_port;
-use super::proxy_error::{Heard, ProxyError};
+use super::greeting::{Greeting, Heard, Protocol};
+use super::port::has_sound_port;
+use super::proxy_error::ProxyError;
+use crate::chain::BoxError;
 use crate::conn::TrackedIo;
-use crate::error::BoxError;
 
-/// A proxy, and what it is told of us.
+/// A proxy, with the credentials that it gets.
 ///
-/// Two are one only if they are reached and addressed in the very same way, so
-/// that the connections through them can be told apart by it.
+/// Two are equal only if they are reached and addressed in the same way, because
+/// a connection is shared by all requests with an equal proxy.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Proxy {
-    kind: Kind,
+    protocol: Protocol,
     at: Uri,
     credentials: Credentials,
-}
-
-/// How a proxy is spoken to. Who resolves the target's name is as curl has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    Http,
-    Socks4 { resolves: bool },
-    Socks5 { resolves: bool },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -53,42 +42,42 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If it is of a kind that cannot be used.
+    /// If its protocol is not supported, or has no room for the credentials.
     pub(crate) fn new(
         at: &Uri,
         basic: Option<&HeaderValue>,
         password: Option<(&str, &str)>,
     ) -> Result<Self, ProxyError> {
-        let kind = match at.scheme_str() {
-            Some("http") => Kind::Http,
+        let protocol = match at.scheme_str() {
+            Some("http") => Protocol::Http,
             Some("https") => return Err(ProxyError::tls()),
-            Some("socks4") => Kind::Socks4 { resolves: false },
-            Some("socks4a") => Kind::Socks4 { resolves: true },
-            Some("socks5") => Kind::Socks5 { resolves: false },
-            Some("socks5h") => Kind::Socks5 { resolves: true },
+            Some("socks4") => Protocol::Socks4 { resolves: false },
+            Some("socks4a") => Protocol::Socks4 { resolves: true },
+            Some("socks5") => Protocol::Socks5 { resolves: false },
+            Some("socks5h") => Protocol::Socks5 { resolves: true },
             Some(_) | None => return Err(ProxyError::not_a_proxy()),
         };
-        let credentials = match (kind, basic, password) {
-            (Kind::Http, Some(basic), _) => Credentials::Basic(basic.clone()),
-            (Kind::Http, None, _) | (_, _, None) => Credentials::None,
-            (Kind::Socks5 { .. }, _, Some((user, password)))
+        let credentials = match (protocol, basic, password) {
+            (Protocol::Http, Some(basic), _) => Credentials::Basic(basic.clone()),
+            (Protocol::Http, None, _) | (_, _, None) => Credentials::None,
+            (Protocol::Socks5 { .. }, _, Some((user, password)))
                 if user.len().max(password.len()) <= LONGEST_CREDENTIAL =>
             {
                 Credentials::Password(user.to_owned(), password.to_owned())
             }
-            (Kind::Socks4 { .. } | Kind::Socks5 { .. }, _, Some(_)) => {
+            (Protocol::Socks4 { .. } | Protocol::Socks5 { .. }, _, Some(_)) => {
                 return Err(ProxyError::credentials());
             }
         };
-        let default = if kind == Kind::Http { 80 } else { 1080 };
+        let default = if protocol == Protocol::Http { 80 } else { 1080 };
         let at = with_port(at, default).ok_or_else(ProxyError::not_a_proxy)?;
-        Ok(Self { kind, at, credentials })
+        Ok(Self { protocol, at, credentials })
     }
 
-    /// Returns whether the requests for a target are sent to the proxy itself,
-    /// without a tunnel.
+    /// Returns `true` if requests for a target of this scheme are sent to the proxy
+    /// itself, without a tunnel.
     pub(crate) fn forwards(&self, target: &Scheme) -> bool {
-        self.kind == Kind::Http && *target == Scheme::HTTP
+        self.protocol == Protocol::Http && *target == Scheme::HTTP
     }
 
     /// Returns the value of `Proxy-Authorization`.
@@ -99,69 +88,69 @@ impl Proxy {
         }
     }
 
-    /// Returns where it is.
+    /// Returns its address: a URI with host and port.
     pub(super) fn at(&self) -> &Uri {
         &self.at
     }
 
     /// Opens a tunnel to a target, on a connection to the proxy.
     ///
-    /// Takes nothing from the connection that follows the proxy's answer. What
-    /// it reads is bounded: 8 KiB of a CONNECT's response, at most 263 bytes
-    /// of a SOCKS reply. How long it takes is for the caller to bound.
-    pub(super) async fn open(
-        &self,
-        meter: TrackedIo,
-        target: &Uri,
-    ) -> Result<TrackedIo, ProxyError> {
+    /// It reads the proxy's answer and nothing that follows it: at most 8 KiB of a
+    /// CONNECT's response, at most 263 bytes of a SOCKS reply. The caller bounds
+    /// how long it takes.
+    pub(super) async fn open(&self, io: TrackedIo, target: &Uri) -> Result<TrackedIo, ProxyError> {
         let target = self.target(target).await?;
         let heard = Heard::default();
-        let mut greeting = Some(TokioIo::new(Greeting { meter, heard: heard.clone() }));
+        let mut greeting = Some(TokioIo::new(Greeting::new(io, heard.clone())));
         let connector = tower::service_fn(move |_: Uri| {
             ready(greeting.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
         });
         let at = self.at.clone();
-        let opened: Result<_, BoxError> = match (self.kind, &self.credentials) {
-            (Kind::Http, Credentials::Basic(basic)) => {
+        let opened: Result<_, BoxError> = match (self.protocol, &self.credentials) {
+            (Protocol::Http, Credentials::Basic(basic)) => {
                 let mut tunnel = Tunnel::new(at, connector).with_auth(basic.clone());
                 tunnel.call(target).await.map_err(Into::into)
             }
-            (Kind::Http, _) => Tunnel::new(at, connector).call(target).await.map_err(Into::into),
-            (Kind::Socks4 { .. }, _) => {
+            (Protocol::Http, _) => {
+                Tunnel::new(at, connector).call(target).await.map_err(Into::into)
+            }
+            (Protocol::Socks4 { .. }, _) => {
                 SocksV4::new(at, connector).call(target).await.map_err(Into::into)
             }
-            (Kind::Socks5 { .. }, Credentials::Password(user, password)) => {
+            (Protocol::Socks5 { .. }, Credentials::Password(user, password)) => {
                 let socks = SocksV5::new(at, connector);
                 let mut socks = socks.with_auth(user.clone(), password.clone());
                 socks.call(target).await.map_err(Into::into)
             }
-            (Kind::Socks5 { .. }, _) => {
+            (Protocol::Socks5 { .. }, _) => {
                 SocksV5::new(at, connector).call(target).await.map_err(Into::into)
             }
         };
         match opened {
-            Ok(io) => Ok(io.into_inner().meter),
-            Err(source) => Err(ProxyError::greeting(self.kind, &heard, source)),
+            Ok(io) => Ok(io.into_inner().into_io()),
+            Err(source) => Err(ProxyError::greeting(&heard.answer(self.protocol), source)),
         }
     }
 
-    /// Returns the target as the proxy is told of it: always with its port,
-    /// and resolved here if the proxy is not to.
+    /// Returns the target as the proxy gets it: always with its port, and resolved
+    /// here unless the proxy is to do that.
     async fn target(&self, target: &Uri) -> Result<Uri, ProxyError> {
         let default = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let target = with_port(target, default).ok_or_else(ProxyError::no_target)?;
         let host = target.host().unwrap_or_default();
-        if let (Kind::Socks5 { .. }, Credentials::Password(user, password)) =
-            (self.kind, &self.credentials)
+        if let (Protocol::Socks5 { .. }, Credentials::Password(user, password)) =
+            (self.protocol, &self.credentials)
             && user.len() + password.len() + host.len() > LONGEST_GREETING
         {
             return Err(ProxyError::credentials());
         }
         let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        let needs_ipv4 = match self.kind {
-            Kind::Socks4 { resolves: false } if !is_address => true,
-            Kind::Socks5 { resolves: false } if !is_address => false,
-            Kind::Http | Kind::Socks4 { .. } | Kind::Socks5 { .. } => return Ok(target),
+        let needs_ipv4 = match self.protocol {
+            Protocol::Socks4 { resolves: false } if !is_address => true,
+            Protocol::Socks5 { resolves: false } if !is_address => false,
+            Protocol::Http | Protocol::Socks4 { .. } | Protocol::Socks5 { .. } => {
+                return Ok(target);
+            }
         };
         let port = target.port_u16().unwrap_or(default);
         // The proxy connectors would resolve on the runtime's own thread.
@@ -175,14 +164,14 @@ impl Proxy {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
-            .field("kind", &self.kind)
+            .field("protocol", &self.protocol)
             .field("at", &self.at)
             .finish_non_exhaustive()
     }
 }
 
-/// Returns the URI with its port written and nothing else of it but its scheme
-/// and host; none if its port is no port number.
+/// Returns scheme and host of the URI with an explicit port. None if its port is no
+/// port number.
 fn with_port(at: &Uri, default: u16) -> Option<Uri> {
     if !at.authority().is_some_and(has_sound_port) {
         return None;
@@ -200,56 +189,9 @@ fn uri(authority: &str) -> Option<Uri> {
 /// The longest user name or password of RFC 1929.
 const LONGEST_CREDENTIAL: usize = 255;
 
-/// User name, password and target's name together: the connector puts all that
-/// it says to a SOCKS5 proxy into 262 bytes, 13 of which are not theirs.
+/// User name, password and target's name together: the connector has 262 bytes for
+/// all that it sends to a SOCKS5 proxy, and needs 13 of them itself.
 const LONGEST_GREETING: usize = 249;
-
-/// A connection on which a proxy is greeted.
-///
-/// It is read byte by byte: what follows the proxy's answer is not the
-/// proxy's, and a connector that read it too would drop it. What an origin
-/// says unasked must be found by the stale check, not be lost with its beginning.
-struct Greeting {
-    meter: TrackedIo,
-    heard: Heard,
-}
-
-impl AsyncRead for Greeting {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let greeting = self.get_mut();
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let mut octet = [0];
-        let mut read = ReadBuf::new(&mut octet);
-        ready!(Pin::new(&mut greeting.meter).poll_read(cx, &mut read))?;
-        greeting.heard.on_octets(read.filled());
-        buf.put_slice(read.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Greeting {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().meter).poll_write(cx, octets)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().meter).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().meter).poll_shutdown(cx)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -260,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_has_a_port_of_its_kind() {
+    fn a_proxy_has_the_default_port_of_its_protocol() {
         for (at, port) in [
             ("http://p/", 80),
             ("http://p:3128/", 3128),
@@ -274,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_differ_by_all_that_connections_through_them_could() {
+    fn proxies_differ_by_address_protocol_and_credentials() {
         let basic = HeaderValue::from_static("Basic bWU6cHc=");
         let at = Uri::from_static("http://p/");
         let with_credentials = Proxy::new(&at, Some(&basic), None).unwrap();
@@ -287,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_said_and_credentials_are_not() {
+    fn errors_name_the_reason_and_no_credentials() {
         let socks4 = Uri::from_static("socks4://p/");
         let socks5 = Uri::from_static("socks5://p/");
         let long = "x".repeat(256);
@@ -304,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_target_is_named_with_the_port_of_its_scheme() {
+    async fn the_target_has_the_port_of_its_scheme() {
         for (target, named) in [
             ("http://a.example/x", "http://a.example:80/"),
             ("https://a.example/", "https://a.example:443/"),

@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::handle::Handle;
+use crate::chain::BoxError;
 use crate::conn::{self, ConnTracker, Io};
 use crate::connect::{ConnectOptions, connect_failure, has_sound_port, http_connector};
-use crate::error::BoxError;
 #[cfg(feature = "tls")]
 use crate::time;
 #[cfg(feature = "tls")]

@@ -13,12 +13,11 @@ use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::connector::ConnectError;
-use super::failure::Failure;
 use super::handle::{Handle, SelectedConn};
 use super::marked::{RequestState, RequestTracker};
-use crate::attempt::{Attempt, AttemptToken, Sent};
+use crate::attempt::{Attempt, AttemptError, AttemptToken, Sent};
+use crate::chain::chain;
 use crate::conn::{self, ConnTracker, ExchangeId, Served};
-use crate::error::chain;
 use crate::time::{Sleep, now, sleep_until};
 #[cfg(feature = "tls")]
 use crate::tls;
@@ -26,7 +25,7 @@ use tower_resend_core::{
     Alert, Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff, StaleReason, TcpEvidence,
 };
 
-type CallResult = Result<Response<Incoming>, Failure>;
+type CallResult = Result<Response<Incoming>, AttemptError>;
 
 /// The response future of a [`EvidenceClient`](super::EvidenceClient) client.
 ///
@@ -50,8 +49,8 @@ impl ResponseFuture {
     }
 
     /// A request that the client is not given.
-    pub(super) fn failed(failure: Failure) -> Self {
-        Self(Box::pin(ready(Err(failure))))
+    pub(super) fn failed(error: AttemptError) -> Self {
+        Self(Box::pin(ready(Err(error))))
     }
 }
 
@@ -156,7 +155,7 @@ impl Call {
             false => handed_back(Some(&chosen.record)),
         };
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
-        let attempt = attempt.of_ours().sending(self.sent);
+        let attempt = attempt.told_by_error().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt);
         }
@@ -169,14 +168,14 @@ impl Call {
     }
 
     /// Ends a call whose request hyper left behind with its connection.
-    fn abandon(&mut self) -> Failure {
+    fn abandon(&mut self) -> AttemptError {
         // The client holds the other end of the channel that the request is in.
         self.inner = None;
         let evidence = Evidence::new(match self.mark.revoke() {
             RequestState::Dropped => HandOff::HandedBack(StaleReason::Ended),
             _ => HandOff::Unrecorded,
         });
-        Failure::new(self.record(evidence), None)
+        AttemptError::new(self.record(evidence))
     }
 
     fn answered(mut self, mut response: Response<Incoming>) -> CallResult {
@@ -197,10 +196,8 @@ impl Call {
         if is_http1 && self.mark.is_unasked() {
             self.mark.poison();
             let evidence = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
-            return Err(Failure::new(
-                self.record(evidence.with_ended_by(EndedBy::RequestBody)),
-                None,
-            ));
+            let attempt = self.record(evidence.with_ended_by(EndedBy::RequestBody));
+            return Err(AttemptError::new(attempt));
         }
         if response.version() == Version::HTTP_10 {
             self.mark.poison();
@@ -213,7 +210,7 @@ impl Call {
     }
 
     /// Finds out what became of the request. Dropped meanwhile, it is given up.
-    async fn failed(mut self, error: legacy::Error) -> Failure {
+    async fn failed(mut self, error: legacy::Error) -> AttemptError {
         let place = self.mark.place();
         let evidence = match &place {
             RequestState::On(record, exchange) if is_of(&error, record) => {
@@ -232,7 +229,7 @@ impl Call {
             | RequestState::Elsewhere => Evidence::new(HandOff::Unrecorded),
         };
         self.inner = None;
-        Failure::new(self.record(evidence), Some(error))
+        AttemptError::new(self.record(evidence)).with_source(error)
     }
 
     /// The evidence of a request that was dropped before a connection took it.
@@ -324,7 +321,7 @@ impl Call {
             ) => None,
         };
         let peer = record.and_then(|record| record.peer());
-        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).of_ours();
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).told_by_error();
         let attempt = attempt.sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt.clone());

@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::handle::{Handle, SelectedConn};
 use crate::body::{Framed, Framing, RequestBody, Trailers, to_any_http};
+use crate::chain::BoxError;
 use crate::conn::{ConnTracker, ExchangeId};
-use crate::error::BoxError;
 
 /// A request's body on its way through a [wrapped](super::with_evidence) client.
 ///

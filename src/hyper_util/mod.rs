@@ -114,14 +114,12 @@
 //! [`NoEvidence`]: tower_resend_core::Doubt::NoEvidence
 
 mod connector;
-mod failure;
 mod future;
 mod handle;
 mod marked;
 mod service;
 
 pub use connector::{ConnectError, Connecting, Connector, IntoTcpStream, TrackedStream};
-pub use failure::Failure;
 pub use future::ResponseFuture;
 pub use marked::TrackedBody;
 pub use service::{EvidenceClient, with_evidence};

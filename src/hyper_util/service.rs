@@ -11,10 +11,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::failure::Failure;
 use super::future::ResponseFuture;
 use super::marked::TrackedBody;
-use crate::attempt::{AttemptToken, Sent};
+use crate::attempt::{AttemptError, AttemptToken, Sent};
 use crate::body::Framing;
 
 /// Makes a legacy client leave evidence of what became of its requests.
@@ -32,13 +31,16 @@ pub fn with_evidence<C, B>(client: legacy::Client<C, TrackedBody<B>>) -> Evidenc
 /// A legacy client that leaves evidence; made by [`with_evidence`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`]; in
+/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`AttemptError`]; in
 /// the token what came back and was sent again by the client too.
 /// Clones share their connections.
 ///
 /// # Errors
 ///
-/// [`Failure`], for every failure before the response's head.
+/// [`AttemptError`], for every failure before the response's head. Its source is the
+/// legacy client's own error, or why the client was not given the request; there is none
+/// where the client answered a request that it had cut, or would never have ended (see
+/// the [module](super)'s limits).
 ///
 /// # Cancel safety
 ///
@@ -54,10 +56,10 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     type Response = Response<Incoming>;
-    type Error = Failure;
+    type Error = AttemptError;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -67,12 +69,12 @@ where
         let framing = match Framing::of(&request) {
             Ok(framing) => framing,
             Err(refused) => {
-                let failure = Failure::not_sendable(refused);
+                let error = AttemptError::from(refused);
                 if let Some(token) = token {
-                    token.record(failure.attempt().clone());
+                    token.record(error.attempt().clone());
                     token.give_back(request);
                 }
-                return ResponseFuture::failed(failure);
+                return ResponseFuture::failed(error);
             }
         };
         let sent = Sent::of(&request);

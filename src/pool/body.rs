@@ -1,6 +1,5 @@
 //! The body of a response, which holds its connection until its end.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use tower_resend_core::Fate;
+use crate::attempt::ResponseBodyError;
 
 /// The body of a response.
 ///
@@ -72,7 +71,7 @@ impl Body for ResponseBody {
                 if let Some(connection) = self.connection.take() {
                     connection.cut();
                 }
-                Poll::Ready(Some(Err(ResponseBodyError(error))))
+                Poll::Ready(Some(Err(ResponseBodyError::new(error))))
             }
             None => {
                 if let Some(connection) = self.connection.take() {
@@ -95,28 +94,5 @@ impl Body for ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").field("incoming", &self.incoming).finish_non_exhaustive()
-    }
-}
-
-/// A response's body failed: the request was answered, and the response lost.
-#[derive(Debug)]
-pub struct ResponseBodyError(hyper::Error);
-
-impl ResponseBodyError {
-    /// Returns what became of the request: always [`Fate::ResponseLost`].
-    pub fn fate(&self) -> Fate {
-        Fate::ResponseLost
-    }
-}
-
-impl fmt::Display for ResponseBodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("response lost: the request was answered, but the response's body was cut")
-    }
-}
-
-impl StdError for ResponseBodyError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0)
     }
 }

@@ -1,60 +1,38 @@
-//! What a pool asks of servers, and what it believes.
-
-use std::collections::HashSet;
-
-use http::uri::Authority;
+//! Whether a pool asks servers for a contract.
 
 use crate::conn::ContractTrust;
 
-/// Whether and how a pool asks servers for a contract
-/// ([`contract`](crate::contract)).
+/// Whether and how a pool asks servers for a [contract](crate::contract).
 ///
-/// By default it does, on every request of HTTP/1.1 that is no CONNECT, and
-/// believes what a server says of the very connection. The offer names that
-/// connection, so that it shows our address to the server, and costs some 110
-/// bytes. It is not made where our address is one of a private network and the
-/// server's is not: it would be ignored there (C10). A
-/// server that announces nothing in its first response on a connection is not
-/// asked again there, and nothing that it says there later is believed (C6). A
-/// request that has a `Retry-Contract` field of its own is sent as it is.
+/// By default it asks with every HTTP/1.1 request other than CONNECT, and believes
+/// what a server says of that very connection.
+///
+/// - The offer is about 110 bytes long. It names the connection, so that it shows
+///   our address to the server.
+/// - It is not made where our address is a private one and the server's is not: it
+///   would be ignored there (C10).
+/// - A server that announces nothing in its first response on a connection is not
+///   asked again there, and nothing that it says there later is believed (C6).
+/// - A request with a `Retry-Contract` field of its own is sent as it is.
+///
+/// A way to an origin that translates addresses has to be
+/// [stated](super::OriginTrust::behind_nat).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ContractOptions {
     offers: bool,
     primes: bool,
-    behind_nat: HashSet<Authority>,
 }
 
 impl ContractOptions {
     /// Returns the default options.
     pub fn new() -> Self {
-        Self { offers: true, primes: false, behind_nat: HashSet::new() }
+        Self { offers: true, primes: false }
     }
 
     /// Returns options by which nothing is asked for and nothing believed.
     pub fn none() -> Self {
         Self { offers: false, ..Self::new() }
-    }
-
-    /// States that addresses are translated on the way to `origin`, and that
-    /// no hop on the way terminates TCP connections: the ends that its server
-    /// names are not compared.
-    ///
-    /// Its server has to state the same, by
-    /// [`ListenerOptions::trust_nat`](crate::server::ListenerOptions::trust_nat), or
-    /// takes our offers for those of another client (S11).
-    ///
-    /// **A wrong statement duplicates requests**: a hop that terminates TCP
-    /// forwards promises that its own connections do not keep. HAProxy does so by
-    /// default, in HTTP mode as in TCP mode; nginx where it forwards `Connection`,
-    /// and its `stream` proxies; load balancers, port forwards and tunnels. TPROXY
-    /// and direct server return, which keep the addresses, break the contract with
-    /// and without this.
-    ///
-    /// It is meant for address translation alone, such as the kernel's.
-    pub fn trust_nat(mut self, origin: Authority) -> Self {
-        self.behind_nat.insert(origin);
-        self
     }
 
     /// Sends `OPTIONS *` (RFC 9110 9.3.7) before the first request on a fresh
@@ -72,8 +50,9 @@ impl ContractOptions {
         self.offers && self.primes
     }
 
-    pub(super) fn belief(&self, origin: &Authority) -> ContractTrust {
-        match (self.offers, self.behind_nat.contains(origin)) {
+    /// Returns which promises of a server are believed.
+    pub(super) fn trust(&self, is_behind_nat: bool) -> ContractTrust {
+        match (self.offers, is_behind_nat) {
             (false, _) => ContractTrust::None,
             (true, false) => ContractTrust::SameHop,
             (true, true) => ContractTrust::AnyHop,

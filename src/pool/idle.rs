@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::attempt::Freshness;
 use crate::time::Instant;
 
 /// Idle connections, the one used last on top.
@@ -32,43 +33,11 @@ pub(super) trait Pooled {
     fn is_used(&self) -> bool;
     /// Whether it is known to be dead.
     fn is_dead(&self) -> bool;
-}
 
-/// Which connections a request may go out on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Freshness {
-    /// Any.
-    Any,
-    /// Only one that was never used.
-    Unused,
-    /// Only one that was never used and was made after this.
-    UnusedSince(Instant),
-    /// Only one that was made or given back after this: its peer was there
-    /// then.
-    AliveSince(Instant),
-}
-
-impl Freshness {
-    /// Returns whether a connection will do that was laid up `since`.
-    pub(super) fn takes(self, item: &impl Pooled, since: Instant) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Unused => !item.is_used(),
-            Self::UnusedSince(at) => !item.is_used() && item.born() >= at,
-            Self::AliveSince(at) if item.is_used() => since >= at,
-            Self::AliveSince(at) => item.born() >= at,
-        }
-    }
-}
-
-impl Freshness {
-    /// Returns what to want after a connection handed the request back: its
-    /// likes are probably dead too.
-    pub(super) fn after_hand_back(self) -> Self {
-        match self {
-            Self::Any | Self::Unused => Self::Unused,
-            Self::UnusedSince(since) | Self::AliveSince(since) => Self::UnusedSince(since),
-        }
+    /// Returns `true` if a connection that has been idle since `idle_since`
+    /// satisfies this requirement.
+    fn satisfies(&self, freshness: Freshness, idle_since: Instant) -> bool {
+        freshness.accepts(self.is_used(), self.born(), idle_since)
     }
 }
 
@@ -92,7 +61,7 @@ impl<T: Pooled> Idle<T> {
         lifetimes: &Lifetimes,
     ) -> Option<T> {
         while let Some(at) =
-            self.entries.iter().rposition(|entry| want.takes(&entry.item, entry.since))
+            self.entries.iter().rposition(|entry| entry.item.satisfies(want, entry.since))
         {
             let entry = self.entries.remove(at);
             if entry.is_good(now, lifetimes) {
@@ -116,8 +85,9 @@ impl<T: Pooled> Idle<T> {
         (!self.entries.is_empty()).then(|| self.entries.remove(0).item)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// Returns `true` if there is no connection.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 }
 
@@ -178,7 +148,7 @@ mod tests {
         assert_eq!(ids(&mut idle, Freshness::Any, now + Duration::from_secs(10)), [3]);
         idle.push(Fake(4, now, true, false), now + Duration::from_secs(59), &LIFETIMES);
         assert_eq!(idle.expire(now + Duration::from_secs(60), &LIFETIMES).len(), 1);
-        assert_eq!(idle.len(), 0);
+        assert!(idle.is_empty());
     }
 
     #[test]

@@ -1,23 +1,45 @@
 //! Pooled HTTP/1.1 connections whose failures carry evidence.
 //!
-//! A [`Pool`] is a tower service. It looks at an idle connection before it
-//! writes a request to it, takes a request back that a dying connection did
-//! not touch and sends it on another one, and finds out what became of a
-//! request whose connection failed. It never sends a request a second time:
-//! that is for [`ResendLayer`](crate::ResendLayer), which stands above it.
+//! A [`Pool`] is a tower service. Before it writes a request to an idle connection
+//! it checks that connection. It takes a request back that a dying connection did
+//! not touch, and sends it on another one. When a connection fails under a request,
+//! it finds out what became of the request. It never sends a request a second
+//! time: [`ResendLayer`](crate::ResendLayer), which stands above it, does that.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_resend::ResendLayer;
+//! use tower_resend::pool::{Pool, PoolOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = PoolOptions::new().max_per_origin(64);
+//! let service = ServiceBuilder::new()
+//!     .layer(ResendLayer::default())
+//!     .service(Pool::new(options));
+//! let order = Request::post("http://127.0.0.1:8080/orders").body(Full::<Bytes>::from("pay"))?;
+//! let response = service.oneshot(order).await?;
+//! # drop(response);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
+mod blocklist;
 mod body;
-mod call;
+mod checkout;
+mod connects;
 mod contract;
-mod distrust;
-mod exchange;
-mod failure;
-mod host;
+mod future;
 mod idle;
 mod key;
-mod lease;
 mod options;
+mod origin;
+mod permits;
+mod trust;
+mod wait_queue;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,21 +51,22 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower::Service;
 
-pub use body::{ResponseBody, ResponseBodyError};
+pub use body::ResponseBody;
 pub use contract::ContractOptions;
-pub use exchange::ResponseFuture;
-pub use failure::Failure;
+pub use future::ResponseFuture;
 pub use options::PoolOptions;
+pub use trust::OriginTrust;
 
+pub use crate::attempt::ResponseBodyError;
 pub use crate::connect::{Proxies, ProxiesBuilder, ProxyError};
 
-use self::distrust::Distrusted;
-use self::exchange::Unsent;
-use self::host::OriginPool;
+use self::blocklist::Blocklist;
+use self::future::PooledCall;
 use self::key::{Key, KeyOf};
-use crate::attempt::AttemptToken;
+use self::origin::{Common, OriginPool};
+use crate::attempt::{AttemptError, AttemptToken};
 use crate::body::{Framing, RequestBody};
-use crate::connect::{ConnectError, Connector};
+use crate::connect::{DialError, Dialer};
 use tower_resend_core::ConnectFailure;
 
 /// Pooled HTTP/1.1 connections: a service from requests with an absolute
@@ -52,31 +75,36 @@ use tower_resend_core::ConnectFailure;
 /// Connections are shared by scheme, host, port, proxy and runtime. A clone
 /// shares the pool. After a fork, the child starts without connections.
 ///
+/// A connection may hand a request back any number of times up to
+/// [`max_hand_backs`](crate::Policy::max_hand_backs) of the layer above; without
+/// one, 32 times.
+///
 /// # Errors
 ///
-/// [`Failure`], which carries the attempt's evidence and fate. A request that
+/// [`AttemptError`], which carries the attempt's evidence and fate. A request that
 /// was never sent is left with the [`AttemptToken`] in its extensions.
 ///
 /// # Cancel safety
 ///
 /// Dropping the response future resets the connection; the attempt is then
-/// recorded as *cancelled*.
-pub struct Pool<B>(Arc<Shared<B>>);
+/// recorded as *canceled*.
+pub struct Pool<B>(Arc<Inner<B>>);
 
-struct Shared<B> {
-    hosts: Mutex<Origins<B>>,
+struct Inner<B> {
+    origins: Mutex<Origins<B>>,
     options: PoolOptions,
-    connector: Connector,
+    dialer: Dialer,
     /// The origins whose contracts are not believed any more.
-    distrusted: Arc<Distrusted>,
+    blocklist: Arc<Blocklist>,
 }
 
 struct Origins<B> {
     by_key: HashMap<Key, Arc<OriginPool<B>>>,
-    /// The host of the last request, which is often that of the next: a
+    /// The origin of the last request, which is often that of the next: a
     /// comparison is cheaper than a hash.
     recent: Option<Arc<OriginPool<B>>>,
-    places: Arc<Semaphore>,
+    /// One permit for each connection there may be.
+    permits: Arc<Semaphore>,
     /// The process whose connections these are.
     process: u32,
 }
@@ -84,98 +112,12 @@ struct Origins<B> {
 impl<B: RequestBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
-        let connector = Connector::new(&options.connect);
-        let hosts = Mutex::new(Origins::new(options.max_total));
-        Self(Arc::new(Shared { hosts, options, connector, distrusted: Arc::default() }))
-    }
-
-    fn host(&self, of: &KeyOf<'_>) -> Arc<OriginPool<B>> {
-        let Shared { hosts, options, connector, distrusted } = &*self.0;
-        let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.process != std::process::id() {
-            // A fork: these sockets are the parent's, and closing them here could
-            // wake its runtime. Leave them alone.
-            std::mem::forget(std::mem::replace(&mut *hosts, Origins::new(options.max_total)));
-        }
-        if let Some(host) = &hosts.recent
-            && host.key().is_written_as(of)
-        {
-            return Arc::clone(host);
-        }
-        let key = of.to_key();
-        let host = match hosts.by_key.get(&key) {
-            Some(host) => Arc::clone(host),
-            None => {
-                hosts.make_room();
-                let places = Arc::clone(&hosts.places);
-                let runtime = Handle::current();
-                let connector = connector.clone();
-                let of_key = key.clone();
-                let host = OriginPool::new(of_key, connector, options, places, distrusted, runtime);
-                let host = Arc::new(host);
-                hosts.by_key.insert(key, Arc::clone(&host));
-                host
-            }
-        };
-        hosts.recent = Some(Arc::clone(&host));
-        host
-    }
-
-    /// Closes an idle connection of any host if all places are taken, since
-    /// the one that waits for a place cannot know whose are idle.
-    fn relieve(&self) {
-        let hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.places.available_permits() == 0 {
-            let _ = hosts.by_key.values().any(|host| host.evict());
-        }
-    }
-}
-
-impl<B> Origins<B> {
-    fn new(places: usize) -> Self {
-        Self {
-            by_key: HashMap::new(),
-            recent: None,
-            places: Arc::new(Semaphore::new(places)),
-            process: std::process::id(),
-        }
-    }
-
-    /// Forgets unused hosts once there are many.
-    fn make_room(&mut self) {
-        if self.by_key.len() >= MANY_HOSTS {
-            self.recent = None;
-            self.by_key.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_unused());
-        }
-    }
-}
-
-impl<B: RequestBody> Service<Request<B>> for Pool<B> {
-    type Response = http::Response<ResponseBody>;
-    type Error = Failure;
-    type Future = ResponseFuture<B>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<B> {
-        // A request that waits in a connection's queue must not hold it.
-        let token = request.extensions_mut().remove::<AttemptToken>();
-        self.send(request, token)
-    }
-}
-
-impl<B: RequestBody> Pool<B> {
-    #[inline]
-    fn host_of(&self, request: &Request<B>) -> Result<Arc<OriginPool<B>>, ConnectError> {
-        let proxy = self.0.options.proxies.of(request).map_err(ConnectError::proxy)?;
-        let of = KeyOf::new(request, proxy).map_err(|why| not_sent(request, why))?;
-        let host = self.host(&of);
-        match host.name {
-            Some(_) => Ok(host),
-            None => Err(ConnectError::of(ConnectFailure::BadTarget)),
-        }
+        Self(Arc::new(Inner {
+            origins: Mutex::new(Origins::new(options.max_total)),
+            dialer: Dialer::new(&options.connect),
+            options,
+            blocklist: Arc::default(),
+        }))
     }
 
     /// Sends a request whose hand-offs are recorded with `token`.
@@ -186,28 +128,112 @@ impl<B: RequestBody> Pool<B> {
         mut request: Request<B>,
         token: Option<AttemptToken>,
     ) -> ResponseFuture<B> {
-        let host = match self.host_of(&request) {
-            Ok(host) => host,
-            Err(error) => return ResponseFuture::fail(request, token, Unsent::NoTarget(error)),
+        let origin = match self.origin_of(&request) {
+            Ok(origin) => origin,
+            Err(error) => return ResponseFuture::fail(request, token, error.into()),
         };
         let framing = match Framing::of(&request) {
             Ok(framing) => framing,
-            Err(why) => return ResponseFuture::fail(request, token, Unsent::Contradictory(why)),
+            Err(why) => return ResponseFuture::fail(request, token, why.into()),
         };
-        let form = key::prepare(&mut request, framing, host.key(), host.name.as_ref());
-        ResponseFuture::start(host, request, framing, form, token, || self.relieve())
+        let undo = key::prepare(&mut request, framing, origin.key(), origin.host());
+        let call = PooledCall::new(origin, &request, framing, undo, token);
+        ResponseFuture::start(call, request, || self.relieve())
+    }
+
+    #[inline]
+    fn origin_of(&self, request: &Request<B>) -> Result<Arc<OriginPool<B>>, DialError> {
+        let proxy = self.0.options.proxies.of(request).map_err(DialError::proxy)?;
+        let key = KeyOf::new(request, proxy).map_err(|why| not_sent(request, why))?;
+        let origin = self.origin(&key);
+        match origin.host() {
+            Some(_) => Ok(origin),
+            None => Err(DialError::of(ConnectFailure::BadTarget)),
+        }
+    }
+
+    fn origin(&self, key: &KeyOf<'_>) -> Arc<OriginPool<B>> {
+        let Inner { origins, options, dialer, blocklist } = &*self.0;
+        let mut origins = origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if origins.process != std::process::id() {
+            // A fork: these sockets are the parent's, and closing them here could
+            // wake its runtime. Leave them alone.
+            std::mem::forget(std::mem::replace(&mut *origins, Origins::new(options.max_total)));
+        }
+        if let Some(origin) = &origins.recent
+            && origin.key().is_written_as(key)
+        {
+            return Arc::clone(origin);
+        }
+        let key = key.to_key();
+        let origin = match origins.by_key.get(&key) {
+            Some(origin) => Arc::clone(origin),
+            None => {
+                origins.make_room();
+                let common = Common { options, dialer, blocklist, permits: &origins.permits };
+                let origin = OriginPool::new(key.clone(), &common, Handle::current());
+                origins.by_key.insert(key, Arc::clone(&origin));
+                origin
+            }
+        };
+        origins.recent = Some(Arc::clone(&origin));
+        origin
+    }
+
+    /// Closes an idle connection of any origin if no permit is left: the origin that
+    /// waits for one does not know the others.
+    fn relieve(&self) {
+        let origins = self.0.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if origins.permits.available_permits() == 0 {
+            let _ = origins.by_key.values().any(|origin| origin.evict());
+        }
     }
 }
 
-/// Says why a request without a key is not sent.
+impl<B> Origins<B> {
+    fn new(max_total: usize) -> Self {
+        Self {
+            by_key: HashMap::new(),
+            recent: None,
+            permits: Arc::new(Semaphore::new(max_total)),
+            process: std::process::id(),
+        }
+    }
+
+    /// Forgets unused origins once there are many.
+    fn make_room(&mut self) {
+        if self.by_key.len() >= MANY_ORIGINS {
+            self.recent = None;
+            self.by_key.retain(|_, origin| Arc::strong_count(origin) > 1 || !origin.is_unused());
+        }
+    }
+}
+
+impl<B: RequestBody> Service<Request<B>> for Pool<B> {
+    type Response = http::Response<ResponseBody>;
+    type Error = AttemptError;
+    type Future = ResponseFuture<B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<B> {
+        // A request that waits in a connection's queue must not hold it.
+        let token = request.extensions_mut().remove::<AttemptToken>();
+        self.send(request, token)
+    }
+}
+
+/// Returns why a request without a key is not sent.
 #[cold]
-fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> ConnectError {
+fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> DialError {
     #[cfg(not(feature = "tls"))]
     if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
-        return ConnectError::no_tls();
+        return DialError::no_tls();
     }
     let _ = request;
-    ConnectError::of(why)
+    DialError::of(why)
 }
 
 impl<B> Clone for Pool<B> {
@@ -222,5 +248,5 @@ impl<B> fmt::Debug for Pool<B> {
     }
 }
 
-/// From so many hosts on, unused ones are forgotten.
-const MANY_HOSTS: usize = 1024;
+/// How many origins are kept before unused ones are forgotten.
+const MANY_ORIGINS: usize = 1024;

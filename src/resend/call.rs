@@ -7,13 +7,13 @@ use http::{Request, Response, StatusCode};
 use tracing::Span;
 
 use super::backoff::Cause;
-use super::hidden;
 use super::limits::TimeLimits;
 use super::policy::Policy;
 use super::request::{SavedRequest, mark};
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
-use crate::error::{BoxError, Error};
+use crate::chain::BoxError;
+use crate::error::Error;
 use crate::time::{Instant, now};
 use crate::trace;
 use tower_resend_core::{
@@ -91,8 +91,10 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             } else {
                 TimeLimits::new(&policy, request.extensions(), began)
             },
+            token: above.unwrap_or_else(|| {
+                AttemptToken::with_max_hand_backs(policy.rules().hand_back_limit())
+            }),
             policy,
-            token: above.unwrap_or_default(),
             part: if stands_down { Nesting::AnotherLayer } else { Nesting::ThisLayer },
             began,
         }
@@ -241,35 +243,20 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.judge(&attempts).map_err(|why| self.give_up(why))
     }
 
-    /// Records what the record is seen to lack, so that what it proves of the
-    /// hand-offs in it is not taken for a proof of all.
+    /// Adds what the record is seen to lack, so that what it proves of the hand-offs in
+    /// it is not taken for a proof of all.
     fn complete_record(&self) {
-        let error = self.source.as_deref();
-        let hidden = error.and_then(|error| hidden::in_error(error, &self.token));
-        let other = hidden.as_ref().filter(|hidden| self.kept.is_unlike(hidden));
-        if self.token.len() == self.start || self.token.is_answered_unapplied(self.start) {
-            let unrecorded = Attempt::unrecorded();
-            return self.token.complete_with(match other.and_then(Attempt::maybe_applied) {
-                Some(sent) => unrecorded.sending(sent),
-                None => unrecorded,
-            });
-        }
-        if let Some(other) = other {
-            return self.token.complete_with(other.clone());
-        }
-        if !self.token.is_unapplied(self.start) {
-            return;
-        }
-        match hidden {
-            // A proof of that one hand-off says nothing of others like it.
-            Some(hidden) if hidden.fate().is_not_applied() => {
-                self.token.complete_with(Attempt::unrecorded());
-            }
-            Some(hidden) => self.token.complete_with(hidden),
-            None if self.part == Nesting::ThisLayer && self.token.is_held_elsewhere() => {
-                self.token.complete_with(Attempt::unrecorded());
-            }
-            None => {}
+        let error = self.source.as_deref().map(|error| error as _);
+        let is_unlike = |attempt: &Attempt| self.kept.is_unlike(attempt);
+        let missing = self.token.account_for(error, self.start, is_unlike).or_else(|| {
+            // The token of another layer is always held by that layer, which asks itself.
+            let may_be_sent = self.part == Nesting::ThisLayer
+                && self.token.is_unapplied(self.start)
+                && self.token.is_held_elsewhere();
+            may_be_sent.then(Attempt::unrecorded)
+        });
+        if let Some(missing) = missing {
+            self.token.complete_with(missing);
         }
     }
 

@@ -12,7 +12,8 @@ use tower::Service;
 use super::call::{Again, Call, Next};
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
-use crate::error::{BoxError, Error};
+use crate::chain::BoxError;
+use crate::error::Error;
 use crate::time::{Instant, Sleep, sleep_until};
 use tower_resend_core::Ground;
 

@@ -81,7 +81,6 @@
 mod backoff;
 mod call;
 mod future;
-mod hidden;
 mod layer;
 mod limits;
 mod policy;
@@ -103,6 +102,7 @@ mod tests {
     use tower::{BoxError, Layer, ServiceExt};
 
     use super::*;
+    use crate::attempt::Freshness;
     use crate::{Attempt, AttemptToken};
     use tower_resend_core::{ConnectFailure, Contract, Evidence, HandOff, StaleReason};
 
@@ -114,7 +114,7 @@ mod tests {
                 token.record(Attempt::new(Evidence::new(hand_off), &Contract::none()));
                 return Err(BoxError::from("failed"));
             }
-            Ok(Response::new(token.fresh().is_some()))
+            Ok(Response::new(token.freshness() != Freshness::Any))
         };
         let service = ResendLayer::default().layer(tower::service_fn(transport));
         let response = service.oneshot(Request::new(String::new())).await;

@@ -13,7 +13,8 @@ use super::policy::Policy;
 use super::request::mark;
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
-use crate::error::{BoxError, Error};
+use crate::chain::BoxError;
+use crate::error::Error;
 
 /// Resends failed requests where that is safe; made by
 /// [`ResendLayer`](super::ResendLayer).

@@ -10,7 +10,8 @@ use super::layer::ResendLayer;
 use super::service::Resend;
 use crate::attempt::AttemptToken;
 use crate::body::{Replay, ReplayCaps};
-use crate::error::{BoxError, Error};
+use crate::chain::BoxError;
+use crate::error::Error;
 
 /// A [`ResendLayer`] that records streams while they are sent; made by
 /// [`ResendLayer::replay_streams`].

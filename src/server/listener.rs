@@ -98,7 +98,7 @@ impl ListenerOptions {
     /// are not compared (S11). Off by default.
     ///
     /// The counterpart of
-    /// [`ContractOptions::trust_nat`](crate::pool::ContractOptions::trust_nat),
+    /// [`OriginTrust::behind_nat`](crate::pool::OriginTrust::behind_nat),
     /// which a client behind the same translation needs.
     ///
     /// **A wrong statement takes a proxy for a client**: HAProxy in HTTP mode passes

@@ -86,9 +86,9 @@ impl Shared {
         {
             return *offer;
         }
-        let tie =
+        let binding =
             if self.settings.trusts_nat { HopBinding::Trusted } else { HopBinding::To(self.hop) };
-        let Ok(offer) = Offer::read_tied(request, &tie) else { return Offer::none() };
+        let Ok(offer) = Offer::read_bound(request, &binding) else { return Offer::none() };
         if let Some(line) = line {
             // Its own copy: the line is a part of what HTTP reads into.
             let _ = self.offered.set((line.as_bytes().into(), offer));

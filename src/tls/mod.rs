@@ -50,7 +50,7 @@
 //! [`Evidence::alert`]: tower_resend_core::Evidence::alert
 //! [`Pool`]: crate::pool::Pool
 //! [`NoResend::Permanent`]: tower_resend_core::NoResend::Permanent
-//! [`complete_messages_only`]: crate::pool::PoolOptions::complete_messages_only
+//! [`complete_messages_only`]: crate::pool::OriginTrust::complete_messages_only
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -68,9 +68,7 @@ pub use ::rustls;
 
 pub use builder::TlsBuilder;
 pub use error::TlsError;
-#[cfg(feature = "reqwest")]
-pub(crate) use error::ends_every_handshake;
-pub(crate) use error::refusal;
+pub(crate) use error::{ends_every_handshake, refusal};
 
 use self::rustls::ClientConfig;
 use self::rustls::pki_types::ServerName;

@@ -16,7 +16,7 @@ use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_resend::hyper_util::{Connector, EvidenceClient, with_evidence};
-use tower_resend::pool::PoolOptions;
+use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend::{Attempt, Body, Client, ResendLayer, attempts};
 use tower_resend_core::contract::{ContractStatus, Ignored, TrustedGateway};
 use tower_resend_core::{Fate, Proof};
@@ -107,7 +107,8 @@ async fn attack_a_late_word_of_a_trusted_gateway_is_an_answer_and_no_proof() {
     for spill in SPILLS {
         let server = spilling(spill, not_forwarded);
         let edge = TrustedGateway::new("edge");
-        let pool = PoolOptions::new().trust_proxy_status(server.authority(), edge);
+        let pool =
+            PoolOptions::new().trust(server.authority(), OriginTrust::new().proxy_status(edge));
         let client = Client::builder().pool(pool).build();
         let tried = post_after(&client, spill, server).await;
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 1), "{spill:?}");
@@ -207,7 +208,7 @@ fn refusing(content: Content, takes_up: bool) -> Server {
 async fn first_on_a_connection(content: Content, takes_up: bool) -> (Tried, Vec<Attempt>) {
     let server = refusing(content, takes_up);
     let edge = TrustedGateway::new("edge");
-    let pool = PoolOptions::new().trust_proxy_status(server.authority(), edge);
+    let pool = PoolOptions::new().trust(server.authority(), OriginTrust::new().proxy_status(edge));
     let client = Client::builder().pool(pool).build();
     let answered = client.request(contract::request(&server, "pay".into())).await;
     let (outcome, attempts) = read_attempts(answered).await;

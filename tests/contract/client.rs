@@ -12,7 +12,7 @@ use closed_port::ClosedPort;
 use contract::{Announce, Peer, Server, Tried, get, post, post_with};
 use http::Request;
 use http_body_util::BodyExt;
-use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::pool::{ContractOptions, OriginTrust, PoolOptions};
 use tower_resend::{Body, Client, Policy, attempts};
 use tower_resend_core::contract::{ContractStatus, Ignored};
 use tower_resend_core::{Doubt, Fate, NoResend, Proof};
@@ -551,7 +551,7 @@ async fn a_connection_that_cannot_be_primed_is_not_used() {
 /// A relay that forwards all bytes, between the client and a server that
 /// announces truly and resets after it has dispatched, because its *relay's*
 /// connection is what the promise speaks of. Returns how often it was dispatched.
-async fn behind_a_relay(options: impl FnOnce(&Server) -> ContractOptions) -> Tried {
+async fn behind_a_relay(trust: OriginTrust) -> Tried {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {
             return peer.serve_all(&Announce::nothing());
@@ -561,7 +561,7 @@ async fn behind_a_relay(options: impl FnOnce(&Server) -> ContractOptions) -> Tri
         read_and_reset(peer);
     });
     let server = server.behind_relay();
-    let pool = PoolOptions::new().contract(options(&server));
+    let pool = PoolOptions::new().trust(server.authority(), trust);
     let client = Client::builder().pool(pool).build();
     get(&client, &server).await;
     post(&client, server).await
@@ -569,7 +569,7 @@ async fn behind_a_relay(options: impl FnOnce(&Server) -> ContractOptions) -> Tri
 
 #[tokio::test]
 async fn behind_a_relay_nothing_is_promised() {
-    let tried = behind_a_relay(|_| ContractOptions::new()).await;
+    let tried = behind_a_relay(OriginTrust::new()).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
     assert_eq!(tried.standing().map(|standing| standing.name()), Some("other_hop"));
     assert_eq!(tried.posts, 1);
@@ -577,8 +577,7 @@ async fn behind_a_relay_nothing_is_promised() {
 
 #[tokio::test]
 async fn control_a_client_that_compares_nothing_doubles_behind_a_relay() {
-    let trusts = |server: &Server| ContractOptions::new().trust_nat(server.authority());
-    let tried = behind_a_relay(trusts).await;
+    let tried = behind_a_relay(OriginTrust::new().behind_nat()).await;
     assert!(tried.outcome.is_ok());
     assert_eq!(tried.posts, 2);
 }

@@ -15,7 +15,7 @@ use testkit::wire;
 use contract::{Announce, Server, Tried, get, post, read_attempts};
 use http::uri::Authority;
 use http_body_util::BodyExt;
-use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend::{Body, Client};
 use tower_resend_core::contract::{ContractStatus, Hop, Ignored};
 use tower_resend_core::{Doubt, Proof};
@@ -42,9 +42,8 @@ fn at_client<T: Send>(wire: &Wire, work: impl AsyncFnOnce() -> T + Send) -> T {
 /// A client whose user says this of the way to the server.
 fn client(wire: &Wire, trusts_nat: bool) -> Client {
     let origin: Authority = wire.server_for_clients(PORT).to_string().parse().unwrap();
-    let options = ContractOptions::new();
-    let options = if trusts_nat { options.trust_nat(origin) } else { options };
-    Client::builder().pool(PoolOptions::new().contract(options)).build()
+    let trust = if trusts_nat { OriginTrust::new().behind_nat() } else { OriginTrust::new() };
+    Client::builder().pool(PoolOptions::new().trust(origin, trust)).build()
 }
 
 /// The standing of an attempt whose server named other ends than its client's.

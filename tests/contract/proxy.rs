@@ -8,19 +8,16 @@ use testkit::contract;
 
 use contract::{Announce, Server, Tried, get, post};
 use tower_resend::Client;
-use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend_core::contract::{ContractStatus, Ignored};
 use tower_resend_core::{Doubt, Proof};
 
 /// A server that announces truly on every response and never resets, behind a
 /// proxy that resets after it has passed a POST on.
-async fn behind_a_blind_proxy(
-    members: &'static str,
-    options: impl FnOnce(&Server) -> ContractOptions,
-) -> Tried {
+async fn behind_a_blind_proxy(members: &'static str, trust: OriginTrust) -> Tried {
     let server = Server::start(move |_, peer| peer.serve_all(&Announce::of(members)));
     let server = server.behind_proxy();
-    let pool = PoolOptions::new().contract(options(&server));
+    let pool = PoolOptions::new().trust(server.authority(), trust);
     let client = Client::builder().pool(pool).build();
     get(&client, &server).await;
     post(&client, server).await
@@ -31,7 +28,7 @@ const RST: &str = "max=65536, rst, half, gone";
 #[tokio::test]
 async fn what_a_blind_proxy_passes_on_is_not_believed() {
     for members in [RST, "max=65536, fin, gone"] {
-        let tried = behind_a_blind_proxy(members, |_| ContractOptions::new()).await;
+        let tried = behind_a_blind_proxy(members, OriginTrust::new()).await;
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
         let standing = tried.standing();
         assert!(
@@ -44,7 +41,7 @@ async fn what_a_blind_proxy_passes_on_is_not_believed() {
 
 #[tokio::test]
 async fn a_blind_proxy_does_pass_the_field_on_both_ways() {
-    let tried = behind_a_blind_proxy(RST, |_| ContractOptions::new()).await;
+    let tried = behind_a_blind_proxy(RST, OriginTrust::new()).await;
     assert_eq!(tried.heads.len(), 2);
     let head = &tried.heads[0];
     assert!(head.contains("connection: retry-contract\r\n"), "{head}");
@@ -57,8 +54,7 @@ async fn a_blind_proxy_does_pass_the_field_on_both_ways() {
 /// Without the comparison of C2 the proxy's reset passes for the server's.
 #[tokio::test]
 async fn control_comparing_nothing_doubles_behind_a_blind_proxy() {
-    let trusts = |server: &Server| ContractOptions::new().trust_nat(server.authority());
-    let tried = behind_a_blind_proxy(RST, trusts).await;
+    let tried = behind_a_blind_proxy(RST, OriginTrust::new().behind_nat()).await;
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
 }

@@ -6,7 +6,7 @@
 use testkit::contract;
 
 use contract::{Announce, Peer, Server, Tried, post};
-use tower_resend::pool::PoolOptions;
+use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend::{Client, Policy};
 use tower_resend_core::contract::TrustedGateway;
 use tower_resend_core::{Doubt, Fate, NoResend, Proof};
@@ -33,7 +33,7 @@ fn truly(status: u16, field: &'static str) -> Server {
 /// Sends a POST to a gateway that is trusted as `edge`.
 async fn trusting(gateway: Server, policy: Policy) -> Tried {
     let edge = TrustedGateway::new("edge");
-    let pool = PoolOptions::new().trust_proxy_status(gateway.authority(), edge);
+    let pool = PoolOptions::new().trust(gateway.authority(), OriginTrust::new().proxy_status(edge));
     post(&Client::builder().pool(pool).policy(policy).build(), gateway).await
 }
 

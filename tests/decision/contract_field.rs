@@ -71,7 +71,7 @@ fn observed() -> Observed {
 // ===== the grammar =====
 
 #[test]
-fn fields_that_are_believed() {
+fn valid_fields_are_accepted() {
     let plain = Announcement::new(own());
     let max = Max::new(1000).expect("a limit");
     for (members, announced) in [
@@ -98,7 +98,7 @@ fn fields_that_are_believed() {
 }
 
 #[test]
-fn fields_that_are_ignored_whole() {
+fn fields_are_ignored_as_a_whole() {
     use FieldError as E;
     let long = format!(", rst, max=1, x=\"{}\"", "x".repeat(LONGEST));
     for (members, why) in [
@@ -152,7 +152,7 @@ fn fields_that_are_ignored_whole() {
 }
 
 #[test]
-fn hops_that_are_no_hops() {
+fn malformed_hops_are_rejected() {
     for hop in [
         "192.0.2.7:50211  198.51.100.9:443",
         "192.0.2.7:50211,198.51.100.9:443",
@@ -336,9 +336,10 @@ fn offers_are_read() {
     assert_eq!(read(old, "retry-contract", &of(", rst")), Err(Ignored::Version(old)));
 }
 
-/// Rule S11: what somebody passed on names the connection that they had it from.
+/// Rule S11: an offer that a proxy passes on names the connection that the proxy
+/// received it on.
 #[test]
-fn an_offer_counts_on_the_connection_that_it_names_only() {
+fn an_offer_counts_only_on_the_connection_that_it_names() {
     let mut request = Request::new(());
     Offer::all().write(&own(), request.headers_mut()).expect("room");
     let ends = |text: &str| text.parse::<std::net::SocketAddr>().expect("an end");
@@ -358,10 +359,10 @@ fn an_offer_counts_on_the_connection_that_it_names_only() {
         let other = Hop::seen_by_server(peer, local);
         assert_eq!(Offer::read(&request, &other), Err(Ignored::OtherHop(own())), "{other}");
     }
-    assert_eq!(Offer::read_behind_nat(&request), Ok(Offer::all()));
+    assert_eq!(Offer::read_bound(&request, &HopBinding::Trusted), Ok(Offer::all()));
     request.headers_mut().insert(RETRY_CONTRACT, "rst, gone".parse().expect("a value"));
     let missing = Err(Ignored::Field(FieldError::MissingHop));
-    assert_eq!(Offer::read_behind_nat(&request), missing, "trusted or not");
+    assert_eq!(Offer::read_bound(&request, &HopBinding::Trusted), missing, "trusted or not");
 }
 
 /// The examples of `docs/contract.md` are read as it says.
@@ -462,7 +463,7 @@ fn round_trip(print: fn(&Announcement) -> String) -> Result<(), String> {
 }
 
 #[test]
-fn what_is_printed_is_read() {
+fn printed_field_is_read_back() {
     round_trip(|announced| announced.to_string()).expect("every announcement survives");
 }
 
@@ -474,7 +475,7 @@ fn control_a_writer_that_forgets_a_member_is_seen() {
 }
 
 #[test]
-fn what_is_written_into_a_response_is_accepted() {
+fn announcement_written_into_a_response_is_accepted() {
     let law = |announced: Announcement| {
         let mut response = Response::new(());
         announced.write(response.headers_mut()).expect("room");
@@ -489,7 +490,7 @@ fn what_is_written_into_a_response_is_accepted() {
 }
 
 #[test]
-fn no_octets_make_a_reader_panic() {
+fn no_bytes_make_a_reader_panic() {
     let line = prop::collection::vec(any::<u8>(), 0..80);
     let near = "[a-z*=\"?01:;,@%() .\\\\-]{0,60}".prop_map(String::into_bytes);
     let lines = prop::collection::vec(prop_oneof![line, near], 0..4);
@@ -512,7 +513,7 @@ fn no_octets_make_a_reader_panic() {
 // ===== the limits =====
 
 #[test]
-fn only_what_is_within_all_limits_counts() {
+fn failure_counts_only_within_all_limits() {
     use OutOfLimits as O;
     let promise = Wire::announcing(OWN, ", max=318, rst").accept().expect("a promise");
     assert_eq!(observed().limits(&promise), Limits::Kept);
@@ -534,7 +535,7 @@ fn only_what_is_within_all_limits_counts() {
 }
 
 #[test]
-fn what_is_not_known_is_not_within_limits() {
+fn missing_observation_is_not_within_limits() {
     type With = fn(Observed) -> Observed;
     let all: [With; 5] = [
         |o| o.with_request_bytes(318),
@@ -611,7 +612,8 @@ fn unlisted(wire: &Wire) -> Understood {
     ours(&Wire { connection: vec![b"close, retry-contract".to_vec()], ..wire.clone() })
 }
 
-/// A broken reader: who receives requests whole resets none that is dispatched.
+/// A broken reader: it takes `max` alone for the promise to reset no dispatched
+/// request.
 fn rst_from_max(wire: &Wire) -> Understood {
     let mut read = ours(wire);
     read.contract.reset_before_dispatch = read.contract.complete_messages_only;
@@ -783,7 +785,7 @@ fn mutate(wire: &mut Wire, rng: &mut Rng) {
 fn mutate_lines(wire: &mut Wire, rng: &mut Rng) {
     let text = wire.field.join(&b", "[..]);
     let mut members: Vec<Vec<u8>> =
-        text.split(|&octet| octet == b',').map(|member| member.trim_ascii().to_vec()).collect();
+        text.split(|&byte| byte == b',').map(|member| member.trim_ascii().to_vec()).collect();
     let (one, other) = (rng.usize(0..members.len()), rng.usize(0..members.len()));
     match rng.u8(0..6) {
         0 => members.insert(other, members[one].clone()),

@@ -143,7 +143,7 @@ fn a_fresh_connection_is_calibrated_by_its_syn_alone() {
 }
 
 #[test]
-fn the_look_finds_what_came_or_ended() {
+fn stale_check_finds_bytes_and_ends() {
     let idle = |state, acked, received| {
         let mut snapshot = shown(state, acked, received);
         snapshot.bytes_sent = WRITTEN_BEFORE;
@@ -174,12 +174,12 @@ fn the_look_finds_what_came_or_ended() {
     assert_eq!(
         stale_check(WRITTEN_BEFORE, READ_BEFORE, &snapshot),
         unsound,
-        "somebody else wrote 70"
+        "70 bytes of another writer"
     );
 }
 
 #[test]
-fn conservation_counts_what_waits_and_not_what_is_sent_again() {
+fn conservation_counts_unsent_and_not_retransmitted_bytes() {
     let mut snapshot = Snapshot::new(ESTABLISHED);
     snapshot.bytes_sent = 90;
     snapshot.bytes_retrans = 30;
@@ -217,7 +217,7 @@ fn row_2_fin_none_acked_then_rst_is_never_received() {
 }
 
 #[test]
-fn row_2_on_octets_that_were_in_flight_before() {
+fn row_2_with_earlier_bytes_in_flight() {
     let less = shown(CLOSE_WAIT, BASE - 20, READ_BEFORE + 1);
     let rst = shown(CLOSE, BASE - 20, READ_BEFORE + 1);
     let mut look = looked();
@@ -252,7 +252,7 @@ fn refused(with: impl Fn(Snapshot) -> Snapshot) -> Recording {
 /// A relay took the first segment, passed it on, and reset the second. The
 /// acknowledgement was lost.
 #[test]
-fn attack_a_reset_refuses_the_last_of_several_segments_only() {
+fn attack_reset_refuses_only_the_last_of_several_segments() {
     for segments in [2, 3, 100] {
         let recording = refused(|shown| carried(shown, segments));
         assert_eq!(recording.fate(), unknown(Doubt::SeveralSegments), "{segments}");
@@ -361,7 +361,7 @@ fn a_count_of_segments_is_never_better_later() {
 }
 
 #[test]
-fn row_3_an_ack_after_the_fin_is_somebody_taking_it() {
+fn row_3_a_request_acked_after_the_fin_may_be_read() {
     let fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
     let doubt = unknown(Doubt::AcknowledgedAfterFin);
     for acked in [BASE + 1, BASE + 35, W + 1] {
@@ -470,14 +470,14 @@ fn row_11_timers_and_icmp_errors_prove_nothing() {
 }
 
 #[test]
-fn row_12_a_keepalive_that_expired_is_found_by_the_look() {
+fn row_12_an_expired_keepalive_is_found_by_the_stale_check() {
     let mut dead = shown(CLOSE, BASE, READ_BEFORE);
     dead.bytes_sent = WRITTEN_BEFORE;
     assert_eq!(stale_check(WRITTEN_BEFORE, READ_BEFORE, &dead), StaleCheck::Stale);
 }
 
 #[test]
-fn rows_13_to_15_a_response_before_the_request_needs_the_close_of_row_2() {
+fn rows_13_to_15_an_early_response_needs_the_close_of_row_2() {
     const EARLY: u64 = 60;
     let exchange = exchange(READ_BEFORE + EARLY);
     let first = shown(ESTABLISHED, BASE, READ_BEFORE + EARLY);
@@ -507,7 +507,7 @@ fn rows_13_to_15_a_response_before_the_request_needs_the_close_of_row_2() {
 }
 
 #[test]
-fn octets_that_come_once_some_is_acknowledged_may_answer() {
+fn bytes_read_once_some_is_acknowledged_may_answer() {
     let exchange = exchange(READ_BEFORE + 60);
     assert!(is_stray(&exchange, &shown(ESTABLISHED, BASE, READ_BEFORE + 60)));
     assert!(!is_stray(&exchange, &shown(ESTABLISHED, BASE + 1, READ_BEFORE + 60)));
@@ -519,7 +519,7 @@ fn octets_that_come_once_some_is_acknowledged_may_answer() {
 // ===== counterexamples =====
 
 #[test]
-fn octets_that_travel_outside_tcp_are_never_refused() {
+fn bytes_outside_tcp_are_never_proven_refused() {
     let mut fin = shown(CLOSE_WAIT, BASE, READ_BEFORE + 1);
     fin.bytes_sent = WRITTEN_BEFORE;
     let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
@@ -539,7 +539,7 @@ fn counters_that_an_abort_zeroed_prove_nothing() {
 }
 
 #[test]
-fn an_urgent_octet_kept_in_line_is_no_fin() {
+fn an_urgent_byte_kept_in_line_is_no_fin() {
     // Read like any other, so that one more was read and one more received.
     let exchange = exchange(READ_BEFORE + 1);
     let rst = shown(CLOSE, BASE, READ_BEFORE + 1);
@@ -553,7 +553,7 @@ fn an_urgent_octet_kept_in_line_is_no_fin() {
 }
 
 #[test]
-fn octets_that_were_not_drained_are_no_fin() {
+fn bytes_that_were_not_drained_are_no_fin() {
     let rst = shown(CLOSE, BASE, READ_BEFORE + 2);
     let fate = after_end(&[rst], Some(Errno::ECONNRESET)).fate();
     assert_eq!(fate, unknown(Doubt::NoFin(Acked::None, Some(Errno::ECONNRESET))));
@@ -573,7 +573,7 @@ fn octets_that_were_not_drained_are_no_fin() {
 fn acknowledged_is_counted_from_the_request_on() {
     let exchange = exchange(READ_BEFORE);
     assert_eq!(exchange.length(), REQUEST);
-    for (bytes_acked, octets, acked) in [
+    for (bytes_acked, bytes, acked) in [
         (0, 0, Acked::None),
         (BASE - 1, 0, Acked::None),
         (BASE, 0, Acked::None),
@@ -583,7 +583,7 @@ fn acknowledged_is_counted_from_the_request_on() {
         (W + 2, REQUEST, Acked::All),
     ] {
         let snapshot = shown(ESTABLISHED, bytes_acked, READ_BEFORE);
-        assert_eq!(exchange.acked_octets(&snapshot), octets, "{bytes_acked}");
+        assert_eq!(exchange.acked_octets(&snapshot), bytes, "{bytes_acked}");
         assert_eq!(exchange.acked(&snapshot), acked, "{bytes_acked}");
     }
 }
@@ -615,7 +615,7 @@ fn settling_is_worth_it_only_where_it_can_decide() {
 }
 
 #[test]
-fn the_settle_limit_covers_two_retransmissions_within_bounds() {
+fn settle_limit_covers_two_retransmissions_within_bounds() {
     let limit = |rto_ms, rtt_ms| {
         let mut snapshot = Snapshot::new(CLOSE_WAIT);
         snapshot.rto = Duration::from_millis(rto_ms);

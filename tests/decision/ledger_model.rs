@@ -12,7 +12,7 @@ use self::model::{Operation, SEEN, Seen, run, writes};
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let seen = || prop_oneof![3 => Just(Seen::Quiet), 4 => proptest::sample::select(SEEN.to_vec())];
-    let octets = || prop_oneof![1 => Just(0_usize), 4 => 1_usize..5000];
+    let bytes = || prop_oneof![1 => Just(0_usize), 4 => 1_usize..5000];
     let errno = prop_oneof![Just(None), Just(Some(Errno::EPIPE)), Just(Some(Errno::ECONNRESET))];
     let operation = prop_oneof![
         6 => Just(Operation::Arm),
@@ -20,8 +20,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => Just(Operation::Release),
         1 => Just(Operation::TakeOver),
         6 => seen().prop_map(Operation::StaleCheck),
-        8 => octets().prop_map(Operation::Written),
-        6 => (octets(), seen()).prop_map(|(octets, seen)| Operation::Read(octets, seen)),
+        8 => bytes().prop_map(Operation::Written),
+        6 => (bytes(), seen()).prop_map(|(bytes, seen)| Operation::Read(bytes, seen)),
         1 => seen().prop_map(Operation::Reply),
         1 => Just(Operation::End),
         1 => errno.prop_map(Operation::Error),
@@ -34,7 +34,7 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 #[test]
-fn the_ledger_does_as_the_model() {
+fn ledger_agrees_with_the_model() {
     let calibration = prop_oneof![4 => Just(Ok(())), 1 => Just(Err(Unavailable::Uncalibrated))];
     let strategy = (calibration, operations());
     let same = runner(4_000).run(&strategy, |(calibration, operations)| {
@@ -45,9 +45,9 @@ fn the_ledger_does_as_the_model() {
 }
 
 /// The counters vouch for a request only after a calibrated connection and a
-/// clean look between arming and its first byte.
+/// clean stale check between arming and its first byte.
 #[test]
-fn counters_vouch_for_nothing_without_a_clean_look() {
+fn counters_prove_nothing_without_a_clean_stale_check() {
     let vouched = std::cell::Cell::new(0);
     let law = runner(1_500).run(&operations(), |operations| {
         let model = run(Ok(()), &operations);
@@ -55,8 +55,9 @@ fn counters_vouch_for_nothing_without_a_clean_look() {
             vouched.set(vouched.get() + 1);
             let (_, since) = model.exchange();
             let written = since.iter().position(writes).unwrap_or(since.len());
-            let looked = since[..written].iter().any(|o| matches!(o, Operation::StaleCheck(_)));
-            prop_assert!(looked, "{:?}", operations);
+            let was_checked =
+                since[..written].iter().any(|o| matches!(o, Operation::StaleCheck(_)));
+            prop_assert!(was_checked, "{:?}", operations);
         }
         Ok(())
     });
@@ -66,7 +67,7 @@ fn counters_vouch_for_nothing_without_a_clean_look() {
 
 /// What is stray stays stray, whatever is acknowledged later.
 #[test]
-fn stray_octets_never_turn_into_an_answer() {
+fn stray_bytes_never_become_an_answer() {
     let mut ledger = Ledger::new(Ok(()));
     let mut quiet = Snapshot::new(TcpState::Established);
     quiet.bytes_acked = 1;
@@ -84,7 +85,7 @@ fn stray_octets_never_turn_into_an_answer() {
 
 /// A stale check after the request went out says nothing of the moment before.
 #[test]
-fn a_late_look_does_not_mend_a_missed_one() {
+fn late_stale_check_does_not_replace_a_missed_one() {
     let mut ledger = Ledger::new(Ok(()));
     let mut quiet = Snapshot::new(TcpState::Established);
     quiet.bytes_acked = 1;
@@ -98,7 +99,7 @@ fn a_late_look_does_not_mend_a_missed_one() {
 /// What was in flight at the stale check could be counted as the request's, and the
 /// other way round.
 #[test]
-fn attack_segments_in_flight_at_the_look_are_not_told_from_the_requests() {
+fn attack_segments_in_flight_at_the_stale_check_are_not_counted() {
     for (acked, segments) in [(101, Segments::One), (100, Segments::Uncounted)] {
         let mut ledger = Ledger::new(Ok(()));
         let mut shown = Snapshot::new(TcpState::Established);
@@ -118,7 +119,7 @@ fn attack_segments_in_flight_at_the_look_are_not_told_from_the_requests() {
 
 /// A stale check that vouches for one request says nothing of the segments of the next.
 #[test]
-fn the_count_of_segments_starts_anew_with_each_request() {
+fn segment_count_restarts_with_each_request() {
     let mut ledger = Ledger::new(Ok(()));
     let mut shown = Snapshot::new(TcpState::Established);
     shown.bytes_acked = 1;

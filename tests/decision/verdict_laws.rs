@@ -66,7 +66,7 @@ fn less_evidence_never_proves_more() {
 }
 
 #[test]
-fn control_a_rule_that_takes_an_end_for_a_fin_gains_by_losing() {
+fn control_taking_an_end_for_a_fin_gains_by_losing() {
     fn eof_is_enough(evidence: &Evidence, contract: &Contract) -> Fate {
         match evidence.kernel {
             TcpEvidence::NoFin(..) => Fate::NotApplied(Proof::NeverReceived),
@@ -77,7 +77,7 @@ fn control_a_rule_that_takes_an_end_for_a_fin_gains_by_losing() {
 }
 
 #[test]
-fn control_a_rule_that_takes_silence_for_safety_gains_by_losing() {
+fn control_taking_silence_for_safety_gains_by_losing() {
     fn silence_is_safe(evidence: &Evidence, contract: &Contract) -> Fate {
         match (evidence.hand_off, evidence.kernel) {
             (_, TcpEvidence::Unavailable(_)) => Fate::NotApplied(Proof::NeverReceived),
@@ -114,7 +114,7 @@ fn a_contract_only_ever_adds_proofs() {
 /// Of whole messages the server's word is used unless the user's needs no
 /// limits, which takes a way without relays; and no server speaks of relays.
 #[test]
-fn what_the_user_and_the_server_say_together() {
+fn user_and_server_promise_together() {
     let mut stated = Contract::none();
     stated.complete_messages_only = Some(PromiseSource::Configured);
     let mut announced = Contract::none();
@@ -233,7 +233,7 @@ fn every_proof_and_doubt_is_reached() {
 }
 
 #[test]
-fn control_a_rule_that_merges_two_doubts_leaves_one_unreached() {
+fn control_merging_two_doubts_leaves_one_unreached() {
     fn merged(evidence: &Evidence, contract: &Contract) -> Fate {
         match classify(evidence, contract) {
             Fate::Unknown(Doubt::Bypassed) => Fate::Unknown(Doubt::StillOpen),
@@ -270,7 +270,7 @@ fn every_ground_is_reached() {
 }
 
 #[test]
-fn every_refusal_is_reached_but_those_of_the_layer() {
+fn every_no_resend_is_reached_but_those_of_the_layer() {
     let mut reached: HashSet<_> = single_verdicts()
         .iter()
         .filter_map(|(.., verdict)| verdict.err())
@@ -323,8 +323,8 @@ impl Story {
         sent + i128::from(shown.notsent) == i128::from(self.exchange.written)
     }
 
-    /// Returns whether the story has all that G2 needs, as it is argued and
-    /// not as it is computed.
+    /// Returns `true` if the story has all that G2 needs, as the argument says it and
+    /// not as the code computes it.
     fn proves(&self) -> bool {
         let first = &self.shown[0];
         let fin = self.last == LastRead::End && first.bytes_received == self.exchange.read + 1;
@@ -489,7 +489,7 @@ struct Draft {
 enum Acknowledged {
     UpToBase,
     LessThanBase,
-    Octets(u64),
+    Bytes(u64),
     All,
 }
 
@@ -502,7 +502,7 @@ fn snapshots() -> impl Strategy<Value = Draft> {
     let acked = prop_oneof![
         6 => Just(Acknowledged::UpToBase),
         2 => Just(Acknowledged::LessThanBase),
-        1 => (1..100_u64).prop_map(Acknowledged::Octets),
+        1 => (1..100_u64).prop_map(Acknowledged::Bytes),
         1 => Just(Acknowledged::All),
     ];
     let surplus = prop_oneof![9 => Just(0_i64), 1 => -2_i64..3];
@@ -550,7 +550,7 @@ impl Draft {
         snapshot.bytes_acked = match self.acked {
             Acknowledged::UpToBase => exchange.base,
             Acknowledged::LessThanBase => exchange.base - less,
-            Acknowledged::Octets(octets) => exchange.base + octets,
+            Acknowledged::Bytes(bytes) => exchange.base + bytes,
             Acknowledged::All => exchange.written + 1,
         };
         snapshot.bytes_received = exchange.read.saturating_add_signed(received);
@@ -599,7 +599,7 @@ fn g2_needs_all_of_its_clauses() {
 }
 
 #[test]
-fn the_rule_is_the_rule_in_a_few_lines() {
+fn rule_equals_its_statement_in_a_few_lines() {
     let same = random(20_000).run(&stories(), |story| {
         prop_assert_eq!(story.judged(), story.judged_without(None));
         Ok(())
@@ -766,7 +766,7 @@ fn each_attempt_needs_a_ground() {
 }
 
 #[test]
-fn control_a_decision_by_one_attempt_lacks_grounds_for_the_others() {
+fn control_deciding_by_one_attempt_lacks_grounds_for_others() {
     for broken in [decide_by_the_last as Decide, decide_by_the_first, decide_by_any_proof] {
         let caught = of_calls(fixed(5_000), needs_a_ground_for_each(broken));
         assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
@@ -775,7 +775,7 @@ fn control_a_decision_by_one_attempt_lacks_grounds_for_the_others() {
 
 /// A word of the user's counts for the attempt it was given for.
 #[test]
-fn a_word_for_a_proven_attempt_does_not_cover_an_unknown_one() {
+fn opinion_on_a_proven_attempt_does_not_cover_an_unknown_one() {
     let unknown = Fate::Unknown(Doubt::Acknowledged);
     let proven = Fate::NotApplied(Proof::NeverReceived);
     let post = RequestFacts::new(Semantics::NotIdempotent);
@@ -796,12 +796,12 @@ fn forbidden_wins(decide: Decide) -> impl Fn(&Call) -> Result<(), TestCaseError>
 }
 
 #[test]
-fn forbidden_wins_over_every_ground_and_every_refusal() {
+fn forbidden_wins_over_every_ground_and_every_no_resend() {
     of_calls(random(5_000), forbidden_wins(the_real_decide)).expect("the law holds");
 }
 
 #[test]
-fn control_a_decision_that_asks_about_the_last_attempt_only_misses_a_forbidden() {
+fn control_deciding_by_the_last_attempt_misses_a_forbidden_one() {
     let caught = of_calls(fixed(5_000), forbidden_wins(decide_by_the_last));
     assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
 }
@@ -840,7 +840,7 @@ fn the_order_of_attempts_changes_nothing() {
 }
 
 #[test]
-fn control_a_decision_by_the_last_attempt_depends_on_the_order() {
+fn control_deciding_by_the_last_attempt_depends_on_order() {
     let caught = of_calls(fixed(2_000), order_is_nothing(decide_by_the_last));
     assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
 }
@@ -864,7 +864,7 @@ fn is_the_weakest(of: fn(&[Fate]) -> Option<Fate>) -> impl Fn(&Call) -> Result<(
 }
 
 #[test]
-fn the_fate_of_a_call_is_the_weakest_of_its_attempts() {
+fn fate_of_a_call_is_the_weakest_of_its_attempts() {
     assert_eq!(History::new().fate(), None);
     let real = |fates: &[Fate]| history(fates).fate();
     of_calls(random(5_000), is_the_weakest(real)).expect("the law holds");
@@ -872,7 +872,7 @@ fn the_fate_of_a_call_is_the_weakest_of_its_attempts() {
 
 #[test]
 fn control_the_last_fate_is_not_the_weakest() {
-    let last = |fates: &[Fate]| history(fates).last();
+    let last = |fates: &[Fate]| history(fates).fates().last().copied();
     let caught = of_calls(fixed(5_000), is_the_weakest(last));
     assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
 }
@@ -892,7 +892,7 @@ fn proxy_keeps_to_g1(role: Role) -> Option<(Fate, RequestFacts)> {
 }
 
 #[test]
-fn a_proxy_resends_what_is_not_idempotent_by_g1_only() {
+fn proxy_resends_non_idempotent_requests_only_by_g1() {
     assert_eq!(proxy_keeps_to_g1(Role::Proxy), None);
 }
 
@@ -903,7 +903,7 @@ fn control_a_client_does_not_keep_to_g1() {
 }
 
 #[test]
-fn nothing_is_resent_without_a_body_or_without_time() {
+fn no_resend_without_a_body_or_without_time() {
     for (_, request, _, _, verdict) in single_verdicts() {
         if request.body != BodyState::Replayable || request.time != Time::Left {
             assert_eq!(verdict.ok(), None, "{request:?}");
@@ -946,7 +946,7 @@ fn attempts_are_limited_by_what_they_may_repeat() {
 }
 
 #[test]
-fn an_attempt_counts_once_its_request_was_handed_over() {
+fn attempt_counts_once_its_request_was_handed_over() {
     for hand_off in variants::hand_offs() {
         let expected = !matches!(
             hand_off,
@@ -956,9 +956,9 @@ fn an_attempt_counts_once_its_request_was_handed_over() {
     }
 }
 
-/// Whoever asks for it, and whatever else was tried.
+/// In every role, and whatever else was tried.
 #[test]
-fn what_contradicts_itself_is_never_sent_again() {
+fn request_that_contradicts_itself_is_never_resent() {
     for why in variants::bad_requests() {
         let fate = Fate::NotApplied(Proof::NotSendable(why));
         for other in variants::fates() {
@@ -1028,7 +1028,7 @@ fn proofs_that_do(policy: &Rules) -> Vec<&'static str> {
 }
 
 #[test]
-fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
+fn only_g1_is_a_proof_where_proofs_must_be_authenticated() {
     let policy = Rules::new().require_authenticated_refusal();
     assert_eq!(proofs_that_do(&policy), ["G1"]);
     assert_eq!(proofs_that_do(&Rules::new()), ["G1", "G2", "G3", "G4"], "control");
@@ -1047,7 +1047,7 @@ fn where_proofs_must_be_authenticated_only_what_was_never_sent_is_one() {
 /// The fate that a caller sees and the decision agree, so that a caller who
 /// redoes what is *not applied* does nothing that the layer would not.
 #[test]
-fn where_proofs_must_be_authenticated_the_fate_says_so() {
+fn fate_is_unknown_where_the_proof_must_be_authenticated() {
     let hostile = Rules::new().require_authenticated_refusal();
     for fate in variants::fates() {
         let believed = hostile.believed(fate);

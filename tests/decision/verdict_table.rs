@@ -61,7 +61,7 @@ fn each_hindrance_meets_exactly_one_line() {
 
 /// The numbered rows are what they are whatever the file says.
 #[test]
-fn the_numbered_rows_are_safe_or_unknown_as_argued() {
+fn numbered_rows_are_safe_or_unknown_as_argued() {
     for case in NUMBERED.iter().chain(NAMED).flat_map(|row| row.cases) {
         let fate = classify(&(case.evidence)(), &(case.contract)());
         assert_eq!(fate.is_not_applied(), case.outcome == Safe, "{}: {fate}", case.words);
@@ -561,7 +561,7 @@ const NAMED: &[Numbered] = &[
             case!(Safe, "found by the stale check", handed_back(StaleReason::Reset)),
             case!(
                 Safe,
-                "found by the write, which took no octet",
+                "found by the write, which took no byte",
                 Evidence::new(HandOff::NothingWritten)
             ),
             case!(
@@ -600,7 +600,7 @@ const NAMED: &[Numbered] = &[
     },
     Numbered {
         title: "a 599 received before the request",
-        proven: "It cannot answer a request that nobody had; it is never handed to the caller.",
+        proven: "It cannot answer a request that was not received; it is never handed to the caller.",
         cases: &[
             case!(Safe, "found by the stale check", handed_back(StaleReason::Stray)),
             case!(

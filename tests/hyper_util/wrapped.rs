@@ -20,9 +20,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_resend::hyper_util::{
-    Connector, EvidenceClient, Failure, TrackedBody, TrackedStream, with_evidence,
+    Connector, EvidenceClient, TrackedBody, TrackedStream, with_evidence,
 };
-use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer, attempts};
+use tower_resend::{Attempt, AttemptError, AttemptToken, Policy, ResendLayer, attempts};
 use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Proof, StaleReason};
 
 use self::circular::Circular;
@@ -340,13 +340,13 @@ fn the_types_are_as_free_as_those_they_replace() {
     fn is_free<T: Clone + Send + Sync + Unpin + 'static>() {}
     fn is_shareable<T: Send + Sync + Unpin + 'static>() {}
     fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
-    fn is_client<T: Service<Request<Pay>, Error = Failure> + Clone>(_: &T) {}
+    fn is_client<T: Service<Request<Pay>, Error = AttemptError> + Clone>(_: &T) {}
     is_free::<Connector>();
     is_free::<Connector<HttpConnector>>();
     is_free::<EvidenceClient<Connector, Pay>>();
     is_shareable::<TrackedStream>();
     is_shareable::<TrackedBody<Pay>>();
-    is_error::<Failure>();
+    is_error::<AttemptError>();
     is_client(&wrapped());
     is_client(&with_evidence(Client::builder(TokioExecutor::new()).build(Connector::around(Raw))));
     let _ = Arc::new(wrapped());

@@ -67,7 +67,7 @@ fn first_only(world: World) -> World {
 }
 
 #[test]
-fn no_request_is_taken_up_twice() {
+fn no_request_is_dispatched_twice() {
     let resent = holds("the rule", World::new(Rule::whole(), Premises::HOLD));
     assert!(resent.iter().all(|states| *states > 0), "G1, G2 and G3 are there: {resent:?}");
 }
@@ -80,14 +80,14 @@ fn p0_counters_that_do_not_count() {
 }
 
 #[test]
-fn p1_half_close_then_take_up_then_reset() {
+fn p1_half_close_then_dispatch_then_reset() {
     breaks("P1 off", without(Premises { after_fin: AfterFin::AtAnyTime, ..PLAIN }));
 }
 
 /// A relay in TCP mode half-closes to us and still forwards. Its backend acts
 /// on the first segment and resets, the second one makes the relay give the
 /// connection up, and the acknowledgement is lost. By the whole rule this is a
-/// doubt: `no_request_is_taken_up_twice` walks the same world.
+/// doubt: `no_request_is_dispatched_twice` walks the same world.
 #[test]
 fn attack_a_relay_that_passed_the_first_segment_on() {
     breaks("more than one segment", weakened(&[Clause::OneSegment]));
@@ -98,7 +98,7 @@ fn attack_a_relay_that_passed_the_first_segment_on() {
 /// The second segment is refused by a reset, while the acknowledgement of the
 /// first, which was dispatched, waits or is lost. In one segment that is not so.
 #[test]
-fn p1_speaks_of_closing_too_where_segments_are_not_counted() {
+fn p1_covers_closing_where_segments_are_not_counted() {
     let premises = Premises { after_fin: AfterFin::ResetWaits, ..PLAIN };
     let rule = Rule::without(&[Clause::OneSegment]);
     breaks("P1 for resets only", World::new(rule, premises));
@@ -229,7 +229,7 @@ fn complete_messages_only_holds_for_what_it_states() {
 
 /// Without `no_relay` a relay may take the rest, pass the whole on, and reset.
 #[test]
-fn complete_messages_only_does_not_speak_for_a_relay() {
+fn complete_messages_only_says_nothing_about_a_relay() {
     let relay = Premises { whole_messages: true, ..Premises::HOLD };
     let mut world = complete_messages_only(relay);
     world.premises.bypass = false;

@@ -6,7 +6,7 @@ use crate::play::{Call, Ended, Setting, text};
 use http::Request;
 use http::uri::Authority;
 use testkit::tun::{self, Covers, LOCAL, Net, PEER, Peer};
-use tower_resend::pool::{ContractOptions, PoolOptions};
+use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend::{Body, Client};
 use tower_resend_core::{Acked, Doubt, Proof};
 
@@ -16,7 +16,7 @@ struct Case {
     members: &'static str,
     /// The ends that the peer names: its own view of the client's and of its own.
     named: [&'static str; 2],
-    options: ContractOptions,
+    options: PoolOptions,
     octets: usize,
     /// What the peer is called: one that broke a promise is believed no more
     /// by this process, under that name.
@@ -26,7 +26,7 @@ struct Case {
 fn under(members: &'static str) -> Case {
     let named = ["", ""];
     let authority = "10.66.0.2";
-    Case { members, named, options: ContractOptions::new(), octets: 3, authority }
+    Case { members, named, options: PoolOptions::new(), octets: 3, authority }
 }
 
 impl Case {
@@ -36,7 +36,7 @@ impl Case {
 
     fn trusting(self) -> Self {
         let origin: Authority = PEER.to_string().parse().expect("an authority");
-        Self { options: ContractOptions::new().trust_nat(origin), ..self }
+        Self { options: self.options.trust(origin, OriginTrust::new().behind_nat()), ..self }
     }
 
     fn called(self, authority: &'static str) -> Self {
@@ -56,8 +56,7 @@ impl Case {
 
     fn play(self, script: impl AsyncFn(&mut Call), check: impl AsyncFn(Ended)) {
         tun::run(async |net| {
-            let pool = PoolOptions::new().contract(self.options.clone());
-            let client = Client::builder().pool(pool).build();
+            let client = Client::builder().pool(self.options.clone()).build();
             let mut peer = self.announced(&net, &client).await;
             let outcome = tokio::spawn(client.request(self.request(self.octets)));
             match self.octets {

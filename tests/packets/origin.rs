@@ -1,5 +1,6 @@
 //! Uploads that are cut, and what an origin is stated to do.
 
+use tower_resend::pool::OriginTrust;
 use tower_resend_core::{Doubt, Proof};
 
 use crate::play::*;
@@ -14,7 +15,7 @@ cases! {
     } => assert_unknown(Doubt::SeveralSegments);
 
     an_upload_of_which_nothing_is_acked_then_fin_then_rst_without_a_relay:
-        large_post().options(|options| options.no_relay(origin())),
+        large_post().trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.peer.rst();
@@ -26,14 +27,14 @@ cases! {
     } => assert_unknown(Doubt::PartlyAcknowledged);
 
     an_upload_cut_in_the_middle_at_an_origin_of_whole_messages:
-        large_post().options(|options| options.complete_messages_only(origin())),
+        large_post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Octets(10_000));
             call.peer.rst();
         } => assert_unknown(Doubt::SeveralSegments);
 
     an_upload_cut_in_the_middle_at_an_origin_of_whole_messages_without_a_relay:
-        large_post().options(|o| o.complete_messages_only(origin()).no_relay(origin())),
+        large_post().trusting(OriginTrust::new().complete_messages_only().no_relay()),
         async |call| {
             call.peer.fin(Covers::Octets(10_000));
             call.peer.rst();
@@ -44,24 +45,24 @@ cases! {
 
 cases! {
     fin_none_acked_then_silence_at_an_origin_that_closes_fully:
-        post().options(|options| options.closed_after_fin(origin())),
+        post().trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_resent(Proof::NeverReceivedClosed);
 
     fin_acks_all_at_an_origin_that_closes_fully:
-        post().options(|options| options.closed_after_fin(origin())),
+        post().trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::All)
         => assert_unknown(Doubt::Acknowledged);
 
     fin_acks_half_then_rst_at_an_origin_of_whole_messages:
-        post().options(|options| options.complete_messages_only(origin())),
+        post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Octets(30));
             call.peer.rst();
         } => assert_resent(Proof::NeverComplete);
 
     fin_acks_half_then_the_rest_at_an_origin_of_whole_messages:
-        post().options(|options| options.complete_messages_only(origin())),
+        post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Octets(30));
             call.net.connecting().await;
@@ -70,7 +71,7 @@ cases! {
         } => assert_unknown(Doubt::PartlyAcknowledged);
 
     fin_acks_half_then_silence_at_an_origin_of_whole_messages:
-        post().options(|options| options.complete_messages_only(origin())),
+        post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| call.peer.fin(Covers::Octets(30))
         => assert_unknown(Doubt::PartlyAcknowledged);
 }

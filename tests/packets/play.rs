@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
-use tower_resend::pool::{PoolOptions, Proxies, ResponseBody};
+use tower_resend::pool::{OriginTrust, PoolOptions, Proxies, ResponseBody};
 use tower_resend::{Attempt, Body, Client, Error, Policy};
 use tower_resend_core::{Doubt, Fate, Ground, NoResend, Proof};
 
@@ -63,6 +63,10 @@ impl Setting {
     pub(crate) fn options(mut self, set: impl FnOnce(PoolOptions) -> PoolOptions) -> Self {
         self.options = set(self.options);
         self
+    }
+
+    pub(crate) fn trusting(self, trust: OriginTrust) -> Self {
+        self.options(|options| options.trust(origin(), trust))
     }
 
     pub(crate) fn policy(mut self, set: impl FnOnce(Policy) -> Policy) -> Self {

@@ -1,6 +1,7 @@
 //! Through a proxy the first hop says the same, and what is stated of the
 //! origin says nothing.
 
+use tower_resend::pool::OriginTrust;
 use tower_resend_core::{Acked, Doubt, Proof};
 
 use crate::play::*;
@@ -52,24 +53,24 @@ cases! {
 
 cases! {
     in_a_tunnel_an_origin_that_closes_fully_is_behind_one_that_may_not:
-        post().through("socks5h").options(|options| options.closed_after_fin(origin())),
+        post().through("socks5h").trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown_through(Doubt::Unsettled);
 
     in_a_tunnel_an_origin_of_whole_messages_is_behind_one_of_octets:
-        post().through("socks5h").options(|options| options.complete_messages_only(origin())),
+        post().through("socks5h").trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Octets(30));
             call.peer.rst();
         } => assert_unknown_through(Doubt::PartlyAcknowledged);
 
     forwarded_an_origin_that_closes_fully_is_behind_one_that_may_not:
-        post().through("http").options(|options| options.closed_after_fin(origin())),
+        post().through("http").trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown(Doubt::Unsettled);
 
     forwarded_an_origin_of_whole_messages_is_behind_one_that_may_act_on_less:
-        post().through("http").options(|options| options.complete_messages_only(origin())),
+        post().through("http").trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
             call.peer.fin(Covers::Octets(30));
             call.peer.rst();

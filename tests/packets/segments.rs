@@ -5,6 +5,7 @@
 //! reset, and the acknowledgement of the first was lost. On the wire that is a
 //! FIN and a reset that acknowledge nothing.
 
+use tower_resend::pool::OriginTrust;
 use tower_resend_core::{Doubt, Proof};
 
 use crate::play::*;
@@ -73,14 +74,14 @@ cases! {
 
 cases! {
     several_segments_then_fin_then_rst_without_a_relay:
-        post().framed().options(|options| options.no_relay(origin())),
+        post().framed().trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.peer.rst();
         } => assert_resent(Proof::NeverReceived);
 
     several_segments_and_a_599_then_rst_without_a_relay:
-        post().framed().options(|options| options.no_relay(origin())),
+        post().framed().trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.segment(Covers::Nothing).data(CLOSING_599).fin().send();
             call.peer.rst();
@@ -88,7 +89,7 @@ cases! {
 
     /// The statement is about resets: an acknowledgement is one.
     several_segments_then_fin_then_ack_without_a_relay:
-        post().framed().options(|options| options.no_relay(origin())),
+        post().framed().trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.net.connecting().await;
@@ -97,26 +98,26 @@ cases! {
         } => assert_unknown(Doubt::AcknowledgedAfterFin);
 
     several_segments_then_silence_without_a_relay:
-        post().framed().options(|options| options.no_relay(origin())),
+        post().framed().trusting(OriginTrust::new().no_relay()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown(Doubt::Unsettled);
 
     /// The stronger statement, which includes that there is no relay.
     several_segments_then_fin_at_an_origin_that_closes_fully:
-        post().framed().options(|options| options.closed_after_fin(origin())),
+        post().framed().trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_resent(Proof::NeverReceivedClosed);
 
     /// Whoever forwards is a relay that somebody stated not to be there.
     forwarded_several_segments_are_several_whatever_is_stated:
-        post().framed().through("http").options(|options| options.no_relay(origin())),
+        post().framed().through("http").trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.peer.rst();
         } => assert_unknown(Doubt::SeveralSegments);
 
     in_a_tunnel_several_segments_are_several_whatever_is_stated:
-        post().framed().through("socks5h").options(|options| options.no_relay(origin())),
+        post().framed().through("socks5h").trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.peer.rst();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tower_resend::pool::OriginTrust;
 use tower_resend_core::{Acked, Doubt, Errno, Proof};
 
 use crate::play::*;
@@ -56,7 +57,7 @@ cases! {
     } => assert_unknown(Doubt::SegmentsUncounted);
 
     a_closed_window_then_fin_then_rst_without_a_relay:
-        post().window(0).options(|options| options.no_relay(origin())),
+        post().window(0).trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.peer.rst();

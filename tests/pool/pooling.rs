@@ -18,8 +18,8 @@ use http_body_util::{BodyExt, Full};
 use socket2::{Domain, Socket, Type};
 use tokio::task::spawn_blocking;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_resend::pool::{Failure, Pool, PoolOptions, ResponseBody};
-use tower_resend::{AttemptToken, ResendLayer};
+use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
+use tower_resend::{AttemptError, AttemptToken, ResendLayer};
 use tower_resend_core::{ConnectFailure, Doubt, Fate, HandOff, Proof};
 
 use self::origin::Origin;
@@ -30,7 +30,7 @@ fn post(url: &str) -> Request<Full<Bytes>> {
     Request::post(url).body(Full::from("pay")).unwrap()
 }
 
-async fn send(pool: &Client, url: &str) -> Result<Response<ResponseBody>, Failure> {
+async fn send(pool: &Client, url: &str) -> Result<Response<ResponseBody>, AttemptError> {
     pool.clone().oneshot(post(url)).await
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 
 use contract::{Announce, Server, Tried, get, read_attempts};
 use http::Request;
-use tower_resend::pool::{ContractOptions, PoolOptions, Proxies};
+use tower_resend::pool::{ContractOptions, OriginTrust, PoolOptions, Proxies};
 use tower_resend::{Attempt, Body, Client, Policy};
 use tower_resend_core::contract::{ContractStatus, TrustedGateway};
 use tower_resend_core::{Doubt, Fate, Opinion, Proof, RequestFacts, StaleReason};
@@ -193,8 +193,8 @@ async fn believing(scheme: Option<&str>) -> Tried {
         Some(scheme) => (server, proxies(&proxy, scheme)),
         None => (server.reached_at(proxy.address()), Proxies::none()),
     };
-    let trusts = ContractOptions::new().trust_nat(server.authority());
-    let options = options().contract(trusts).proxies(proxies);
+    let trust = OriginTrust::new().behind_nat();
+    let options = options().trust(server.authority(), trust).proxies(proxies);
     let client = Client::builder().pool(options).build();
     get(&client, &server).await;
     contract::post(&client, server).await
@@ -253,7 +253,7 @@ async fn trusting_a_gateway(scheme: Option<&str>) -> Tried {
     });
     let proxy = Proxy::to(server.address());
     let edge = TrustedGateway::new("edge");
-    let options = options().trust_proxy_status(server.authority(), edge);
+    let options = options().trust(server.authority(), OriginTrust::new().proxy_status(edge));
     let options = options.proxies(scheme.map_or_else(Proxies::none, |s| proxies(&proxy, s)));
     contract::post(&Client::builder().pool(options).build(), server).await
 }

@@ -7,7 +7,7 @@ use tower_resend::body::Replay;
 use tower_resend::pool::{Pool, PoolOptions, Proxies};
 use tower_resend::resend::{ReplayStreams, ReplayStreamsLayer, ResponseFuture};
 use tower_resend::{
-    Attempt, AttemptToken, Body, BoxError, Client, Error, Policy, Resend, ResendLayer,
+    Attempt, AttemptError, AttemptToken, Body, BoxError, Client, Error, Policy, Resend, ResendLayer,
 };
 
 type Octets = Full<Bytes>;
@@ -25,6 +25,7 @@ fn is_send_sync<T: Send + Sync + 'static>() {}
 fn services_and_errors_can_be_shared() {
     is_shared::<Attempt>();
     is_shared::<AttemptToken>();
+    is_shared::<AttemptError>();
     is_shared::<Error>();
     is_shared::<Policy>();
     is_shared::<ResendLayer>();
@@ -49,28 +50,24 @@ fn clients_can_be_shared() {
 
 #[test]
 fn what_wraps_hyper_util_can_be_shared() {
-    use tower_resend::hyper_util::{Connector, EvidenceClient, Failure, ResponseFuture};
+    use tower_resend::hyper_util::{Connector, EvidenceClient, ResponseFuture};
     is_shared::<Connector>();
     is_clone::<Connector>();
     is_shared::<EvidenceClient<Connector, Body>>();
     is_clone::<EvidenceClient<Connector, Body>>();
     is_send::<ResponseFuture>();
-    is_send_sync::<Failure>();
     is_debug::<EvidenceClient<Connector, Body>>();
 }
 
 #[cfg(feature = "reqwest")]
 #[test]
 fn what_wraps_reqwest_can_be_shared() {
-    use tower_resend::adapter::reqwest::{
-        EvidenceClient, Failure, ResendMiddleware, ResponseFuture,
-    };
+    use tower_resend_reqwest::{ReqwestTransport, ResendMiddleware, ResponseFuture};
     is_shared::<ResendMiddleware<Client>>();
     is_clone::<ResendMiddleware<Client>>();
-    is_shared::<EvidenceClient>();
-    is_clone::<EvidenceClient>();
+    is_shared::<ReqwestTransport>();
+    is_clone::<ReqwestTransport>();
     is_send::<ResponseFuture>();
-    is_send_sync::<Failure>();
 }
 
 #[cfg(feature = "tls")]

@@ -22,9 +22,9 @@ use http_body_util::Full;
 use hyper_util::client::legacy;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
-use tower_resend::adapter::reqwest::{Failure, with_evidence};
-use tower_resend::{Body, ResendLayer};
+use tower_resend::{AttemptError, Body, ResendLayer};
 use tower_resend_core::{ConnectFailure, Doubt, Fate, Proof};
+use tower_resend_reqwest::with_evidence;
 
 use self::h2_origin::{Act, CANCEL, Frame, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
 use self::origin::Origin;
@@ -40,7 +40,11 @@ fn post<B>(url: &str, body: B) -> Request<B> {
 }
 
 /// The failure of one POST, without anything that resends.
-async fn failure_of(builder: reqwest::ClientBuilder, url: &str, body: &'static str) -> Failure {
+async fn failure_of(
+    builder: reqwest::ClientBuilder,
+    url: &str,
+    body: &'static str,
+) -> AttemptError {
     let body = Full::<Bytes>::from(body);
     with_evidence(builder).unwrap().oneshot(post(url, body)).await.unwrap_err()
 }
@@ -227,8 +231,9 @@ async fn an_error_of_the_requests_body_says_nothing_of_the_request() {
     let request = post(&origin.url("/orders"), body);
     let failure = with_evidence(builder()).unwrap().oneshot(request).await.unwrap_err();
     assert_eq!(failure.attempt().fate(), UNKNOWN);
-    let error = failure.into_error().expect("an error of reqwest");
-    assert!(is_connect_anywhere(&error), "control: a search of the chain says never sent");
+    let error = failure.into_source().expect("a source");
+    let error = error.downcast::<reqwest::Error>().expect("an error of reqwest");
+    assert!(is_connect_anywhere(&*error), "control: a search of the chain says never sent");
     assert!(error.is_connect(), "control: and so does reqwest's own predicate");
 }
 

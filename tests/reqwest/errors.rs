@@ -17,9 +17,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use reqwest::dns::{Name, Resolve, Resolving};
 use tower::{Layer, ServiceExt};
-use tower_resend::adapter::reqwest::{Failure, with_evidence};
-use tower_resend::{Policy, ResendLayer};
+use tower_resend::{AttemptError, Policy, ResendLayer};
 use tower_resend_core::{ConnectFailure, Doubt, Errno, Fate, Proof};
+use tower_resend_reqwest::with_evidence;
 
 use self::error_links::{Link, Says, below};
 use self::origin::closed_port::ClosedPort;
@@ -37,7 +37,7 @@ async fn sent(
     builder: reqwest::ClientBuilder,
     url: &str,
     before: usize,
-) -> Result<Response<reqwest::Body>, Failure> {
+) -> Result<Response<reqwest::Body>, AttemptError> {
     let client = with_evidence(builder).unwrap();
     let post = || Request::post(url).body(Full::<Bytes>::from("pay")).unwrap();
     for _ in 0..before {
@@ -60,7 +60,8 @@ async fn failure_after(
 ) -> (Vec<Link>, Fate) {
     let failure = sent(builder, url, before).await.unwrap_err();
     let fate = failure.attempt().fate();
-    (below(&failure.into_error().expect("an error of reqwest")), fate)
+    let source = failure.into_source().expect("a source");
+    (below(source.downcast_ref::<reqwest::Error>().expect("an error of reqwest")), fate)
 }
 
 /// What the error of a response's body is made of.

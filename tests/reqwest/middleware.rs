@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, ServiceBuilder, service_fn};
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
-use tower_resend::adapter::reqwest::{self as adapter, NotHttp, ResendMiddleware, TimedOut};
 use tower_resend::body::Replayable;
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::resend::{Deadline, Idempotent};
 use tower_resend::{Attempt, AttemptToken, Body, Client, ResendLayer};
 use tower_resend_core::{ConnectFailure, Contract, Evidence, Fate, Ground, HandOff, NoResend};
+use tower_resend_reqwest::{self as adapter, NotHttp, ResendMiddleware, TimedOut};
 
 use self::origin::closed_port::ClosedPort;
 use self::origin::{Origin, turnstile};

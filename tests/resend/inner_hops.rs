@@ -23,8 +23,8 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
-use tower_resend::pool::{Failure, Pool, PoolOptions};
-use tower_resend::{Attempt, AttemptToken, ResendLayer};
+use tower_resend::pool::{Pool, PoolOptions};
+use tower_resend::{Attempt, AttemptError, AttemptToken, ResendLayer};
 use tower_resend_core::{ConnectFailure, Contract, Doubt, Evidence, Fate, HandOff, NoResend};
 
 use self::hops::*;
@@ -421,6 +421,50 @@ async fn control_a_rule_that_trusts_the_record_doubles_a_copy_without_the_token(
     }
 }
 
+/// A transport of a user: a client of its own, whose failures are told by our error.
+fn of_ones_own() -> Inner {
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Octets>();
+    boxed(service_fn(move |mut request: Request<Octets>| {
+        let client = client.clone();
+        async move {
+            let token = request.extensions_mut().remove::<AttemptToken>();
+            let error = match client.request(request).await {
+                Ok(response) => panic!("no origin of this test answers: {response:?}"),
+                Err(error) => error,
+            };
+            let evidence = Evidence::new(match error.is_connect() {
+                true => HandOff::NotConnected(ConnectFailure::Connect(None)),
+                false => HandOff::Written,
+            });
+            let attempt = Attempt::new(evidence, &Contract::none()).told_by_error();
+            if let Some(token) = token {
+                token.record(attempt.clone());
+            }
+            Err::<Answered, BoxError>(AttemptError::new(attempt).with_source(error).into())
+        }
+    }))
+}
+
+#[tokio::test]
+async fn transport_of_ones_own_takes_part_in_the_check_of_errors() {
+    let (site, inner) = failing_over(of_ones_own);
+    let failed = fails(inner, post(&site.url("/pay"))).await;
+    assert_eq!(site.executed(), PAID);
+    assert!(failed.fate.is_unknown(), "{failed:?}");
+    assert_eq!(failed.attempts.len(), 2);
+
+    let dead = Site::dead();
+    let failed = fails(of_ones_own(), post(&dead.url("/pay"))).await;
+    assert!(failed.fate.is_not_applied(), "control: record and error agree: {failed:?}");
+    let hides = boxed(of_ones_own().map_err(|error| BoxError::from(error.to_string())));
+    assert_no_evidence(&fails(hides, post(&dead.url("/pay"))).await);
+
+    let (site, inner) = failing_over(of_ones_own);
+    let (_, last_hop) = CARELESS[0];
+    by_rule(inner, post(&site.url("/pay")), last_hop).await;
+    assert_eq!(site.executed().len(), 2, "control: a rule that trusts the record doubles");
+}
+
 /// A resending layer below, to which the copy comes with a token that is not
 /// the call's.
 fn under_another_token() -> Inner {
@@ -520,7 +564,7 @@ async fn a_transport_of_ones_own_may_fail_with_the_error_of_its_client() {
 
 /// An error that has the sources of another one in the place of that one.
 #[derive(Debug)]
-struct Transparent(Failure);
+struct Transparent(AttemptError);
 
 impl fmt::Display for Transparent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

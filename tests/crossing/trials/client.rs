@@ -14,6 +14,7 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_resend::Attempt;
+use tower_resend::pool::OriginTrust;
 
 use super::board::{Board, DOORS, Visit};
 use super::peers::Peers;
@@ -155,10 +156,11 @@ impl Trial<'_> {
         settings.pool = settings.pool.tcp_keepalive(second, second, 5);
         let authority = || self.origin.parse().expect("an address is an authority");
         if self.plan.mode == Mode::LingerTrusted {
-            settings.pool = settings.pool.closed_after_fin(authority());
+            let trust = OriginTrust::new().closed_after_fin();
+            settings.pool = settings.pool.trust(authority(), trust);
         }
         if self.plan.is_vouched {
-            settings.pool = settings.pool.no_relay(authority());
+            settings.pool = settings.pool.trust(authority(), OriginTrust::new().no_relay());
         }
         if self.plan.warm_ups == 0 {
             settings.pause = self.plan.write_after;

@@ -10,11 +10,11 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
-use tower_resend::adapter::reqwest as adapter;
 use tower_resend::hyper_util::{Connector, EvidenceClient, with_evidence};
 use tower_resend::pool::{Pool, PoolOptions};
 use tower_resend::{AttemptToken, Client, Error, Resend, ResendLayer, body};
 use tower_resend_core::{ConnectFailure, HandOff, NoResend};
+use tower_resend_reqwest as adapter;
 
 use super::body::{Kind, Raw};
 
@@ -53,7 +53,7 @@ pub(crate) struct Stacks {
     alone: legacy::Client<HttpConnector, Raw>,
     hyper_util: Resend<EvidenceClient<Connector, Raw>>,
     through: reqwest_middleware::ClientWithMiddleware,
-    reqwest: Resend<adapter::EvidenceClient>,
+    reqwest: Resend<adapter::ReqwestTransport>,
 }
 
 pub(crate) const STACKS: [&str; 5] =
@@ -122,7 +122,7 @@ impl Stacks {
         let mut request = self.request(cell, cell.body.raw());
         request.extensions_mut().insert(token.clone());
         let answered = self.pool.clone().call(request).await;
-        let failed = |failure: tower_resend::pool::Failure| {
+        let failed = |failure: tower_resend::AttemptError| {
             assert_eq!(token.len(), 1);
             told(&failure, failure.attempt().evidence().hand_off)
         };

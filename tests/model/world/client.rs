@@ -22,7 +22,7 @@ pub(crate) struct Client {
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    /// About to look at its idle connection.
+    /// About to check its idle connection.
     Idle,
     /// It writes and reads.
     Exchanging,
@@ -155,7 +155,7 @@ impl Client {
             Ok(_) if !self.ledger.is_written() => {
                 Some(Evidence::new(HandOff::HandedBack(StaleReason::Stray)))
             }
-            Ok(_) => match self.on_octet(premises) {
+            Ok(_) => match self.on_byte(premises) {
                 Reply::Stray => self.fail(),
                 _ => Some(Evidence::new(HandOff::Written).with_answer(Answer::Complete)),
             },
@@ -170,7 +170,7 @@ impl Client {
         }
     }
 
-    fn on_octet(&mut self, premises: &Premises) -> Reply {
+    fn on_byte(&mut self, premises: &Premises) -> Reply {
         if self.ledger.on_read(1) {
             return self.ledger.on_reply(Ok(self.socket.snapshot(premises, false)));
         }
@@ -187,7 +187,7 @@ impl Client {
         loop {
             match self.socket.read() {
                 Ok(_) => {
-                    self.on_octet(premises);
+                    self.on_byte(premises);
                 }
                 Err(LastRead::Failed) => {
                     self.first_errno();
@@ -237,7 +237,7 @@ impl Client {
         self.ledger.is_written()
     }
 
-    pub(crate) fn response_octets(&self) -> u64 {
+    pub(crate) fn response_bytes(&self) -> u64 {
         self.ledger.exchange_read()
     }
 

@@ -161,11 +161,11 @@ impl Model for World {
         vec![
             Property::always(NOT_TWICE, |world: &Self, state: &State| {
                 world.proven.count(state);
-                !(state.first.is_dispatched && state.is_taken_up_again())
+                !(state.first.is_dispatched && state.is_dispatched_again())
             }),
             Property::always(NOT_APPLIED, |_, state: &State| {
-                let taken_up = [state.first.is_dispatched, state.is_taken_up_again()];
-                let mut attempts = state.fates.iter().flatten().zip(taken_up);
+                let dispatched = [state.first.is_dispatched, state.is_dispatched_again()];
+                let mut attempts = state.fates.iter().flatten().zip(dispatched);
                 !attempts.any(|(fate, is_dispatched)| fate.is_not_applied() && is_dispatched)
             }),
         ]

@@ -5,17 +5,17 @@
 pub(crate) struct Premises {
     /// P0: the client's kernel counts acknowledgements honestly.
     pub(crate) honest_counters: bool,
-    /// P1: what a peer owes who reads on after its own FIN.
+    /// P1: what a peer owes that reads on after its own FIN.
     pub(crate) after_fin: AfterFin,
-    /// P2: nobody else uses the client's socket.
+    /// P2: no other process uses the client's socket.
     pub(crate) exclusive_socket: bool,
     /// P3: what the peer's TCP does.
     pub(crate) peer_tcp: PeerTcp,
-    /// P4: nobody forges segments.
+    /// P4: no segment is forged.
     pub(crate) no_forgery: bool,
-    /// P5: nobody acts on segments that he overhears.
+    /// P5: no party acts on segments that it overhears.
     pub(crate) no_replayer: bool,
-    /// What the opt-in `complete_messages_only` states: nobody acts on a part.
+    /// What the opt-in `complete_messages_only` states: no server acts on a part.
     pub(crate) whole_messages: bool,
     /// No premise: there is a way around TCP for what the client writes, as a
     /// service mesh makes one with a sockmap. What is proven has to stand it.

@@ -75,7 +75,7 @@ impl Rule {
         }
     }
 
-    /// One look while waiting.
+    /// One reading while waiting.
     pub(crate) fn settle(
         &self,
         exchange: &ExchangeCounts,

@@ -75,7 +75,7 @@ impl Sent {
 /// What a peer can do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Does {
-    /// Reads one segment. A server takes it up thereby.
+    /// Reads one segment. A server thereby dispatches it.
     Read,
     /// Reads a segment that came in outside TCP.
     ReadBypassed,
@@ -146,8 +146,8 @@ impl Server {
         self.sent.acks & (1 << self.arrived) != 0
     }
 
-    /// P1: who took something up after the FIN does not give the connection up
-    /// before the client's TCP knows that it was received.
+    /// P1: a server that dispatched something after its FIN does not give the
+    /// connection up before the client's TCP knows that it was received.
     fn may_end(&self, premises: &Premises, acked: u8, ends: Does) -> bool {
         let Some(fin) = self.sent.fin.filter(|_| self.read_after_fin) else { return true };
         match premises.after_fin {
@@ -163,7 +163,7 @@ impl Server {
         }
     }
 
-    /// Does what it can. Returns whether something was taken from the
+    /// Does what it can. Returns `true` if something was taken from the
     /// connection to be acted on.
     pub(crate) fn act(&mut self, does: Does, premises: &Premises) -> bool {
         match does {
@@ -252,22 +252,22 @@ impl Server {
         self.app == App::HalfClosed && premises.after_fin != AfterFin::TakesUpNothing
     }
 
-    /// Returns whether the application has read the whole request.
+    /// Returns `true` if the application has read the whole request.
     pub(crate) fn has_all(&self) -> bool {
         self.read + self.read_bypassed == self.request
     }
 
-    /// Returns whether the application is no more, or throws away.
+    /// Returns `true` if the application is no more, or throws away.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.app, App::Lingers | App::Gone)
     }
 
-    /// Forgets all that matters to nobody once the client has let go: only
-    /// what can still be dispatched does.
-    pub(crate) fn forget_client(&mut self, can_be_taken_up: bool, premises: &Premises) {
+    /// Forgets what no longer matters once the client has let go: only what can
+    /// still be dispatched does.
+    pub(crate) fn forget_client(&mut self, can_be_dispatched: bool, premises: &Premises) {
         let takes = self.app == App::Serves || self.takes_after_fin(premises);
         let nothing = Self::new(self.request);
-        *self = match takes && can_be_taken_up {
+        *self = match takes && can_be_dispatched {
             true => {
                 Self { app: App::Serves, sent: nothing.sent, read_after_fin: false, ..self.clone() }
             }

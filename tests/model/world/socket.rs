@@ -49,7 +49,7 @@ impl Socket {
         }
     }
 
-    /// Returns whether a segment that carries `ack` would change anything.
+    /// Returns `true` if a segment that carries `ack` would change anything.
     pub(crate) fn is_news(&self, ack: u8) -> bool {
         !self.is_over && ack <= self.sent && ack > self.acked
     }
@@ -104,7 +104,7 @@ impl Socket {
         self.received > self.read
     }
 
-    /// Somebody else reads a byte.
+    /// Another reader takes a byte.
     pub(crate) fn read_elsewhere(&mut self) {
         self.read += 1;
     }

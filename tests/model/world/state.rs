@@ -50,7 +50,7 @@ pub(crate) enum Action {
     ClientTimer,
     /// A server, or a relay, acts.
     Server(Attempt, Does),
-    /// A relay passes the request on, and a server takes it up.
+    /// A relay passes the request on, and a server dispatches it.
     Relays(Attempt),
     /// A segment of the request arrives.
     Segment(Attempt, u8),
@@ -66,15 +66,15 @@ pub(crate) enum Action {
     ReadElsewhere,
     /// Someone else in the client takes the pending error.
     ErrorElsewhere,
-    /// Somebody acts on a segment that he overheard.
+    /// A party that overheard a segment acts on it.
     Overhears(Attempt),
 }
 
 use self::Attempt::{First, Second};
 
 impl Action {
-    /// Returns whether it is of the first attempt, or of a second to which
-    /// nothing happens.
+    /// Returns `true` if it is of the first attempt, or of a second to which nothing
+    /// happens.
     pub(crate) fn is_ordinary(&self) -> bool {
         match self {
             Self::Server(Second, does) => *does == Does::Read,
@@ -98,7 +98,7 @@ impl State {
         self.second = Some(Connection::new(self.request));
     }
 
-    pub(crate) fn is_taken_up_again(&self) -> bool {
+    pub(crate) fn is_dispatched_again(&self) -> bool {
         self.second.as_ref().is_some_and(|second| second.is_dispatched)
     }
 
@@ -190,8 +190,8 @@ impl Connection {
         if self.client.is_some() {
             return;
         }
-        let can_be_taken_up = !self.is_dispatched && (self.sent > 0 || self.server.bypassed > 0);
-        self.server.forget_client(can_be_taken_up, premises);
+        let can_be_dispatched = !self.is_dispatched && (self.sent > 0 || self.server.bypassed > 0);
+        self.server.forget_client(can_be_dispatched, premises);
         if self.is_dispatched || (self.server.is_done() && premises.no_replayer) {
             self.sent = 0;
         }

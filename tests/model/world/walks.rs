@@ -42,13 +42,13 @@ fn doubles(mode: Mode, clause: Clause) {
 }
 
 #[test]
-fn under_rst_nothing_taken_up_is_sent_again() {
+fn under_rst_no_dispatched_request_is_resent() {
     let resent = holds("rst", Contracted::new(Mode::Rst));
     assert!(resent.iter().all(|states| *states > 0), "G1 to G4 are there: {resent:?}");
 }
 
 #[test]
-fn under_fin_nothing_taken_up_is_sent_again() {
+fn under_fin_no_dispatched_request_is_resent() {
     let resent = holds("fin", Contracted::new(Mode::Fin));
     assert!(resent.iter().all(|states| *states > 0), "G1 to G4 are there: {resent:?}");
 }
@@ -85,21 +85,21 @@ fn disarmed_before_the_kernel_has_the_response() {
 }
 
 #[test]
-fn shut_down_with_a_request_taken_up() {
+fn shut_down_with_a_request_dispatched() {
     doubles(Mode::Fin, Clause::NoShutdown);
 }
 
 #[test]
-fn taken_up_after_the_fin() {
+fn dispatched_after_the_fin() {
     doubles(Mode::Rst, Clause::NothingAfterFin);
     doubles(Mode::Fin, Clause::NothingAfterFin);
 }
 
-/// Bytes that nobody read turn the end of a process into a reset, armed or
+/// Unread bytes turn the end of a process into a reset, armed or
 /// not; and a FIN that acknowledges a part speaks of a request that runs. The
 /// opposite mapping resets all the time.
 #[test]
-fn taken_up_by_parts() {
+fn dispatched_by_parts() {
     doubles(Mode::Rst, Clause::WholeRequests);
     let world = || Contracted::new(Mode::Rst).without(Clause::WholeRequests);
     breaks(NOT_BY_RESET, "Rst without WholeRequests", world());
@@ -113,7 +113,7 @@ fn refused_without_the_lock() {
 }
 
 #[test]
-fn taken_up_after_the_refusal() {
+fn dispatched_after_the_refusal() {
     doubles(Mode::Rst, Clause::NothingAfterRefused);
     doubles(Mode::Fin, Clause::NothingAfterRefused);
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use tower_resend::pool::PoolOptions;
+use tower_resend::pool::{OriginTrust, PoolOptions};
 
 use super::load::{Load, Pace};
 use super::process::{Launch, Process};
@@ -142,8 +142,10 @@ impl Case<'_> {
 
     fn load(&self, server: SocketAddr) -> Load {
         let pool = match self.variant {
-            Variant::ClosedAfterFin => PoolOptions::new()
-                .closed_after_fin(server.to_string().parse().expect("an address is an authority")),
+            Variant::ClosedAfterFin => {
+                let origin = server.to_string().parse().expect("an address is an authority");
+                PoolOptions::new().trust(origin, OriginTrust::new().closed_after_fin())
+            }
             Variant::Plain | Variant::NoLinger => PoolOptions::new(),
         };
         let is_aimed =

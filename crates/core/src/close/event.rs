@@ -1,8 +1,8 @@
-//! What a connection's machine is told, and what it answers.
+//! The events of the close machine, and the step that follows from each.
 
 use crate::contract::Offer;
 
-/// What the end of a connection says of a request on it that has no response.
+/// What the end of a connection says about a request on it without a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseMode {
@@ -11,19 +11,19 @@ pub enum CloseMode {
     /// The socket is set to reset while no request is dispatched and the peer
     /// has acknowledged every byte of every response.
     ///
-    /// **Not behind anything that resets with the server's address**, such as a
-    /// balancer with direct server return (DSR), a transparent terminator
-    /// (TPROXY) or a firewall: its reset would be taken for the server's word, and
-    /// double requests. [`FinBeforeDispatch`](Self::FinBeforeDispatch) is for those
-    /// that only forward packets.
+    /// **Do not use it behind anything that resets with the server's address**, such
+    /// as a balancer with direct server return (DSR), a transparent terminator
+    /// (TPROXY) or a firewall: its reset would count as the server's word, and
+    /// double requests. Where they only forward packets, use
+    /// [`FinBeforeDispatch`](Self::FinBeforeDispatch).
     #[default]
     ResetBeforeDispatch,
     /// A FIN without a response says that the request was not dispatched
     /// (`fin`).
     ///
     /// The socket is set to reset from before a request is dispatched until the
-    /// kernel has the whole response. Where a middlebox resets connections that
-    /// are not its own, this mode fails safe.
+    /// kernel has the whole response. If a middlebox resets connections that are
+    /// not its own, this mode fails safe.
     FinBeforeDispatch,
     /// The end of a connection says nothing.
     Plain,
@@ -33,24 +33,23 @@ pub enum CloseMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Nothing of a request was read, or nothing since the latest response.
+    /// No request was read, or none since the latest response.
     #[default]
     Idle,
-    /// Some bytes were read, which may be part of a request's head.
+    /// Some bytes were read, possibly part of a request's head.
     Receiving,
     /// The service has a request's head, and its body is being buffered.
     Head,
-    /// The whole request was received, and it is not dispatched.
+    /// The whole request was received, and is not dispatched.
     Received,
     /// The request was passed to the application.
     Dispatched,
     /// The service made the whole response; part of it may not have reached the
     /// kernel.
     Answered,
-    /// The connection is being closed, or is closed. Nothing is dispatched any
-    /// more.
+    /// The connection is being closed, or is closed. Nothing more is dispatched.
     Closing,
-    /// The connection left HTTP/1.1, and its end says nothing.
+    /// The connection left HTTP/1.1. Its end says nothing.
     Disarmed,
 }
 
@@ -60,7 +59,7 @@ pub enum Phase {
 pub enum Event {
     /// HTTP waits for bytes.
     Waited,
-    /// Bytes were read. Not allowed: they must not reach HTTP.
+    /// Bytes were read. If not allowed, they must not reach HTTP.
     Read,
     /// The peer has sent its FIN, or the connection failed.
     PeerEnded,
@@ -69,9 +68,9 @@ pub enum Event {
     /// The whole request was received (S1).
     Received,
     /// The request is about to be passed to the application, once the socket is
-    /// set as the step says (S3). Not allowed: it must not be.
+    /// set as the step says (S3). If not allowed, it must not be passed on.
     Dispatch,
-    /// A response head is being made. Not allowed: it must not announce.
+    /// A response head is being made. If not allowed, it must not announce.
     Announce,
     /// The response head says that the connection ends with it.
     ConnectionCloseSent,
@@ -79,23 +78,24 @@ pub enum Event {
     Refused,
     /// The service made the whole response.
     Answered,
-    /// The exchange ended without a response that the service knows of.
+    /// The service gave up the exchange, and does not know whether there was a
+    /// response.
     Abandoned,
-    /// Bytes are about to be written. Not allowed: they must not be.
+    /// Bytes are about to be written. If not allowed, they must not be written.
     Write,
     /// The kernel has everything that was written.
     Flushed,
     /// The peer has acknowledged everything that was written.
     Acked,
-    /// The server leaves.
+    /// The server goes away.
     GoAway,
-    /// The server leaves, and the kernel has bytes that HTTP has yet to read.
+    /// The server goes away, and the kernel has bytes that HTTP has yet to read.
     GoAwayLater,
-    /// HTTP ends the connection. Not allowed: no FIN must be sent.
+    /// HTTP ends the connection. If not allowed, no FIN must be sent.
     Shutdown,
     /// The connection leaves HTTP/1.1.
     Disarm,
-    /// The socket refused to be set as the latest step said.
+    /// The socket could not be set as the latest step said.
     Broken,
     /// The socket is about to be closed.
     Closed,
@@ -103,7 +103,7 @@ pub enum Event {
 
 /// The setting of `SO_LINGER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles both")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle both")]
 pub enum Linger {
     /// The connection ends with a FIN.
     #[default]
@@ -114,7 +114,7 @@ pub enum Linger {
 
 /// What a server says before its FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum ClosingMessage {
     /// Nothing.
     #[default]
@@ -125,12 +125,12 @@ pub enum ClosingMessage {
     Unused,
 }
 
-/// What follows from an event.
+/// What the driver must do after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct CloseStep {
-    /// What the socket must be set to before anything else happens; `None` if it
-    /// is set so already.
+    /// The setting that the socket must get before anything else happens; `None` if
+    /// it has it already.
     pub linger: Option<Linger>,
     /// `true` if what the event announces may happen.
     pub is_allowed: bool,

@@ -24,7 +24,7 @@ struct Truth {
     is_dispatched: bool,
     /// The service made the whole of that response.
     is_answered: bool,
-    /// Something of it was written, and has reached the kernel.
+    /// Some of it was written, and has reached the kernel.
     wrote: bool,
     reached: bool,
     /// Nothing tells any more when the response is complete.
@@ -94,7 +94,7 @@ impl Truth {
                 (self.is_dispatched, self.is_answered) = (true, false);
                 (self.wrote, self.reached) = (false, false);
             }
-            // Whoever is refused sends the request elsewhere.
+            // A client that is refused sends the request elsewhere.
             Event::Dispatch | Event::Refused if !self.is_dispatched => self.is_over = true,
             Event::Announce if is_allowed => self.promises = self.offer.has_rst(),
             Event::Answered => (self.is_open, self.is_answered) = (false, true),
@@ -124,8 +124,7 @@ impl Truth {
         if self.is_dispatched { self.promised || self.promises } else { self.promises }
     }
 
-    /// A client of `fin` takes a FIN now for the refusal of a request that the
-    /// application has.
+    /// Under `fin`, a FIN now would refuse a request that the application has.
     fn fin_would_lie(&self) -> bool {
         self.is_dispatched && self.promised && !self.reached
     }
@@ -162,7 +161,7 @@ impl Truth {
         }
     }
 
-    /// How what is said before the FIN would lie, or go to somebody else.
+    /// How what is said before the FIN would lie, or go to another peer.
     fn message_breach(&self, message: ClosingMessage) -> Option<&'static str> {
         match message {
             ClosingMessage::Silent => None,

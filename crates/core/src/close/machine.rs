@@ -10,8 +10,8 @@ use super::state::{
 
 /// The state of one connection.
 ///
-/// It holds no socket and reads no clock. Whoever drives the connection tells
-/// it every event by [`handle`](Self::handle), under one lock with the socket,
+/// It holds no socket and reads no clock. The connection's driver reports every
+/// event to [`handle`](Self::handle), under the lock that also guards the socket,
 /// and does what the [`CloseStep`] says before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseMachine {
@@ -31,8 +31,8 @@ pub struct CloseMachine {
 }
 
 impl CloseMachine {
-    /// Returns the machine of a connection that was just accepted. Its socket
-    /// must be set to [`Linger::Off`].
+    /// Returns the machine of a connection that was just accepted, whose socket is
+    /// set to [`Linger::Off`].
     pub fn new(mode: CloseMode) -> Self {
         Self {
             mode,
@@ -50,10 +50,10 @@ impl CloseMachine {
         }
     }
 
-    /// Takes note of an event, and says what follows.
+    /// Takes note of an event, and returns what the driver must do.
     ///
-    /// If the socket refuses to be set as the step says, what the event
-    /// announces must not happen, and [`Event::Broken`] is the next event.
+    /// If the socket cannot be set as the step says, what the event announces must
+    /// not happen, and [`Event::Broken`] is the next event.
     pub fn handle(&mut self, event: Event) -> CloseStep {
         let is_allowed = match self.stage {
             CloseStage::Unused
@@ -103,8 +103,8 @@ impl CloseMachine {
     }
 
     /// Nothing is dispatched on a connection whose end its peer may have seen, not
-    /// even once it has left HTTP/1.1: its client may have been refused. Only the
-    /// closing response goes then, which would be bytes in a tunnel.
+    /// even after it left HTTP/1.1: the client may have been refused. Leaving HTTP/1.1
+    /// drops the closing response, which would be bytes of the tunnel.
     fn while_closing(&mut self, event: Event) -> bool {
         match event {
             Event::Read | Event::Dispatch | Event::Announce | Event::Write => return false,
@@ -128,7 +128,7 @@ impl CloseMachine {
     }
 
     /// A tunnel, or another protocol: nothing more is promised. What was promised
-    /// before holds for a request until some of its answer reached the kernel.
+    /// before holds for a request until some of its response reached the kernel.
     fn while_disarmed(&mut self, tunnel: Tunnel, event: Event) -> bool {
         match event {
             Event::Announce => return false,
@@ -164,8 +164,8 @@ impl CloseMachine {
         !matches!(event, Event::Read | Event::Dispatch | Event::Announce | Event::Write)
     }
 
-    /// `fin`: until some of the response to a dispatched request has reached the
-    /// kernel, a FIN would be taken for its refusal, in a tunnel too.
+    /// Under `fin`, a FIN refuses a dispatched request until some of its response has
+    /// reached the kernel, in a tunnel too.
     fn on_disarm(&mut self) {
         let is_unanswered = self.mode == CloseMode::FinBeforeDispatch
             && self.must_reset()
@@ -241,8 +241,8 @@ impl CloseMachine {
         self.end.on_begin();
     }
 
-    /// A client that understands `refused` is refused once the server leaves
-    /// (S4), and so is every request after that.
+    /// A client that understands `refused` is refused once the server goes away
+    /// (S4), and so is every later request.
     fn on_dispatch(&mut self) -> bool {
         if self.stage != CloseStage::Pending {
             return false;
@@ -290,7 +290,7 @@ impl CloseMachine {
 
     fn on_flushed(&mut self) {
         let is_answered = self.stage == CloseStage::Answered;
-        // A response of which nothing was written is still on its way to HTTP.
+        // If none of the response was written, it is still on its way to HTTP.
         let is_early = is_answered && self.response == ResponseProgress::Nothing;
         if self.delivery != Delivery::Unflushed || is_early {
             return;
@@ -309,8 +309,8 @@ impl CloseMachine {
         }
     }
 
-    /// A request that the service has is refused by the service, one that is
-    /// dispatched is answered; the rest ends here.
+    /// The service refuses the request that it has, and a dispatched one is
+    /// answered. A connection without either ends here.
     fn on_go_away(&mut self) {
         self.server = Availability::Leaving;
         let is_quiet = self.delivery != Delivery::Unflushed;

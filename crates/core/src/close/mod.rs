@@ -1,12 +1,12 @@
-//! What a server's connection must do when it ends, at any moment: a pure
-//! state machine of one connection. Events in, the state of `SO_LINGER` out.
+//! How a server's connection must end, at any moment: a pure state machine of one
+//! connection. Events in, the state of `SO_LINGER` out.
 //!
-//! [`CloseMachine::handle`] is the one way in. The picture of the states is
-//! above `CloseStage` in `state.rs`, every transition in `TRANSITIONS.txt`.
+//! [`CloseMachine::handle`] is the only way in. The diagram of the states is above
+//! `CloseStage` in `state.rs`; every transition is in `TRANSITIONS.txt`.
 //!
-//! Linger is a *function of the state*, never of counters: nothing that is
-//! counted elsewhere (requests begun, responses finished) can arm a connection
-//! while a request on it is dispatched.
+//! Linger is a *function of the state*. Counters kept elsewhere (requests begun,
+//! responses finished) cannot arm a connection while a request on it is
+//! dispatched.
 
 mod event;
 #[cfg(test)]

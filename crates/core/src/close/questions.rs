@@ -24,7 +24,7 @@ impl CloseMachine {
         }
     }
 
-    /// Returns `true` if the server leaves.
+    /// Returns `true` if the server goes away.
     pub fn is_leaving(&self) -> bool {
         self.server == Availability::Leaving
     }
@@ -34,14 +34,14 @@ impl CloseMachine {
         matches!(self.stage, CloseStage::Closing(_))
     }
 
-    /// Returns `true` if HTTP must be polled again to see whether it waits for
-    /// another request: only then does the connection end with a closing
+    /// Returns `true` if HTTP must be polled again to find out whether it waits for
+    /// another request. Only if it does can the connection end with a closing
     /// response.
     pub fn must_be_seen_waiting(&self) -> bool {
         self.stage == CloseStage::Idle(NextRequest::Unknown) && self.offer.has_gone()
     }
 
-    /// Returns `true` if the server leaves and no request is begun.
+    /// Returns `true` if the server goes away and no request is begun.
     pub fn is_leaving_idle(&self) -> bool {
         let is_idle = matches!(
             self.stage,
@@ -50,9 +50,8 @@ impl CloseMachine {
         self.is_leaving() && is_idle
     }
 
-    /// Returns `true` if bytes that arrive now are served although the server
-    /// leaves: no request is begun, and the client does not know what `refused`
-    /// means.
+    /// Returns `true` if bytes that arrive now are served although the server goes
+    /// away: no request is begun, and the client does not understand `refused`.
     pub fn serves_what_arrives(&self) -> bool {
         matches!(self.stage, CloseStage::Unused | CloseStage::Idle(_)) && !self.offer.has_gone()
     }
@@ -74,8 +73,8 @@ impl CloseMachine {
         self.tracking == Tracking::Exact
     }
 
-    /// Returns what has to be said before the FIN. Silent until the connection
-    /// is closing, and always in a tunnel.
+    /// Returns what to say before the FIN: nothing until the connection is closing,
+    /// and nothing in a tunnel.
     pub fn closing_message(&self) -> ClosingMessage {
         match self.stage {
             CloseStage::Closing(message) => message,
@@ -83,12 +82,12 @@ impl CloseMachine {
         }
     }
 
-    /// Returns `true` if a reset could erase a response that the peer still
-    /// waits for: one that was given before its whole request was read, or
-    /// while the next one was already there.
+    /// Returns `true` if a reset could erase a response that the peer has not read:
+    /// one that was sent before its whole request was read, or while the next
+    /// request was already there.
     ///
-    /// Any other peer whose bytes arrive after the FIN has read the response
-    /// before them, and loses nothing.
+    /// Any other peer that sends bytes after our FIN has read the response before,
+    /// and loses nothing.
     pub fn can_lose_response(&self) -> bool {
         self.tracking.is_pipelined() || self.request == Receipt::Part
     }
@@ -109,8 +108,8 @@ impl CloseMachine {
         self.response != ResponseProgress::Nothing
     }
 
-    /// Returns `true` if only the peer's acknowledgement is missing before the
-    /// socket may be set, so that the kernel must be asked for it.
+    /// Returns `true` if only the peer's acknowledgement is missing to set the
+    /// socket, so that the kernel must be asked for it.
     pub fn needs_recheck(&self) -> bool {
         self.delivery == Delivery::Unacked && self.linger == Linger::Off && self.may_reset()
     }

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A walk hashes a million small states. The standard hasher would take most of
-/// the time of a debug build.
+/// A walk hashes a million small states, and the standard hasher would take most
+/// of the time in a debug build.
 pub(super) type Quick = BuildHasherDefault<QuickHasher>;
 
 #[derive(Default)]

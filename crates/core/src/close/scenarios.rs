@@ -18,7 +18,7 @@ fn after(mode: CloseMode, events: impl IntoIterator<Item = Event>) -> CloseMachi
 }
 
 #[test]
-fn an_idle_connection_is_reset_after_its_first_response_was_acknowledged() {
+fn idle_connection_is_armed_once_its_response_is_acknowledged() {
     let served = served(Offer::all());
     let mode = CloseMode::ResetBeforeDispatch;
     assert_eq!(after(mode, served).linger, Linger::Zero);
@@ -45,7 +45,7 @@ fn linger_is_right_before_dispatch_returns() {
 }
 
 #[test]
-fn a_refused_request_is_not_dispatched_and_a_dispatched_one_is_not_refused() {
+fn request_is_either_refused_or_dispatched() {
     let begun = [Event::Read, Event::Began(Offer::all()), Event::Received];
     let mut machine = after(CloseMode::Plain, begun);
     let _ = machine.handle(Event::GoAway);
@@ -60,7 +60,7 @@ fn a_refused_request_is_not_dispatched_and_a_dispatched_one_is_not_refused() {
 }
 
 #[test]
-fn the_closing_response_goes_to_clients_that_asked_for_it() {
+fn closing_response_goes_only_to_clients_that_offered_gone() {
     let leave = |events: &[Event]| {
         let events = events.iter().copied().chain([Event::Waited, Event::GoAway]);
         let machine = after(CloseMode::Plain, events);
@@ -73,7 +73,7 @@ fn the_closing_response_goes_to_clients_that_asked_for_it() {
 }
 
 #[test]
-fn a_connection_that_http_ends_is_told_what_the_response_did_not_tell() {
+fn closing_response_follows_only_an_unannounced_end() {
     let served = served(Offer::all());
     let end = |events: &[Event]| {
         let events = served.into_iter().chain(events.iter().copied());
@@ -130,7 +130,7 @@ fn attack_closing_response_in_a_tunnel() {
 
 /// Leaving HTTP/1.1 under `fin`: at each step, whether the connection is armed.
 #[test]
-fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
+fn attack_upgrade_does_not_refuse_a_dispatched_request() {
     let begun = [Event::Read, Event::Began(Offer::all()), Event::Received, Event::Dispatch];
     let switched = [begun.to_vec(), vec![Event::Disarm]].concat();
     let promised = |events: &[Event]| {
@@ -160,7 +160,7 @@ fn attack_a_request_that_was_taken_up_is_not_refused_by_leaving_http() {
 }
 
 #[test]
-fn attack_what_is_closing_does_not_become_a_tunnel() {
+fn attack_closing_connection_does_not_become_a_tunnel() {
     let read = [Event::Waited, Event::Read];
     let events = served(Offer::all()).into_iter().chain(read);
     let mut machine = after(CloseMode::Plain, events);
@@ -173,7 +173,7 @@ fn attack_what_is_closing_does_not_become_a_tunnel() {
 
 /// A layer above that calls twice has one call refused, or one dispatched.
 #[test]
-fn attack_of_two_copies_of_a_request_none_is_refused_once_one_was_taken_up() {
+fn attack_copy_of_a_dispatched_request_is_not_refused() {
     let begun = [Event::Read, Event::Began(Offer::all()), Event::Received];
     let again = [Event::Began(Offer::all()), Event::Received];
     let mut machine = after(CloseMode::Plain, begun);
@@ -185,8 +185,8 @@ fn attack_of_two_copies_of_a_request_none_is_refused_once_one_was_taken_up() {
     assert!(!machine.handle(Event::Dispatch).is_allowed, "the first copy was refused");
 
     for end in [Event::Answered, Event::Abandoned, Event::Waited] {
-        let taken_up = [&begun[..], &[Event::Dispatch, end], &again].concat();
-        let mut machine = after(CloseMode::Plain, taken_up);
+        let dispatched = [&begun[..], &[Event::Dispatch, end], &again].concat();
+        let mut machine = after(CloseMode::Plain, dispatched);
         let _ = machine.handle(Event::GoAway);
         assert!(!machine.is_refused(), "{end:?}");
         assert!(machine.handle(Event::Dispatch).is_allowed, "{end:?}");

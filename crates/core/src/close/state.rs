@@ -1,7 +1,7 @@
 //! The parts of a connection's state.
 //!
-//! Each is an enum of what can be, so that no two of them can contradict each
-//! other; how they move is in `machine.rs`.
+//! Each is an enum of the values that can occur, so that no two parts can contradict
+//! each other. `machine.rs` has the transitions.
 
 use super::event::ClosingMessage;
 
@@ -31,16 +31,15 @@ use super::event::ClosingMessage;
 ///   Disarmed(Ended): shutdown, or closed
 /// ```
 ///
-/// 1. Nothing says any more when the response ends: [`Tracking::Lost`].
+/// 1. Nothing tells when the response ends: [`Tracking::Lost`].
 /// 2. Some of the response was written, and the kernel has all of it.
-/// 3. While the server leaves.
+/// 3. While the server goes away.
 /// 4. While the kernel has everything that was written. In `Receiving` only if
 ///    the latest request offered `gone`: the rest of the head may be on its way.
 /// 5. Under `fin` not before some of the response to a dispatched request has
-///    reached the kernel: the FIN would be taken for a refusal.
-///
-/// 6. Under `fin`, if the mode was announced before: a client that was told so
-///    goes on believing it.
+///    reached the kernel: the FIN would refuse the request.
+/// 6. Under `fin`, if the mode was announced before: the client goes on relying on
+///    it.
 ///
 /// A request that begins anywhere else than in `Receiving` leads to `Pending`
 /// too. The client did not wait for the response before it: [`Tracking::Lost`]
@@ -91,8 +90,8 @@ pub(super) enum Tunnel {
 }
 
 /// Whether HTTP waited for another request since the latest response or write.
-/// If it did, it does not end the connection by itself, and the client does not
-/// know of an end.
+/// If it did, it will not end the connection by itself, and the client was not told
+/// of an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum NextRequest {
     Unknown,
@@ -107,7 +106,7 @@ pub(super) enum Receipt {
     Whole,
 }
 
-/// How far the response to the latest request got since that began, or was
+/// How far the response to the latest request got since the request began, or was
 /// dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ResponseProgress {
@@ -158,7 +157,7 @@ pub(super) enum ModePromise {
 }
 
 impl ModePromise {
-    /// The response being made says this of the mode.
+    /// The response being made does or does not announce the mode.
     pub(super) fn with_announcement(self, is_announced: bool) -> Self {
         match (self, is_announced) {
             (Self::None | Self::Announced, true) => Self::Announced,
@@ -168,8 +167,8 @@ impl ModePromise {
         }
     }
 
-    /// The response that was made may or may not reach the client: what it
-    /// announces counts as in force.
+    /// The response may or may not reach the client: what it announces counts as in
+    /// force.
     pub(super) fn assumed_delivered(self) -> Self {
         match self {
             Self::None => Self::None,
@@ -177,9 +176,8 @@ impl ModePromise {
         }
     }
 
-    /// The response that was made reached the kernel whole: what it says
-    /// replaces what was said before, unless it may not be the response to the
-    /// latest request.
+    /// The response reached the kernel whole: what it announces replaces what was
+    /// announced before, unless it may not be the response to the latest request.
     pub(super) fn delivered(self, tracking: Tracking) -> Self {
         match self {
             Self::None => Self::None,
@@ -227,15 +225,14 @@ impl EndNotice {
     }
 }
 
-/// How much can still be told of which bytes belong to which request. It only
-/// gets worse.
+/// Whether it is known which bytes belong to which request. It only gets worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Tracking {
     Exact,
-    /// The client does not wait for responses: bytes that were read may be of a
+    /// The client does not wait for responses: bytes that were read may belong to a
     /// request that the service has not seen.
     Pipelined,
-    /// Nothing says when the response to a dispatched request ends.
+    /// Nothing tells when the response to a dispatched request ends.
     Lost,
     PipelinedAndLost,
 }
@@ -275,6 +272,6 @@ pub(super) enum Availability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Admission {
     Open,
-    /// The client was told that nothing is dispatched any more (S4).
+    /// The client was told that nothing more is dispatched (S4).
     Refused,
 }

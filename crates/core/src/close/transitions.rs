@@ -92,7 +92,7 @@ fn stage_name(stage: CloseStage) -> &'static str {
 }
 
 impl CloseMachine {
-    /// Everything but linger, which is a function of it.
+    /// Everything but linger, which is a function of the rest.
     fn parts(&self) -> Parts {
         let offer = offers().into_iter().find(|(_, offer)| *offer == self.offer());
         let mode = match self.mode {

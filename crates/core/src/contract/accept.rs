@@ -9,10 +9,10 @@ use super::ignored::Ignored;
 use super::read;
 use crate::fate::{Contract, PromiseSource};
 
-/// An announcement that a client may rely on, for the connection it came on
-/// and until the next final response on it (C6).
+/// An announcement that a client may rely on: for the connection that it came
+/// on, and until the next final response on it (C6).
 ///
-/// Made by [`accept`] only.
+/// Only [`accept`] and [`accept_bound`] return one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Promise {
     announced: Announcement,
@@ -30,18 +30,19 @@ impl Promise {
         self.announced.max()
     }
 
-    /// Returns `true` if the response that carried this refuses the request it
-    /// answers and all that are not yet answered (C8): it is then
-    /// [`Answer::Refused`](crate::Answer::Refused).
+    /// Returns `true` if the response with this promise refuses the request that
+    /// it answers and every other that is not yet answered (C8). The evidence is
+    /// then [`Answer::Refused`](crate::Answer::Refused).
     pub fn is_refusal(&self) -> bool {
         self.announced.has_refused()
     }
 
-    /// Returns what the promise means for [`classify`](crate::classify()).
+    /// Returns the promise in the terms of [`classify`](crate::classify()).
     ///
-    /// `rst` makes resets proof, `fin` a FIN instead of a response, and `max` a
-    /// FIN that acknowledges less than the whole (C7), all within the limits
-    /// of [`Observed`](super::Observed); `half` a FIN that acknowledges nothing.
+    /// With `rst` a reset is proof, with `fin` a FIN in place of a response, with
+    /// `max` a FIN that acknowledges less than the whole request (C7): each within
+    /// the limits of [`Observed`](super::Observed). With `half` a FIN that
+    /// acknowledges nothing is proof.
     pub fn contract(&self) -> Contract {
         let announced = |is_promised: bool| is_promised.then_some(PromiseSource::Announced);
         let mut contract = Contract::none();
@@ -59,18 +60,18 @@ impl From<Promise> for Contract {
     }
 }
 
-/// Says whether a client may rely on what a response announces.
+/// Returns what a response announces, if a client may rely on it.
 ///
-/// `own` are the ends of the transport connection that the response came on,
-/// as the client's own socket sees them. Not for the response that opens a
-/// CONNECT tunnel, nor for any inside one (C3).
+/// `own` names both ends of the response's transport connection, as the client's
+/// own socket sees them. Do not call it for the response that opens a CONNECT
+/// tunnel, nor for a response inside one (C3).
 ///
 /// # Errors
 ///
-/// Why the whole field is ignored: it is not listed in `Connection` (C1), its
-/// `hop` is not this connection (C2), the response is not a final one of
-/// HTTP/1.1 (C3), or the field is malformed, absurd or contradicts itself.
-/// The connection has no promise then, whatever was announced before (C6).
+/// The whole field is ignored if `Connection` does not list it (C1), if its
+/// `hop` is another connection (C2), if the response is not a final one of
+/// HTTP/1.1 (C3), or if the field is malformed, absurd or contradicts itself.
+/// The connection then has no promise, whatever was announced before (C6).
 ///
 /// # Examples
 ///
@@ -92,36 +93,26 @@ pub fn accept<B>(response: &Response<B>, own: &Hop) -> Result<Promise, Ignored> 
     accept_bound(response, &HopBinding::To(*own))
 }
 
-/// Does what [`accept`] does, and compares the hop with nothing.
-///
-/// For an origin behind address translation. The caller thereby states that
-/// no hop between here and the server terminates TCP connections.
-/// **Behind a relay this duplicates requests.**
-///
-/// # Errors
-///
-/// As [`accept`], apart from [`Ignored::OtherHop`].
-pub fn accept_behind_nat<B>(response: &Response<B>) -> Result<Promise, Ignored> {
-    accept_bound(response, &HopBinding::Trusted)
-}
-
-/// What ties a promise to a connection.
+/// What binds a field to the connection that it came on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "compared, or trusted: there is no third")]
 pub enum HopBinding {
-    /// The hop must be this (C2).
+    /// The field's hop must be this one (C2, S11).
     To(Hop),
-    /// The user's word that the addresses are translated on the way, and the
-    /// connection is one all the same.
+    /// The hop is compared with nothing: the user states that addresses are
+    /// translated on the way, and that no hop on the way terminates TCP.
+    ///
+    /// **Behind a relay this duplicates requests.** In a server it mistakes a
+    /// proxy that forwards the field for a client that understands it.
     Trusted,
 }
 
-/// Does what [`accept`] or [`accept_behind_nat`] does, as `tie` says.
+/// Does what [`accept`] does, with the hop checked as `binding` says.
 ///
 /// # Errors
 ///
 /// As [`accept`]; [`Ignored::OtherHop`] only under [`HopBinding::To`].
-pub fn accept_bound<B>(response: &Response<B>, tie: &HopBinding) -> Result<Promise, Ignored> {
+pub fn accept_bound<B>(response: &Response<B>, binding: &HopBinding) -> Result<Promise, Ignored> {
     if response.version() != Version::HTTP_11 {
         return Err(Ignored::Version(response.version()));
     }
@@ -129,7 +120,7 @@ pub fn accept_bound<B>(response: &Response<B>, tie: &HopBinding) -> Result<Promi
         return Err(Ignored::Interim);
     }
     let announced = Announcement::from_members(&read::listed(response.headers())?)?;
-    if matches!(tie, HopBinding::To(own) if announced.hop() != *own) {
+    if matches!(binding, HopBinding::To(own) if announced.hop() != *own) {
         return Err(Ignored::OtherHop(announced.hop()));
     }
     if announced.has_refused() && !read::has_option(response.headers(), "close") {

@@ -13,8 +13,8 @@ use super::read::{self, Read};
 /// What a server announces of one connection: the members of the field in a
 /// response.
 ///
-/// An announcement is not binding by itself: [`accept`](super::accept()) says
-/// whether a client may rely on it.
+/// An announcement is not binding by itself: a client may rely on what
+/// [`accept`](super::accept()) returns.
 ///
 /// # Examples
 ///
@@ -92,7 +92,7 @@ impl Announcement {
         self
     }
 
-    /// Promises a closing response with `refused` before the server leaves
+    /// Promises a closing response with `refused` before the server goes away
     /// (`gone`; S4 to S6).
     #[must_use]
     pub fn with_gone(mut self, status: ClosingStatus) -> Self {
@@ -108,14 +108,14 @@ impl Announcement {
         self
     }
 
-    /// Says that the server will leave soon (`drain`), which promises nothing.
+    /// States that the server will go away soon (`drain`), which promises nothing.
     #[must_use]
     pub fn with_drain(mut self) -> Self {
         self.drain = true;
         self
     }
 
-    /// Returns the ends of the connection that this speaks of (S7).
+    /// Returns both ends of the connection that the announcement is for (S7).
     pub fn hop(&self) -> Hop {
         self.hop
     }
@@ -142,17 +142,17 @@ impl Announcement {
         self.half
     }
 
-    /// Returns the status of the closing response that will come first.
+    /// Returns the status of the closing response that the server promises.
     pub fn gone(&self) -> Option<ClosingStatus> {
         self.gone
     }
 
-    /// Returns `true` if this refuses all that is not yet answered (S4).
+    /// Returns `true` if every request that is not yet answered is refused (S4).
     pub fn has_refused(&self) -> bool {
         self.refused
     }
 
-    /// Returns `true` if the server will leave soon.
+    /// Returns `true` if the server will go away soon.
     pub fn has_drain(&self) -> bool {
         self.drain
     }

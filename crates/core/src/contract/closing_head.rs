@@ -1,27 +1,27 @@
-//! The head of a closing response that came before anybody could parse it as
-//! an answer (C8).
+//! The head of a closing response that arrived before HTTP could take it for an
+//! answer (C8).
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::accept::{HopBinding, Promise, accept_bound};
 
-/// A closing response that refuses all that is not yet answered.
+/// A closing response that refuses every request that is not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClosingHead {
-    /// How many bytes of a body follow its head, if that is stated.
-    pub body: Option<u64>,
+    /// The length of the body that follows, in bytes, if the head states it.
+    pub body_length: Option<u64>,
 }
 
-/// Reads a head, its blank line included; none unless it carries `refused`
+/// Reads a head with its blank line. Returns `None` unless it carries `refused`
 /// for this connection.
 ///
-/// Stricter than parsers of responses have to be: what it does not take is no
-/// refusal, which is the safe side.
-pub fn closing_head(head: &[u8], tie: &HopBinding) -> Option<ClosingHead> {
+/// It is stricter than a parser of responses has to be. A head that it does not
+/// accept refuses nothing, which is the safe side.
+pub fn closing_head(head: &[u8], binding: &HopBinding) -> Option<ClosingHead> {
     let response = parse(head)?;
-    let promise = accept_bound(&response, tie).ok().filter(Promise::is_refusal);
-    promise.map(|_| ClosingHead { body: body_length(response.headers()) })
+    let promise = accept_bound(&response, binding).ok().filter(Promise::is_refusal);
+    promise.map(|_| ClosingHead { body_length: body_length(response.headers()) })
 }
 
 fn parse(head: &[u8]) -> Option<Response<()>> {
@@ -64,11 +64,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_for_this_connection_is_read() {
+    fn refusal_for_this_connection_is_read() {
         let field =
             format!("Connection: close, retry-contract\r\nRetry-Contract: hop=\"{HOP}\", refused");
         let head = format!("HTTP/1.1 503 Leaving\r\n{field}\r\nContent-Length: 3\r\n\r\n");
-        assert_eq!(read(&head), Some(ClosingHead { body: Some(3) }));
+        assert_eq!(read(&head), Some(ClosingHead { body_length: Some(3) }));
         assert_eq!(read(&head.replace("1.2.3", "1.2.4")), None, "another hop");
         assert_eq!(read(&head.replace(", refused", "")), None);
         assert_eq!(read(&head.replace("close, ", "")), None);

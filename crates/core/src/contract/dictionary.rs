@@ -1,5 +1,5 @@
-//! The structured dictionary (RFC 9651 3.2), as much of it as the field needs:
-//! every type is checked, and booleans, integers and strings are kept.
+//! A parser of structured dictionaries (RFC 9651 3.2), as far as the field needs
+//! it: every type is checked; booleans, integers and strings are kept.
 
 /// The value of a dictionary member; its parameters are checked and dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) fn members(line: &[u8]) -> Result<Vec<(String, Value)>, usize> {
     }
 }
 
-/// A place in a line. Its functions return none where the line is malformed.
+/// A position in a line. Its functions return `None` where the line is malformed.
 pub(super) struct Input<'a> {
     line: &'a [u8],
     at: usize,
@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
         Self { line, at: 0 }
     }
 
-    /// Returns how many bytes were read.
+    /// Returns the number of bytes read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
         self.peek().is_none()
     }
 
-    /// Returns what was read since the line's byte `start`.
+    /// Returns what was read from the line's byte `start` on.
     pub(super) fn since(&self, start: usize) -> &'a [u8] {
         self.line.get(start..self.at).unwrap_or_default()
     }
@@ -153,7 +153,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// RFC 9651 4.2.7; the content's alphabet alone is checked.
+    /// RFC 9651 4.2.7; only the alphabet of the content is checked.
     fn byte_sequence(&mut self) -> Option<Value> {
         self.expect(b':')?;
         self.skip(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='));
@@ -222,7 +222,7 @@ impl<'a> Input<'a> {
         self.take(wanted).then_some(())
     }
 
-    /// Returns how many bytes were skipped.
+    /// Returns the number of bytes skipped.
     pub(super) fn skip(&mut self, wanted: impl Fn(u8) -> bool) -> usize {
         let start = self.at;
         while self.peek().is_some_and(&wanted) {

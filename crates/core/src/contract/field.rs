@@ -10,18 +10,18 @@ pub const RETRY_CONTRACT: HeaderName = HeaderName::from_static("retry-contract")
 /// The longest field that is read, all its lines together.
 pub const LONGEST: usize = 1024;
 
-/// The most bytes of a request that a server receives whole before it takes
-/// the request up: head, body and chunked framing, above TLS (`max`; S1, C4).
+/// The length, in bytes, up to which a server receives a request whole before it
+/// dispatches it: head, body and chunked framing, above TLS (`max`; S1, C4).
 ///
 /// The default is 64 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Max(u32);
 
 impl Max {
-    /// The largest that is believed: no server holds more of one request back.
+    /// The largest that is believed, 1 GiB: no server buffers more of one request.
     pub const LARGEST: Self = Self(1 << 30);
 
-    /// Returns the limit; none for 0 and above [`Max::LARGEST`].
+    /// Returns the limit, or `None` for 0 and above [`Max::LARGEST`].
     pub fn new(bytes: u32) -> Option<Self> {
         (1..=Self::LARGEST.0).contains(&bytes).then_some(Self(bytes))
     }
@@ -40,8 +40,8 @@ impl Default for Max {
 
 /// The status of a closing response (`gone`).
 ///
-/// It informs people and other clients; for us `refused` alone carries the
-/// meaning (C8).
+/// It tells people and other clients; to this crate `refused` alone has a meaning
+/// (C8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClosingStatus {
@@ -68,7 +68,8 @@ impl ClosingStatus {
 pub enum Member {
     /// `hop`: both ends as the sender's own socket sees them.
     Hop,
-    /// `max`: bytes of a request that is received whole before it is dispatched.
+    /// `max`: the length up to which a request is received whole before it is
+    /// dispatched.
     Max,
     /// `rst`: a reset means that nothing is dispatched.
     Rst,
@@ -80,7 +81,7 @@ pub enum Member {
     Gone,
     /// `refused`: nothing that is not yet answered was or will be dispatched.
     Refused,
-    /// `drain`: the server will leave soon.
+    /// `drain`: the server will go away soon.
     Drain,
 }
 
@@ -117,17 +118,17 @@ impl fmt::Display for Member {
     }
 }
 
-/// Why a field says nothing. It is ignored whole, never in part.
+/// What is wrong with a field. It is ignored as a whole, never in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FieldError {
-    /// No dictionary (RFC 9651 4.2.2) from this byte of a line on.
+    /// Not a dictionary (RFC 9651 4.2.2), from this byte of a line on.
     Malformed(usize),
     /// Longer than [`LONGEST`].
     TooLong(usize),
     /// A member's value has another type than its own.
     WrongType(Member),
-    /// A member's value has the right type and no sense.
+    /// A member's value has the right type and makes no sense.
     Absurd(Member),
     /// A member is there twice, with different values.
     Contradictory(Member),

@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 /// The two ends of one transport connection (`hop`; rules S7, S11, C2 and C10).
 ///
-/// On the wire the sender's own view of it: the client's address (a server's
-/// getpeername, a client's getsockname) and then the server's, one space
-/// between, `192.0.2.7:50211 198.51.100.9:443`. Values are equal when they mean the same
-/// ends: IPv4-mapped IPv6 addresses are IPv4, zone ids and flow labels are
-/// dropped.
+/// On the wire it is the sender's own view: the client's address (a server's
+/// getpeername, a client's getsockname), a space, and the server's address, as in
+/// `192.0.2.7:50211 198.51.100.9:443`. Two values are equal if they mean the same
+/// ends: an IPv4-mapped IPv6 address equals the IPv4 address, and zone ids and flow
+/// labels are dropped.
 ///
 /// # Examples
 ///
@@ -51,15 +51,14 @@ impl Hop {
         self.server
     }
 
-    /// Returns `true` if the server cannot see these ends, as far as addresses
-    /// tell: the client's is one of a private network and the server's is not
-    /// (C10).
+    /// Returns `true` if, by the addresses, the server cannot see these ends: the
+    /// client's address is private and the server's is not (C10).
     pub fn is_translated(&self) -> bool {
         is_private(self.client.ip()) && !is_private(self.server.ip())
     }
 }
 
-/// Returns `true` for an address that is not reached from everywhere: private
+/// Returns `true` for an address that is not globally reachable: private
 /// use (RFC 1918, RFC 4193), shared (RFC 6598), link-local or loopback.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
@@ -100,7 +99,7 @@ impl fmt::Display for HopParseError {
 
 impl std::error::Error for HopParseError {}
 
-/// Drops what is local to one host or has a second form.
+/// Drops what only one host knows, and maps a second form to the first.
 fn normal(end: SocketAddr) -> SocketAddr {
     SocketAddr::new(end.ip().to_canonical(), end.port())
 }
@@ -117,7 +116,7 @@ fn end(text: &str) -> Result<SocketAddr, HopParseError> {
         }
     };
     let end = normal(SocketAddr::new(ip, port_number(port)?));
-    // No socket that is connected has such an end.
+    // A connected socket has no such end.
     if end.ip().is_unspecified() || end.ip().is_multicast() {
         return Err(HopParseError);
     }
@@ -137,7 +136,7 @@ fn ipv6(text: &str) -> Result<Ipv6Addr, HopParseError> {
     ip.parse().map_err(|_| HopParseError)
 }
 
-/// Reads a port in its one form: no sign, no leading zero, not zero.
+/// Reads a port in its canonical form: no sign, no leading zero, not zero.
 fn port_number(text: &str) -> Result<u16, HopParseError> {
     if !text.starts_with(|first: char| matches!(first, '1'..='9')) {
         return Err(HopParseError);

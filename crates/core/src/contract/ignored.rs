@@ -7,7 +7,7 @@ use http::Version;
 use super::field::FieldError;
 use super::hop::Hop;
 
-/// Why a field is ignored, whole.
+/// Why a field is ignored as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ignored {
@@ -15,15 +15,16 @@ pub enum Ignored {
     Absent,
     /// Not HTTP/1.1 (C3).
     Version(Version),
-    /// A 1xx, which says nothing of the connection (C3; RFC 8297 2).
+    /// In a 1xx response, which says nothing about the connection (C3; RFC 8297 2).
     Interim,
     /// `Connection` does not list it, so it is not for this hop (C1).
     NotListed,
-    /// It speaks of another connection than the one it came on: of this (C2).
+    /// It names another connection than the one that it came on: this one (C2,
+    /// S11).
     OtherHop(Hop),
     /// `refused` without `close`.
     RefusedWithoutClose,
-    /// The field itself says nothing.
+    /// The field itself is in error.
     Field(FieldError),
 }
 

@@ -8,15 +8,15 @@ use crate::Limits;
 use super::accept::Promise;
 use super::field::Max;
 
-/// How long after the last byte of a request a close still counts (C5).
+/// How long after the last byte of a request a close still counts: 5 s (C5).
 ///
-/// A later one may come from a host that was rebooted or from a middlebox
-/// that forgot the connection.
+/// A later close may come from a host that was rebooted, or from a middlebox that
+/// forgot the connection.
 pub const WINDOW: Duration = Duration::from_secs(5);
 
-/// What was observed of a failed exchange, for the limits of its promise.
+/// What was observed of a failed exchange, to check the limits of its promise.
 ///
-/// A new value knows nothing, and what is not known is never within limits.
+/// A new value has no observations. A missing one is never within limits.
 ///
 /// # Examples
 ///
@@ -46,7 +46,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Returns observations of nothing.
+    /// Returns a value without observations.
     pub fn new() -> Self {
         Self::default()
     }
@@ -86,10 +86,10 @@ impl Observed {
         self
     }
 
-    /// Says whether all limits of a promise were kept, in the terms of
+    /// Checks the limits of a promise, in the terms of
     /// [`classify`](crate::classify()).
     ///
-    /// Under a promise without `max` no request has a limit to keep:
+    /// A promise without `max` has no limit that a request could keep:
     /// [`Limits::Unchecked`].
     pub fn limits(&self, promise: &Promise) -> Limits {
         match promise.max().map(|max| self.within(max)) {
@@ -109,8 +109,8 @@ impl Observed {
     ///
     /// # Errors
     ///
-    /// The first limit that was not kept; if all known ones were, that
-    /// something is not known.
+    /// The first limit that was not kept, or [`OutOfLimits::NotKnown`] if an
+    /// observation is missing and all others are within limits.
     pub fn within(&self, max: Max) -> Result<(), OutOfLimits> {
         let checks = [
             (self.request_bytes.map(|all| all <= u64::from(max.bytes())), OutOfLimits::TooLarge),

@@ -1,20 +1,22 @@
-//! The structured list (RFC 9651 3.1) of items with parameters, as much of it
-//! as `Proxy-Status` needs: tokens and strings are kept, inner lists refused.
+//! A parser of structured lists (RFC 9651 3.1) of items with parameters, as far
+//! as `Proxy-Status` needs it: tokens and strings are kept; an inner list makes the
+//! line malformed.
 
 use super::dictionary::{Input, Value};
 
-/// A token or a string; nothing for an item of another type.
+/// A token or a string; `None` for an item of another type.
 pub(super) type Name = Option<String>;
 
 /// A member of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) name: Name,
-    /// In their order, repeated keys too. One without a value is true.
+    /// In their order, repeated keys included.
     pub(super) parameters: Vec<(String, Name)>,
 }
 
-/// Reads the members of one field line; none if it is no list of items.
+/// Reads the members of one field line. Returns `None` if it is not a list of
+/// items.
 pub(super) fn items(line: &[u8]) -> Option<Vec<Item>> {
     let mut input = Input::new(line);
     let mut members = Vec::new();
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_have_a_name_and_parameters() {
+    fn item_has_a_name_and_parameters() {
         let members =
             items(b"edge; error=connection_refused;a;n=3, \"in, ner\";d=\"x\",7").unwrap();
         let names: Vec<_> = members.iter().map(|member| member.name.as_deref()).collect();
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_items_is_nothing() {
+    fn malformed_list_has_no_items() {
         for line in ["", "a,", "a b", "(a b)", "a;", "a;B=1", "a;b=", "\"a", "a,,b", "a;b=\u{e9}"] {
             assert_eq!(items(line.as_bytes()), None, "{line:?}");
         }

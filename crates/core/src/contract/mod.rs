@@ -1,23 +1,22 @@
 //! The contract: what a server promises of one transport connection, in the
 //! hop-by-hop field `Retry-Contract`.
 //!
-//! A reset says nothing of the request that it hits, unless the server said
-//! beforehand what its resets mean. The field says that, and `hop` in it binds
-//! the promise to one TCP connection, so that a relay that passes it on makes
-//! it void. The wire specification with the rules of servers (S1 to S10) and of
-//! clients (C1 to C9) is `docs/contract.md`.
+//! A reset says nothing about the request that it hits, unless the server said
+//! beforehand what its resets mean. This field says so. Its `hop` binds the
+//! promise to one TCP connection: passed on by a relay, the promise is void. The
+//! rules of servers (S1 to S11) and of clients (C1 to C10) are in
+//! `docs/contract.md`.
 //!
-//! Here are the field's types and the rules that can be checked without a
-//! socket. A `Pool` offers and believes by them, as its
-//! `ContractOptions` say.
+//! This module has the field's types and the rules that need no socket:
 //!
-//! - [`Offer`]: the members of a request, what a client understands;
-//! - [`Announcement`]: those of a response, what a server promises;
-//! - [`accept()`]: whether a client may rely on them, as a [`Promise`];
-//! - [`Observed`]: whether a failure is within the limits of the promise.
+//! - [`Offer`]: the members in a request, what a client understands;
+//! - [`Announcement`]: the members in a response, what a server promises;
+//! - [`accept()`]: the [`Promise`] that a client may rely on;
+//! - [`Observed`]: whether a failure is within the limits of the promise;
+//! - [`ContractStatus`]: the promise that a request was sent under, or why none.
 //!
-//! [`TrustedGateway`] is no part of the contract, and is here as its kin: what a
-//! gateway that is trusted by name says of a request that it did not pass on.
+//! [`TrustedGateway`] is not part of the contract. It lives here because it is
+//! similar: a gateway, trusted by name, says that it did not pass a request on.
 //!
 //! # Examples
 //!
@@ -63,7 +62,7 @@ mod proxy_status;
 mod read;
 mod status;
 
-pub use accept::{HopBinding, Promise, accept, accept_behind_nat, accept_bound};
+pub use accept::{HopBinding, Promise, accept, accept_bound};
 pub use announcement::Announcement;
 pub use closing_head::{ClosingHead, closing_head};
 pub use field::{ClosingStatus, FieldError, LONGEST, Max, Member, RETRY_CONTRACT};

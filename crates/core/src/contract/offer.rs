@@ -11,12 +11,12 @@ use super::hop::Hop;
 use super::ignored::Ignored;
 use super::read::{self, Read};
 
-/// What a client understands and will act on.
+/// What a client understands and acts on.
 ///
 /// A server does nothing that a client without the field could notice, unless
-/// that client offered to understand it (S6). On the wire the offer names the
-/// connection that it is made on, as the announcement does, so that a server
-/// knows an offer that somebody on the way has passed on (S11).
+/// the client offered to understand it (S6). On the wire an offer names its
+/// connection, as an announcement does, so that a server can tell an offer that a
+/// proxy passed on (S11).
 ///
 /// # Examples
 ///
@@ -52,7 +52,7 @@ impl Offer {
         Self::default()
     }
 
-    /// Returns an offer of all that there is.
+    /// Returns an offer of everything.
     pub fn all() -> Self {
         Self { rst: true, fin: true, gone: true, half: true }
     }
@@ -71,8 +71,7 @@ impl Offer {
         self
     }
 
-    /// Adds that closing responses are understood, unsolicited ones too
-    /// (`gone`).
+    /// Adds that closing responses are understood, even unsolicited ones (`gone`).
     #[must_use]
     pub fn with_gone(mut self) -> Self {
         self.gone = true;
@@ -109,57 +108,41 @@ impl Offer {
 
     /// Reads the offer of a request that a server received (S6).
     ///
-    /// `own` are the ends of the connection that it came on, as the server's own
-    /// socket sees them (S7): an offer that names others is for somebody else
-    /// (S11).
+    /// `own` names both ends of its connection, as the server's own socket sees
+    /// them (S7). An offer that names others was made to another server (S11).
     ///
     /// # Errors
     ///
-    /// Why the whole field is ignored; the client then offered nothing.
+    /// Why the whole field is ignored. The client then offered nothing.
     pub fn read<B>(request: &Request<B>, own: &Hop) -> Result<Self, Ignored> {
-        Self::read_tied(request, &HopBinding::To(*own))
+        Self::read_bound(request, &HopBinding::To(*own))
     }
 
-    /// Does what [`read`](Self::read) does, and compares the hop with nothing.
-    ///
-    /// For a server whose clients reach it through address translation. The
-    /// caller thereby states that no hop between them and the server terminates
-    /// TCP connections. **Behind a proxy that forwards the field, the server
-    /// mistakes that proxy for a client that understands it.**
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read), apart from [`Ignored::OtherHop`].
-    pub fn read_behind_nat<B>(request: &Request<B>) -> Result<Self, Ignored> {
-        Self::read_tied(request, &HopBinding::Trusted)
-    }
-
-    /// Does what [`read`](Self::read) or [`read_behind_nat`](Self::read_behind_nat)
-    /// does, as `tie` says.
+    /// Does what [`read`](Self::read) does, with the hop checked as `binding` says.
     ///
     /// # Errors
     ///
     /// As [`read`](Self::read); [`Ignored::OtherHop`] only under
     /// [`HopBinding::To`].
-    pub fn read_tied<B>(request: &Request<B>, tie: &HopBinding) -> Result<Self, Ignored> {
+    pub fn read_bound<B>(request: &Request<B>, binding: &HopBinding) -> Result<Self, Ignored> {
         if request.version() != Version::HTTP_11 {
             return Err(Ignored::Version(request.version()));
         }
         let read = read::listed(request.headers())?;
         let (offer, stated) = Self::from_members(&read)?;
-        match tie {
+        match binding {
             HopBinding::To(own) if stated != *own => Err(Ignored::OtherHop(stated)),
             HopBinding::To(_) | HopBinding::Trusted => Ok(offer),
         }
     }
 
     /// Writes the offer for a connection with these ends into the headers of an
-    /// HTTP/1.1 request, and its name into their `Connection` (C1 holds for
-    /// servers too). Of an offer of nothing it writes nothing.
+    /// HTTP/1.1 request, and the field's name into their `Connection` (C1 holds for
+    /// servers too). An offer of nothing writes nothing.
     ///
     /// # Errors
     ///
-    /// If the map can take no further header.
+    /// If the map is full.
     pub fn write(&self, hop: &Hop, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
         if *self == Self::none() {
             return Ok(());
@@ -186,7 +169,7 @@ impl Offer {
     }
 }
 
-/// The members alone, without the hop.
+/// Prints the members without the hop.
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let members =

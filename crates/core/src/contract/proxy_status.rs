@@ -1,4 +1,4 @@
-//! What a trusted gateway says of a request that it could not pass on
+//! What a trusted gateway says about a request that it could not pass on
 //! (`Proxy-Status`, RFC 9209).
 
 use std::fmt;
@@ -13,31 +13,31 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// The name by which one gateway is trusted in its `Proxy-Status`.
 ///
-/// Compared to the byte with the name of the field's only member, a token or a
-/// string (RFC 9209 2).
+/// It must equal, byte for byte, the name of the field's only member, a token or
+/// a string (RFC 9209 2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TrustedGateway {
     name: String,
 }
 
 impl TrustedGateway {
-    /// Trusts the gateway that goes by this name. An empty name trusts no gateway.
+    /// Trusts the gateway of this name. An empty name trusts no gateway.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
 
-    /// Returns why the gateway could not open a connection to its next hop, if
-    /// this response is its own and says that.
+    /// Returns why the gateway opened no connection to its next hop, if this is
+    /// the gateway's own response and says so.
     ///
-    /// None unless all of this is so:
+    /// Returns `None` unless all of these hold:
     ///
     /// - the status is 502, 503 or 504;
-    /// - the field has one member in all, that of this gateway: what others
-    ///   said before it, or forwarded, counts for nothing;
-    /// - that has one `error`, a token that [`NotForwarded`] lists;
-    /// - and no `received-status`, since no next hop could have sent one;
-    /// - the field is a structured list (RFC 9651 3.1) of at most 1024 bytes,
-    ///   each line of it by itself.
+    /// - the field has exactly one member, this gateway's: what another hop said,
+    ///   or the gateway forwarded, counts for nothing;
+    /// - the member has one `error`, a token that [`NotForwarded`] lists;
+    /// - it has no `received-status`, since no next hop could have sent one;
+    /// - each line of the field is a structured list (RFC 9651 3.1), and all lines
+    ///   together have at most 1024 bytes.
     pub fn not_forwarded<B>(&self, response: &Response<B>) -> Option<NotForwarded> {
         let is_gateways_own = matches!(
             response.status(),
@@ -81,10 +81,10 @@ fn only_member<B>(response: &Response<B>) -> Option<Item> {
 /// Why a gateway opened no connection to its next hop, so that nothing of the
 /// request left it (RFC 9209 2.3).
 ///
-/// Only errors whose definition speaks of the connection for this very
-/// request. `destination_unavailable` is none: a gateway may say so after the
-/// request itself failed at its next hop. Neither are `connection_terminated`,
-/// the timeouts of reading and writing, and all errors of responses.
+/// These are the errors whose definition is about the connection for this very
+/// request. `destination_unavailable` is not among them: a gateway may say so
+/// after the request failed at its next hop. Nor are `connection_terminated`, the
+/// timeouts of reading and writing, and the errors of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotForwarded {

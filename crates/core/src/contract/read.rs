@@ -1,4 +1,5 @@
-//! Reads and writes the field of a message, before its members have a sense.
+//! Reads and writes the field of a message; what its members mean is decided
+//! elsewhere.
 
 use http::header::{CONNECTION, GetAll, MaxSizeReached};
 use http::{HeaderMap, HeaderValue};
@@ -108,15 +109,15 @@ pub(super) fn listed(headers: &HeaderMap) -> Result<Read, Ignored> {
     Ok(Read::lines(lines.iter().map(HeaderValue::as_bytes))?)
 }
 
-/// Returns the only line of the field of a message that lists it; none if there
-/// are more or it is not listed.
+/// Returns the field's line, if `Connection` lists the field and it has no other
+/// line.
 pub fn only_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     let lines = listed_lines(headers).ok()?;
     let mut lines = lines.iter();
     lines.next().filter(|_| lines.next().is_none())
 }
 
-/// Returns the lines of the field of a message that lists it, at least one.
+/// Returns the field's lines, at least one, if `Connection` lists the field.
 fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored> {
     let lines = headers.get_all(RETRY_CONTRACT);
     if lines.iter().next().is_none() {
@@ -128,12 +129,12 @@ fn listed_lines(headers: &HeaderMap) -> Result<GetAll<'_, HeaderValue>, Ignored>
     }
 }
 
-/// Returns whether `Connection` has an option, in any case (RFC 9110 7.6.1).
+/// Returns `true` if `Connection` has this option, in any case (RFC 9110 7.6.1).
 pub(super) fn has_option(headers: &HeaderMap, option: &str) -> bool {
     let option = option.as_bytes();
     let mut lines = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let is_option = |listed: &[u8]| trim_ows(listed).eq_ignore_ascii_case(option);
-    // Usually it is the whole line.
+    // The common case, a line of its own, needs no splitting.
     lines.any(|line| line == option || line.split(|&byte| byte == b',').any(is_option))
 }
 
@@ -146,7 +147,7 @@ pub(super) fn write(headers: &mut HeaderMap, field: HeaderValue) -> Result<(), M
     headers.try_insert(RETRY_CONTRACT, field).map(drop)
 }
 
-/// Makes a field of its members, which are printable ASCII.
+/// Returns the field with these members, which are printable ASCII.
 pub(super) fn field(members: String) -> HeaderValue {
     // An empty field would be ignored.
     HeaderValue::try_from(members).unwrap_or(HeaderValue::from_static(""))

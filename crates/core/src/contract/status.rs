@@ -1,4 +1,4 @@
-//! Which contract a request went out under, and why none.
+//! Which contract a request was sent under, or why none.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ pub enum ContractStatus {
     NotOffered,
     /// The first request on its connection has none (C6).
     FirstRequest,
-    /// A response on the connection had none, or one that is ignored. What came
-    /// after it counts for nothing (C6).
+    /// A response on the connection had no field, or one that is ignored. Later
+    /// announcements on it count for nothing (C6).
     Ignored(Ignored),
-    /// The authority was seen breaking a promise (C9).
+    /// The authority broke a promise (C9).
     Distrusted,
-    /// A promise was in force, and all its limits that were looked at were kept.
+    /// A promise was in force, and every limit that was checked was kept.
     InForce(Promise),
     /// A promise was in force, and the failure was not within its limits.
     Exceeded(Promise, OutOfLimits),

@@ -118,7 +118,7 @@ impl ExchangeMachine {
         let Some(refusal) = closing_head(head, &binding) else {
             return false;
         };
-        if refusal.body.is_some_and(|body| self.early.bytes_after_head() > body) {
+        if refusal.body_length.is_some_and(|length| self.early.bytes_after_head() > length) {
             self.contract.breach = Breach::Seen;
         }
         self.contract.breach == Breach::None

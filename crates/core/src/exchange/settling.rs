@@ -21,7 +21,7 @@ use super::machine::{ExchangeMachine, Probe};
 use super::outcome::{FailureKind, SettleStep};
 use crate::fate::{
     Acked, Answer, Contract, Counts, EndedBy, Errno, Evidence, HandOff, Limits, Settled,
-    StaleReason, TcpEvidence, Unavailable,
+    TcpEvidence, Unavailable,
 };
 
 impl ExchangeMachine {
@@ -173,12 +173,6 @@ impl ExchangeMachine {
             .with_ended_by(ended_by)
             .with_alert(self.alert())
             .with_counts(self.counts(probe))
-    }
-
-    /// Returns the evidence of a request that the connection handed back.
-    pub fn handed_back(&self) -> Evidence {
-        let found = self.ledger.found().unwrap_or(StaleReason::Ended);
-        Evidence::new(HandOff::HandedBack(found)).with_alert(self.alert())
     }
 
     // ===== what the steps are made of =====

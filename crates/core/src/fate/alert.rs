@@ -1,17 +1,17 @@
-//! Alerts of TLS, by their numbers.
+//! TLS alerts, by number.
 
 use std::fmt;
 
-/// A fatal alert of TLS, by its number (RFC 8446 6, and IANA's list).
+/// A fatal TLS alert, by its number (RFC 8446 6, and IANA's list).
 ///
-/// It says why a peer wants no TLS with us. It is no proof and no doubt: what
-/// became of a request is not told by it.
+/// It says why a peer rejected the handshake. It is neither proof nor doubt: it
+/// does not say what became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_structs, reason = "an alert is its number")]
 pub struct Alert(pub u8);
 
 impl Alert {
-    /// Returns the name that the RFCs give it, of those that refuse a handshake
+    /// Returns the alert's name in the RFCs, if it is one that rejects a handshake
     /// for good.
     pub fn name(self) -> Option<&'static str> {
         Some(match self.0 {

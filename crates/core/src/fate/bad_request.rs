@@ -1,16 +1,16 @@
-//! Why a request is not sent at all: its head and its body contradict each other.
+//! Why a request is not sent at all: its head and body contradict each other.
 
 use std::error::Error;
 use std::fmt;
 
 /// Why a request is not sent at all.
 ///
-/// Its head promises another body than it has, or one that the connection would
-/// drop or cut. HTTP libraries repair some of these in silence; the server then
-/// acts on something that the caller never said. So it is refused before
-/// anything is sent, and would be the next time.
+/// Its head announces another body than it has, or one that the connection would
+/// drop or cut. HTTP libraries silently repair some of these, and the server acts
+/// on something that the caller never said. Such a request fails before anything
+/// is sent, and would fail the next time.
 ///
-/// As an error it is the source of the call's.
+/// It is the `source()` of the call's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BadRequest {
@@ -21,19 +21,19 @@ pub enum BadRequest {
     /// `Content-Length` is 0, and the body is not known to be empty: the
     /// connection would never poll it.
     ZeroLength,
-    /// There is `Content-Length` and `Transfer-Encoding` (RFC 9112 6.2).
+    /// Both `Content-Length` and `Transfer-Encoding` are set (RFC 9112 6.2).
     TwoLengths,
-    /// `Transfer-Encoding` does not end in `chunked`, or has it more than once
+    /// `Transfer-Encoding` does not end in `chunked`, or lists it more than once
     /// (RFC 9112 6.1).
     TransferCoding,
-    /// `Transfer-Encoding` is on a request of HTTP/1.0 (RFC 9112 6.1).
+    /// An HTTP/1.0 request has `Transfer-Encoding` (RFC 9112 6.1).
     CodingInHttp10,
-    /// The length of the body is not known, and the request is HTTP/1.0.
+    /// An HTTP/1.0 request has a body of unknown length.
     UnknownLength,
     /// TRACE and CONNECT have no content (RFC 9110 9.3.6, 9.3.8).
     ContentForbidden,
-    /// The request came as HTTP/2 or 3 and has a field that is about one
-    /// connection of HTTP/1 (RFC 9113 8.2.2).
+    /// An HTTP/2 or HTTP/3 request has a field that is about one HTTP/1 connection
+    /// (RFC 9113 8.2.2).
     ConnectionField,
 }
 

@@ -1,16 +1,14 @@
-//! All attempts of one call so far, and whether another may follow.
+//! From the fates of all attempts to a decision.
 
 use std::borrow::Cow;
 
 use super::bad_request::BadRequest;
 use super::doubt::Doubt;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, HandOff};
 use super::fate::Fate;
 use super::ground::{Decision, Ground, NoResend};
 use super::proof::Proof;
-use super::rules::{
-    BodyState, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Semantics, Time,
-};
+use super::rules::{BodyState, Deduplication, Opinion, Outlook, RequestFacts, Role, Rules, Time};
 use super::rung::Rung;
 
 /// The fates of all attempts of one call so far, oldest first.
@@ -20,7 +18,7 @@ pub struct History {
 }
 
 impl History {
-    /// Returns the history of a call that has not been attempted.
+    /// Returns the history of a call without attempts.
     pub fn new() -> Self {
         Self::default()
     }
@@ -28,11 +26,6 @@ impl History {
     /// Adds an attempt that had this fate.
     pub fn push(&mut self, fate: Fate) {
         self.fates.push(fate);
-    }
-
-    /// Returns the fate of the last attempt.
-    pub fn last(&self) -> Option<Fate> {
-        self.fates.last().copied()
     }
 
     /// Returns the fate of the call: the weakest of its attempts' fates.
@@ -57,13 +50,13 @@ impl History {
         u32::try_from(self.fates.iter().filter(|fate| counts(fate)).count()).unwrap_or(u32::MAX)
     }
 
-    /// Attempts that may have been applied.
+    /// Counts attempts that may have been applied.
     fn unproven(&self) -> u32 {
         self.count(|fate| !fate.is_not_applied())
     }
 
-    /// Attempts that were sent and proven unapplied: connects that failed and
-    /// hand-backs do not count.
+    /// Counts attempts that were sent and are proven unapplied: failed connects and
+    /// hand-backs are not among them.
     fn proven(&self) -> u32 {
         self.count(|fate| fate.is_not_applied() && !is_unsent(fate))
     }
@@ -72,7 +65,7 @@ impl History {
         self.count(|fate| matches!(fate, Fate::NotApplied(Proof::HandedBack(_))))
     }
 
-    /// Returns why the request can never be sent, if that is so.
+    /// Returns why the request can never be sent, if it cannot.
     fn not_sendable(&self) -> Option<BadRequest> {
         self.fates.iter().find_map(|fate| match fate {
             Fate::NotApplied(Proof::NotSendable(why)) => Some(*why),
@@ -99,23 +92,26 @@ impl FromIterator<Fate> for History {
 /// nothing to resend: [`NoResend::Attempts`].
 pub fn decide(history: &History, request: &RequestFacts, rules: &Rules) -> Decision {
     let history = &*history.under(rules);
-    let mut weakest: Option<Decision> = None;
+    let mut weakest: Option<Ground> = None;
+    let mut missing: Option<NoResend> = None;
     for fate in history.fates() {
         let opinion = request.opinion(fate, rules);
         if let Opinion::Forbidden(reason) = opinion {
             return Err(NoResend::Forbidden(reason));
         }
-        let ground = ground(fate, request, rules, opinion);
-        weakest = Some(match weakest {
-            None => ground,
-            Some(Ok(other)) => ground.map(|ground| weaker(other, ground)),
-            Some(missing @ Err(_)) => missing,
-        });
+        match ground(fate, request, rules, opinion) {
+            Ok(ground) => weakest = Some(weakest.map_or(ground, |other| weaker(other, ground))),
+            // The first one is reported, but a later attempt may be forbidden.
+            Err(why) => missing = missing.or(Some(why)),
+        }
     }
-    let ground = weakest.unwrap_or(Err(NoResend::Attempts(0)))?;
-    match hindrance(history, request, rules, ground) {
-        Some(why) => Err(why),
-        None => Ok(ground),
+    match (weakest, missing) {
+        (_, Some(why)) => Err(why),
+        (None, None) => Err(NoResend::Attempts(0)),
+        (Some(ground), None) => {
+            check_hindrances(history, request, rules, ground)?;
+            Ok(ground)
+        }
     }
 }
 
@@ -126,7 +122,7 @@ fn ground(
     rules: &Rules,
     opinion: Opinion,
 ) -> Result<Ground, NoResend> {
-    let refusal = match fate {
+    let missing = match fate {
         Fate::NotApplied(proof) if may_resend_proven(*proof, request, rules.role) => {
             return Ok(Ground::Proven(*proof));
         }
@@ -136,14 +132,16 @@ fn ground(
         Fate::ResponseLost => NoResend::ResponseLost,
         Fate::Completed => NoResend::Answered,
     };
-    repeat(request, rules.role, opinion).ok_or(refusal)
+    repeat(request, rules.role, opinion).ok_or(missing)
 }
 
 /// Returns the ground to repeat a request that may have been applied.
 fn repeat(request: &RequestFacts, role: Role, opinion: Opinion) -> Option<Ground> {
-    let is_idempotent = request.semantics != Semantics::NotIdempotent;
-    if role == Role::Proxy && !is_idempotent {
-        return None;
+    let is_idempotent = request.semantics.is_idempotent();
+    match role {
+        Role::Client | Role::ProxyWithAllGrounds => {}
+        Role::Proxy if is_idempotent => {}
+        Role::Proxy => return None,
     }
     match (request.deduplication, opinion) {
         (Deduplication::Keyed, _) => Some(Ground::Deduplicated),
@@ -153,26 +151,27 @@ fn repeat(request: &RequestFacts, role: Role, opinion: Opinion) -> Option<Ground
     }
 }
 
+/// Returns `true` if the role allows a resend on this proof (RFC 9110 9.2.2).
 fn may_resend_proven(proof: Proof, request: &RequestFacts, role: Role) -> bool {
     match role {
         Role::Client | Role::ProxyWithAllGrounds => true,
-        Role::Proxy => proof.rung() == Rung::G1 || request.semantics != Semantics::NotIdempotent,
+        Role::Proxy => proof.rung() == Rung::G1 || request.semantics.is_idempotent(),
     }
 }
 
-/// Returns what else than safety speaks against a resend.
-fn hindrance(
+/// Checks what can speak against a resend that is safe.
+fn check_hindrances(
     history: &History,
     request: &RequestFacts,
     rules: &Rules,
     ground: Ground,
-) -> Option<NoResend> {
+) -> Result<(), NoResend> {
     if let Some(why) = history.not_sendable() {
-        return Some(NoResend::NotSendable(why));
+        return Err(NoResend::NotSendable(why));
     }
     match request.body {
-        BodyState::Failed => return Some(NoResend::BodyFailed),
-        BodyState::Gone => return Some(NoResend::BodyNotReplayable),
+        BodyState::Failed => return Err(NoResend::BodyFailed),
+        BodyState::Gone => return Err(NoResend::BodyNotReplayable),
         BodyState::Replayable => {}
     }
     let limit = match ground {
@@ -181,25 +180,27 @@ fn hindrance(
         Ground::Deduplicated | Ground::CallerSays(_) => rules.max_attempts,
     };
     if history.unproven() >= limit {
-        return Some(NoResend::Attempts(limit));
+        return Err(NoResend::Attempts(limit));
     }
     if history.proven() > rules.max_proven_resends {
-        return Some(NoResend::Attempts(rules.max_proven_resends.saturating_add(1)));
+        return Err(NoResend::Attempts(rules.max_proven_resends.saturating_add(1)));
     }
     if history.hand_backs() > rules.max_hand_backs {
-        return Some(NoResend::Attempts(rules.max_hand_backs));
+        return Err(NoResend::Attempts(rules.max_hand_backs));
     }
+    // A 421 permits one resend: a second one says that no connection is right.
     if history.misdirections() > 1 {
-        return Some(NoResend::Attempts(2));
+        return Err(NoResend::Attempts(2));
     }
     match (request.time, request.outlook) {
-        (Time::Over, _) => Some(NoResend::Deadline),
-        (Time::OutOfPatience, _) => Some(NoResend::ConnectPatience),
-        (Time::Left, Outlook::Permanent) => Some(NoResend::Permanent),
-        (Time::Left, Outlook::Open) => None,
+        (Time::Over, _) => Err(NoResend::Deadline),
+        (Time::OutOfPatience, _) => Err(NoResend::ConnectPatience),
+        (Time::Left, Outlook::Permanent) => Err(NoResend::Permanent),
+        (Time::Left, Outlook::Open) => Ok(()),
     }
 }
 
+/// Returns the weaker of two grounds; on a tie the earlier one, `one`.
 fn weaker(one: Ground, other: Ground) -> Ground {
     if other.rung() > one.rung() { other } else { one }
 }
@@ -211,10 +212,9 @@ fn is_unsent(fate: &Fate) -> bool {
     )
 }
 
-/// Returns whether an attempt counts against any limit of attempts: failed
-/// connects, hand-backs and what cannot be sent do not.
+/// Returns `true` if an attempt counts against a limit of attempts. A failed
+/// connect, a hand-back and a request that cannot be sent do not.
 pub fn counts_as_attempt(evidence: &Evidence) -> bool {
-    use super::evidence::HandOff;
     !matches!(
         evidence.hand_off,
         HandOff::NotConnected(_) | HandOff::HandedBack(_) | HandOff::NotSendable(_)

@@ -1,4 +1,4 @@
-//! What is missing for a proof, one variant per missing thing.
+//! What is missing for a proof: one variant for each missing thing.
 
 use super::proof::Proof;
 use super::tcp::{Acked, Errno, Unavailable};
@@ -54,7 +54,7 @@ pub enum Doubt {
     NoEvidence,
     /// Where this request began in the connection's bytes is not known.
     NoRequestBoundary,
-    /// There is a proof, but somebody on the way could have forged it, and the
+    /// There is a proof, but an attacker on the path could have forged it, and the
     /// policy takes no such proof.
     Forgeable(Proof),
 }

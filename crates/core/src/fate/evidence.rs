@@ -1,4 +1,4 @@
-//! What one attempt's connection saw: counters, flags and errno, no opinion.
+//! What one attempt's connection saw: counters, flags and errno; no opinion.
 
 use std::fmt;
 
@@ -19,15 +19,15 @@ pub struct Evidence {
     pub answer: Answer,
     /// What the kernel's counters say of the request and of the close.
     pub kernel: TcpEvidence,
-    /// Who ended the attempt.
+    /// What ended the attempt.
     pub ended_by: EndedBy,
     /// Whether the limits of the contract in force were kept.
     pub limits: Limits,
-    /// The byte counts behind the rest, for people.
+    /// The byte counts behind the rest, for error texts and logs.
     pub counts: Counts,
-    /// The fatal alert by which the peer refused TLS with us, before a text of its
-    /// own. No fate depends on it: it says that another connection would end the
-    /// same way.
+    /// The fatal alert by which the peer rejected the TLS handshake, before it sent
+    /// any plaintext. No fate depends on it: it says that another connection would
+    /// end the same way.
     pub alert: Option<Alert>,
 }
 
@@ -61,7 +61,7 @@ impl Evidence {
         self
     }
 
-    /// Sets who ended the attempt.
+    /// Sets what ended the attempt.
     #[must_use]
     pub fn with_ended_by(mut self, ended_by: EndedBy) -> Self {
         self.ended_by = ended_by;
@@ -75,7 +75,7 @@ impl Evidence {
         self
     }
 
-    /// Sets the alert by which the peer refused TLS with us.
+    /// Sets the alert by which the peer rejected the TLS handshake.
     #[must_use]
     pub fn with_alert(mut self, alert: Option<Alert>) -> Self {
         self.alert = alert;
@@ -121,20 +121,19 @@ pub enum ConnectFailure {
     TimedOut,
     /// The TLS handshake failed.
     Tls,
-    /// TLS cannot be had: the server's certificate is not trusted, the peer
-    /// speaks no TLS, or there is nothing to make TLS with. Another attempt
-    /// would end the same way.
+    /// No TLS connection is possible: the server's certificate is not trusted, the
+    /// peer does not speak TLS, or TLS is not configured. Another attempt would
+    /// end the same way.
     Untrusted,
-    /// The proxy made no connection to the target, or is none.
+    /// The proxy made no connection to the target, or does not speak as a proxy.
     Proxy,
-    /// The proxy denies the request, and would again: it wants other
-    /// credentials or forbids the target; or it is of a kind that cannot be
-    /// used.
+    /// The proxy denies the request and would again: it wants other credentials or
+    /// forbids the target; or its kind is not supported.
     ProxyDenied,
-    /// The wait for a connection, or for a place in the pool, ended first.
+    /// The wait for a connection, or for a permit of the pool, ended first.
     PoolWait,
-    /// The request cannot be sent at all: no host, a port that is no port number,
-    /// unknown scheme or version.
+    /// The request has no target: no host, an invalid port, or a scheme or version
+    /// that is not supported.
     BadTarget,
 }
 
@@ -165,11 +164,11 @@ pub enum StaleReason {
     Fin,
     /// A reset or another socket error.
     Reset,
-    /// Bytes that answer no request; an early 599 or 408 among them.
+    /// Bytes that answer no request, such as an early 599 or 408.
     Stray,
     /// The end of a TLS session, or an error of it.
     EndOfTls,
-    /// The connection had ended without a finding of its own.
+    /// The connection had ended for a reason that was not seen.
     Ended,
 }
 
@@ -196,7 +195,7 @@ pub enum Answer {
     Stray(Early),
     /// A 1xx, or a head cut before its blank line.
     Begun,
-    /// Bytes that are no HTTP response.
+    /// Bytes that are not an HTTP response.
     Malformed,
     /// A final head, and then a cut.
     FinalHead,
@@ -204,17 +203,17 @@ pub enum Answer {
     Complete,
     /// A whole 421 (Misdirected Request) to the first request of its connection.
     ///
-    /// Behind another response it is [`Complete`](Self::Complete): there it may be
-    /// content of that one which spells a response.
+    /// After another response it is [`Complete`](Self::Complete): it may be content
+    /// of that response that looks like a response.
     Misdirected,
     /// A closing response that carries the contract's `refused`, checked.
     Refused,
-    /// The response of a gateway that the user trusts to say so: no connection
-    /// to its next hop was made (RFC 9209 2.3), checked. As the first response of a
-    /// connection only, like [`Misdirected`](Self::Misdirected).
+    /// A response by which a gateway that the user trusts says that it made no
+    /// connection to its next hop (RFC 9209 2.3), checked. Only as the first
+    /// response of a connection, like [`Misdirected`](Self::Misdirected).
     NotForwarded,
-    /// HTTP/2's refusal of the request's stream: the peer reset it with
-    /// `REFUSED_STREAM`, or sent a GOAWAY that leaves it out.
+    /// The peer refused the request's HTTP/2 stream: it reset the stream with
+    /// `REFUSED_STREAM`, or sent a GOAWAY whose last stream is an earlier one.
     RefusedStream,
 }
 
@@ -224,17 +223,17 @@ pub enum Answer {
 pub enum Early {
     /// A 599 or 408 that announces `close`.
     ClosingResponse,
-    /// Anything else, a head that never ended included.
+    /// Anything else, including a head that never ended.
     Other,
 }
 
-/// Who ended an attempt.
+/// What ended an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndedBy {
     /// The connection, by a close, a failure or a complete answer.
     Connection,
-    /// The caller, who dropped the future.
+    /// The caller, by dropping the future.
     Caller,
     /// A deadline of ours.
     Deadline,
@@ -248,7 +247,7 @@ pub enum EndedBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limits {
-    /// Nobody looked: the contract proves nothing.
+    /// Not checked: the contract proves nothing.
     Unchecked,
     /// All kept.
     Kept,
@@ -262,14 +261,14 @@ pub enum Limits {
 pub struct Counts {
     /// Bytes of this request that the kernel accepted.
     pub written: u64,
-    /// Bytes of this request that the peer's TCP acknowledged, as far as known.
+    /// Bytes of this request that the peer's TCP acknowledged, if known.
     pub acked: Option<u64>,
     /// Bytes read back during this exchange.
     pub read: u64,
 }
 
 impl Counts {
-    /// Returns counts as given.
+    /// Returns these counts.
     pub fn new(written: u64, acked: Option<u64>, read: u64) -> Self {
         Self { written, acked, read }
     }

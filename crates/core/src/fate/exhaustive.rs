@@ -90,7 +90,7 @@ fn what_a_decision_needs_is_listed() {
 }
 
 #[test]
-fn a_contract_has_the_five_members_that_are_combined() {
+fn every_member_of_a_contract_is_combined() {
     let Contract {
         closed_after_fin: _,
         complete_messages_only: _,
@@ -112,8 +112,8 @@ fn every_conclusion_explains_itself() {
         assert!(sentence.ends_with('.') && !sentence.contains(". "), "{sentence}");
         assert!(rules.iter().any(|rule| sentence.contains(rule)), "{sentence}");
     }
-    for refusal in variants::no_resends() {
-        assert!(refusal.explain().ends_with('.') && !refusal.to_string().is_empty(), "{refusal}");
+    for why in variants::no_resends() {
+        assert!(why.explain().ends_with('.') && !why.to_string().is_empty(), "{why}");
     }
 }
 

@@ -14,7 +14,7 @@ use super::proof::Proof;
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "four fates only; a fifth would be a new design")]
 pub enum Fate {
-    /// Nobody can tell from here whether the request was applied.
+    /// The evidence does not tell whether the request was applied.
     Unknown(Doubt),
     /// A final response was begun and then cut: the request was answered.
     ResponseLost,

@@ -61,8 +61,8 @@ texts! {
     }
 }
 
-/// Whether to send a request again: on which ground, the weakest that was
-/// needed, or why not.
+/// Whether to send a request again: the ground, the weakest of all attempts', or
+/// why not.
 pub type Decision = Result<Ground, NoResend>;
 
 /// Why there was no resend.
@@ -75,10 +75,10 @@ pub enum NoResend {
     ResponseLost,
     /// An attempt was answered, and no ground to repeat it holds.
     Answered,
-    /// The ground would do for a client, but a proxy may resend a
-    /// non-idempotent request only if it was never sent (RFC 9110 9.2.2).
+    /// The proof is enough for a client, but a proxy may resend a non-idempotent
+    /// request only if it was never sent (RFC 9110 9.2.2).
     Proxy,
-    /// The policy takes no proof that somebody on the way could have forged,
+    /// The policy takes no proof that an attacker on the path could have forged,
     /// and no other ground holds.
     Forgeable(Proof),
     /// The request's body cannot be sent again.
@@ -94,11 +94,11 @@ pub enum NoResend {
     ConnectPatience,
     /// A user's classifier forbids it, and this is its reason.
     Forbidden(&'static str),
-    /// The request names no target that it could be sent to, or one that refuses
-    /// TLS with us.
+    /// Another attempt would end the same way: the request has no target that it
+    /// could be sent to, or its target rejects TLS with this client.
     Permanent,
-    /// The request's head and body contradict each other: it would not be sent the
-    /// next time either.
+    /// The request's head and body contradict each other: the next attempt would
+    /// not send it either.
     NotSendable(BadRequest),
     /// Another resending layer above this one decides.
     StandsDown,

@@ -1,22 +1,18 @@
-//! The pure core: evidence in, fate and decision out.
-//!
-//! Nothing here reads a clock or a socket, waits, logs or knows a runtime; the
-//! only types from outside the standard library are `http`'s. Two functions
-//! decide everything:
+//! Evidence in, fate and decision out. Two functions decide everything:
 //!
 //! - [`classify`] says what became of *one attempt* ([`Fate`]), from what its
-//!   connection saw ([`Evidence`]) and what the server promised ([`Contract`]).
+//!   connection saw ([`Evidence`]) and what its server promised ([`Contract`]).
 //!   It knows nothing of methods.
 //! - [`decide()`] says whether the *request* may be sent again ([`Decision`]),
-//!   from the fates of all its attempts ([`History`]), what is known of the
-//!   request ([`RequestFacts`]) and what the user wants ([`Rules`]).
+//!   from the fates of all its attempts ([`History`]), the facts of the request
+//!   ([`RequestFacts`]) and the user's rules ([`Rules`]).
 //!
 //! **Within one call, no request is sent twice unless a [`Ground`] for every
-//! earlier attempt says why that is safe.** What is not known is
+//! earlier attempt says why that is safe.** What is not proven is
 //! [`Fate::Unknown`], never *not applied*.
 //!
-//! The whole of [`classify`] is a table, checked in as
-//! `tests/verdict_table.txt` and compared in a test.
+//! Both are checked in as a table, `tests/verdict_table.txt`, which a test walks
+//! combination by combination.
 
 mod alert;
 mod bad_request;
@@ -69,7 +65,7 @@ pub fn classify(evidence: &Evidence, contract: &Contract) -> Fate {
     }
 }
 
-/// A request of which the kernel accepted something.
+/// The kernel accepted at least one byte of the request.
 fn written(evidence: &Evidence, contract: &Contract) -> Fate {
     match evidence.answer {
         Answer::Complete => Fate::Completed,
@@ -85,9 +81,9 @@ fn written(evidence: &Evidence, contract: &Contract) -> Fate {
     }
 }
 
-/// A response came that cannot answer the request: it proves nothing by
-/// itself, and a 599 or 408 among such bytes only names the proof. A promise
-/// about closes (G4) holds only where no byte of a response came.
+/// A response came that cannot answer the request. It proves nothing by itself:
+/// a 599 or 408 only changes the name of a proof by the kernel (G2 to G3). A
+/// promise about closes (G4) holds only if no byte of a response came.
 fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
     match (early, unanswered(evidence, contract)) {
         (Early::ClosingResponse, Fate::NotApplied(Proof::NeverReceived)) => {
@@ -102,7 +98,7 @@ fn stray(early: Early, evidence: &Evidence, contract: &Contract) -> Fate {
     }
 }
 
-/// No answer: who ended the attempt, and what does the kernel say?
+/// No answer came: what ended the attempt, and what does the kernel say?
 fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
     match evidence.ended_by {
         EndedBy::Caller => Fate::Unknown(Doubt::Cancelled),
@@ -120,8 +116,8 @@ fn unanswered(evidence: &Evidence, contract: &Contract) -> Fate {
     }
 }
 
-/// A reset proves nothing, unless the server promised to reset only what it
-/// did not dispatch (G4).
+/// A reset proves nothing, unless the server promised to reset only what it did
+/// not dispatch (G4).
 fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
     match (contract.reset_before_dispatch, limits) {
         (Some(_), Limits::Kept) => Fate::NotApplied(Proof::ResetPromised),
@@ -131,8 +127,8 @@ fn reset(acked: Acked, limits: Limits, contract: &Contract) -> Fate {
     }
 }
 
-/// A FIN. Where what it acknowledged does not decide, the server's promise may,
-/// to end so only before a request is dispatched (G4): a stronger ground wins.
+/// A FIN. If the counters prove nothing (G2), a promise may: to end a connection
+/// without a response only while no request is dispatched (G4).
 fn fin(acked: Acked, settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     match (fin_by_counters(acked, settled, limits, contract), contract.fin_before_dispatch) {
         (Fate::Unknown(_), Some(_)) if limits == Limits::Kept => {
@@ -168,7 +164,7 @@ fn fin_by_counters(acked: Acked, settled: Settled, limits: Limits, contract: &Co
     }
 }
 
-/// The doubt about a reset that is not believed, for what carried the request.
+/// Returns the doubt about a reset that answers other than one segment.
 fn uncounted(segments: Segments) -> Doubt {
     match segments {
         Segments::Several => Doubt::SeveralSegments,
@@ -176,15 +172,15 @@ fn uncounted(segments: Segments) -> Doubt {
     }
 }
 
-/// A FIN that acknowledged a part: the rest is refused by a reset after it (G2
-/// by the user's word, G4 by the server's), or by the server's promise to take
-/// up nothing after its FIN. The server's word holds within its limits only.
+/// A FIN that acknowledged a part of the request. The rest is refused by a reset
+/// (G2 by the user's word, G4 by the server's), or by the server's promise to
+/// dispatch nothing after its FIN. The server's word holds only within its limits.
 ///
 /// The user's word is about the origin. A relay before it can take the rest in
-/// several segments, pass on the whole and reset, as with none acknowledged;
-/// so its reset is believed on the same condition. The server's word is about
-/// this very connection, which no relay holds, and within its limits nothing
-/// was sent again.
+/// several segments, pass all of it on and reset, as it can with none
+/// acknowledged; so the reset is believed on the same condition. The server's word
+/// is about this very connection, which no relay holds, and within its limits
+/// nothing was retransmitted.
 fn fin_in_between(settled: Settled, limits: Limits, contract: &Contract) -> Fate {
     let closes_fully = contract.closed_after_fin == Some(PromiseSource::Announced);
     let is_refused = matches!(settled, Settled::Reset(_));

@@ -1,4 +1,4 @@
-//! What the user decides about safety: roles, limits, and their own classifiers.
+//! What the user decides about the safety of a resend: role, limits, classifier.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::fate::Fate;
 use super::rung::Rung;
 
 /// What the user decides about the safety of a resend: the half of a policy that
-/// knows no time.
+/// has no clock.
 ///
-/// By default proven requests are resent, idempotent ones once, and everything
-/// else is reported with its doubt.
+/// By default a request that is proven unapplied is resent, an idempotent one is
+/// repeated once, and everything else is reported with its doubt.
 #[derive(Clone)]
 #[must_use]
 pub struct Rules {
@@ -41,7 +41,7 @@ impl Rules {
         }
     }
 
-    /// Sets on whose behalf requests are sent. The default is [`Role::Client`].
+    /// Sets the role in which requests are sent. The default is [`Role::Client`].
     pub fn role(mut self, role: Role) -> Self {
         self.role = role;
         self
@@ -77,33 +77,39 @@ impl Rules {
         self
     }
 
-    /// States that the origins deduplicate requests by
-    /// their `Idempotency-Key`, durably and for as long as the deadline lasts
-    /// (G5). Requests without the field gain nothing by it.
+    /// Returns how often a connection may hand the request back.
+    pub fn hand_back_limit(&self) -> u32 {
+        self.max_hand_backs
+    }
+
+    /// States that the origins deduplicate requests by their `Idempotency-Key`,
+    /// durably and for at least as long as the deadline (G5). It changes nothing for
+    /// requests without the field.
     ///
-    /// A wrong statement doubles requests.
+    /// **A wrong statement doubles requests.**
     pub fn origins_deduplicate(mut self) -> Self {
         self.deduplicates = true;
         self
     }
 
     /// Accepts no proof that an attacker on the path could have forged: a FIN, a
-    /// reset, or anything that came in plain text. For hostile paths.
+    /// reset, or anything received in plaintext. For hostile paths.
     ///
     /// Of the proofs only G1 remains: the request was never sent. A refusal (G3)
-    /// inside TLS cannot be forged, but is not told apart from one in plain
-    /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
-    /// one of them the fate is *unknown*, by [`Doubt::Forgeable`], so that a
-    /// caller who relies on it does not resend the request by hand either. The
-    /// verdict is [`NoResend::Forgeable`](super::NoResend::Forgeable).
+    /// inside TLS cannot be forged, but is not distinguished from one in
+    /// plaintext. The grounds for a repeat (G5 to G7) are untouched. Without one of
+    /// them the fate is *unknown*, by [`Doubt::Forgeable`], so that a caller that
+    /// relies on the fate does not resend by hand either, and the decision is
+    /// [`NoResend::Forgeable`](super::NoResend::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.authenticated_only = true;
         self
     }
 
-    /// Returns what a fate is under these rules: one whose proof
-    /// could have been forged is [`Doubt::Forgeable`] where no such proof is
-    /// taken ([`require_authenticated_refusal`](Self::require_authenticated_refusal)).
+    /// Returns the fate under these rules: if its proof could have been forged and
+    /// no such proof is taken
+    /// ([`require_authenticated_refusal`](Self::require_authenticated_refusal)), it
+    /// is *unknown*, by [`Doubt::Forgeable`].
     pub fn believed(&self, fate: Fate) -> Fate {
         match fate {
             Fate::NotApplied(proof) if self.authenticated_only && proof.rung() != Rung::G1 => {
@@ -118,7 +124,7 @@ impl Rules {
         self.deduplicates
     }
 
-    /// Sets a classifier of the user's own.
+    /// Sets the user's own classifier.
     pub fn classifier(mut self, classifier: impl Classifier) -> Self {
         self.classifier = Some(Arc::new(classifier));
         self
@@ -145,31 +151,32 @@ impl fmt::Debug for Rules {
     }
 }
 
-/// On whose behalf requests are sent.
+/// In which role requests are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// For this program itself.
+    /// As the program that wants the response.
     #[default]
     Client,
-    /// For somebody else: RFC 9110 9.2.2 forbids a proxy to resend a
-    /// non-idempotent request automatically, so only G1 (it was never sent,
-    /// hence this is no resend) is a ground for one.
+    /// For another client. RFC 9110 9.2.2 forbids a proxy to resend a
+    /// non-idempotent request automatically, so the only ground for one is G1: it
+    /// was never sent.
     Proxy,
-    /// For somebody else, with the grounds of a client by explicit choice.
+    /// For another client, with all grounds of [`Client`](Self::Client) by explicit
+    /// choice.
     ProxyWithAllGrounds,
 }
 
-/// A user's own view of a failed request.
+/// A user's own view of a failed attempt.
 ///
 /// A classifier narrows what the evidence allows ([`Opinion::Forbidden`]), or
 /// gives the caller's word where no other ground holds ([`Opinion::Resend`],
 /// G7, the weakest ground).
 pub trait Classifier: Send + Sync + 'static {
-    /// Returns the opinion on a request one of whose attempts had this fate.
+    /// Returns the opinion on an attempt that had this fate.
     ///
-    /// It is asked about every attempt of the call, the earlier ones again:
-    /// a word given for one attempt does not speak for another.
+    /// It is asked about every attempt of the call, and about earlier ones again:
+    /// what it says about one attempt does not count for another.
     fn opinion(&self, fate: &Fate, request: &RequestFacts) -> Opinion;
 }
 
@@ -186,15 +193,15 @@ where
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "three values: no opinion, resend, forbidden")]
 pub enum Opinion {
-    /// Nothing; the evidence decides.
+    /// No opinion; the evidence decides.
     None,
     /// Send it again, for this reason (G7).
     Resend(&'static str),
-    /// Do not, for this reason. Wins over every ground.
+    /// Do not send it again, for this reason. Wins over every ground.
     Forbidden(&'static str),
 }
 
-/// What is known of a request, apart from what became of its attempts.
+/// What is known of a request besides the fates of its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RequestFacts {
@@ -261,7 +268,7 @@ impl RequestFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Semantics {
-    /// No: POST, PATCH, CONNECT and every method not known.
+    /// No: POST, PATCH, CONNECT and every unknown method.
     NotIdempotent,
     /// Yes, by its method (RFC 9110 9.2.2).
     IdempotentMethod,
@@ -284,6 +291,15 @@ impl Semantics {
             _ => Self::NotIdempotent,
         }
     }
+
+    /// Returns `true` if sending the request twice has the effect of sending it
+    /// once.
+    pub fn is_idempotent(self) -> bool {
+        match self {
+            Self::NotIdempotent => false,
+            Self::IdempotentMethod | Self::MarkedIdempotent => true,
+        }
+    }
 }
 
 /// Whether an origin recognizes a second copy of a request.
@@ -302,9 +318,9 @@ pub enum Deduplication {
 pub enum BodyState {
     /// Yes.
     Replayable,
-    /// No: it was a stream that is gone.
+    /// No: it was a stream, and is gone.
     Gone,
-    /// No: it failed by itself.
+    /// No: the body itself failed.
     Failed,
 }
 
@@ -316,7 +332,7 @@ pub enum Time {
     Left,
     /// No: the deadline has passed, or would during the wait.
     Over,
-    /// No: connects have failed for as long as they are repeated, or will have
+    /// No: connects have failed for as long as the policy repeats them, or will have
     /// after the wait.
     OutOfPatience,
 }
@@ -327,8 +343,8 @@ pub enum Time {
 pub enum Outlook {
     /// Yes.
     Open,
-    /// No: the request names no target that it could be sent to, or one that
-    /// refuses this client.
+    /// No: the request has no target that it could be sent to, or its target rejects
+    /// this client.
     Permanent,
 }
 

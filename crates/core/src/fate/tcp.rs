@@ -12,7 +12,7 @@ pub enum TcpEvidence {
     /// There is no kernel evidence for this exchange.
     Unavailable(Unavailable),
     /// Where the request began on its connection is not known, so that the
-    /// counters cannot be told to speak of it.
+    /// counters cannot be related to it.
     NoBoundary,
     /// The kernel did not send what was written: bytes travel outside TCP.
     Bypassed,
@@ -53,17 +53,17 @@ impl fmt::Display for Acked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Settled {
-    /// A reset: state CLOSE and EPIPE; and how many data segments carried the
-    /// request, by the counters that showed it. Whoever sent the reset will not
-    /// read what it answers.
+    /// A reset (state CLOSE and EPIPE), and how many data segments carried the
+    /// request by the same counters. The sender of the reset will not read the
+    /// bytes that it answers.
     Reset(Segments),
-    /// A further acknowledgement: somebody may read those bytes.
+    /// A further acknowledgement: the acknowledged bytes may be read.
     AckedAfterFin,
-    /// The socket closed for a reason of this host; the errno if there is one.
+    /// The socket closed for a reason of this host, with this errno if any.
     Local(Option<Errno>),
     /// Nothing until the deadline.
     Unsettled,
-    /// Nobody waited, since no answer could have changed the fate.
+    /// Not waited for, since no answer could change the fate.
     NotAwaited,
 }
 
@@ -79,8 +79,8 @@ pub enum Segments {
     One,
     /// More than one.
     Several,
-    /// The counters do not tell: earlier bytes were unacknowledged at the
-    /// look, some of the request was not sent yet, a retransmission carried
+    /// The counters do not tell: earlier bytes were unacknowledged at the stale
+    /// check, some of the request was not sent yet, a retransmission carried
     /// less than the whole, or the kernel does not count.
     Uncounted,
 }
@@ -101,7 +101,7 @@ impl Segments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// Nobody looked at the counters.
+    /// The counters were not read.
     NotExamined,
     /// This operating system does not offer the counters.
     Platform,
@@ -109,7 +109,7 @@ pub enum Unavailable {
     NotPlainTcp,
     /// The kernel's answer is too short to hold the counters (before 4.19).
     ShortInfo(u32),
-    /// The counters were not as they must be right after a connect.
+    /// The counters were not those of a fresh connection right after the connect.
     Uncalibrated,
     /// Urgent data cannot be kept in line on this socket.
     UrgentData,

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use http::Request;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, RequestBuilder};
 use tower::Layer;
-use tower_resend::adapter::reqwest::{self as adapter, ResendMiddleware};
 use tower_resend::pool::Pool;
 use tower_resend::{AttemptToken, Body, Client, ResendLayer};
+use tower_resend_reqwest::{self as adapter, ResendMiddleware};
 
 use super::payload::Payload;
 use super::{Called, Class, Level, Settings, Stack, of_token, redirecting, through};
@@ -90,7 +90,7 @@ async fn send(request: RequestBuilder) -> Called {
 /// reqwest's own client, with what its errors prove.
 #[derive(Clone)]
 pub struct Wrapped {
-    client: adapter::EvidenceClient,
+    client: adapter::ReqwestTransport,
     level: Level,
 }
 

@@ -45,10 +45,10 @@ pub(crate) enum Clause {
     NotTheFirst,
 }
 
-/// Who is on the way and injects resets towards the client.
+/// What is on the way and injects resets towards the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Middlebox {
-    /// Nobody.
+    /// Nothing.
     None,
     /// One that forgot the connection: later than rule C5 has it.
     Late,
@@ -56,7 +56,7 @@ pub(crate) enum Middlebox {
     AnyTime,
 }
 
-/// Who is at the other end.
+/// What is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
     /// A server of ours, which keeps the contract.

@@ -32,7 +32,7 @@ pub(crate) enum Does {
 }
 
 impl Does {
-    /// Returns whether it can lead to a dispatch when nobody listens any more.
+    /// Returns `true` if it can lead to a dispatch when no client listens any more.
     pub(crate) fn leads_on(self) -> bool {
         matches!(self, Self::Read | Self::Prepare | Self::HandOver | Self::Dispatch)
     }

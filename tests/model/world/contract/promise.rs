@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tower_resend_core::contract::{Announcement, Hop, Max, Observed, Offer, Promise, accept};
+use tower_resend_core::contract::{
+    Announcement, Hop, HopBinding, Max, Observed, Offer, Promise, accept,
+};
 use tower_resend_core::{Contract, Evidence};
 
 use super::super::server::REQUEST;
@@ -69,7 +71,7 @@ impl Belief {
         world: &Contracted,
         evidence: Evidence,
         close: Close,
-        octets: u64,
+        bytes: u64,
     ) -> Evidence {
         let Some(promise) = self.promise else { return evidence };
         let is_checked = !world.drops(Clause::Limits);
@@ -80,7 +82,7 @@ impl Belief {
             .with_since_last_byte(since)
             .with_retransmissions(0, u32::from(close.is_retransmitted && is_checked))
             .with_probes(u8::from(close.is_probed && is_checked))
-            .with_response_bytes(octets);
+            .with_response_bytes(bytes);
         evidence.with_limits(observed.limits(&promise))
     }
 }
@@ -95,7 +97,7 @@ pub(super) fn offered(world: &Contracted, peer: Peer) -> Offer {
     let mut request = Request::new(());
     Offer::all().write(&made_on, request.headers_mut()).expect("two lines");
     let read = match world.drops(Clause::Offer) {
-        true => Offer::read_behind_nat(&request),
+        true => Offer::read_bound(&request, &HopBinding::Trusted),
         false => Offer::read(&request, &received_on),
     };
     read.unwrap_or_default()

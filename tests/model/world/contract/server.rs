@@ -29,7 +29,7 @@ pub(crate) struct Server {
     has_answered: bool,
     /// Whether a byte of a response is not acknowledged (SIOCOUTQ).
     is_unacked: bool,
-    /// Who is about to refuse found that nothing is dispatched.
+    /// The side that is about to refuse found that nothing is dispatched.
     is_checked: bool,
     pub(crate) has_refused: bool,
     pub(crate) is_dispatched: bool,
@@ -290,7 +290,7 @@ impl Server {
         self.peer == Peer::BehindProxy && (self.is_armed || self.has_refused)
     }
 
-    /// Returns whether the client's kernel could still hear something new.
+    /// Returns `true` if the client's kernel could still hear something new.
     pub(crate) fn is_gone(&self) -> bool {
         self.socket == Socket::Gone
     }

@@ -165,9 +165,9 @@ impl State {
             true => Some(Evidence::new(HandOff::Written).with_answer(Answer::Refused)),
             false => client.act(act, &Rule { dropped: &[], stated: contract }, &PREMISES),
         };
-        let octets = client.response_octets();
+        let bytes = client.response_bytes();
         if let Some(evidence) = evidence {
-            let evidence = self.belief.limit(world, evidence, self.close, octets);
+            let evidence = self.belief.limit(world, evidence, self.close, bytes);
             self.fate = Some(classify(&evidence, &contract));
             self.client = None;
         }

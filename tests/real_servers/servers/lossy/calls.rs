@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt;
-use tower_resend::pool::PoolOptions;
+use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend::{Attempt, Body, Client, Policy};
 use tower_resend_core::Fate;
 
@@ -102,7 +102,7 @@ impl Caller {
         let mut pool = PoolOptions::new();
         if self.job.is_vouched {
             let origin = self.front.to_string().parse().expect("an address is an authority");
-            pool = pool.no_relay(origin);
+            pool = pool.trust(origin, OriginTrust::new().no_relay());
         }
         Client::builder().pool(pool).policy(Policy::new().deadline(DEADLINE)).build()
     }

@@ -3,7 +3,7 @@
 use http::Uri;
 use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use tower_resend::adapter::reqwest::{ResendMiddleware, attempts, error};
+use tower_resend_reqwest::{ResendMiddleware, attempts, error};
 
 use super::ours::{end_of, outcome};
 use super::{End, Outcome, chain};

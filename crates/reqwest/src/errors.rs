@@ -5,26 +5,25 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest_middleware::Error;
-
-use crate::error::BoxError;
+use tower_resend::BoxError;
 use tower_resend_core::{Doubt, Fate};
 
 /// Returns this crate's error behind an error of reqwest-middleware, if there
 /// is one, behind a [`TimedOut`] too: it has the request's fate.
-pub fn error(error: &Error) -> Option<&crate::Error> {
+pub fn error(error: &Error) -> Option<&tower_resend::Error> {
     let Error::Middleware(error) = error else { return None };
     error.downcast_ref().or_else(|| error.downcast_ref().and_then(TimedOut::ours))
 }
 
 /// Takes out the error that [`error`] finds, to have the request back for example
-/// ([`take_request`](crate::Error::take_request): its body is a [`Body`](crate::Body)).
+/// ([`take_request`](tower_resend::Error::take_request): its body is a [`Body`](tower_resend::Body)).
 ///
 /// # Errors
 ///
 /// Gives back what has none of this crate.
-pub fn into_error(failed: Error) -> Result<crate::Error, Error> {
+pub fn into_error(failed: Error) -> Result<tower_resend::Error, Error> {
     match failed {
-        Error::Middleware(failed) if failed.is::<crate::Error>() => {
+        Error::Middleware(failed) if failed.is::<tower_resend::Error>() => {
             failed.downcast().map_err(Error::Middleware)
         }
         Error::Middleware(failed) if failed.downcast_ref().and_then(TimedOut::ours).is_some() => {
@@ -36,10 +35,10 @@ pub fn into_error(failed: Error) -> Result<crate::Error, Error> {
 }
 
 /// Keeps the error's own type within reach of a downcast.
-pub(super) fn into_middleware(error: BoxError) -> Error {
-    match error.downcast::<crate::Error>() {
+pub(crate) fn into_middleware(error: BoxError) -> Error {
+    match error.downcast::<tower_resend::Error>() {
         Ok(ours) => Error::middleware(*ours),
-        Err(other) => Error::middleware(Other(other)),
+        Err(other) => Error::middleware(ServiceError(other)),
     }
 }
 
@@ -47,7 +46,7 @@ pub(super) fn into_middleware(error: BoxError) -> Error {
 /// neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHttp {
-    pub(super) scheme: String,
+    pub(crate) scheme: String,
 }
 
 impl NotHttp {
@@ -80,27 +79,27 @@ pub struct TimedOut {
 
 impl TimedOut {
     /// The service failed when the timeout passed.
-    pub(super) fn waiting(timeout: Duration, error: BoxError) -> Self {
+    pub(crate) fn waiting(timeout: Duration, error: BoxError) -> Self {
         let silent = Self::silent(timeout);
-        let fate = error.downcast_ref().map_or(silent.fate, crate::Error::fate);
+        let fate = error.downcast_ref().map_or(silent.fate, tower_resend::Error::fate);
         Self { fate, error: Some(error), ..silent }
     }
 
     /// The service said nothing.
-    pub(super) fn silent(timeout: Duration) -> Self {
+    pub(crate) fn silent(timeout: Duration) -> Self {
         Self { timeout, fate: Fate::Unknown(Doubt::TimedOut), error: None }
     }
 
     /// The response's head was there.
-    pub(super) fn reading(timeout: Duration) -> Self {
+    pub(crate) fn reading(timeout: Duration) -> Self {
         Self { timeout, fate: Fate::ResponseLost, error: None }
     }
 
-    fn ours(&self) -> Option<&crate::Error> {
+    fn ours(&self) -> Option<&tower_resend::Error> {
         self.error.as_deref()?.downcast_ref()
     }
 
-    fn into_ours(mut self) -> Result<crate::Error, Self> {
+    fn into_ours(mut self) -> Result<tower_resend::Error, Self> {
         match self.error.take().map(|error| error.downcast()) {
             Some(Ok(ours)) => Ok(*ours),
             Some(Err(other)) => Err(Self { error: Some(other), ..self }),
@@ -114,7 +113,7 @@ impl TimedOut {
     }
 
     /// Returns what became of the request at the server, as far as the service's
-    /// [`Error`](crate::Error) proves it.
+    /// [`Error`](tower_resend::Error) proves it.
     pub fn fate(&self) -> Fate {
         self.fate
     }
@@ -140,15 +139,15 @@ impl StdError for TimedOut {
 
 /// An error of a service that is not this crate's, which is its source.
 #[derive(Debug)]
-struct Other(BoxError);
+struct ServiceError(BoxError);
 
-impl fmt::Display for Other {
+impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the service that requests are sent through failed")
     }
 }
 
-impl StdError for Other {
+impl StdError for ServiceError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.0)
     }

@@ -3,11 +3,11 @@
 //! # Through this crate's stack: full evidence
 //!
 //! [`ResendMiddleware`] is a middleware of reqwest-middleware. Requests and
-//! responses stay reqwest's, and are sent by a [`Client`](crate::Client):
+//! responses stay reqwest's, and are sent by a [`Client`](tower_resend::Client):
 //!
 //! ```diff
 //! +use reqwest_middleware::ClientBuilder;
-//! +use tower_resend::adapter::reqwest::ResendMiddleware;
+//! +use tower_resend_reqwest::ResendMiddleware;
 //! -let client = reqwest::Client::new();
 //! +let through = ResendMiddleware::new(tower_resend::Client::new());
 //! +let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
@@ -15,7 +15,7 @@
 //!
 //! ```no_run
 //! use reqwest_middleware::ClientBuilder;
-//! use tower_resend::adapter::reqwest::{self as adapter, ResendMiddleware};
+//! use tower_resend_reqwest::{self as adapter, ResendMiddleware};
 //!
 //! # async fn example() {
 //! let through = ResendMiddleware::new(tower_resend::Client::new());
@@ -31,8 +31,8 @@
 //! ```
 //!
 //! A call's deadline is the request's own timeout, longer or shorter than the
-//! [`Policy`](crate::Policy)'s, which is 30 seconds by default and is that of
-//! requests without a timeout; [`Policy::deadline`](crate::Policy::deadline)
+//! [`Policy`](tower_resend::Policy)'s, which is 30 seconds by default and is that of
+//! requests without a timeout; [`Policy::deadline`](tower_resend::Policy::deadline)
 //! changes it.
 //!
 //! reqwest's own client, which is still there to build requests, does none of
@@ -43,34 +43,34 @@
 //! | redirects | tower-http's `FollowRedirectLayer`, **under** the [`ResendLayer`]; those that keep the body (307, 308) by a policy that can have it again |
 //! | decompression | tower-http's `DecompressionLayer` |
 //! | default header fields, `User-Agent` | tower-http's `SetRequestHeaderLayer`; or on each request |
-//! | the client's own timeout | the request's own timeout; the [`Policy`](crate::Policy)'s deadline, which ends with the response's head |
-//! | proxies | [`PoolOptions::proxies`](crate::pool::PoolOptions::proxies) |
+//! | the client's own timeout | the request's own timeout; the [`Policy`](tower_resend::Policy)'s deadline, which ends with the response's head |
+//! | proxies | [`PoolOptions::proxies`](tower_resend::pool::PoolOptions::proxies) |
 //! | TLS settings | `PoolOptions::tls` (feature `https`) |
 //! | cookies, DNS settings, HTTP/2, `Response::remote_addr` | nothing yet |
-//! | retries of reqwest | the [`Policy`](crate::Policy) |
+//! | retries of reqwest | the [`Policy`](tower_resend::Policy) |
 //!
 //! A failure is this crate's, in a `reqwest_middleware::Error::Middleware`, whose
 //! `is_timeout`, `is_connect` and the like are always false: code that asks them
 //! has to ask [`error`], or the type that is named at [`ResendMiddleware`]. A connect that
 //! fails is repeated for up to 10 seconds, as the policy's
-//! [`connect_patience`](crate::Policy::connect_patience) says, where reqwest fails
+//! [`connect_patience`](tower_resend::Policy::connect_patience) says, where reqwest fails
 //! at once.
 //!
-//! `https` URLs are sent too where the service can; a [`Client`](crate::Client)
+//! `https` URLs are sent too where the service can; a [`Client`](tower_resend::Client)
 //! can with the feature `https`, by its own TLS settings and not reqwest's. Any
 //! other scheme is an error, [`NotHttp`], and not
 //! sent by reqwest either.
 //!
 //! A layer that sends several requests for one, such as one that follows
 //! redirects, belongs between the [`ResendLayer`] and the
-//! [`Pool`](crate::pool::Pool). The error of a `POST` that was answered and
+//! [`Pool`](tower_resend::pool::Pool). The error of a `POST` that was answered and
 //! whose next request failed is then about the `POST` too; above the resending
 //! layer it would be about the last request alone.
 //!
 //! A 307 or 308 has the request sent with its body once more. The layer's own
-//! policies cannot have a second [`Body`](crate::Body), and give such a response to
-//! the caller; [`replay`](crate::body::Replayable::replay) can, but for streams.
-//! And they drop the [`AttemptToken`](crate::AttemptToken) where a redirect leaves
+//! policies cannot have a second [`Body`](tower_resend::Body), and give such a response to
+//! the caller; [`replay`](tower_resend::body::Replayable::replay) can, but for streams.
+//! And they drop the [`AttemptToken`](tower_resend::AttemptToken) where a redirect leaves
 //! the origin, with all extensions; without it the last request is not recorded.
 //!
 //! ```
@@ -80,7 +80,7 @@
 //! # use tower_http::decompression::DecompressionLayer;
 //! # use tower_http::follow_redirect::FollowRedirectLayer;
 //! # use tower_http::set_header::SetRequestHeaderLayer;
-//! # use tower_resend::adapter::reqwest::ResendMiddleware;
+//! # use tower_resend_reqwest::ResendMiddleware;
 //! # use tower_resend::pool::{Pool, PoolOptions};
 //! use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 //! use tower_resend::body::Replayable;
@@ -108,7 +108,8 @@
 //! [`with_evidence`] takes a `reqwest::ClientBuilder` and gives a service whose failures
 //! carry evidence, for a [`ResendLayer`] to decide on. TLS, proxies, DNS,
 //! HTTP/2 and decompression stay reqwest's. (It has TLS where your own
-//! `Cargo.toml` gives it some, or with the feature `reqwest-rustls`.)
+//! `Cargo.toml` gives it some, or with the feature `rustls`; turn on `tls` where it is
+//! rustls that your own `Cargo.toml` gives it.)
 //!
 //! ```diff
 //! -let client = reqwest::Client::builder().build()?;
@@ -118,10 +119,10 @@
 //! ```
 //!
 //! The request is an [`http::Request`] whose body is
-//! [`Replayable`](crate::body::Replayable). The call's deadline is the
-//! [`Policy`](crate::Policy)'s, 30 seconds by default, even where the builder was
+//! [`Replayable`](tower_resend::body::Replayable). The call's deadline is the
+//! [`Policy`](tower_resend::Policy)'s, 30 seconds by default, even where the builder was
 //! given a longer timeout; `Policy::deadline` changes it, or a
-//! [`Deadline`](crate::resend::Deadline) among the request's extensions.
+//! [`Deadline`](tower_resend::resend::Deadline) among the request's extensions.
 //!
 //! | reqwest's error | fate |
 //! |---|---|
@@ -142,25 +143,25 @@
 //!   not follow an answer too: *unknown*.
 //! - What reqwest's pool sends again by itself was handed back to it, so it
 //!   was never sent; those hand-offs are not listed among the
-//!   [`attempts`](crate::attempts()).
+//!   [`attempts`](tower_resend::attempts()).
 //! - A resend cannot ask reqwest's pool for a fresh connection. So a 421 is
 //!   delivered and not sent again.
 //! - hyper can leave a request in a connection's channel for ever if that ends
 //!   at the moment of sending. Nobody outside reqwest can tell; a timeout of the
-//!   request's own, or of the [`Policy`](crate::Policy), ends the wait as
+//!   request's own, or of the [`Policy`](tower_resend::Policy), ends the wait as
 //!   *unknown*.
 //! - A streamed body cannot be sent again after it was handed back, unless it
-//!   is [recorded](crate::ResendLayer::replay_streams).
+//!   is [recorded](tower_resend::ResendLayer::replay_streams).
 //!
-//! [`ResendLayer`]: crate::ResendLayer
+//! [`ResendLayer`]: tower_resend::ResendLayer
 //! [`NoEvidence`]: tower_resend_core::Doubt::NoEvidence
 
 mod chain;
-mod deadline;
 mod errors;
 mod middleware;
-mod wrapped;
+mod timeout;
+mod transport;
 
 pub use errors::{NotHttp, TimedOut, error, into_error};
 pub use middleware::{ResendMiddleware, attempts};
-pub use wrapped::{EvidenceClient, Failure, ResponseFuture, with_evidence};
+pub use transport::{ReqwestTransport, ResponseFuture, with_evidence};

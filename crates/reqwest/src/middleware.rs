@@ -1,36 +1,32 @@
 //! reqwest's requests and responses over a service of this crate.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Extensions;
 use http_body::Body as HttpBody;
+use reqwest::{Request, Response, ResponseBuilderExt, Url};
 use reqwest_middleware::{Error, Middleware, Next};
+use tokio::time::timeout_at;
 use tower::{Service, ServiceExt};
+use tower_resend::__adapter::attempts_in;
+use tower_resend::resend::Deadline;
+use tower_resend::{Attempt, Body, BoxError};
 
-use ::reqwest::{Request, Response, ResponseBuilderExt, Url};
-
-use super::deadline::Deadlined;
-use super::errors::{NotHttp, TimedOut, into_middleware};
-use crate::attempt::{Attempt, Attempts};
-use crate::body::Body;
-use crate::deadline::Deadline;
-use crate::error::BoxError;
-use crate::time::{Instant, after, now, timeout_at, woken_by};
+use crate::errors::{NotHttp, TimedOut, into_middleware};
+use crate::timeout::{RequestTimeout, TimeoutBody};
 
 /// A middleware that sends reqwest's requests through a service, such as a
-/// [`Client`](crate::Client), instead of through reqwest.
+/// [`Client`](tower_resend::Client), instead of through reqwest.
 ///
 /// It keeps what callers see: reqwest's `Request` with its own timeout,
 /// reqwest's `Response` with its URL. The extensions that a request is given
 /// (`with_extension`) reach the service, an
-/// [`Idempotent`](crate::resend::Idempotent) mark for example. See the
-/// [module](super) for what reqwest's own client would have done besides.
+/// [`Idempotent`](tower_resend::resend::Idempotent) mark for example. See the
+/// [module](crate) for what reqwest's own client would have done besides.
 ///
 /// A request's own timeout ends the call and the reading of its response's
 /// body, as reqwest has it. It is the call's [`Deadline`]
-/// too, in place of the [`Policy`](crate::Policy)'s 30 seconds, unless the request
+/// too, in place of the [`Policy`](tower_resend::Policy)'s 30 seconds, unless the request
 /// was given one (`with_extension`): no resend begins that it would cut off.
 ///
 /// **It has to be the last middleware:** those after it are not called.
@@ -40,15 +36,15 @@ use crate::time::{Instant, after, now, timeout_at, woken_by};
 /// All are of the kind `reqwest_middleware::Error::Middleware`, with a type
 /// that it can be downcast to:
 ///
-/// - the service's own error; for this crate's [`Error`](crate::Error) use
-///   [`error`](super::error), and [`into_error`](super::into_error) to have it;
+/// - the service's own error; for this crate's [`Error`](tower_resend::Error) use
+///   [`error`](crate::error), and [`into_error`](crate::into_error) to have it;
 /// - [`NotHttp`] if the URL's scheme is neither `http` nor `https`;
 /// - [`TimedOut`] if the request's own timeout passed, even where the service
 ///   fails at that very moment: what that said is its source, and
-///   [`error`](super::error) has it too.
+///   [`error`](crate::error) has it too.
 ///
 /// If the response's body fails, the sources of reqwest's error tell why, a
-/// [`ResponseBodyError`](crate::pool::ResponseBodyError) or [`TimedOut`].
+/// [`ResponseBodyError`](tower_resend::pool::ResponseBodyError) or [`TimedOut`].
 ///
 /// # Cancel safety
 ///
@@ -86,15 +82,15 @@ where
             return Err(Error::middleware(NotHttp { scheme: url.scheme().to_owned() }));
         }
         let timeout = request.timeout().copied();
-        let limit = timeout.and_then(Limit::from_now);
-        let mut request = http::Request::<::reqwest::Body>::try_from(request)?.map(replayable);
+        let limit = timeout.and_then(RequestTimeout::from_now);
+        let mut request = http::Request::<reqwest::Body>::try_from(request)?.map(replayable);
         request.extensions_mut().extend(extensions.clone());
 
         let mut service = self.service.clone();
         let answered = async {
             let ready = service.ready().await?;
             if let (Some(timeout), None) = (timeout, request.extensions().get::<Deadline>()) {
-                let left = limit.map_or(timeout, Limit::left);
+                let left = limit.map_or(timeout, RequestTimeout::left);
                 request.extensions_mut().insert(Deadline::new(left));
             }
             ready.call(request).await
@@ -116,36 +112,8 @@ where
     }
 }
 
-/// When a request has to be over, its response's body included.
-#[derive(Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) at: Instant,
-    pub(super) timeout: Duration,
-}
-
-impl Limit {
-    /// Returns none where the timeout is too far away to be told.
-    fn from_now(timeout: Duration) -> Option<Self> {
-        after(now(), timeout).map(|at| Self { at, timeout })
-    }
-
-    /// Returns when the service is given up. Its own deadline has passed by
-    /// then, so that it can tell what became of the request.
-    fn cut_off(self) -> Instant {
-        woken_by(self.at).and_then(woken_by).unwrap_or(self.at)
-    }
-
-    fn left(self) -> Duration {
-        self.at.saturating_duration_since(now())
-    }
-
-    fn has_passed(self) -> bool {
-        now() >= self.at
-    }
-}
-
 /// Bytes in memory can be sent again, streams only where they are recorded.
-fn replayable(body: ::reqwest::Body) -> Body {
+fn replayable(body: reqwest::Body) -> Body {
     match body.as_bytes().map(Bytes::copy_from_slice) {
         Some(octets) => Body::from(octets),
         None => Body::new(body),
@@ -155,14 +123,14 @@ fn replayable(body: ::reqwest::Body) -> Body {
 fn into_reqwest<RB>(
     response: http::Response<RB>,
     url: Url,
-    limit: Option<Limit>,
+    limit: Option<RequestTimeout>,
 ) -> reqwest_middleware::Result<Response>
 where
     RB: HttpBody<Data = Bytes> + Send + Sync + 'static,
     RB::Error: Into<BoxError>,
 {
     let (parts, body) = response.into_parts();
-    let body = ::reqwest::Body::wrap(Deadlined::new(body, limit));
+    let body = reqwest::Body::wrap(TimeoutBody::new(body, limit));
     // Only a builder takes the URL.
     let builder = http::Response::builder().status(parts.status).version(parts.version).url(url);
     let mut response = builder.body(body).map_err(Error::middleware)?;
@@ -172,7 +140,7 @@ where
 }
 
 /// Returns the attempts behind a response, oldest first, as
-/// [`attempts`](crate::attempts) does: empty where the first was answered.
+/// [`attempts`](tower_resend::attempts) does: empty where the first was answered.
 pub fn attempts(response: &Response) -> &[Attempt] {
-    response.extensions().get::<Attempts>().map_or(&[], |attempts| &attempts.0)
+    attempts_in(response.extensions())
 }

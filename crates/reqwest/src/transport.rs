@@ -1,6 +1,5 @@
 //! reqwest's own client as a service that leaves evidence.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
@@ -9,17 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
+use tower_resend::__adapter::{Contradictory, GuardedBody, SentRequest, guard};
+use tower_resend::body::RequestBody;
+use tower_resend::{Attempt, AttemptError, AttemptToken, BoxError};
+use tower_resend_core::{Answer, ConnectFailure, EndedBy, Evidence, HandOff};
 
-use super::chain;
-use crate::attempt::{Attempt, AttemptToken, Sent};
-use crate::body::{Framed, Framing, Refused, RequestBody, to_any_http};
-use crate::error::BoxError;
-use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, HandOff};
+use crate::chain;
 
 /// Makes a client of reqwest's builder that leaves evidence of what became of
 /// its requests.
@@ -31,17 +29,15 @@ use tower_resend_core::{Answer, ConnectFailure, Contract, EndedBy, Evidence, Han
 /// # Errors
 ///
 /// reqwest's own, if the client cannot be built.
-pub fn with_evidence(
-    builder: ::reqwest::ClientBuilder,
-) -> Result<EvidenceClient, ::reqwest::Error> {
-    let once = builder.redirect(::reqwest::redirect::Policy::none());
-    Ok(EvidenceClient(once.retry(::reqwest::retry::never()).build()?))
+pub fn with_evidence(builder: reqwest::ClientBuilder) -> Result<ReqwestTransport, reqwest::Error> {
+    let once = builder.redirect(reqwest::redirect::Policy::none());
+    Ok(ReqwestTransport(once.retry(reqwest::retry::never()).build()?))
 }
 
 /// A client of reqwest that leaves evidence; made by [`with_evidence`].
 ///
 /// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`Failure`].
+/// [`ResendLayer`](tower_resend::ResendLayer) puts there, and in its [`AttemptError`].
 /// Clones share their connections.
 ///
 /// A request whose head and body contradict each other is not given to reqwest, and
@@ -50,60 +46,55 @@ pub fn with_evidence(
 ///
 /// # Errors
 ///
-/// [`Failure`], for every failure before the response's head.
+/// [`AttemptError`], for every failure before the response's head. Its source is
+/// reqwest's own error without its URL, which may have a secret in it, or why reqwest was
+/// not given the request; there is none where reqwest answered a request that it had cut.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future gives the request up, and its attempt is recorded as
 /// one of which nothing is known.
 #[derive(Clone, Debug)]
-pub struct EvidenceClient(::reqwest::Client);
+pub struct ReqwestTransport(reqwest::Client);
 
-impl<B> Service<Request<B>> for EvidenceClient
+impl<B> Service<Request<B>> for ReqwestTransport
 where
     B: Body + Send + Sync + 'static,
     B::Data: Into<Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<::reqwest::Body>;
-    type Error = Failure;
+    type Response = Response<reqwest::Body>;
+    type Error = AttemptError;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
-        let framing = match Framing::of(&request) {
-            Ok(framing) => framing,
-            Err(refused) => {
-                let failure = Failure::not_sendable(refused);
+        let request = match guard(request.map(|inner| AsBytes { inner })) {
+            Ok(request) => request,
+            Err(contradictory) => {
+                let Contradictory { error, request, .. } = *contradictory;
                 if let Some(token) = token {
-                    token.record(failure.attempt().clone());
-                    token.give_back(request);
+                    token.record(error.attempt().clone());
+                    token.give_back(request.map(|body| body.inner));
                 }
-                return ResponseFuture(Box::pin(future::ready(Err(failure))));
+                return ResponseFuture(Box::pin(future::ready(Err(error))));
             }
         };
-        to_any_http(&mut request, framing);
-        if let Framing::Length(length) = framing {
-            // The client's default fields may have another.
-            request.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
-        }
-        let sent = Sent::of(&request);
-        let seen = Arc::new(Seen::default());
-        let call = Call { token, sent, is_over: false, seen: Arc::clone(&seen) };
-        let (head, body) = request.into_parts();
-        let inner = Framed::new(AsBytes { inner: body }, framing, &head.headers);
-        let body = ::reqwest::Body::wrap(Watched { inner, seen });
-        ResponseFuture(Box::pin(call.drive(self.0.clone(), Request::from_parts(head, body))))
+        let sent = SentRequest::of(&request);
+        let seen = Arc::new(BodyObserver::default());
+        let call = ReqwestCall { token, sent, is_over: false, seen: Arc::clone(&seen) };
+        let request = request.map(|inner| reqwest::Body::wrap(ObservedBody { inner, seen }));
+        ResponseFuture(Box::pin(call.drive(self.0.clone(), request)))
     }
 }
 
-type CallResult = Result<Response<::reqwest::Body>, Failure>;
+type CallResult = Result<Response<reqwest::Body>, AttemptError>;
 
-/// The response future of a [`EvidenceClient`] client.
+/// The response future of a [`ReqwestTransport`] client.
 ///
 /// # Cancel safety
 ///
@@ -128,20 +119,20 @@ impl fmt::Debug for ResponseFuture {
 
 /// One call. Dropped before its end, it is recorded all the same: a layer
 /// above may go on with another.
-struct Call {
+struct ReqwestCall {
     token: Option<AttemptToken>,
-    sent: Sent,
+    sent: SentRequest,
     is_over: bool,
-    seen: Arc<Seen>,
+    seen: Arc<BodyObserver>,
 }
 
-impl Call {
+impl ReqwestCall {
     async fn drive(
         mut self,
-        client: ::reqwest::Client,
-        request: Request<::reqwest::Body>,
+        client: reqwest::Client,
+        request: Request<reqwest::Body>,
     ) -> CallResult {
-        let request = match ::reqwest::Request::try_from(request) {
+        let request = match reqwest::Request::try_from(request) {
             Ok(request) => request,
             Err(source) => return Err(self.not_sent(source)),
         };
@@ -152,7 +143,7 @@ impl Call {
                 let is_http1 = response.version() <= Version::HTTP_11;
                 if is_http1 && self.seen.is_unasked.load(Ordering::Acquire) {
                     let attempt = self.record(answered.with_ended_by(EndedBy::RequestBody));
-                    return Err(Failure::new(attempt, Source::None));
+                    return Err(AttemptError::new(attempt));
                 }
                 self.record(answered);
                 Ok(response.into())
@@ -167,18 +158,18 @@ impl Call {
                 if self.seen.is_failed.load(Ordering::Acquire) {
                     evidence = evidence.with_ended_by(EndedBy::RequestBody);
                 }
-                Err(Failure::new(self.record(evidence), Source::of(source)))
+                Err(AttemptError::new(self.record(evidence)).with_source(without_url(source)))
             }
         }
     }
 
-    fn not_sent(&mut self, source: ::reqwest::Error) -> Failure {
+    fn not_sent(&mut self, source: reqwest::Error) -> AttemptError {
         let why = HandOff::NotConnected(ConnectFailure::BadTarget);
-        Failure::new(self.record(Evidence::new(why)), Source::of(source))
+        AttemptError::new(self.record(Evidence::new(why))).with_source(without_url(source))
     }
 
     fn record(&mut self, evidence: Evidence) -> Attempt {
-        let attempt = Attempt::new(evidence, &Contract::none()).of_ours().sending(self.sent);
+        let attempt = self.sent.attempt(evidence);
         if let Some(token) = &self.token {
             token.record(attempt.clone());
         }
@@ -187,7 +178,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for ReqwestCall {
     fn drop(&mut self) {
         if !self.is_over {
             self.record(Evidence::new(HandOff::Unrecorded).with_ended_by(EndedBy::Caller));
@@ -197,7 +188,7 @@ impl Drop for Call {
 
 /// What was seen of a request's body.
 #[derive(Default)]
-struct Seen {
+struct BodyObserver {
     /// A connection asked for it.
     is_polled: AtomicBool,
     is_failed: AtomicBool,
@@ -207,13 +198,13 @@ struct Seen {
 
 pin_project! {
     /// A request's body that notes when it is first asked for.
-    struct Watched<B> {
+    struct ObservedBody<B> {
         #[pin]
-        inner: Framed<B>,
-        seen: Arc<Seen>,
+        inner: GuardedBody<B>,
+        seen: Arc<BodyObserver>,
     }
 
-    impl<B> PinnedDrop for Watched<B> {
+    impl<B> PinnedDrop for ObservedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if this.inner.is_unasked() {
@@ -223,7 +214,7 @@ pin_project! {
     }
 }
 
-impl<B: RequestBody> Body for Watched<B> {
+impl<B: RequestBody> Body for ObservedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 
@@ -282,71 +273,8 @@ where
     }
 }
 
-/// The error of a request that reqwest could not get answered, with the
-/// attempt that failed. The source is reqwest's own error, or why reqwest was not given
-/// the request.
-#[derive(Debug)]
-pub struct Failure(Box<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    attempt: Attempt,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    None,
-    Client(::reqwest::Error),
-    Refused(BoxError),
-}
-
-impl Source {
-    fn of(error: ::reqwest::Error) -> Self {
-        // It is printed whole, a password and what follows the path too.
-        Self::Client(error.without_url())
-    }
-}
-
-impl Failure {
-    fn new(attempt: Attempt, source: Source) -> Self {
-        Self(Box::new(Inner { attempt, source }))
-    }
-
-    /// The request's head and body contradict each other.
-    fn not_sendable(refused: Refused) -> Self {
-        let evidence = Evidence::new(HandOff::NotSendable(refused.why()));
-        let attempt = Attempt::new(evidence, &Contract::none()).of_ours();
-        Self::new(attempt, Source::Refused(refused.into_source()))
-    }
-
-    /// Returns the attempt that failed, with its evidence and fate.
-    pub fn attempt(&self) -> &Attempt {
-        &self.0.attempt
-    }
-
-    /// Returns reqwest's own error, without its URL, which may have a secret in it;
-    /// nothing where reqwest was not given the request, or answered one that it had cut.
-    pub fn into_error(self) -> Option<::reqwest::Error> {
-        match self.0.source {
-            Source::Client(error) => Some(error),
-            Source::None | Source::Refused(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.attempt, f)
-    }
-}
-
-impl StdError for Failure {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0.source {
-            Source::None => None,
-            Source::Client(error) => Some(error),
-            Source::Refused(why) => Some(&**why),
-        }
-    }
+/// Returns reqwest's error as the source of another, which is printed whole: its URL may
+/// have a password or a secret after the path.
+fn without_url(error: reqwest::Error) -> BoxError {
+    error.without_url().into()
 }

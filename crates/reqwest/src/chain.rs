@@ -8,16 +8,15 @@ use std::error::Error as StdError;
 use std::io;
 
 use hyper_util::client::legacy;
-
-use crate::error::chain as causes;
+use tower_resend::__adapter::chain as causes;
 #[cfg(feature = "tls")]
-use crate::tls;
+use tower_resend::__adapter::ends_every_handshake;
 use tower_resend_core::{Answer, ConnectFailure, Errno, Evidence, HandOff, StaleReason};
 
 /// Returns the evidence of a call in which at most one request was sent.
 ///
 /// `is_body_polled` says whether a connection asked for the request's body.
-pub(super) fn evidence(error: &::reqwest::Error, is_body_polled: bool) -> Evidence {
+pub(crate) fn evidence(error: &reqwest::Error, is_body_polled: bool) -> Evidence {
     let unrecorded = Evidence::new(HandOff::Unrecorded);
     let Some(client) = source::<legacy::Error>(error) else { return unrecorded };
     if client.is_connect() {
@@ -59,7 +58,7 @@ fn is_refused(error: &h2::Error, is_body_polled: bool) -> bool {
         }
 }
 
-fn connect_failure(error: &::reqwest::Error, client: &legacy::Error) -> ConnectFailure {
+fn connect_failure(error: &reqwest::Error, client: &legacy::Error) -> ConnectFailure {
     if error.is_dns() {
         return ConnectFailure::Resolve;
     }
@@ -80,7 +79,7 @@ fn connect_failure_of(error: &io::Error) -> Option<ConnectFailure> {
     let inner = error.get_ref()?;
     #[cfg(feature = "tls")]
     if let Some(handshake) = inner.downcast_ref() {
-        return Some(match tls::ends_every_handshake(handshake) {
+        return Some(match ends_every_handshake(handshake) {
             true => ConnectFailure::Untrusted,
             false => ConnectFailure::Tls,
         });
@@ -170,13 +169,13 @@ mod tests {
     }
 
     /// An error of reqwest with this source: reqwest wraps that of a body so.
-    async fn of_reqwest(source: impl Into<crate::BoxError>) -> ::reqwest::Error {
+    async fn of_reqwest(source: impl Into<tower::BoxError>) -> reqwest::Error {
         let failed = Err::<http_body::Frame<Bytes>, _>(source.into());
         let body = StreamBody::new(tokio_stream::once(failed));
-        ::reqwest::Body::wrap(body).frame().await.unwrap().unwrap_err()
+        reqwest::Body::wrap(body).frame().await.unwrap().unwrap_err()
     }
 
-    fn fate(error: &::reqwest::Error) -> Fate {
+    fn fate(error: &reqwest::Error) -> Fate {
         classify(&evidence(error, true), &Contract::none())
     }
 
