@@ -168,11 +168,6 @@ impl fmt::Debug for TlsIo {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[path = "../../crates/testkit/src/tls.rs"]
-#[allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "a test's helper")]
-mod support;
-
-#[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 mod tests {
     use std::future::poll_fn;
@@ -180,12 +175,13 @@ mod tests {
     use std::net;
     use std::time::Duration;
 
+    use testkit::tls_origin::{Authority, Session};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::support::{Authority, Session};
     use super::*;
     use crate::time;
+    use crate::tls::Tls;
     use tower_resend_core::{
         Armed, ContractTrust, Layer, Outbound, Probe, Reuse, StaleReason, TcpState,
     };
@@ -206,8 +202,14 @@ mod tests {
         let accepted = tokio::task::spawn_blocking(move || (server.accept(&mut peer), peer));
         let (tracked_io, tracker) = TrackedIo::new(stream);
         tracker.expect(Layer::Tls);
-        let tls =
-            authority.client().build().unwrap().connect("127.0.0.1", tracked_io).await.unwrap();
+        let tls = Tls::builder()
+            .no_default_roots()
+            .add_root(authority.root())
+            .build()
+            .unwrap()
+            .connect("127.0.0.1", tracked_io)
+            .await
+            .unwrap();
         let (session, peer) = accepted.await.unwrap();
         arm(&tracker).unwrap();
         (TlsIo::new(tls, Arc::clone(&tracker)), tracker, session.unwrap(), peer)
