@@ -57,7 +57,7 @@ fn story(input: &mut Input<'_>) -> Result<TcpEvidence> {
     let exchange = ExchangeCounts::new(before + 1, before + length, read);
     let mut look = snapshot(input, &ExchangeCounts::new(before + 1, before, read))?;
     look.notsent = 0;
-    let base = SegmentBase::at_look(before, &look);
+    let base = SegmentBase::at_stale_check(before, &look);
     let exchange = exchange.with_segment_base(base);
     let last = *input.choose(&[LastRead::End, LastRead::Failed, LastRead::WouldBlock])?;
     let errno = input.arbitrary::<Option<u8>>()?.map(|number| Errno(number.into()));

@@ -44,7 +44,7 @@ pub(crate) struct ConnTracker {
 #[derive(Debug)]
 pub(super) struct Tracked {
     machine: ExchangeMachine,
-    socket: Socket,
+    socket: TrackedSocket,
     parked: Option<TcpStream>,
     /// Who else waits for the IO's drop: calls of another pool.
     waiters: Waiters,
@@ -56,14 +56,14 @@ pub(super) struct Tracked {
 /// The socket, as far as the machine and the drain may use it.
 ///
 /// The descriptor is used only under the lock and only while it is here:
-/// whoever closes the socket first takes it away.
+/// what closes the socket first takes it away.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct TrackedSocket {
     fd: Option<Fd>,
     born: Instant,
 }
 
-impl Probe for Socket {
+impl Probe for TrackedSocket {
     #[inline]
     fn snapshot(&mut self) -> Result<Snapshot, Unavailable> {
         self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
@@ -78,7 +78,7 @@ impl Probe for Socket {
     }
 }
 
-impl Socket {
+impl TrackedSocket {
     /// Returns `true` if bytes wait to be read.
     pub(super) fn has_data(&self) -> bool {
         self.fd.is_some_and(Fd::has_data)
@@ -106,7 +106,7 @@ impl ConnTracker {
             own_waiter: AtomicWaker::new(),
             tracked: Mutex::new(Tracked {
                 machine: ExchangeMachine::new(calibration, hop),
-                socket: Socket { fd: Some(fd), born: time::now() },
+                socket: TrackedSocket { fd: Some(fd), born: time::now() },
                 parked: None,
                 waiters: Waiters::default(),
                 #[cfg(feature = "tls")]
@@ -231,8 +231,8 @@ impl ConnTracker {
         self.lock().socket.snapshot().is_ok_and(|snapshot| snapshot.bytes_sent > 0)
     }
 
-    /// Arms a request that hyper has taken and of which it has written
-    /// nothing. `None` if the place where it begins cannot be known.
+    /// Arms a request that hyper has taken and not begun to write. `None` if the
+    /// place where it begins cannot be known.
     pub(crate) fn arm_taken(&self) -> Option<ExchangeId> {
         self.lock().machine.arm_taken()
     }
@@ -385,7 +385,7 @@ impl ConnTracker {
 impl Tracked {
     /// Returns the machine and what it may ask.
     #[inline]
-    pub(super) fn parts(&mut self) -> (&mut ExchangeMachine, &mut Socket) {
+    pub(super) fn parts(&mut self) -> (&mut ExchangeMachine, &mut TrackedSocket) {
         (&mut self.machine, &mut self.socket)
     }
 

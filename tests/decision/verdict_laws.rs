@@ -422,7 +422,7 @@ fn stories() -> impl Strategy<Value = Story> {
     (counts, looks(), errno, last, shown, any::<bool>()).prop_map(
         |((before, length, read, less), look, errno, last, shown, close)| {
             let (look, is_quiet) = look.shown(before, less.min(before));
-            let base = SegmentBase::at_look(before, &look);
+            let base = SegmentBase::at_stale_check(before, &look);
             let exchange =
                 ExchangeCounts::new(before + 1, before + length, read).with_segment_base(base);
             let count = shown.len();

@@ -80,7 +80,7 @@ impl Socket {
     fn begin(&mut self) {
         assert_eq!(self.stale_check(), StaleCheck::Clear(Ok(())));
         self.base = self.written + 1;
-        self.segment_base = SegmentBase::at_look(self.written, &self.shown());
+        self.segment_base = SegmentBase::at_stale_check(self.written, &self.shown());
     }
 
     fn write(&mut self, octets: &[u8]) {

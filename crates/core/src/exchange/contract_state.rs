@@ -5,7 +5,7 @@ use crate::contract::{ContractStatus, Hop, HopBinding, Ignored, Promise};
 
 /// What is believed of a server's promises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum ContractTrust {
     /// Nothing, and nothing is asked for.
     #[default]

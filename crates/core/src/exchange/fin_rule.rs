@@ -68,7 +68,7 @@ impl ExchangeCounts {
     }
 
     /// Returns how many bytes of the request the snapshot has acknowledged.
-    pub fn acked_octets(&self, snapshot: &Snapshot) -> u64 {
+    pub fn acked_bytes(&self, snapshot: &Snapshot) -> u64 {
         snapshot.bytes_acked.saturating_sub(self.base).min(self.length())
     }
 
@@ -76,7 +76,7 @@ impl ExchangeCounts {
     pub fn acked(&self, snapshot: &Snapshot) -> Acked {
         match snapshot.bytes_acked.saturating_sub(self.base) {
             0 => Acked::None,
-            octets if octets < self.length() => Acked::Part,
+            acked if acked < self.length() => Acked::Part,
             _ => Acked::All,
         }
     }
@@ -164,7 +164,7 @@ pub fn stale_check(written: u64, read: u64, snapshot: &Snapshot) -> StaleCheck {
     StaleCheck::Clear(if sound { Ok(()) } else { Err(Unavailable::NotConserved) })
 }
 
-/// Returns whether bytes that arrive now cannot answer the request, since
+/// Returns `true` if bytes that arrive now cannot answer the request, since
 /// none of it is acknowledged: the guard at an answer's first byte.
 pub fn is_stray(exchange: &ExchangeCounts, snapshot: &Snapshot) -> bool {
     snapshot.is_conserved(exchange.written) && exchange.acked(snapshot) == Acked::None
@@ -202,7 +202,7 @@ pub fn at_end(
     }
 }
 
-/// Step C6: one look while the request's fate settles after a FIN.
+/// Step C6: one check while the request's fate settles after a FIN.
 pub fn settle(exchange: &ExchangeCounts, fin: &Fin, snapshot: &Snapshot) -> FinStep {
     if snapshot.bytes_acked > fin.bytes_acked {
         return FinStep::Done(TcpEvidence::Fin(fin.acked, Settled::AckedAfterFin));
@@ -242,7 +242,7 @@ pub fn closed(
     }
 }
 
-/// Returns whether the answer to the bytes after a FIN can still decide the
+/// Returns `true` if the answer to the bytes after a FIN can still decide the
 /// fate, so that it is worth waiting for.
 ///
 /// `limits` are those of the contract at the FIN: within them the server's

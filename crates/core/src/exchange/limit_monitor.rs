@@ -126,7 +126,7 @@ impl LimitMonitor {
         observed
     }
 
-    /// What a request of which only a part was written can have at most, if
+    /// The largest length of a request that was written in part, if
     /// its body's length was known from the start.
     fn longest(&self) -> Option<u64> {
         self.offered?.checked_add(self.body?)

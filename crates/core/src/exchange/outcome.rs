@@ -20,7 +20,7 @@ pub enum Layer {
 /// Whether bytes that were read reach the HTTP implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum Passage {
     /// They do.
     Deliver,
@@ -32,7 +32,7 @@ pub enum Passage {
 /// What a read of no bytes means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum ReadEnd {
     /// The peer's FIN.
     Fin,
@@ -44,7 +44,7 @@ pub enum ReadEnd {
 /// The result of the stale check before a read that would wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum WaitCheck {
     /// No request is about to be written.
     NotDue,
@@ -60,7 +60,7 @@ pub enum WaitCheck {
 /// Whether bytes may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum WriteCheck {
     /// They may.
     Go,
@@ -73,7 +73,7 @@ pub enum WriteCheck {
 /// Whether plaintext may be handed to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum TextCheck {
     /// It may.
     Go,
@@ -85,7 +85,7 @@ pub enum TextCheck {
 
 /// Whether the reader has had a chance since a write failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection knows each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must know each")]
 pub enum HeldBack {
     /// The write failed just now.
     New,
@@ -98,7 +98,7 @@ pub enum HeldBack {
 /// What becomes of a write's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum WriteError {
     /// The writer gets it.
     Deliver,
@@ -111,7 +111,7 @@ pub enum WriteError {
 /// Whether an end of our own is sent: a FIN, or a close_notify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum OwnEnd {
     /// It is.
     Send,
@@ -122,7 +122,7 @@ pub enum OwnEnd {
 /// What becomes of a stream whose user is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum Leftover {
     /// It stays open, for the evidence.
     Park,
@@ -169,7 +169,7 @@ pub struct Armed {
 /// What the head of a final response is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum FinalHead {
     /// The answer to its request.
     Answer,
@@ -180,7 +180,7 @@ pub enum FinalHead {
 
 /// What a final response is, once a refusal was followed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum ResponseOutcome {
     /// The answer to its request.
     Answer,
@@ -192,7 +192,7 @@ pub enum ResponseOutcome {
 
 /// Whether a connection whose answer was read to its end takes another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum Reuse {
     /// As far as is known it does.
     Possible,
@@ -204,7 +204,7 @@ pub enum Reuse {
 
 /// How an exchange failed, as far as its driver can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection knows each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must know each")]
 pub enum FailureKind {
     /// The connection failed before an answer.
     Broken,

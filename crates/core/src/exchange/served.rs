@@ -3,7 +3,7 @@
 //! HTTP/1.1 ties a response to its request by their order alone. A server that
 //! sends more than it framed (a body after a HEAD, more than its
 //! `Content-Length`) puts content where the next response is expected, and
-//! whoever chose that content chose the response. Such an answer is delivered,
+//! the author of that content chose the response. Such an answer is delivered,
 //! as by every client of HTTP/1.1. It proves nothing: a statement
 //! that a request was not applied counts on a connection's first request only,
 //! before which nothing was framed.

@@ -278,7 +278,7 @@ impl ExchangeMachine {
     fn counts(&self, probe: &mut impl Probe) -> Counts {
         let counts = self.ledger.exchange();
         let acked = match (self.ledger.check(), probe.snapshot()) {
-            (Ok(()), Ok(snapshot)) => Some(counts.acked_octets(&snapshot)),
+            (Ok(()), Ok(snapshot)) => Some(counts.acked_bytes(&snapshot)),
             _ => None,
         };
         Counts::new(counts.length(), acked, self.ledger.exchange_read())
