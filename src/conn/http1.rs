@@ -20,7 +20,7 @@ use super::failure::failure_kind;
 use super::offer::{self, OfferUndo};
 use super::outgoing::Outgoing;
 use super::tracker::ConnTracker;
-use crate::body::{Framed, Framing, RequestBody};
+use crate::body::{Framed, Framing, OnEnd, RequestBody};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::ContractStatus;
 use tower_resend_core::{
@@ -102,7 +102,7 @@ impl<B: RequestBody> Http1Connection<B> {
         framing: Framing,
         trust: ContractTrust,
     ) -> Result<(), SendError<B>> {
-        let is_cut = self.is_http10 && matches!(framing, Framing::Chunked(_));
+        let is_cut = self.is_http10 && framing.has_chunks();
         if self.sender.is_none() || is_cut {
             return Err(SendError::HandedBack(StaleReason::Ended, Box::new(request)));
         }
@@ -111,10 +111,8 @@ impl<B: RequestBody> Http1Connection<B> {
             Err(found) => return Err(SendError::HandedBack(found, Box::new(request))),
         };
         self.undo = self.add_offer(&mut request, trust, armed);
-        let (head, body) = request.into_parts();
-        let body = Framed::new(body, framing, &head.headers);
-        let tracker = armed.watches_body.then(|| Arc::clone(&self.tracker));
-        self.hand_over(Request::from_parts(head, Outgoing::new(body, tracker)));
+        let on_end = armed.watches_body.then(|| Arc::clone(&self.tracker) as Arc<dyn OnEnd>);
+        self.hand_over(Framed::wrap_lean(request, framing, on_end, Outgoing::new));
         Ok(())
     }
 
@@ -156,7 +154,7 @@ impl<B: RequestBody> Http1Connection<B> {
     /// A connection whose priming was dropped cannot be used.
     pub(crate) async fn prime(&mut self, host: &HeaderValue, trust: ContractTrust) -> bool {
         let Ok(armed) = self.tracker.arm(Outbound::primer(trust)) else { return false };
-        let mut request = Request::new(Outgoing::none());
+        let mut request = Request::new(Outgoing::new(Framed::none()));
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
         request.headers_mut().insert(header::HOST, host.clone());
@@ -253,6 +251,11 @@ impl<B> Http1Connection<B> {
     /// was last.
     pub(crate) fn served(&self) -> Served {
         self.served
+    }
+
+    /// Returns `true` if a response showed that the server speaks HTTP/1.0.
+    pub(crate) fn is_http10(&self) -> bool {
+        self.is_http10
     }
 
     /// Returns when the connection was made.

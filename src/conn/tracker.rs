@@ -12,6 +12,7 @@ use http::Response;
 use tokio::net::TcpStream;
 
 use super::waiters::Waiters;
+use crate::body::OnEnd;
 use crate::chain::BoxError;
 use crate::sys::{Fd, Received};
 use crate::time::{self, Instant};
@@ -152,11 +153,6 @@ impl ConnTracker {
             return Err(StaleReason::Ended);
         }
         tracked.machine.arm(request)
-    }
-
-    /// Notes that the request's body has no further byte.
-    pub(super) fn on_body_end(&self) {
-        self.lock().machine.on_body_end();
     }
 
     /// Notes the head of a final response; `is_whole` says whether it has no
@@ -379,6 +375,13 @@ impl ConnTracker {
     /// Returns `true` if the server was seen breaking a promise (C9).
     pub(crate) fn has_broken_promise(&self) -> bool {
         self.lock().machine.has_broken_promise()
+    }
+}
+
+/// Matters for a request under a promise.
+impl OnEnd for ConnTracker {
+    fn on_body_end(&self) {
+        self.lock().machine.on_body_end();
     }
 }
 

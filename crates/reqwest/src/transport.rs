@@ -207,7 +207,7 @@ pin_project! {
     impl<B> PinnedDrop for ObservedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if this.inner.is_unasked() {
+            if this.inner.is_unpolled() {
                 this.seen.is_unasked.store(true, Ordering::Release);
             }
         }
