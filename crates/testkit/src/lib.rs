@@ -43,6 +43,8 @@ pub mod tcp_info;
 #[cfg(feature = "peers")]
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tls-origin")]
+pub mod tls_origin;
 pub mod truth;
 #[cfg(feature = "peers")]
 pub mod tun;
