@@ -430,6 +430,6 @@ mod tests {
         poll_fn(|cx| write(&mut io, cx)).await.unwrap_err();
         read(&mut io).await.unwrap_err();
         assert!(!tracker.is_written());
-        assert_eq!(tracker.lock().parts().0.ledger().exchange_read(), 0);
+        assert_eq!(tracker.lock().parts().0.exchange_read(), 0);
     }
 }

@@ -237,7 +237,7 @@ mod tests {
         received(&tracker, || session.flush(&mut peer));
         assert_eq!(write(&mut io).await.unwrap(), 4);
         assert_eq!(tracker.reuse(), Reuse::Possible);
-        assert_eq!(tracker.lock().parts().0.ledger().check(), Ok(()));
+        assert_eq!(tracker.lock().parts().0.check(), Ok(()));
     }
 
     #[tokio::test]

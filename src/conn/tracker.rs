@@ -19,7 +19,7 @@ use crate::time::{self, Instant};
 #[cfg(feature = "tls")]
 use crate::tls::TlsError;
 use tower_resend_core::contract::{ContractStatus, Hop};
-use tower_resend_core::fin_rule::{self, LastRead};
+use tower_resend_core::exchange::{LastRead, calibrate};
 use tower_resend_core::{
     Alert, Armed, Contract, EndedBy, Errno, Evidence, ExchangeId, ExchangeMachine, FinalHead,
     Layer, Leftover, Outbound, Probe, ResponseOutcome, Reuse, Snapshot, StaleReason, Unavailable,
@@ -95,10 +95,8 @@ impl ConnTracker {
     /// Starts to track a stream that was just connected (step A).
     pub(super) fn of(stream: &TcpStream) -> Self {
         let fd = Fd::of(stream);
-        let calibration = fd
-            .prepare()
-            .and_then(|()| fd.snapshot())
-            .and_then(|snapshot| fin_rule::calibrate(&snapshot));
+        let calibration =
+            fd.prepare().and_then(|()| fd.snapshot()).and_then(|snapshot| calibrate(&snapshot));
         let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
         let hop = local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer));
         Self {
@@ -164,7 +162,7 @@ impl ConnTracker {
             FinalHead::Answer => ResponseOutcome::Answer,
             FinalHead::Refusal => {
                 tracked.machine.take_over();
-                let read_before = tracked.machine.ledger().exchange_read();
+                let read_before = tracked.machine.exchange_read();
                 tracked.drain();
                 tracked.machine.after_refusal(read_before, is_whole)
             }

@@ -18,7 +18,7 @@ use crate::contract::Hop;
 use crate::fate::{Alert, Errno, Limits, StaleReason, Unavailable};
 
 /// One client connection and its exchanges. The picture of its phases is above
-/// [`ExchangePhase`], every transition in `TRANSITIONS.txt`.
+/// `ExchangePhase`, every transition in `TRANSITIONS.txt`.
 ///
 /// It holds no socket and reads no clock. Events come in the order in which the
 /// owner of the socket saw them, all under one lock, which is also held across

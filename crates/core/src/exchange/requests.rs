@@ -4,14 +4,14 @@ use http::Response;
 
 use super::contract_state::{Breach, ContractTrust, DrainNotice};
 use super::external::{Boundaries, Driver, ExchangeId};
-use super::ledger::{ExchangePhase, Ledger};
+use super::ledger::ExchangePhase;
 use super::machine::{ExchangeMachine, Keeps, Probe};
 use super::outcome::{Armed, FinalHead, Leftover, Outbound, ResponseOutcome, Reuse};
 use super::stream_kind::StreamKind;
 use crate::contract::{
     ContractStatus, Hop, Ignored, Promise, RETRY_CONTRACT, accept_bound, closing_head,
 };
-use crate::fate::{Alert, Contract, HandOff, StaleReason};
+use crate::fate::{Alert, Contract, HandOff, StaleReason, Unavailable};
 
 impl ExchangeMachine {
     // ===== our pool =====
@@ -231,8 +231,23 @@ impl ExchangeMachine {
     }
 
     /// Returns what our side counted, and where its exchange stands.
-    pub fn ledger(&self) -> &Ledger {
+    #[cfg(test)]
+    pub(super) fn ledger(&self) -> &super::ledger::Ledger {
         &self.ledger
+    }
+
+    /// Returns the number of bytes that were read during the exchange.
+    pub fn exchange_read(&self) -> u64 {
+        self.ledger.exchange_read()
+    }
+
+    /// Checks that the kernel's counters may speak of the exchange's request.
+    ///
+    /// # Errors
+    ///
+    /// Why they may not.
+    pub fn check(&self) -> Result<(), Unavailable> {
+        self.ledger.check()
     }
 
     /// Returns the alert by which the peer refused TLS with us: another
