@@ -307,9 +307,14 @@ impl<B> Connection<B> {
     /// Returns whether the connection is known to have ended, or to be about
     /// to.
     pub(crate) fn is_dead(&self) -> bool {
-        self.is_drained
-            || self.sender.as_ref().is_none_or(SendRequest::is_closed)
-            || self.record.found().is_some()
+        self.is_drained || self.is_closed() || self.record.found().is_some()
+    }
+
+    /// Returns `true` if hyper has ended the connection. Takes no lock: what was found
+    /// on the socket a moment ago is told by [`send`](Self::send).
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.as_ref().is_none_or(SendRequest::is_closed)
     }
 
     #[cfg(test)]
