@@ -233,7 +233,10 @@ impl<B> Http1Connection<B> {
         self.tracker.finish() == Reuse::Possible && !self.is_closed()
     }
 
-    fn is_closed(&self) -> bool {
+    /// Returns `true` if hyper has ended the connection. Takes no lock: what was found
+    /// on the socket a moment ago is told by [`send`](Self::send).
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
         self.sender.as_ref().is_none_or(SendRequest::is_closed)
     }
 

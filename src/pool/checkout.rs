@@ -108,7 +108,7 @@ impl<B> Pooled for Box<Checkout<B>> {
         self.connection.is_used()
     }
 
-    fn is_dead(&self) -> bool {
-        self.connection.is_dead()
+    fn is_closed(&self) -> bool {
+        self.connection.is_closed()
     }
 }
