@@ -30,8 +30,8 @@ pub fn guard<B: RequestBody>(
 ) -> Result<Request<GuardedBody<B>>, Box<Contradictory<B>>> {
     let framing = match Framing::of(&request) {
         Ok(framing) => framing,
-        Err(refused) => {
-            return Err(Box::new(Contradictory { error: refused.into(), request }));
+        Err(error) => {
+            return Err(Box::new(Contradictory { error: error.into(), request }));
         }
     };
     to_any_http(&mut request, framing);
@@ -39,9 +39,7 @@ pub fn guard<B: RequestBody>(
         // The client's default fields may have another.
         request.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
     }
-    let (head, body) = request.into_parts();
-    let inner = Framed::new(body, framing, &head.headers);
-    Ok(Request::from_parts(head, GuardedBody { inner }))
+    Ok(Framed::wrap(request, framing, |inner| GuardedBody { inner }))
 }
 
 /// A request whose head and body contradict each other. Nothing of it was sent.
@@ -65,8 +63,8 @@ pin_project! {
 impl<B> GuardedBody<B> {
     /// Returns `true` if the body has content that was never polled: a message that was
     /// sent all the same went out without it.
-    pub fn is_unasked(&self) -> bool {
-        self.inner.is_unasked()
+    pub fn is_unpolled(&self) -> bool {
+        self.inner.is_unpolled()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
@@ -28,7 +28,15 @@ use tower_resend_core::{EndedBy, Fate, Ground, Proof, Rules};
 ///
 /// [`record`]: Self::record
 #[derive(Clone)]
-pub struct AttemptToken(Arc<Mutex<AttemptLog>>);
+pub struct AttemptToken(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    log: Mutex<AttemptLog>,
+    /// The log has a requirement of freshness. Set under its lock, read without it: the
+    /// first hand-off of a call, usually the only one, need not take it.
+    has_freshness: AtomicBool,
+}
 
 impl AttemptToken {
     /// Returns a token with an empty record.
@@ -40,7 +48,7 @@ impl AttemptToken {
     /// this many times.
     pub(crate) fn with_max_hand_backs(hand_backs: u32) -> Self {
         let log = AttemptLog { max_hand_backs: Some(hand_backs), ..AttemptLog::default() };
-        Self(Arc::new(Mutex::new(log)))
+        Self(Arc::new(Inner { log: Mutex::new(log), has_freshness: AtomicBool::new(false) }))
     }
 
     /// Records a hand-off.
@@ -176,6 +184,7 @@ impl AttemptToken {
     pub(crate) fn want_alive(&self, failed_at: Instant) {
         let mut log = self.lock();
         log.freshness = log.freshness.after_failure(failed_at);
+        self.0.has_freshness.store(true, Ordering::Release);
     }
 
     /// Requires a connection that was never used and is made from `now` on, unless our
@@ -185,12 +194,17 @@ impl AttemptToken {
         let mut log = self.lock();
         if log.freshness.since().is_none_or(|since| since < began) {
             log.freshness = Freshness::UnusedSince(now);
+            self.0.has_freshness.store(true, Ordering::Release);
         }
     }
 
     /// Returns what is required of the next connection.
+    #[inline]
     pub(crate) fn freshness(&self) -> Freshness {
-        self.lock().freshness
+        match self.0.has_freshness.load(Ordering::Acquire) {
+            true => self.lock().freshness,
+            false => Freshness::Any,
+        }
     }
 
     /// Notes that the hand-offs after the first `start` which were dropped were dropped
@@ -212,7 +226,7 @@ impl AttemptToken {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, AttemptLog> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -288,3 +302,43 @@ pub(crate) const MAX_LISTED: usize = 128;
 
 /// How many attempts are always listed, counted from the first and from the last.
 const LISTED_AT_EACH_END: usize = MAX_LISTED / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower_resend_core::{Contract, Evidence, HandOff, StaleReason};
+
+    fn hand_back(token: &AttemptToken) -> bool {
+        let evidence = Evidence::new(HandOff::HandedBack(StaleReason::Fin));
+        token.record_hand_back(Attempt::new(evidence, &Contract::none()))
+    }
+
+    #[test]
+    fn a_token_without_a_policy_allows_32_hand_backs() {
+        let token = AttemptToken::new();
+        assert!((0..32).all(|_| hand_back(&token)));
+        assert!(!hand_back(&token));
+    }
+
+    #[test]
+    fn all_hand_backs_of_a_call_count_against_its_limit() {
+        let token = AttemptToken::with_max_hand_backs(2);
+        assert!(hand_back(&token));
+        token.record(Attempt::unrecorded());
+        assert!(hand_back(&token));
+        assert!(!hand_back(&token));
+        assert!(!hand_back(&AttemptToken::with_max_hand_backs(0)));
+    }
+
+    #[test]
+    fn a_freshness_requirement_is_seen_by_every_clone() {
+        let token = AttemptToken::new();
+        let other = token.clone();
+        assert_eq!(other.freshness(), Freshness::Any);
+        let now = crate::time::now();
+        token.want_alive(now);
+        assert_eq!(other.freshness(), Freshness::AliveSince(now));
+        other.want_unused(now, now);
+        assert_eq!(token.freshness(), Freshness::AliveSince(now), "asked for since then");
+    }
+}

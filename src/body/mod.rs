@@ -41,8 +41,8 @@ use crate::chain::BoxError;
 
 pub use self::caps::ReplayCaps;
 pub use self::error::Error;
-pub(crate) use self::framed::{Framed, Trailers};
-pub(crate) use self::framing::{Framing, to_any_http, to_http1};
+pub(crate) use self::framed::{Framed, OnEnd, Trailers};
+pub(crate) use self::framing::{Framing, from_http1, to_any_http, to_http1};
 pub use self::replay::Replay;
 pub use self::replayable::{NotReplayable, Replayable};
 pub use self::request::RequestBody;
@@ -130,6 +130,11 @@ impl Body {
     {
         let made = FactoryBody::new(move || LengthChecked::new(factory()));
         Self { kind: Kind::streamed(BodySource::FactoryBody(made)) }
+    }
+
+    /// Returns `true` for bytes in memory that were not handed out.
+    fn is_held(&self) -> bool {
+        matches!(self.kind, Kind::Held(_))
     }
 
     /// Returns this body, recorded while it is sent if it is a stream.

@@ -13,14 +13,14 @@ use super::blocklist::{Blocklist, BlocklistEntry};
 use super::checkout::{Checkout, Home};
 use super::connects::Connects;
 use super::idle::{Idle, Lifetimes};
-use super::key::Key;
+use super::key::OriginKey;
 use super::options::PoolOptions;
-use super::permits::{Limits, Permits};
+use super::permits::{ConnectionLimits, Permits};
 use super::trust::OriginTrust;
 use super::wait_queue::{WaitQueue, WaiterId};
 use crate::attempt::Freshness;
 use crate::body::RequestBody;
-use crate::conn::{Connection, ContractTrust};
+use crate::conn::{ContractTrust, Http1Connection};
 use crate::connect::{DialError, Dialer, Hedge};
 use crate::time;
 use tower_resend_core::{ConnectFailure, Contract};
@@ -32,7 +32,7 @@ use tower_resend_core::{ConnectFailure, Contract};
 /// connections and wakers are dropped after it is released.
 #[derive(Debug)]
 pub(super) struct OriginPool<B> {
-    key: Key,
+    key: OriginKey,
     /// The value of the Host field; none if there is no such target.
     host: Option<HeaderValue>,
     /// What the user states of the origin.
@@ -43,7 +43,7 @@ pub(super) struct OriginPool<B> {
     blocked: BlocklistEntry,
     primes: bool,
     hedge: Hedge,
-    limits: Limits,
+    limits: ConnectionLimits,
     lifetimes: Lifetimes,
     max_waiting: usize,
     wait_timeout: Duration,
@@ -73,7 +73,7 @@ pub(super) struct Common<'a> {
 
 impl<B: RequestBody> OriginPool<B> {
     /// Returns the pool of one key, without connections.
-    pub(super) fn new(key: Key, common: &Common<'_>, runtime: Handle) -> Arc<Self> {
+    pub(super) fn new(key: OriginKey, common: &Common<'_>, runtime: Handle) -> Arc<Self> {
         let Common { options, dialer, blocklist, permits } = common;
         let origin = key.origin();
         // Behind a proxy, what ends here is not the origin's connection:
@@ -92,7 +92,7 @@ impl<B: RequestBody> OriginPool<B> {
             primes: is_direct && options.contract.primes(),
             hedge: Hedge::new((*dialer).clone(), key.route(), options.hedges),
             key,
-            limits: Limits::new(options.max_per_origin, Arc::clone(permits)),
+            limits: ConnectionLimits::new(options.max_per_origin, Arc::clone(permits)),
             lifetimes: options.lifetimes,
             max_waiting: options.max_waiting,
             wait_timeout: options.wait_timeout,
@@ -107,7 +107,7 @@ impl<B: RequestBody> OriginPool<B> {
     }
 
     /// Returns what the connections are shared by.
-    pub(super) fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &OriginKey {
         &self.key
     }
 
@@ -187,7 +187,7 @@ impl<B: RequestBody> OriginPool<B> {
         self.spawn_connect(None);
     }
 
-    fn enqueue(self: &Arc<Self>, freshness: Freshness) -> Result<Place<B>, DialError> {
+    fn enqueue(self: &Arc<Self>, freshness: Freshness) -> Result<QueuePlace<B>, DialError> {
         let mut state = self.lock();
         if state.waiters.len() >= self.max_waiting {
             return Err(DialError::of(ConnectFailure::PoolWait));
@@ -201,7 +201,7 @@ impl<B: RequestBody> OriginPool<B> {
         if connects {
             self.spawn_connect(Some(id));
         }
-        Ok(Place { origin: Arc::clone(self), receiver })
+        Ok(QueuePlace { origin: Arc::clone(self), receiver })
     }
 
     /// Hands the connection to the first matching waiter, or returns it to the
@@ -256,7 +256,7 @@ impl<B: RequestBody> OriginPool<B> {
 
     async fn connect(self: &Arc<Self>, permits: Permits) -> Result<Box<Checkout<B>>, DialError> {
         let connected = self.hedge.connect().await?;
-        let connection = Connection::start(connected).await.map_err(DialError::handshake)?;
+        let connection = Http1Connection::start(connected).await.map_err(DialError::handshake)?;
         let home: Weak<Self> = Arc::downgrade(self);
         Ok(Box::new(Checkout::new(connection, permits, home)))
     }
@@ -301,8 +301,7 @@ impl<B: RequestBody> OriginPool<B> {
 
 impl<B: RequestBody> Home<B> for OriginPool<B> {
     fn put(self: Arc<Self>, mut checkout: Box<Checkout<B>>) {
-        checkout.connection.record().resolve();
-        if checkout.connection.is_dead() {
+        if !checkout.connection.finish() {
             return;
         }
         if checkout.connection.is_ready() {
@@ -380,12 +379,12 @@ impl<B: RequestBody> Drop for UnderWay<B> {
 
 /// A call's place in the wait queue. A connection that arrives after it was
 /// dropped goes to the next waiter.
-struct Place<B: RequestBody> {
+struct QueuePlace<B: RequestBody> {
     origin: Arc<OriginPool<B>>,
     receiver: oneshot::Receiver<Result<Box<Checkout<B>>, DialError>>,
 }
 
-impl<B: RequestBody> Drop for Place<B> {
+impl<B: RequestBody> Drop for QueuePlace<B> {
     fn drop(&mut self) {
         self.receiver.close();
         if let Ok(Ok(checkout)) = self.receiver.try_recv() {

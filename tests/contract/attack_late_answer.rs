@@ -149,7 +149,11 @@ async fn attack_late_announcement_begins_no_contract() {
         }
         let tried = contract::post(&client, server).await;
         assert!(tried.first_fate().is_unknown(), "{spill:?}: {:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)), "{spill:?}");
+        assert_eq!(
+            tried.contract_status(),
+            Some(ContractStatus::Ignored(Ignored::Absent)),
+            "{spill:?}"
+        );
         assert_eq!(tried.posts, 1, "{spill:?}");
     }
 }

@@ -150,7 +150,7 @@ async fn attack_client_behind_such_a_proxy_has_no_contract() {
     for between in [Between::Haproxy, Between::Nginx] {
         let Some(attempt) = cut_off(between).await else { return };
         let absent = ContractStatus::Ignored(Ignored::Absent);
-        assert_eq!(attempt.standing(), Some(&absent), "{between:?}");
+        assert_eq!(attempt.contract_status(), Some(&absent), "{between:?}");
     }
 }
 
@@ -158,9 +158,9 @@ async fn attack_client_behind_such_a_proxy_has_no_contract() {
 async fn control_direct_client_has_a_contract() {
     let attempt = cut_off(Between::Nothing).await.unwrap();
     assert!(
-        matches!(attempt.standing(), Some(ContractStatus::InForce(_))),
+        matches!(attempt.contract_status(), Some(ContractStatus::InForce(_))),
         "{:?}",
-        attempt.standing()
+        attempt.contract_status()
     );
 }
 

@@ -94,7 +94,7 @@ async fn the_first_request_has_no_promise() {
         let server = Server::start(move |_, peer| end(peer));
         let tried = post(&Client::new(), server).await;
         assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::FirstRequest));
+        assert_eq!(tried.contract_status(), Some(ContractStatus::FirstRequest));
         let text = tried.outcome.unwrap_err().to_string();
         assert!(text.contains("no contract (first request on the connection)"), "{text}");
         assert_eq!(tried.posts, 1);
@@ -115,7 +115,7 @@ async fn the_latest_response_counts() {
     get(&client, &server).await;
     let tried = post(&client, server).await;
     assert!(tried.first_fate().is_unknown());
-    assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)));
+    assert_eq!(tried.contract_status(), Some(ContractStatus::Ignored(Ignored::Absent)));
     assert_eq!(tried.posts, 1);
 }
 
@@ -136,7 +136,7 @@ async fn withdrawn_contract_does_not_come_back() {
     }
     let tried = post(&client, server).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-    assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)));
+    assert_eq!(tried.contract_status(), Some(ContractStatus::Ignored(Ignored::Absent)));
     assert_eq!(tried.posts, 1);
 }
 
@@ -172,7 +172,7 @@ async fn ignored_field_grants_nothing() {
 async fn request_longer_than_max_is_outside_the_promise() {
     let tried = after(Announce::of("max=64, rst"), read_and_reset).await;
     assert!(tried.first_fate().is_unknown());
-    assert_eq!(tried.standing().map(|standing| standing.name()), Some("out_of_limits"));
+    assert_eq!(tried.contract_status().map(|status| status.name()), Some("out_of_limits"));
     let text = tried.outcome.unwrap_err().to_string();
     assert!(text.contains("longer than the contract's `max`"), "{text}");
     assert_eq!(tried.posts, 1);
@@ -309,7 +309,7 @@ async fn server_that_goes_on_after_refusing_loses_trust() {
     assert!(!server.heads().last().unwrap().contains("retry-contract"), "{:?}", server.heads());
     let tried = post(&client, server).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-    assert_eq!(tried.standing(), Some(ContractStatus::Distrusted));
+    assert_eq!(tried.contract_status(), Some(ContractStatus::Distrusted));
     assert_eq!(tried.posts, 2);
 }
 
@@ -367,7 +367,7 @@ async fn server_that_resets_within_a_response_loses_trust() {
     ] {
         let tried = after_a_cut(begun).await;
         assert!(tried.first_fate().is_unknown(), "{begun}: {:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::Distrusted), "{begun}");
+        assert_eq!(tried.contract_status(), Some(ContractStatus::Distrusted), "{begun}");
         assert_eq!(tried.posts, 2, "each POST was dispatched once");
     }
 }
@@ -571,7 +571,7 @@ async fn behind_a_relay(trust: OriginTrust) -> Tried {
 async fn nothing_is_promised_behind_a_relay() {
     let tried = behind_a_relay(OriginTrust::new()).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-    assert_eq!(tried.standing().map(|standing| standing.name()), Some("other_hop"));
+    assert_eq!(tried.contract_status().map(|status| status.name()), Some("other_hop"));
     assert_eq!(tried.posts, 1);
 }
 
@@ -597,5 +597,5 @@ async fn attempts_report_their_ground() {
     let response = client.request(contract::request(&server, "pay".into())).await.unwrap();
     let first = &attempts(&response)[0];
     assert_eq!(first.ground().map(|ground| ground.id()), Some("G4"));
-    assert!(matches!(first.standing(), Some(ContractStatus::InForce(_))));
+    assert!(matches!(first.contract_status(), Some(ContractStatus::InForce(_))));
 }

@@ -48,7 +48,7 @@ fn client(wire: &Wire, trusts_nat: bool) -> Client {
 
 /// The status of an attempt whose server named other ends than the client sees.
 fn names_other_ends(tried: &Tried, wire: &Wire, nat: Nat) -> bool {
-    let Some(ContractStatus::Ignored(Ignored::OtherHop(stated))) = tried.standing() else {
+    let Some(ContractStatus::Ignored(Ignored::OtherHop(stated))) = tried.contract_status() else {
         return false;
     };
     let is_translated = |hop: &Hop| {
@@ -107,7 +107,7 @@ fn reset_of_our_server_is_resent_without_nat() {
     let Some(wire) = lay(None) else { return };
     let tried = reset_before_dispatch(&wire, Trust::default(), false);
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
-    assert!(matches!(tried.standing(), Some(ContractStatus::InForce(_))));
+    assert!(matches!(tried.contract_status(), Some(ContractStatus::InForce(_))));
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
 }
 
@@ -118,7 +118,11 @@ fn reset_of_our_server_is_unknown_behind_nat() {
         let tried = reset_before_dispatch(&wire, Trust::default(), true);
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
         // The server took the offer for another connection's (S11).
-        assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)), "{nat:?}");
+        assert_eq!(
+            tried.contract_status(),
+            Some(ContractStatus::Ignored(Ignored::Absent)),
+            "{nat:?}"
+        );
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
 }
@@ -135,9 +139,15 @@ fn nat_that_only_the_server_trusts_makes_no_contract() {
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
         match offers {
             true => {
-                assert!(names_other_ends(&tried, &wire, nat), "{nat:?}: {:?}", tried.standing())
+                assert!(
+                    names_other_ends(&tried, &wire, nat),
+                    "{nat:?}: {:?}",
+                    tried.contract_status()
+                )
             }
-            false => assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent))),
+            false => {
+                assert_eq!(tried.contract_status(), Some(ContractStatus::Ignored(Ignored::Absent)))
+            }
         }
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
@@ -149,7 +159,11 @@ fn nat_that_only_the_client_trusts_makes_no_contract() {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, Trust { client: true, ..Trust::default() }, true);
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)), "{nat:?}");
+        assert_eq!(
+            tried.contract_status(),
+            Some(ContractStatus::Ignored(Ignored::Absent)),
+            "{nat:?}"
+        );
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
 }
@@ -230,7 +244,7 @@ fn reset_after_dispatch_is_not_resent_behind_nat() {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_after_dispatch(&wire, is_relayed, false);
         assert!(tried.first_fate().is_unknown(), "{nat:?}: {:?}", tried.outcome);
-        let standing = tried.standing();
+        let standing = tried.contract_status();
         assert!(
             matches!(standing, Some(ContractStatus::Ignored(Ignored::OtherHop(_)))),
             "{standing:?}"

@@ -30,7 +30,7 @@ async fn contract_passed_on_by_a_blind_proxy_is_not_believed() {
     for members in [RST, "max=65536, fin, gone"] {
         let tried = behind_a_blind_proxy(members, OriginTrust::new()).await;
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
-        let standing = tried.standing();
+        let standing = tried.contract_status();
         assert!(
             matches!(standing, Some(ContractStatus::Ignored(Ignored::OtherHop(_)))),
             "{standing:?}"
@@ -46,7 +46,7 @@ async fn control_blind_proxy_passes_the_field_on_both_ways() {
     let head = &tried.heads[0];
     assert!(head.contains("connection: retry-contract\r\n"), "{head}");
     assert!(head.contains(", rst, fin, gone, half\r\n"), "{head}");
-    let standing = tried.standing();
+    let standing = tried.contract_status();
     assert_ne!(standing, Some(ContractStatus::Ignored(Ignored::Absent)), "the field came back");
     assert_ne!(standing, Some(ContractStatus::Ignored(Ignored::NotListed)), "listed as it was");
 }

@@ -12,19 +12,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
-use tower_resend::{Error, Policy, ResendLayer};
+use tower_resend::{AttemptToken, Error, Policy, ResendLayer};
 use tower_resend_core::{Fate, NoResend, Proof};
 
-type Octets = Full<Bytes>;
+type FullBody = Full<Bytes>;
 
 /// A pool with three connections to one server on the test's own thread, so that
 /// nothing of the client runs until the test awaits.
 struct Site {
-    pool: Pool<Octets>,
+    pool: Pool<FullBody>,
     listener: TcpListener,
-    /// Idle, never used, and the oldest of the idle list.
+    /// Idle, never used, at the bottom of the idle list.
     unused: TcpStream,
-    /// Idle or not, as the test goes; the pool has it on top of `unused`.
+    /// Idle, on top of `unused`.
     used: TcpStream,
     /// A call that waits for its response on `busy`.
     waiting: JoinHandle<Result<Bytes, BoxError>>,
@@ -45,7 +45,7 @@ impl Site {
         assert!(given_up.poll().is_pending());
         drop(given_up);
         let unused = accept(&listener).await;
-        // Two calls, three connections, and what closes connections that idle too long.
+        // Two calls, three connections, and the reaper of idle connections.
         tasks_are(6).await;
         let used = answer(used).await;
         first.await.unwrap().unwrap();
@@ -53,17 +53,17 @@ impl Site {
         Self { pool, listener, unused, used, waiting, busy }
     }
 
-    fn request(&self, path: &str) -> Request<Octets> {
+    fn request(&self, path: &str) -> Request<FullBody> {
         request(&self.listener, path)
     }
 }
 
-fn request(listener: &TcpListener, path: &str) -> Request<Octets> {
+fn request(listener: &TcpListener, path: &str) -> Request<FullBody> {
     let url = format!("http://{}{path}", listener.local_addr().unwrap());
     Request::put(url).body(Full::from("pay")).unwrap()
 }
 
-fn call(pool: &Pool<Octets>, request: Request<Octets>) -> JoinHandle<Result<Bytes, BoxError>> {
+fn call(pool: &Pool<FullBody>, request: Request<FullBody>) -> JoinHandle<Result<Bytes, BoxError>> {
     let sent = pool.clone().oneshot(request);
     tokio::spawn(async move { Ok(sent.await?.into_body().collect().await?.to_bytes()) })
 }
@@ -128,7 +128,7 @@ async fn hand_back_at_the_poll_keeps_the_freshness_requirement() {
     let failing = tokio::spawn(async move { take(used).await.set_zero_linger() });
     let given_back = Arc::new(Mutex::new(Some((waiting, busy, failing))));
     let calls = Arc::new(Mutex::new(0));
-    let inner = service_fn(move |request: Request<Octets>| {
+    let inner = service_fn(move |request: Request<FullBody>| {
         let (pool, given_back, calls) = (pool.clone(), Arc::clone(&given_back), Arc::clone(&calls));
         async move {
             *calls.lock().unwrap() += 1;
@@ -170,20 +170,27 @@ async fn control_hand_back_goes_to_an_unused_connection() {
     assert_eq!(went, Went::ToTheUnused);
 }
 
-/// Sends a request to a pool whose two idle connections are about to hand it back.
-fn send_with(policy: Policy) -> Result<Vec<Fate>, Box<Error>> {
+/// Sends a request by `send` to a pool whose two idle connections hand it back.
+fn send_by<E>(
+    send: impl AsyncFnOnce(Pool<FullBody>, Request<FullBody>) -> Result<Response<ResponseBody>, E>,
+) -> Result<Response<ResponseBody>, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let site = Site::new().await;
         let request = site.request("/");
-        let resend = ResendLayer::new(policy).layer(site.pool.clone());
         drop((site.used, site.unused));
         let listener = site.listener;
         let server = tokio::spawn(async move { answer(take(accept(&listener).await).await).await });
-        let response = resend.oneshot(request).await.map_err(Box::new)?;
-        drop(server.await.unwrap());
-        Ok(fates(&response))
+        let outcome = send(site.pool, request).await;
+        server.abort();
+        outcome
     })
+}
+
+fn send_with(policy: Policy) -> Result<Vec<Fate>, Box<Error>> {
+    let resend = ResendLayer::new(policy);
+    let response = send_by(async |pool, request| resend.layer(pool).oneshot(request).await);
+    Ok(fates(&response.map_err(Box::new)?))
 }
 
 #[test]
@@ -195,12 +202,26 @@ fn max_hand_backs_limits_what_the_pool_does_itself() {
         assert_eq!(attempts.len(), limit as usize + 1);
         assert!(attempts.iter().all(|attempt| is_handed_back(&attempt.fate())));
         assert!(error.fate().is_not_applied());
-        assert_eq!(error.take_request::<Octets>().unwrap().uri().path(), "/");
+        assert_eq!(error.take_request::<FullBody>().unwrap().uri().path(), "/");
     }
 }
 
 #[test]
-fn control_hand_backs_within_the_limit_are_followed_by_a_resend() {
+fn a_pool_without_a_layer_goes_on_after_hand_backs() {
+    let token = AttemptToken::new();
+    let response = send_by(async |pool, mut request| {
+        request.extensions_mut().insert(token.clone());
+        pool.oneshot(request).await
+    });
+    assert!(response.unwrap().status().is_success());
+    let fates: Vec<_> = token.attempts().iter().map(tower_resend::Attempt::fate).collect();
+    assert!(matches!(fates[..], [one, other, Fate::Completed]
+            if is_handed_back(&one) && is_handed_back(&other)));
+    assert!(send_by(async |pool, request| pool.oneshot(request).await).is_ok(), "no token");
+}
+
+#[test]
+fn control_hand_backs_within_the_limit_are_resent() {
     for policy in [Policy::new(), Policy::new().max_hand_backs(2)] {
         let fates = send_with(policy).unwrap();
         assert!(matches!(fates[..], [one, other, Fate::Completed]

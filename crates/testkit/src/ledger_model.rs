@@ -3,7 +3,8 @@
 
 use tower_resend_core::fin_rule::{ExchangeCounts, StaleCheck};
 use tower_resend_core::{
-    Acked, Errno, Ledger, Phase, Reply, Segments, Snapshot, StaleReason, TcpState, Unavailable,
+    Acked, Errno, ExchangePhase, Ledger, Reply, Segments, Snapshot, StaleReason, TcpState,
+    Unavailable,
 };
 
 /// What the owner of a socket reports or asks.
@@ -17,7 +18,7 @@ pub enum Operation {
     Written(usize),
     /// Bytes read; where the ledger asks for it, they are judged by this.
     Read(usize, Seen),
-    /// A judgement nobody asked for.
+    /// An unsolicited judgement.
     Reply(Seen),
     End,
     Error(Option<Errno>),
@@ -68,20 +69,20 @@ pub struct Model {
 impl Model {
     fn written(&self) -> u64 {
         self.sum(&self.log, |operation| match operation {
-            Operation::Written(octets) => *octets,
+            Operation::Written(bytes) => *bytes,
             _ => 0,
         })
     }
 
     fn read(&self) -> u64 {
         self.sum(&self.log, |operation| match operation {
-            Operation::Read(octets, _) => *octets,
+            Operation::Read(bytes, _) => *bytes,
             _ => 0,
         })
     }
 
-    fn sum(&self, log: &[Operation], octets: impl Fn(&Operation) -> usize) -> u64 {
-        log.iter().map(|operation| octets(operation) as u64).sum()
+    fn sum(&self, log: &[Operation], bytes: impl Fn(&Operation) -> usize) -> u64 {
+        log.iter().map(|operation| bytes(operation) as u64).sum()
     }
 
     /// The log from the last arming on, and how much of it came before.
@@ -94,22 +95,22 @@ impl Model {
         (start, &self.log[start..])
     }
 
-    fn phase_after(log: &[Operation]) -> Phase {
+    fn phase_after(log: &[Operation]) -> ExchangePhase {
         if log.contains(&Operation::TakeOver) {
-            return Phase::TakenOver;
+            return ExchangePhase::TakenOver;
         }
         if log.contains(&Operation::Release) {
-            return Phase::Released;
+            return ExchangePhase::Released;
         }
         let begun = log.iter().rposition(|o| matches!(o, Operation::Arm | Operation::Resolve));
         match begun.map(|at| (log[at], &log[at..])) {
-            Some((Operation::Arm, since)) if since.iter().any(writes) => Phase::Sent,
-            Some((Operation::Arm, _)) => Phase::Armed,
-            _ => Phase::Idle,
+            Some((Operation::Arm, since)) if since.iter().any(writes) => ExchangePhase::Sent,
+            Some((Operation::Arm, _)) => ExchangePhase::Armed,
+            _ => ExchangePhase::Idle,
         }
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> ExchangePhase {
         Self::phase_after(&self.log)
     }
 
@@ -146,9 +147,12 @@ impl Model {
 
     fn found(&self) -> Option<StaleReason> {
         (0..self.log.len()).find_map(|at| {
-            let idle = matches!(Self::phase_after(&self.log[..at]), Phase::Idle | Phase::Armed);
+            let idle = matches!(
+                Self::phase_after(&self.log[..at]),
+                ExchangePhase::Idle | ExchangePhase::Armed
+            );
             match self.log[at] {
-                Operation::Read(octets, _) if idle && octets > 0 => Some(StaleReason::Stray),
+                Operation::Read(bytes, _) if idle && bytes > 0 => Some(StaleReason::Stray),
                 Operation::End if idle => Some(StaleReason::Fin),
                 Operation::Error(_) if idle => Some(StaleReason::Reset),
                 _ => None,
@@ -216,7 +220,7 @@ impl Model {
     /// The last clear look between arming and the first byte, and its place.
     fn vouching_look(&self) -> Option<(usize, Seen)> {
         let (start, _) = self.exchange();
-        let armed = |at: &usize| Self::phase_after(&self.log[..*at]) == Phase::Armed;
+        let armed = |at: &usize| Self::phase_after(&self.log[..*at]) == ExchangePhase::Armed;
         let mut looks = (start..self.log.len()).filter(armed).filter_map(|at| match self.log[at] {
             Operation::StaleCheck(seen) => {
                 match (Self { log: self.log[..at].to_vec(), ..self.clone() }).stale_check(seen) {
@@ -238,7 +242,7 @@ impl Model {
             now.log.push(self.log[at]);
             match self.log[at] {
                 Operation::Reply(seen) => Some((now, seen)),
-                Operation::Read(octets, seen) if octets > 0 && before.awaits_judgement() => {
+                Operation::Read(bytes, seen) if bytes > 0 && before.awaits_judgement() => {
                     Some((now, seen))
                 }
                 _ => None,
@@ -260,12 +264,13 @@ impl Model {
     /// Whether bytes that arrive now are the first after the request.
     fn awaits_judgement(&self) -> bool {
         let exchange = self.counts();
-        matches!(self.phase(), Phase::Sent | Phase::TakenOver) && exchange.written >= exchange.base
+        matches!(self.phase(), ExchangePhase::Sent | ExchangePhase::TakenOver)
+            && exchange.written >= exchange.base
     }
 }
 
 pub fn writes(operation: &Operation) -> bool {
-    matches!(operation, Operation::Written(octets) if *octets > 0)
+    matches!(operation, Operation::Written(bytes) if *bytes > 0)
 }
 
 /// Does the same to both, and compares what they say.
@@ -283,11 +288,11 @@ pub fn run(calibration: Result<(), Unavailable>, operations: &[Operation]) -> Mo
             Operation::StaleCheck(seen) => {
                 assert_eq!(ledger.on_stale_check(before.shown(seen)), before.stale_check(seen));
             }
-            Operation::Written(octets) => ledger.on_written(octets),
-            Operation::Read(octets, seen) => {
+            Operation::Written(bytes) => ledger.on_written(bytes),
+            Operation::Read(bytes, seen) => {
                 let first = before.reply() == Reply::Nothing;
-                let expected = octets > 0 && first && before.awaits_judgement();
-                let asks = ledger.on_read(octets);
+                let expected = bytes > 0 && first && before.awaits_judgement();
+                let asks = ledger.on_read(bytes);
                 assert_eq!(asks, expected);
                 if asks {
                     assert_eq!(ledger.on_reply(model.shown(seen)), model.reply());

@@ -1,61 +1,36 @@
-//! What is kept of a request to make it again.
+//! What is saved of a request to make it again.
 
-use super::policy::Policy;
 use std::mem;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+use super::idempotent::Idempotent;
+use super::policy::Policy;
 use crate::attempt::{Attempt, AttemptToken, IDEMPOTENCY_KEY, KeyPrint, Sent};
 use crate::body::{NotReplayable, Replayable, StreamId};
-use crate::error::{Key, Missing};
+use crate::error::{KeyTrust, Missing};
 use tower_resend_core::{BodyState, Deduplication, RequestFacts, Semantics};
 
-/// Marks a request as idempotent, put into its extensions by the caller.
-///
-/// It is the caller's word that sending the request twice has the effect of
-/// sending it once, whatever its method. A wrong mark doubles requests. It stays with
-/// the request's extensions: a layer *above* the resending one that makes another
-/// request of it, such as one that follows redirects, marks that one too where it keeps
-/// them.
-///
-/// It speaks of the request that it was put on. It rides along where a service
-/// makes a request for another server out of one that it received, with its
-/// extensions: remove it there unless it holds for that server too.
-///
-/// ```
-/// # fn main() -> Result<(), http::Error> {
-/// let request = http::Request::post("/reindex")
-///     .extension(tower_resend::resend::Idempotent)
-///     .body(())?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a mark holds nothing")]
-pub struct Idempotent;
-
-/// What is kept of a request to make it again: all of it, its body as a spare
-/// one with the same bytes.
+/// What is saved of a request to make it again: its head, and a copy of its body that
+/// yields the same bytes.
 pub(super) struct SavedRequest<B> {
     method: Method,
     uri: Uri,
     version: Version,
-    /// A list, since that is cheaper to make than a map, and the map is seldom
-    /// needed again.
+    /// A list is cheaper to make than a map, and the map is rarely needed again.
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// The caller's own extensions: no token of ours is among them.
+    /// The caller's own extensions, without our token.
     extensions: Extensions,
-    spare: Result<B, NotReplayable>,
-    /// Which stream the body is, if it is one without a spare.
+    copy: Result<B, NotReplayable>,
+    /// Which stream the body is, if it is a stream that cannot be copied.
     stream: Option<StreamId>,
-    /// The request of the last attempt, if it was given back untouched.
+    /// The request of the last attempt, if a connection gave it back untouched.
     given_back: Option<Box<Request<B>>>,
 }
 
 impl<B: Replayable + 'static> SavedRequest<B> {
-    /// Keeps what is needed of a request that is about to be sent.
-    ///
-    /// The bytes of its body are not copied.
+    /// Saves what is needed of a request that is about to be sent. The bytes of its body
+    /// are shared, not copied.
     #[inline]
     pub(super) fn new(request: &Request<B>) -> Self {
         let mut headers = Vec::with_capacity(request.headers().len());
@@ -69,7 +44,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         Self::of(request, headers, extensions, request.body().replay())
     }
 
-    /// Keeps what names a request, without the means to make it again.
+    /// Saves the request line only, without the means to make the request again.
     pub(super) fn line(request: &Request<B>) -> Self {
         Self::of(request, Vec::new(), Extensions::new(), Err(NotReplayable::OneShot))
     }
@@ -79,7 +54,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         request: &Request<B>,
         headers: Vec<(HeaderName, HeaderValue)>,
         extensions: Extensions,
-        spare: Result<B, NotReplayable>,
+        copy: Result<B, NotReplayable>,
     ) -> Self {
         Self {
             method: request.method().clone(),
@@ -87,7 +62,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
             version: request.version(),
             headers,
             extensions,
-            spare,
+            copy,
             stream: StreamId::of(request.body()),
             given_back: None,
         }
@@ -101,13 +76,13 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         &self.uri
     }
 
-    /// Returns what is known of the request and of what was sent for it, apart from
-    /// its body and time.
+    /// Returns the facts of the request, and of what was sent for it, apart from its body
+    /// and the time left.
     pub(super) fn facts(&self, policy: &Policy, attempts: &[Attempt]) -> RequestFacts {
         let semantics = self.semantics_of(attempts);
         RequestFacts::new(semantics).with_deduplication(match self.key(policy, attempts) {
-            Key::Honoured => Deduplication::Keyed,
-            Key::Absent | Key::NotHonoured => Deduplication::None,
+            KeyTrust::Honored => Deduplication::Keyed,
+            KeyTrust::Absent | KeyTrust::NotHonored => Deduplication::None,
         })
     }
 
@@ -117,8 +92,8 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         Missing { semantics, key: self.key(policy, attempts) }
     }
 
-    /// Returns what may be said of a repeat. What a layer between sent for this
-    /// request goes out again with it, and a method speaks for its own request only.
+    /// Returns what a repeat would mean. What a layer between sent for this request goes
+    /// out again with it, and a method speaks for its own request only.
     fn semantics_of(&self, attempts: &[Attempt]) -> Semantics {
         let mut sent = attempts.iter().filter_map(Attempt::maybe_applied);
         match self.semantics() {
@@ -127,8 +102,8 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         }
     }
 
-    /// Returns `true` if an attempt that may have been applied sent another request than
-    /// this, so that a ground for this one says nothing of it.
+    /// Returns `true` if an attempt may have applied another request than this one, so that
+    /// a ground for this request says nothing of it.
     pub(super) fn is_unlike(&self, attempt: &Attempt) -> bool {
         let key = self.key_print();
         let is_by_method = self.semantics() == Semantics::IdempotentMethod;
@@ -151,34 +126,32 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         }
     }
 
-    /// Whether the caller sent an idempotency key, and every attempt that may have
-    /// been applied carried it, as far as is known. It was kept before the first.
+    /// Returns what the caller's idempotency key is worth, if there is one. It counts if
+    /// every attempt that may have been applied carried it, as far as that is known.
     ///
-    /// An empty key counts as none: an origin cannot tell two requests apart by
-    /// it. Of several keys, it is unknown which one an origin takes.
-    fn key(&self, policy: &Policy, attempts: &[Attempt]) -> Key {
+    /// An empty key counts as none, because an origin cannot tell two requests apart by it.
+    /// Several keys do not count, because it is unknown which one an origin takes.
+    fn key(&self, policy: &Policy, attempts: &[Attempt]) -> KeyTrust {
         let mut sent = attempts.iter().filter_map(Attempt::maybe_applied);
         let mut keys = self.headers.iter().filter(|(name, _)| *name == IDEMPOTENCY_KEY);
         match (keys.next(), keys.next()) {
-            (None, _) => Key::Absent,
-            (Some((_, key)), None) if is_empty(key) => Key::Absent,
+            (None, _) => KeyTrust::Absent,
+            (Some((_, key)), None) if is_empty(key) => KeyTrust::Absent,
             (Some(_), None)
                 if policy.rules().deduplicates()
                     && sent.all(|sent| sent.key == self.key_print()) =>
             {
-                Key::Honoured
+                KeyTrust::Honored
             }
-            (Some(_), _) => Key::NotHonoured,
+            (Some(_), _) => KeyTrust::NotHonored,
         }
     }
 
-    /// Keeps a request that was given back, too: it is what is left where its
-    /// body has no spare one.
+    /// Saves a request that was given back, for the case that its body has no copy.
     ///
-    /// A layer between may have made another of it, such as one with more
-    /// fields, and would do so again. So the head is the one that was kept, and
-    /// the body is taken only if it is the one that was sent: known by its own
-    /// identity, or else by an unchanged head.
+    /// A layer between may have changed the request, for example by more fields, and would
+    /// do so again. So the head is the saved one, and the body is taken only if it is the
+    /// one that was sent: recognized by its identity, or else by an unchanged head.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
         self.given_back = request.and_then(|given| {
             let is_ours = match (self.stream, StreamId::of(given.body())) {
@@ -196,9 +169,9 @@ impl<B: Replayable + 'static> SavedRequest<B> {
             && *given.headers() == self.headers.iter().cloned().collect::<HeaderMap>()
     }
 
-    /// Returns whether the request can be made again.
+    /// Returns in what state the body is for another attempt.
     pub(super) fn body_state(&self) -> BodyState {
-        match self.check_spare() {
+        match self.check_copy() {
             Ok(()) => BodyState::Replayable,
             Err(_) if self.given_back.is_some() => BodyState::Replayable,
             Err(NotReplayable::Failed) => BodyState::Failed,
@@ -206,28 +179,28 @@ impl<B: Replayable + 'static> SavedRequest<B> {
         }
     }
 
-    fn check_spare(&self) -> Result<(), NotReplayable> {
-        match &self.spare {
-            Ok(spare) => spare.check_replay(),
+    fn check_copy(&self) -> Result<(), NotReplayable> {
+        match &self.copy {
+            Ok(copy) => copy.check_replay(),
             Err(reason) => Err(*reason),
         }
     }
 
-    /// Revokes the body that was sent last, so that a connection which still
-    /// polls it sees an error and not an end.
+    /// Revokes the body that was sent last. A connection that still polls it gets an error,
+    /// not the end, which would complete the message.
     pub(super) fn revoke(&self) {
-        if let Ok(spare) = &self.spare {
-            spare.revoke();
+        if let Ok(copy) = &self.copy {
+            copy.revoke();
         }
     }
 
-    /// Makes the request again, and keeps another spare of its body if it can.
+    /// Makes the request again, and saves another copy of its body if it can.
     pub(super) fn again(&mut self) -> Option<Request<B>> {
         let given_back = self.given_back.take();
-        let next = self.spare.as_ref().ok().and_then(|spare| spare.replay().ok());
-        match (next, &mut self.spare) {
-            (Some(next), Ok(spare)) => {
-                let body = mem::replace(spare, next);
+        let next = self.copy.as_ref().ok().and_then(|copy| copy.replay().ok());
+        match (next, &mut self.copy) {
+            (Some(next), Ok(copy)) => {
+                let body = mem::replace(copy, next);
                 Some(self.with_body(body))
             }
             _ => given_back.map(|request| *request),
@@ -236,10 +209,10 @@ impl<B: Replayable + 'static> SavedRequest<B> {
 
     /// Takes the request out, if it can be sent again.
     pub(super) fn take(&mut self) -> Option<Request<B>> {
-        if self.check_spare().is_err() {
+        if self.check_copy().is_err() {
             return self.given_back.take().map(|request| *request);
         }
-        let body = mem::replace(&mut self.spare, Err(NotReplayable::Polled)).ok()?;
+        let body = mem::replace(&mut self.copy, Err(NotReplayable::Polled)).ok()?;
         Some(self.with_body(body))
     }
 
@@ -254,7 +227,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
     }
 }
 
-/// Puts the token of a call into a request.
+/// Puts a call's token into a request.
 pub(super) fn mark<B>(request: &mut Request<B>, token: &AttemptToken) {
     request.extensions_mut().insert(token.clone());
 }
@@ -275,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_made_again_has_all_fields_in_their_order() {
+    fn request_made_again_has_all_fields_in_their_order() {
         let mut request = Request::new(Empty::<bytes::Bytes>::new());
         for (name, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("a", "5")] {
             request.headers_mut().append(name, HeaderValue::from_static(value));

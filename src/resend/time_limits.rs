@@ -5,18 +5,18 @@ use std::time::Duration;
 use http::Extensions;
 
 use super::backoff::{Backoff, Cause};
+use super::deadline::Deadline;
 use super::policy::Policy;
-use crate::deadline::Deadline;
 use crate::time::{Instant, after, woken_by};
 use tower_resend_core::Time;
 
-/// The limits in time of one call.
+/// The limits in time of one call, and how long it waits between attempts.
 #[derive(Debug, Default)]
 pub(super) struct TimeLimits {
     deadline: Option<Instant>,
     attempt_timeout: Option<Duration>,
     connect_patience: Duration,
-    /// How long failed connects are repeated, once one has failed.
+    /// When failed connects are no longer repeated, once one has failed.
     patience: Option<Instant>,
     backoff: Backoff,
 }
@@ -25,13 +25,13 @@ pub(super) struct TimeLimits {
 pub(super) struct Start {
     /// Not before this time; at once if there is none.
     pub(super) at: Option<Instant>,
-    /// Whether that is within the limits.
+    /// Whether the limits allow it.
     pub(super) time: Time,
 }
 
 impl TimeLimits {
-    /// Returns the limits of a call that begins now; what the caller put into
-    /// the request's extensions goes before the policy.
+    /// Returns the limits of a call that begins now. A [`Deadline`] among the request's
+    /// extensions takes precedence over the policy's.
     #[inline]
     pub(super) fn new(policy: &Policy, extensions: &Extensions, now: Instant) -> Self {
         let deadline = match extensions.get::<Deadline>() {
@@ -47,29 +47,29 @@ impl TimeLimits {
         }
     }
 
-    /// Returns the limits of a call in which another layer decides: none.
+    /// Returns no limits, for a call that another layer decides about.
     pub(super) fn none() -> Self {
         Self::default()
     }
 
-    /// Returns when all attempts have to end.
+    /// Returns when the last attempt has to end.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Returns whether no attempt may begin any more.
+    /// Returns `true` if no attempt may begin any more.
     pub(super) fn are_over(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|end| end <= now)
     }
 
-    /// Returns when an attempt has to end that began then.
+    /// Returns when an attempt that began at `began` has to end.
     pub(super) fn end_of_attempt(&self, began: Instant) -> Option<Instant> {
         let end = self.attempt_timeout.and_then(|limit| after(began, limit));
         [end, self.deadline].into_iter().flatten().min()
     }
 
-    /// Returns when a resend would begin after an attempt that began then and
-    /// failed for this cause; `fraction` is random in 0..1.
+    /// Returns when a resend would begin after an attempt that began at `began` and failed
+    /// for this cause. `fraction` is random in 0..1.
     pub(super) fn next(
         &mut self,
         cause: Cause,
@@ -110,8 +110,8 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
-    /// Whether there is time for a resend after a failed connect: by the ladder the
-    /// first pause is 25 ms for a fraction of 1.
+    /// Returns whether the limits leave time for a resend after a failed connect. The first
+    /// wait is 25 ms for a fraction of 1.
     fn time_left(limits: &mut TimeLimits, now: Instant) -> Time {
         let start = limits.next(Cause::Connect, now, now, 1.0);
         assert_eq!(start.at, Some(now + 25 * MILLISECOND));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resend_that_its_timer_could_begin_at_the_end_is_not_in_time() {
+    fn resend_that_its_timer_may_begin_at_the_deadline_is_late() {
         let now = time::now();
         let nanosecond = Duration::from_nanos(1);
         for (end, in_time) in [
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resend_that_waits_for_nothing_is_in_time_until_the_end() {
+    fn resend_that_does_not_wait_is_in_time_until_the_deadline() {
         let now = time::now();
         let nanosecond = Duration::from_nanos(1);
         let policy = Policy::new().deadline(MILLISECOND);

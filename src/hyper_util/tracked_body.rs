@@ -1,4 +1,4 @@
-//! A request's body that tells when hyper takes the request.
+//! A request body that notices when hyper takes the request.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,42 +10,42 @@ use ::hyper_util::client::legacy::connect::{CaptureConnection, capture_connectio
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 
-use super::handle::{Handle, SelectedConn};
+use super::tracker_handle::{SelectedConn, TrackerHandle};
 use crate::body::{Framed, Framing, RequestBody, Trailers, to_any_http};
 use crate::chain::BoxError;
 use crate::conn::{ConnTracker, ExchangeId};
 
-/// A request's body on its way through a [wrapped](super::with_evidence) client.
+/// The body of a request that goes through a [wrapped](super::with_evidence) client.
 ///
-/// It is the inner body, and it tells when hyper takes the request: hyper asks
-/// it whether it is empty before it writes any of the request, on the thread
-/// that drives the connection. It fails, before the message is whole, where the
-/// inner body has another length than the request says. Made by the wrapped client
-/// only, so that its type can be inferred: `Client<_, TrackedBody<Full<Bytes>>>` where it
-/// must be written out.
+/// It yields the frames of the inner body, and notices when hyper takes the request: hyper
+/// asks a body whether it is empty before it writes any of the request, on the task that
+/// drives the connection. It fails before the message is whole if the inner body has
+/// another length than the request declares.
+///
+/// Only the wrapped client makes it, so that its type can be inferred. Write
+/// `Client<_, TrackedBody<Full<Bytes>>>` where it must be spelled out.
 pub struct TrackedBody<B> {
     inner: Framed<B>,
-    mark: Arc<RequestTracker>,
+    tracker: Arc<RequestTracker>,
 }
 
 impl<B: RequestBody> TrackedBody<B> {
-    /// Marks a request that is framed so.
-    pub(super) fn request(
+    /// Tracks a request that has this framing.
+    pub(super) fn track(
         mut request: Request<B>,
         framing: Framing,
     ) -> (Request<Self>, Arc<RequestTracker>) {
         to_any_http(&mut request, framing);
-        let mark = Arc::new(RequestTracker {
+        let tracker = Arc::new(RequestTracker {
             capture: capture_connection(&mut request),
             is_taken: AtomicBool::new(false),
             is_failed: AtomicBool::new(false),
             is_unasked: AtomicBool::new(false),
             has_frames: AtomicBool::new(false),
-            place: Mutex::new(RequestState::Waiting),
+            state: Mutex::new(RequestState::Waiting),
         });
-        let (head, body) = request.into_parts();
-        let inner = Framed::new(body, framing, &head.headers);
-        (Request::from_parts(head, Self { inner, mark: Arc::clone(&mark) }), mark)
+        let body = |inner| Self { inner, tracker: Arc::clone(&tracker) };
+        (Framed::wrap(request, framing, body), tracker)
     }
 }
 
@@ -57,35 +57,35 @@ impl<B: RequestBody + Unpin> Body for TrackedBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        self.mark.on_taken();
-        let trailers = match self.mark.has_frames.load(Ordering::Acquire) {
+        self.tracker.on_taken();
+        let trailers = match self.tracker.has_frames.load(Ordering::Acquire) {
             true => Trailers::Any,
             false => Trailers::Named,
         };
         let frame = Pin::new(&mut self.inner).poll_framed(cx, trailers);
         if let Poll::Ready(Some(Err(_))) = &frame {
-            self.mark.is_failed.store(true, Ordering::Release);
+            self.tracker.is_failed.store(true, Ordering::Release);
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.mark.on_taken();
+        self.tracker.on_taken();
         self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.mark.on_taken();
+        self.tracker.on_taken();
         self.inner.size_hint()
     }
 }
 
 impl<B> Drop for TrackedBody<B> {
     fn drop(&mut self) {
-        if self.inner.is_unasked() {
-            self.mark.is_unasked.store(true, Ordering::Release);
+        if self.inner.is_unpolled() {
+            self.tracker.is_unasked.store(true, Ordering::Release);
         }
-        self.mark.on_drop();
+        self.tracker.on_drop();
     }
 }
 
@@ -95,16 +95,16 @@ impl<B> fmt::Debug for TrackedBody<B> {
     }
 }
 
-/// Where one request is, shared by its body and its call.
+/// Where one request is. Its body and its call share this.
 pub(super) struct RequestTracker {
     capture: CaptureConnection,
     is_taken: AtomicBool,
     is_failed: AtomicBool,
-    /// The body was dropped, and its content was never polled.
+    /// The body was dropped, and its content had never been polled.
     is_unasked: AtomicBool,
-    /// The connection that took it is known to speak HTTP/2.
+    /// The connection that took the request is known to speak HTTP/2.
     has_frames: AtomicBool,
-    place: Mutex<RequestState>,
+    state: Mutex<RequestState>,
 }
 
 /// Where a request is.
@@ -114,19 +114,19 @@ pub(super) enum RequestState {
     Waiting,
     /// It was dropped before a connection took it.
     Dropped,
-    /// Its call was given up before a connection took it.
+    /// Its call was dropped before a connection took it.
     Revoked,
-    /// On a connection where it is known where the request begins.
+    /// On a connection of ours on which we know where the request begins.
     On(Arc<ConnTracker>, ExchangeId),
-    /// On a connection of ours where that is not known.
+    /// On a connection of ours on which we do not.
     Somewhere(Arc<ConnTracker>),
-    /// On a connection that has no record.
+    /// On a connection without a tracker.
     Elsewhere,
 }
 
 impl RequestTracker {
     /// Returns where the request is.
-    pub(super) fn place(&self) -> RequestState {
+    pub(super) fn state(&self) -> RequestState {
         self.lock().clone()
     }
 
@@ -135,26 +135,26 @@ impl RequestTracker {
         self.is_failed.load(Ordering::Acquire)
     }
 
-    /// Returns `true` if a request that was sent was sent without its content.
+    /// Returns `true` if the request was sent without its content.
     pub(super) fn is_unasked(&self) -> bool {
         self.is_unasked.load(Ordering::Acquire)
     }
 
-    /// Returns `true` if the client chose a connection for the request.
+    /// Returns `true` if the client selected a connection for the request.
     pub(super) fn has_connection(&self) -> bool {
         self.capture.connection_metadata().is_some()
     }
 
-    /// Returns the connection that the client chose last, if it is one of ours.
-    pub(super) fn chosen(&self) -> Option<SelectedConn> {
+    /// Returns the connection that the client selected last, if it is one of ours.
+    pub(super) fn selected(&self) -> Option<SelectedConn> {
         SelectedConn::last(&self.capture)
     }
 
     /// Returns `true` if this connection took the request.
-    pub(super) fn is_taken_by(&self, record: &Arc<ConnTracker>) -> bool {
+    pub(super) fn is_taken_by(&self, tracker: &Arc<ConnTracker>) -> bool {
         match &*self.lock() {
             RequestState::On(taker, _) | RequestState::Somewhere(taker) => {
-                Arc::ptr_eq(taker, record)
+                Arc::ptr_eq(taker, tracker)
             }
             RequestState::Waiting
             | RequestState::Dropped
@@ -163,11 +163,11 @@ impl RequestTracker {
         }
     }
 
-    /// Returns `true` if the request waits for a connection to take it that has
-    /// ended; if not, `waker` is woken when it ends.
-    pub(super) fn is_left_with(&self, chosen: &SelectedConn, waker: &Waker) -> bool {
+    /// Returns `true` if the request still waits in the channel of a connection that has
+    /// ended. If not, `waker` is woken when the connection ends.
+    pub(super) fn is_left_with(&self, selected: &SelectedConn, waker: &Waker) -> bool {
         let is_taken = self.is_taken.load(Ordering::Acquire);
-        !is_taken && chosen.is_held() && chosen.poll_gone(waker)
+        !is_taken && selected.is_held() && selected.poll_gone(waker)
     }
 
     /// Keeps the client from using the request's connection again.
@@ -177,18 +177,18 @@ impl RequestTracker {
         }
     }
 
-    /// Keeps connections of ours from sending the request from here on.
-    /// Returns where it was until now.
+    /// Keeps connections of ours from sending the request from now on. Returns where the
+    /// request was before.
     pub(super) fn revoke(&self) -> RequestState {
-        let mut place = self.lock();
-        let before = place.clone();
+        let mut state = self.lock();
+        let before = state.clone();
         if matches!(before, RequestState::Waiting) {
-            *place = RequestState::Revoked;
+            *state = RequestState::Revoked;
         }
         before
     }
 
-    /// A connection takes the request, of which nothing is written yet.
+    /// Notes that a connection takes the request. None of it is written yet.
     fn on_taken(&self) {
         if !self.is_taken.swap(true, Ordering::AcqRel) {
             self.take();
@@ -196,38 +196,38 @@ impl RequestTracker {
     }
 
     fn take(&self) {
-        let mut place = self.lock();
-        let is_revoked = matches!(*place, RequestState::Revoked);
+        let mut state = self.lock();
+        let is_revoked = matches!(*state, RequestState::Revoked);
         let connected = self.capture.connection_metadata();
         let has_frames = connected.as_ref().is_some_and(|it| it.is_negotiated_h2());
         self.has_frames.store(has_frames, Ordering::Release);
-        let record = connected.as_ref().and_then(Handle::of);
+        let tracker = connected.as_ref().and_then(TrackerHandle::of);
         drop(connected);
-        *place = match record {
+        *state = match tracker {
             None => RequestState::Elsewhere,
-            Some(record) if has_frames => RequestState::Somewhere(record),
-            Some(record) => match record.arm_taken() {
-                // Nobody waits for it any more.
+            Some(tracker) if has_frames => RequestState::Somewhere(tracker),
+            Some(tracker) => match tracker.arm_taken() {
+                // Its call was dropped. Nothing of it may be written.
                 Some(exchange) if is_revoked => {
-                    if record.take_over_if(exchange) {
-                        record.abort();
+                    if tracker.take_over_if(exchange) {
+                        tracker.abort();
                     }
-                    RequestState::On(record, exchange)
+                    RequestState::On(tracker, exchange)
                 }
-                Some(exchange) => RequestState::On(record, exchange),
-                None => RequestState::Somewhere(record),
+                Some(exchange) => RequestState::On(tracker, exchange),
+                None => RequestState::Somewhere(tracker),
             },
         };
     }
 
     fn on_drop(&self) {
-        let mut place = self.lock();
-        if matches!(*place, RequestState::Waiting | RequestState::Revoked) {
-            *place = RequestState::Dropped;
+        let mut state = self.lock();
+        if matches!(*state, RequestState::Waiting | RequestState::Revoked) {
+            *state = RequestState::Dropped;
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, RequestState> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,12 +25,13 @@ pub fn start(at: SocketAddr, server: SocketAddr) -> SocketAddr {
     address
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) {
+/// Passes on what comes `from` one side, and its end as it was.
+pub(crate) fn carry(mut from: TcpStream, mut to: TcpStream) {
     let mut chunk = [0; 4096];
     loop {
         match from.read(&mut chunk) {
             Ok(0) => return drop(to.shutdown(Shutdown::Write)),
-            Ok(octets) if to.write_all(&chunk[..octets]).is_ok() => {}
+            Ok(bytes) if to.write_all(&chunk[..bytes]).is_ok() => {}
             Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 let _ = SockRef::from(&to).set_linger(Some(Duration::ZERO));

@@ -2,7 +2,7 @@
 //! nothing and an error. Compared with the checked-in `length_table.txt`.
 //!
 //! A changed outcome shows as a changed line in review. `UPDATE=1 cargo test
-//! -p tower-resend-tests --test lengths sent` writes the file anew.
+//! -p tower-resend-tests --test stacks lengths::sent` writes the file anew.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -211,7 +211,7 @@ fn attack_all_of_a_request_is_sent_or_nothing() {
     run.finish();
     let now = format!(
         "# What is sent of a request, whatever its head says of its body\n\n\
-         Made by tests/length_table.rs; UPDATE=1 writes it anew. A cell is one value, several joined\n\
+         Made by tests/stacks/lengths/sent.rs; UPDATE=1 writes it anew. A cell is one value, several joined\n\
          by \"or\", or * for all. The content is 3 bytes, where there is some. Of {cells} requests\n\
          through each of {}:\n\
          - bare, length, chunked: all of it arrived, framed so, and it was answered;\n\
