@@ -215,9 +215,7 @@ impl DialError {
 
     #[cfg(feature = "tls")]
     fn tls(error: TlsError) -> Self {
-        let is_final = error.is_final();
-        let failure = if is_final { ConnectFailure::Untrusted } else { ConnectFailure::Tls };
-        Self { failure, source: Some(error.into()) }
+        Self { failure: error.connect_failure(), source: Some(error.into()) }
     }
 
     /// A new connection ended before it was used. If the peer refused TLS with us,

@@ -237,7 +237,7 @@ async fn secure(
     let limit = time::now() + ConnectOptions::default().timeout;
     match time::timeout_at(limit, connected.with_tls(&tls, &host)).await {
         Ok(connected) => connected.map_err(|error| ConnectError {
-            failure: if error.is_final() { ConnectFailure::Untrusted } else { ConnectFailure::Tls },
+            failure: error.connect_failure(),
             source: error.into(),
         }),
         Err(_) => Err(ConnectError {

@@ -31,6 +31,8 @@ pub mod origin;
 #[cfg(feature = "peers")]
 pub mod proxy;
 #[cfg(feature = "peers")]
+mod relay;
+#[cfg(feature = "peers")]
 pub mod skip;
 #[cfg(feature = "peers")]
 pub mod stacks;
