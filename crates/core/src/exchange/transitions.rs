@@ -97,7 +97,7 @@ fn parts(machine: &ExchangeMachine) -> Vec<(&'static str, String)> {
 }
 
 /// The machine's answer, and the phase after the event if that is another.
-fn text_of(outcome: &Outcome, before: ExchangePhase, after: ExchangePhase) -> String {
+fn text_of(event: Event, outcome: &Outcome, before: ExchangePhase, after: ExchangePhase) -> String {
     let mut said: Vec<String> = Vec::new();
     said.extend(outcome.armed.map(|armed| match armed {
         Ok(armed) => {
@@ -106,7 +106,9 @@ fn text_of(outcome: &Outcome, before: ExchangePhase, after: ExchangePhase) -> St
         }
         Err(_) => "not taken".to_owned(),
     }));
-    said.extend(outcome.id.map(|id| if id.is_some() { "armed" } else { "no boundary" }.to_owned()));
+    if event == Event::ArmTaken {
+        said.push(if outcome.id.is_some() { "armed" } else { "no boundary" }.to_owned());
+    }
     said.extend(outcome.passage.map(|passage| format!("{passage:?}")));
     said.extend(outcome.wait.map(|check| format!("{check:?}")));
     said.extend(outcome.write.map(|check| format!("{check:?}")));
@@ -169,8 +171,8 @@ impl Transitions {
     ) {
         let (from, to) = (before.ledger.phase(), after.ledger.phase());
         let phase = PHASES.iter().position(|phase| *phase == from).expect("one of five");
+        let outcome = Self::place(&mut self.outcomes, text_of(event, outcome, from, to)) as u8;
         let event = Self::place(&mut self.events, format!("{event:?}"));
-        let outcome = Self::place(&mut self.outcomes, text_of(outcome, from, to)) as u8;
         let seen = self.seen.entry((phase, event)).or_default();
         let other = *seen.entry(numbers.to_vec()).or_insert(outcome);
         assert_eq!(
