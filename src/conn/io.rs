@@ -75,6 +75,11 @@ impl TrackedIo {
         self.stream.as_ref()
     }
 
+    #[cold]
+    fn report_flush(&self) {
+        self.tracker.lock().parts().0.on_flush();
+    }
+
     /// Writes by `write`, unless the machine forbids it.
     fn poll_write_with(
         &mut self,
@@ -156,13 +161,16 @@ fn stale_check(
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
     let (machine, socket) = tracked.parts();
-    let sock = SockRef::from(stream);
-    match machine.before_wait(socket) {
-        WaitCheck::NotDue | WaitCheck::Clear => Poll::Pending,
-        WaitCheck::Uncounted if would_block(&sock.peek(&mut [MaybeUninit::uninit()])) => {
-            Poll::Pending
+    let is_stale = match machine.before_wait(socket) {
+        WaitCheck::NotDue | WaitCheck::Clear => false,
+        WaitCheck::Stale => true,
+        WaitCheck::Uncounted => {
+            !would_block(&SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]))
         }
-        WaitCheck::Uncounted | WaitCheck::Stale => Poll::Ready(read_unheard(tracked, &sock, buf)),
+    };
+    match is_stale {
+        true => Poll::Ready(read_unheard(tracked, stream, buf)),
+        false => Poll::Pending,
     }
 }
 
@@ -170,13 +178,13 @@ fn stale_check(
 #[cold]
 fn read_unheard(
     tracked: &mut Tracked,
-    sock: &SockRef<'_>,
+    stream: &TcpStream,
     buf: &mut ReadBuf<'_>,
 ) -> io::Result<()> {
     let (machine, socket) = tracked.parts();
     let mut fresh = [0; 4096];
     let room = fresh.len().min(buf.remaining());
-    match (&**sock).read(&mut fresh[..room]) {
+    match (&*SockRef::from(stream)).read(&mut fresh[..room]) {
         Ok(0) => on_end(tracked),
         Ok(read) => match machine.on_read(&fresh[..read], socket) {
             Passage::Deliver => {
@@ -257,7 +265,7 @@ impl AsyncWrite for TrackedIo {
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The layer above flushes here once nothing is left to be written.
         if self.reports_flush {
-            self.tracker.lock().parts().0.on_flush();
+            self.report_flush();
         }
         Poll::Ready(Ok(()))
     }

@@ -57,6 +57,8 @@ pub mod close;
 pub mod contract;
 pub mod exchange;
 pub mod fate;
+#[cfg(test)]
+mod rule_lines;
 #[cfg(any(test, feature = "internals"))]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "lists for tests")]

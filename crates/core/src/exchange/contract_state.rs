@@ -78,6 +78,7 @@ impl ContractState {
     }
 
     /// Decides which contract the next request goes out under.
+    #[inline]
     pub(super) fn begin(&mut self, trust: ContractTrust, body: Option<u64>) {
         self.trust = trust;
         match (trust, self.status) {

@@ -48,6 +48,7 @@ impl EarlyResponseParser {
     }
 
     /// Forgets everything.
+    #[inline]
     pub fn clear(&mut self) {
         self.head.clear();
         (self.verdict, self.after) = (None, 0);

@@ -65,7 +65,7 @@ impl Moment<'_> {
             let goes = self.outcome.write == Some(WriteCheck::Go)
                 || matches!(self.outcome.text, Some(TextCheck::Go | TextCheck::CheckFirst))
                 || matches!(self.outcome.armed, Some(Ok(_)))
-                || matches!(self.outcome.id, Some(Some(_)));
+                || self.outcome.id.is_some();
             if goes {
                 return Some("written after it was taken over");
             }
@@ -104,7 +104,7 @@ impl Moment<'_> {
 
     fn of_another_pool(&self) -> Option<&'static str> {
         let (_, truth) = self.before;
-        if matches!(self.outcome.id, Some(Some(_))) {
+        if self.outcome.id.is_some() {
             let is_over = matches!(truth.stage, Stage::TakenOver | Stage::Released);
             if truth.is_lost || truth.was_spoken_to || truth.is_buffered || is_over {
                 return Some("a boundary that cannot be known");
@@ -287,13 +287,11 @@ impl Walks for Fault {
                 outcome.takes_over = true;
             }
             (Self::ForgetsBreaches, Event::Arm(_)) => machine.contract.breach = Breach::None,
-            (Self::TrustsTheErrno, Event::Drained(LastRead::End, shown)) => {
-                if shown.reading(&truth.counted).errno == Some(Errno::EPIPE)
-                    || machine.ledger.errno().is_some()
-                {
-                    let reset = Settled::Reset(Segments::One);
-                    outcome.tcp = Some(TcpEvidence::Fin(Acked::None, reset));
-                }
+            (Self::TrustsTheErrno, Event::Drained(LastRead::End, _))
+                if machine.ledger.errno().is_some() =>
+            {
+                let reset = Settled::Reset(Segments::One);
+                outcome.tcp = Some(TcpEvidence::Fin(Acked::None, reset));
             }
             _ => {}
         }

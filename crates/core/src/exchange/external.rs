@@ -80,6 +80,7 @@ impl Driver {
     }
 
     /// Returns `true` if a read that would wait needs a stale check.
+    #[inline]
     pub(super) fn checks_reads_in(&self, phase: ExchangePhase) -> bool {
         match (phase, self) {
             (ExchangePhase::Armed, _) => true,
@@ -95,6 +96,7 @@ impl Driver {
     }
 
     /// Notes what was read.
+    #[inline]
     pub(super) fn on_read(&mut self, read: StaleReason) {
         if let Self::External(external) = self {
             // A cut ends a TLS session too, and the cut is what is reported.
@@ -106,6 +108,7 @@ impl Driver {
     }
 
     /// Notes that bytes are about to be counted as written.
+    #[inline]
     pub(super) fn on_write_in(&mut self, phase: ExchangePhase) {
         if let (Self::External(external), ExchangePhase::Idle) = (self, phase) {
             external.boundaries = Boundaries::Lost;

@@ -105,6 +105,7 @@ impl Ledger {
     /// Starts an exchange: all bytes written from here on are the request's.
     ///
     /// Does nothing on a connection that was taken over or released.
+    #[inline]
     pub fn arm(&mut self) {
         if matches!(self.phase, ExchangePhase::TakenOver | ExchangePhase::Released) {
             return;
@@ -118,6 +119,7 @@ impl Ledger {
     }
 
     /// Ends an exchange whose answer was read to its end.
+    #[inline]
     pub fn resolve(&mut self) {
         if matches!(self.phase, ExchangePhase::Armed | ExchangePhase::Sent) {
             self.phase = ExchangePhase::Idle;
@@ -155,11 +157,13 @@ impl Ledger {
     }
 
     /// Returns `true` if a request is about to be written without a stale check.
+    #[inline]
     pub fn needs_stale_check(&self) -> bool {
         self.phase == ExchangePhase::Armed && self.check == Err(Unavailable::NotExamined)
     }
 
     /// Notes that the kernel accepted so many bytes.
+    #[inline]
     pub fn on_written(&mut self, accepted: usize) {
         self.written += accepted as u64;
         if self.phase == ExchangePhase::Armed && accepted > 0 {
@@ -189,12 +193,14 @@ impl Ledger {
 
     /// Notes that so many bytes were read whose meaning is not known here: those
     /// of a TLS record, or of a proxy's handshake.
+    #[inline]
     pub fn on_received(&mut self, read: usize) {
         self.read += read as u64;
     }
 
     /// Notes that so many bytes of HTTP came out of what was read. Returns the same
     /// as [`on_read`](Self::on_read).
+    #[inline]
     #[must_use]
     pub fn on_http(&mut self, read: usize) -> bool {
         match self.phase {
@@ -257,21 +263,25 @@ impl Ledger {
     }
 
     /// Returns where the exchange stands.
+    #[inline]
     pub fn phase(&self) -> ExchangePhase {
         self.phase
     }
 
     /// Returns what was found on the connection while no request was on it.
+    #[inline]
     pub fn found(&self) -> Option<StaleReason> {
         self.found
     }
 
     /// Returns the first error number seen.
+    #[inline]
     pub fn errno(&self) -> Option<Errno> {
         self.errno
     }
 
     /// Returns `true` if the kernel accepted any byte of the current request.
+    #[inline]
     pub fn is_written(&self) -> bool {
         self.written + 1 > self.base
     }
@@ -281,21 +291,25 @@ impl Ledger {
     /// # Errors
     ///
     /// Why they may not.
+    #[inline]
     pub fn check(&self) -> Result<(), Unavailable> {
         self.check
     }
 
     /// Returns what the bytes read during the exchange are.
+    #[inline]
     pub fn reply(&self) -> Reply {
         self.reply
     }
 
     /// Returns the counts of the current exchange.
+    #[inline]
     pub fn exchange(&self) -> ExchangeCounts {
         ExchangeCounts::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
     }
 
     /// Returns the bytes read during the current exchange.
+    #[inline]
     pub fn exchange_read(&self) -> u64 {
         self.read - self.read_base
     }

@@ -167,6 +167,7 @@ impl ExchangeMachine {
     }
 
     /// Returns `true` if the first bytes of an answer came too early to be one.
+    #[inline]
     fn judge_reply(&mut self, probe: &mut impl Probe) -> bool {
         let is_too_early = match self.stream.is_too_early() {
             Some(is_too_early) => is_too_early,

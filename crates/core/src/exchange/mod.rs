@@ -29,6 +29,8 @@ mod settling;
 mod snapshot;
 mod stream_kind;
 #[cfg(test)]
+mod transitions;
+#[cfg(test)]
 mod truth;
 #[cfg(test)]
 mod walk;

@@ -49,6 +49,7 @@ impl ExchangeMachine {
         Ok(Armed { offers: trust.believes(), reads_contract, watches_body })
     }
 
+    #[inline]
     pub(super) fn begin_exchange(&mut self) {
         self.ledger.arm();
         self.early.clear();

@@ -82,6 +82,7 @@ impl StreamKind {
         }))
     }
 
+    #[inline]
     fn state(&self) -> Option<&TlsState> {
         match self {
             Self::Http | Self::ProxyHandshake => None,
@@ -97,6 +98,7 @@ impl StreamKind {
     }
 
     /// Forgets what was noted of the exchange before.
+    #[inline]
     pub(super) fn begin_exchange(&mut self) {
         if let Self::Tls(tls) = self {
             (tls.latest, tls.next) = (RecordTiming::BeforeRequest, RecordTiming::BeforeRequest);
@@ -119,6 +121,7 @@ impl StreamKind {
 
     /// Returns when what came out of the latest read began to arrive; `None`
     /// if only the present moment can tell.
+    #[inline]
     pub(super) fn is_too_early(&self) -> Option<bool> {
         match self.state()?.latest {
             RecordTiming::BeforeRequest => None,
@@ -129,6 +132,7 @@ impl StreamKind {
 
     /// Returns `true` if a part of a record was read when a request is about to
     /// be written: an unsolicited response may be in it.
+    #[inline]
     pub(super) fn is_within_record(&self, phase: ExchangePhase) -> bool {
         let is_within = self.state().is_some_and(|tls| !tls.records.is_between());
         is_within && phase == ExchangePhase::Armed
@@ -181,6 +185,7 @@ impl StreamKind {
     /// Returns `true` if the kernel accepted all that was written so far. Above
     /// TLS an upload that was answered early can look finished while its rest
     /// is still in TLS, and would count as the next request's.
+    #[inline]
     pub(super) fn is_flushed(&self) -> bool {
         self.state().is_none_or(|tls| tls.text != TextOut::Buffered)
     }

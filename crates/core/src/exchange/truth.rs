@@ -133,13 +133,12 @@ impl Truth {
                 self.counted.read += closing_response().len() as u64;
                 self.reads += 1;
             }
-            Event::OnText(_) if outcome.text != Some(TextCheck::TakenOver) => {
+            Event::OnText(_) => {
                 self.was_spoken_to |= self.counted.arms == 0;
                 self.reads += 1;
-                self.stray = self.stray.or(match after.ledger().reply() {
-                    Reply::Nothing => None,
-                    reply => Some(reply == Reply::Stray),
-                });
+                let reply = after.ledger().reply();
+                let is_judged = reply != Reply::Nothing;
+                self.stray = self.stray.or_else(|| is_judged.then_some(reply == Reply::Stray));
             }
             Event::Records(piece, _) => {
                 (self.counted.read, self.reads) =
@@ -173,7 +172,7 @@ impl Truth {
             {
                 (self.stage, self.is_open) = (Stage::Released, false);
             }
-            Event::ArmTaken if outcome.id == Some(None) => self.is_lost = true,
+            Event::ArmTaken if outcome.id.is_none() => self.is_lost = true,
             Event::ArmTaken => self.begin(),
             Event::TakeOver => self.stage = Stage::TakenOver,
             Event::TakeOverIf(_) if outcome.takes_over => self.stage = Stage::TakenOver,
@@ -230,7 +229,7 @@ impl Truth {
         let is_fin = reading.snapshot.is_ok_and(|it| it.bytes_received == self.counted.read + 1);
         self.saw_fin |= last == LastRead::End && is_fin;
         // It is not taken from the socket where it cannot matter.
-        self.errno = self.errno.or(reading.errno.filter(|_| after.ledger().errno().is_some()));
+        self.errno = self.errno.or_else(|| after.ledger().errno().and(reading.errno));
         self.taking = if outcome.tcp.is_some() { Taking::Done } else { Taking::Waiting };
     }
 

@@ -288,7 +288,7 @@ pub(super) struct Counted {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) armed: Option<Result<Armed, StaleReason>>,
-    pub(super) id: Option<Option<ExchangeId>>,
+    pub(super) id: Option<ExchangeId>,
     pub(super) passage: Option<Passage>,
     pub(super) wait: Option<WaitCheck>,
     pub(super) write: Option<WriteCheck>,
@@ -361,7 +361,7 @@ pub(super) fn play(machine: &mut ExchangeMachine, event: Event, counted: &Counte
             let _ = machine.on_read(piece.bytes(), &mut reading(shown));
         }
         Event::TlsEnd(alert) => machine.on_tls_end(alert),
-        Event::ArmTaken => outcome.id = Some(machine.arm_taken()),
+        Event::ArmTaken => outcome.id = machine.arm_taken(),
         Event::TakeOverIf(age) => outcome.takes_over = machine.take_over_if(age.id(counted)),
         Event::Answered(age, is_upgrade) => {
             let _ = machine.on_answered(age.id(counted), is_upgrade);
