@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::attempt::{Attempt, AttemptError, Attempts, Sent};
-use crate::body::{Framed, Framing, RequestBody, to_any_http};
+use crate::body::{Framed, Framing, SendableBody, to_any_http};
 use crate::chain::{self, BoxError};
 use tower_resend_core::{Contract, Evidence};
 
@@ -25,7 +25,7 @@ use tower_resend_core::{Contract, Evidence};
 /// # Errors
 ///
 /// Head and body contradict each other. The request comes back as it was.
-pub fn guard<B: RequestBody>(
+pub fn guard<B: SendableBody>(
     mut request: Request<B>,
 ) -> Result<Request<GuardedBody<B>>, Box<Contradictory<B>>> {
     let framing = match Framing::of(&request) {
@@ -68,7 +68,7 @@ impl<B> GuardedBody<B> {
     }
 }
 
-impl<B: RequestBody> Body for GuardedBody<B> {
+impl<B: SendableBody> Body for GuardedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 

@@ -24,7 +24,7 @@ use super::offer::{self, ContractTrust, OfferUndo};
 use super::served::Served;
 use super::settle::FailureKind;
 use super::tracker::ConnTracker;
-use crate::body::{Framed, Framing, OnEnd, RequestBody, Trailers};
+use crate::body::{Framed, Framing, OnEnd, SendableBody, Trailers};
 use crate::chain::{BoxError, chain};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
@@ -74,7 +74,7 @@ pub(crate) enum SendError<B> {
     Lost(FailureKind, hyper::Error),
 }
 
-impl<B: RequestBody> Connection<B> {
+impl<B: SendableBody> Connection<B> {
     /// Starts HTTP/1.1 on a connection that was just made.
     pub(crate) async fn start(connected: Connected) -> hyper::Result<Self> {
         let Connected { io, record } = connected;
@@ -328,7 +328,7 @@ impl<B> fmt::Debug for Connection<B> {
 }
 
 /// Starts a task in which hyper drives the connection.
-async fn drive<B: RequestBody>(
+async fn drive<B: SendableBody>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> hyper::Result<SendRequest<Outgoing<B>>> {
     let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
@@ -387,7 +387,7 @@ impl<B> Outgoing<B> {
     }
 }
 
-impl<B: RequestBody> Body for Outgoing<B> {
+impl<B: SendableBody> Body for Outgoing<B> {
     type Data = B::Data;
     type Error = BodyFailed;
 

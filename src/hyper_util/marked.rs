@@ -11,7 +11,7 @@ use http::Request;
 use http_body::{Body, Frame, SizeHint};
 
 use super::handle::{Handle, SelectedConn};
-use crate::body::{Framed, Framing, RequestBody, Trailers, to_any_http};
+use crate::body::{Framed, Framing, SendableBody, Trailers, to_any_http};
 use crate::chain::BoxError;
 use crate::conn::{ConnTracker, ExchangeId};
 
@@ -28,7 +28,7 @@ pub struct TrackedBody<B> {
     mark: Arc<RequestTracker>,
 }
 
-impl<B: RequestBody> TrackedBody<B> {
+impl<B: SendableBody> TrackedBody<B> {
     /// Marks a request that is framed so.
     pub(super) fn request(
         mut request: Request<B>,
@@ -48,7 +48,7 @@ impl<B: RequestBody> TrackedBody<B> {
     }
 }
 
-impl<B: RequestBody + Unpin> Body for TrackedBody<B> {
+impl<B: SendableBody + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 

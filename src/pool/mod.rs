@@ -65,7 +65,7 @@ use self::future::PooledCall;
 use self::key::{Key, KeyOf};
 use self::origin::{Common, OriginPool};
 use crate::attempt::{AttemptError, AttemptToken};
-use crate::body::{Framing, RequestBody};
+use crate::body::{Framing, SendableBody};
 use crate::connect::{DialError, Dialer};
 use tower_resend_core::ConnectFailure;
 
@@ -109,7 +109,7 @@ struct Origins<B> {
     process: u32,
 }
 
-impl<B: RequestBody> Pool<B> {
+impl<B: SendableBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
         Self(Arc::new(Inner {
@@ -209,7 +209,7 @@ impl<B> Origins<B> {
     }
 }
 
-impl<B: RequestBody> Service<Request<B>> for Pool<B> {
+impl<B: SendableBody> Service<Request<B>> for Pool<B> {
     type Response = http::Response<ResponseBody>;
     type Error = AttemptError;
     type Future = ResponseFuture<B>;

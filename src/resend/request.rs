@@ -6,7 +6,7 @@ use std::mem;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::attempt::{Attempt, AttemptToken, IDEMPOTENCY_KEY, KeyPrint, Sent};
-use crate::body::{NotReplayable, Replayable, StreamId};
+use crate::body::{NotReplayable, Replayable, StreamId, stream_id};
 use crate::error::{Key, Missing};
 use tower_resend_core::{BodyState, Deduplication, RequestFacts, Semantics};
 
@@ -88,7 +88,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
             headers,
             extensions,
             spare,
-            stream: StreamId::of(request.body()),
+            stream: stream_id(request.body()),
             given_back: None,
         }
     }
@@ -181,7 +181,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
     /// identity, or else by an unchanged head.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
         self.given_back = request.and_then(|given| {
-            let is_ours = match (self.stream, StreamId::of(given.body())) {
+            let is_ours = match (self.stream, stream_id(given.body())) {
                 (None, None) => self.has_head_of(&given),
                 (sent, given) => sent == given,
             };

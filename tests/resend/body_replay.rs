@@ -359,7 +359,7 @@ fn bodies_are_send_sync_and_quiet_about_their_octets() {
     assert_send_sync(&Body::new(unsync()));
     assert_send_sync(&Body::from_factory(unsync));
     assert_send_sync(&Replay::new(unsync(), &caps()));
-    assert_eq!(format!("{:?}", Body::from("secret")), "Body(held, 6 octets)");
+    assert_eq!(format!("{:?}", Body::from("secret")), "Body(held, 6 bytes)");
     assert!(size_of::<Body>() <= 56, "{}", size_of::<Body>());
 }
 
