@@ -6,7 +6,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::tracker::{ConnTracker, State};
-use crate::sys::Received;
+use crate::sys::RawRead;
 use crate::time;
 use tower_resend_core::fin_rule::{self, Fin, LastRead, Step};
 use tower_resend_core::{
@@ -284,15 +284,15 @@ pub(super) fn drain(state: &mut State) -> LastRead {
     let mut buffer = [0; 4096];
     for _ in 0..256 {
         match state.receive(&mut buffer) {
-            Received::Octets(octets) => {
+            RawRead::Bytes(octets) => {
                 state.on_read(&buffer[..octets]);
             }
-            Received::End => return LastRead::End,
-            Received::Failed(errno) => {
+            RawRead::End => return LastRead::End,
+            RawRead::Failed(errno) => {
                 state.ledger.on_error(Some(errno));
                 return LastRead::Failed;
             }
-            Received::Nothing => return LastRead::WouldBlock,
+            RawRead::Nothing => return LastRead::WouldBlock,
         }
     }
     LastRead::WouldBlock

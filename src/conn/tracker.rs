@@ -14,7 +14,7 @@ use super::offer::ContractTrust;
 use super::stream_kind::StreamKind;
 use super::waiters::Waiters;
 use crate::body::OnEnd;
-use crate::sys::{Fd, Received};
+use crate::sys::{Fd, RawRead};
 use tower_resend_core::contract::{ClosingHead, Hop, OutOfLimits, closing_head};
 use tower_resend_core::{
     Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
@@ -316,8 +316,8 @@ impl State {
     }
 
     /// Reads what tokio has not heard of yet.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        self.fd.map_or(Received::Nothing, |fd| fd.receive(buffer))
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> RawRead {
+        self.fd.map_or(RawRead::Nothing, |fd| fd.receive(buffer))
     }
 
     /// Returns `true` if bytes wait to be read.

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use http::Request;
+//! use http::{Method, Request};
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_resend::ResendLayer;
@@ -46,7 +46,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Method, Request};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower::Service;
@@ -228,6 +228,9 @@ impl<B: SendableBody> Service<Request<B>> for Pool<B> {
 /// Returns why a request without a key is not sent.
 #[cold]
 fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> DialError {
+    if request.method() == Method::CONNECT && !key::is_connect_target(request.uri()) {
+        return DialError::connect_form();
+    }
     #[cfg(not(feature = "tls"))]
     if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
         return DialError::no_tls();

@@ -2,6 +2,8 @@
 
 mod attacks;
 #[cfg(feature = "reqwest")]
+mod connect;
+#[cfg(feature = "reqwest")]
 mod lengths;
 #[cfg(feature = "reqwest")]
 mod sent;
