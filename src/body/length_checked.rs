@@ -94,6 +94,6 @@ impl HttpBody for LengthChecked {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
