@@ -117,7 +117,7 @@ async fn serve_bare() -> Fallible<()> {
 // ===== measuring =====
 
 fn compare() -> Fallible<()> {
-    println!("a server's cost of one POST of {} octets on a kept-alive connection", BODY.len());
+    println!("a server's cost of one POST of {} bytes on a kept-alive connection", BODY.len());
     println!("{:24}{:>14}{:>14}", "server", "instructions", "system calls");
     let mut skipped = None;
     for (role, is_offered) in CONTENDERS {
@@ -197,7 +197,7 @@ fn run(mut tool: Command, role: &str, is_offered: bool, requests: u64) -> Fallib
         .read_line(&mut address)?;
     call(address.trim().parse()?, is_offered, requests)?;
     let status = server.wait()?;
-    let text = said.join().map_err(|_| "nobody read what the server said")??;
+    let text = said.join().map_err(|_| "what the server printed was not read")??;
     if status.success() { Ok(text) } else { Err(format!("{name}: {status}: {text}").into()) }
 }
 
@@ -224,7 +224,7 @@ fn call(server: SocketAddr, is_offered: bool, requests: u64) -> Fallible<()> {
         while !buffer[..read].ends_with(b"done") {
             match stream.read(&mut buffer[read..])? {
                 0 => return Err("the server closed".into()),
-                octets => read += octets,
+                bytes => read += bytes,
             }
         }
     }

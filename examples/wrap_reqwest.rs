@@ -78,7 +78,7 @@ fn start_server() -> std::io::Result<String> {
 fn answer(mut stream: TcpStream) -> Option<()> {
     let request = read(&mut stream)?;
     let has = |field: &str| request.lines().any(|line| line.starts_with(field));
-    let agent = if has("user-agent: shop") { "shop" } else { "somebody" };
+    let agent = if has("user-agent: shop") { "shop" } else { "unknown" };
     let (status, body) = match request.split(' ').nth(1)? {
         "/lost" => return None,
         "/moved" => ("307 Moved\r\nlocation: /orders\r\nconnection: close", &b""[..]),
@@ -97,7 +97,7 @@ fn read(stream: &mut TcpStream) -> Option<String> {
         let mut some = [0; 4096];
         match stream.read(&mut some) {
             Ok(0) | Err(_) => return None,
-            Ok(octets) => request.extend_from_slice(&some[..octets]),
+            Ok(read) => request.extend_from_slice(&some[..read]),
         }
     }
     String::from_utf8(request).ok()

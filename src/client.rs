@@ -82,7 +82,9 @@ impl Client {
             let body = mem::take(request.body_mut());
             *request.body_mut() = body.recorded(caps);
         }
-        // A pool is always ready.
+        // The same as `Service::call`, but for the way of the token: beside the request,
+        // not among its extensions. That saves 950 instructions of 27,800 (3.4 %) and 3
+        // allocations of 13 (`benches/cost`). A pool is always ready.
         self.service.call_by(request, |pool, request, token| pool.send(request, Some(token)))
     }
 }

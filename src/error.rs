@@ -1,4 +1,4 @@
-//! The error of a request that failed, with all that is known of it.
+//! The error of a call: the request's fate, and why it was not sent again.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -12,27 +12,28 @@ use crate::attempt::{Attempt, MAX_LISTED};
 use crate::chain::{BoxError, chain};
 use tower_resend_core::{Contract, Doubt, Evidence, Fate, HandOff, NoResend, Semantics};
 
-/// A request that failed, and all that is known of it.
+/// A call that failed: the request's fate, and why the request was not sent again.
 ///
-/// [`fate`](Self::fate) says what became of the request at the server,
-/// [`no_resend`](Self::no_resend) why it was not sent again. The text is one line
-/// that a person can act on, and [`source`](StdError::source) is the inner
-/// service's own error. `{error:#}` is that line with what its sources add: which
-/// certificate was not trusted, or which proxy could not be reached. No text of this
-/// crate has a password or a query in it; what a service of others prints, a URL for
-/// example, is printed as it is.
+/// [`fate`](Self::fate) is the outcome of the request at the server,
+/// [`no_resend`](Self::no_resend) the reason for no other attempt. The text is one line that
+/// a person can act on, and [`source`](StdError::source) is the inner service's own error.
+/// `{error:#}` adds what the sources say, such as which certificate was not trusted or which
+/// proxy could not be reached.
+///
+/// No text of this crate contains a password or a query. What another service's error
+/// prints, a URL for example, is printed as it is.
 ///
 /// ```
 /// # fn handle(error: tower_resend::Error) {
 /// if error.fate().is_not_applied() {
-///     // Nobody acted on it: sending it again cannot apply it twice.
+///     // The server did not act on it: sending it again cannot apply it twice.
 /// }
 /// # }
 /// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    /// None where the service failed before it was given a request.
+    /// `None` where the service failed before it was given a request.
     line: Option<(Method, Uri)>,
     fate: Fate,
     why: NoResend,
@@ -52,7 +53,7 @@ impl Error {
         Self::of(Some(line), why, attempts, missing)
     }
 
-    /// The service failed before it was given a request.
+    /// Returns the error of a service that failed before it was given a request.
     pub(crate) fn unready(source: BoxError) -> Self {
         let attempt = Attempt::new(Evidence::new(HandOff::NothingWritten), &Contract::none());
         Self::of(None, NoResend::NotReady, vec![attempt], Missing::default())
@@ -89,11 +90,11 @@ impl Error {
         self
     }
 
-    /// Returns what became of the request at the server, as far as the
-    /// evidence of all attempts proves: the weakest of their fates.
+    /// Returns the outcome of the request at the server, as far as the evidence of all
+    /// attempts proves it: the weakest of their fates.
     ///
-    /// It is reported even where the resend was refused for another reason (no
-    /// time, no body): *not applied* says that sending it again is safe.
+    /// It is reported even where there was no resend for another reason (no time, no body):
+    /// *not applied* says that sending the request again is safe.
     pub fn fate(&self) -> Fate {
         self.0.fate
     }
@@ -103,13 +104,13 @@ impl Error {
         self.0.why
     }
 
-    /// Returns all attempts, oldest first; hand-backs and failed connects too.
+    /// Returns all attempts, oldest first, hand-backs and failed connects included.
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
     }
 
-    /// Takes the request out of the error, its body intact, if it is there and
-    /// has a body of this type.
+    /// Takes the request out of the error, its body intact, if the error has it and its body
+    /// is of this type.
     ///
     /// Sending it again by hand is safe where [`fate`](Self::fate) is *not
     /// applied*; otherwise it may apply the request twice.
@@ -136,7 +137,7 @@ impl Error {
         }
     }
 
-    /// The attempt whose fate is the call's.
+    /// Returns the attempt whose fate is the call's.
     pub(crate) fn decisive(&self) -> Option<&Attempt> {
         self.0.attempts.iter().find(|attempt| attempt.fate() == self.0.fate)
     }
@@ -158,21 +159,21 @@ fn unknown_name(doubt: Doubt) -> &'static str {
     }
 }
 
-/// What is known of a request's grounds apart from its attempts, for the text.
+/// What is known of a request's grounds apart from its attempts, for the error's text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Missing {
     pub(crate) semantics: Option<Semantics>,
-    pub(crate) key: Key,
+    pub(crate) key: KeyTrust,
 }
 
-/// Whether a request carries an idempotency key, and what that is worth.
+/// Whether a request carries an idempotency key, and whether it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) enum KeyTrust {
     #[default]
     Absent,
-    /// Nobody said that the origin deduplicates.
-    NotHonoured,
-    Honoured,
+    /// The user did not state that the origin deduplicates.
+    NotHonored,
+    Honored,
 }
 
 impl Missing {
@@ -188,15 +189,15 @@ impl Missing {
             item("not idempotent")?;
         }
         match self.key {
-            Key::Absent => item("no idempotency key")?,
-            Key::NotHonoured => item("idempotency key not known to be honoured")?,
-            Key::Honoured => item("a proxy may not repeat it")?,
+            KeyTrust::Absent => item("no idempotency key")?,
+            KeyTrust::NotHonored => item("idempotency key not known to be honored")?,
+            KeyTrust::Honored => item("a proxy may not repeat it")?,
         }
         let Some(attempt) = attempt.filter(|attempt| attempt.fate().is_unknown()) else {
             return Ok(());
         };
-        match attempt.standing() {
-            Some(standing) => item(&standing.to_string()),
+        match attempt.contract_status() {
+            Some(status) => item(&status.to_string()),
             None if *attempt.contract() == Contract::none() => item("no contract"),
             None => Ok(()),
         }
@@ -252,7 +253,7 @@ impl Error {
         }
         match attempts.len() {
             0 | 1 => Ok(()),
-            // Of more than that not all are listed.
+            // The list may be incomplete.
             more if more > MAX_LISTED => write!(f, " (after over {MAX_LISTED} attempts)"),
             several => write!(f, " (after {several} attempts)"),
         }
@@ -284,7 +285,7 @@ fn write_attempt(
     attempt.write_alert(f)
 }
 
-/// Writes the host and port of a request. The userinfo before them may hold a password.
+/// Writes the host and port of a request. The userinfo before them may contain a password.
 fn write_host(f: &mut fmt::Formatter<'_>, host: Option<&Authority>) -> fmt::Result {
     let Some(authority) = host else { return Ok(()) };
     write!(f, " for {}", authority.host())?;

@@ -9,11 +9,13 @@
 //! **Within one call, no request is sent twice unless a [`Ground`] for every
 //! earlier attempt says why that is safe.**
 //!
+//! # A client
+//!
+//! [`Client`] is the assembled stack: pooled HTTP/1.1, evidence on, a safe policy.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use tower_resend::Client;
-//!
-//! let client = Client::new();
+//! let client = tower_resend::Client::new();
 //! let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay".into())?;
 //! match client.request(order).await {
 //!     Ok(response) => println!("{}", response.status()),
@@ -24,7 +26,72 @@
 //! # }
 //! ```
 //!
-//! # Words
+//! What goes around or inside it: [`client::ClientBuilder`], [`pool`] (limits, proxies, TLS,
+//! what you state of an origin), [`body`] (what can be sent again).
+//!
+//! # A layer
+//!
+//! `Client` is [`ResendLayer`] over [`pool::Pool`], both plain tower parts. Your own
+//! layers go above, between and below; [`resend`] says what each one of tower and
+//! tower-http does there.
+//!
+//! ```no_run
+//! # use http::{Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_resend::pool::{Pool, PoolOptions};
+//! use tower_resend::{Body, Policy, ResendLayer};
+//!
+//! # async fn example() -> Result<(), tower_resend::BoxError> {
+//! let service = ServiceBuilder::new()
+//!     .layer(ResendLayer::new(Policy::default()))
+//!     .service(Pool::<Body>::new(PoolOptions::new()));
+//! let order = Request::post("http://127.0.0.1:8080/orders").body("pay".into())?;
+//! println!("{}", service.oneshot(order).await?.status());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Keep your client
+//!
+//! Over any other `Service<http::Request<B>>` the layer resends what is idempotent or
+//! deduplicated, and says `no evidence` of the rest. These leave evidence:
+//!
+//! | your client | what to do |
+//! |---|---|
+//! | hyper-util's legacy client | [`hyper_util::with_evidence`] over its [`Connector`](hyper_util::Connector) |
+//! | reqwest | the crate `tower-resend-reqwest` |
+//! | a transport of your own | record each hand-off in the [`AttemptToken`], and fail with an [`AttemptError`] |
+//!
+//! ```no_run
+//! use ::hyper_util::client::legacy::Client;
+//! use ::hyper_util::rt::TokioExecutor;
+//! use tower::{Layer, ServiceExt};
+//! use tower_resend::ResendLayer;
+//! use tower_resend::hyper_util::{Connector, with_evidence};
+//!
+//! # async fn example(order: http::Request<http_body_util::Full<bytes::Bytes>>)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let client = with_evidence(Client::builder(TokioExecutor::new()).build(Connector::new()));
+//! let response = ResendLayer::default().layer(client).oneshot(order).await?;
+//! # drop(response);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! An [`Error`] is one line that a person can act on, and carries what it rests on:
+//!
+//! | question | answer |
+//! |---|---|
+//! | What became of the request? | [`Error::fate`]: not applied, unknown, response lost or completed |
+//! | Why was it not sent again? | [`Error::no_resend`] |
+//! | What did each attempt see? | [`Error::attempts`]; of a response, [`attempts`] |
+//! | May I send it again myself? | `error.fate().is_not_applied()`, and [`Error::take_request`] gives it back |
+//!
+//! [`fate`] has the words: each [`Ground`] and [`Doubt`](fate::Doubt) explains itself.
+//! [`contract`] is what a server may promise, and [`gateway`] turns an error into the
+//! response of a server of your own.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -32,27 +99,16 @@
 //! | dispatched | some part of the request was passed to the server's application |
 //! | evidence | what one attempt's connection saw: counters, flags, errno |
 //! | fate | what became of the request at the server, as far as the evidence proves |
-//! | proof, doubt | why a fate is *not applied*; what is missing for that |
-//! | ground, refusal | why a resend is safe; why there was none |
-//! | look | the check of an idle connection before a request is written to it |
+//! | proof, doubt | why a fate is *not applied*; what is missing for a proof |
+//! | ground, `NoResend` | why a resend is safe; why there was none |
+//! | stale check | the check of an idle connection just before a request is written to it |
 //! | settle | the wait after a FIN for the peer TCP's answer to our bytes |
 //!
-//! # Parts
+//! # A server
 //!
-//! | part | for |
-//! |---|---|
-//! | [`Client`] | the assembled stack |
-//! | [`ResendLayer`] | resending above any service |
-//! | [`pool::Pool`] | pooled HTTP/1.1 connections that leave evidence |
-//! | [`fate`] | evidence, fates and grounds, each of which explains itself |
-//! | `tls` | https targets, with the feature of that name or `https` |
-//! | [`contract`] | what a server promises of one connection, as a field |
-//! | [`body`] | request bodies that can be sent again |
-//! | [`gateway`] | a client whose failures are responses of its own server |
-//! | `server` | a server that says by how it closes whether it dispatched a request |
-//! | [`hyper_util`] | evidence for the client of hyper-util |
-//! | `tower-resend-reqwest` | evidence for reqwest, a crate of its own |
-//! | [`AttemptToken`], [`AttemptError`] | how a transport of your own leaves evidence |
+//! The feature `server` has the other half, `server::serve`: it says by how it closes a
+//! connection whether it dispatched a request, so that nothing is lost or doubled when it
+//! restarts.
 //!
 //! # Features
 //!
@@ -88,8 +144,6 @@ pub mod client;
 mod conn;
 #[cfg(feature = "client")]
 mod connect;
-#[cfg(feature = "client")]
-mod deadline;
 #[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]

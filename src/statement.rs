@@ -1,4 +1,4 @@
-//! What may be said of a dispatched request, and of which one.
+//! Which request was dispatched, and what may be said of it.
 //!
 //! The server half puts a [`DispatchToken`] into the extensions of each request
 //! that it passes to the application. A statement is made from a token, so it

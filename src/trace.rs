@@ -1,6 +1,6 @@
-//! Names of spans, events and their fields, and the helpers that emit them.
+//! The spans and events of a call, with the names of their fields.
 //!
-//! Header values and bodies are never among them.
+//! They never contain header values or bodies.
 
 use http::Method;
 use tracing::{Level, Span};
@@ -9,9 +9,9 @@ use crate::attempt::Attempt;
 use crate::error::Error;
 use tower_resend_core::{Counts, Fate, Ground, Semantics};
 
-/// Returns the span of one attempt; nothing is made where it is not wanted.
+/// Returns the span of one attempt, or none where the level is disabled.
 ///
-/// `resends` counts the attempts of the call before this one.
+/// `resends` counts the earlier attempts of the call.
 pub(crate) fn attempt_span(method: &Method, resends: u32) -> Span {
     if !tracing::enabled!(Level::DEBUG) {
         return Span::none();
@@ -27,28 +27,28 @@ pub(crate) fn attempt_span(method: &Method, resends: u32) -> Span {
     span
 }
 
-/// Tells that a request is sent again, and why that is safe.
+/// Emits that a request is sent again, and why that is safe.
 pub(crate) fn on_resend(ground: Ground, last: Option<&Attempt>) {
     let counts = counts(last);
     tracing::debug!(
         { GROUND } = ground.id(),
         { FATE } = last.map(|attempt| fate_name(attempt.fate())),
-        { CONTRACT } = last.and_then(Attempt::standing).map(|standing| standing.name()),
+        { CONTRACT } = last.and_then(Attempt::contract_status).map(|status| status.name()),
         { WRITTEN } = counts.written,
         { ACKED } = counts.acked,
         "resend"
     );
 }
 
-/// Tells that a failed request is not sent again, and why.
+/// Emits that a failed request is not sent again, and why.
 ///
-/// Where a request that is not idempotent may have been applied somebody has
-/// to look, so that it is a warning.
+/// It is a warning where a request that is not idempotent may have been applied, because a
+/// person has to look into that.
 pub(crate) fn on_failure(semantics: Semantics, error: &Error) {
     let fate = error.fate();
     let (name, counts) = (fate_name(fate), counts(error.decisive()));
     let doubt = fate.doubt().map(|doubt| doubt.name());
-    let contract = error.decisive().and_then(Attempt::standing).map(|standing| standing.name());
+    let contract = error.decisive().and_then(Attempt::contract_status).map(|status| status.name());
     macro_rules! emit {
         ($level:ident) => {
             tracing::$level!(
@@ -83,7 +83,7 @@ fn fate_name(fate: Fate) -> &'static str {
 }
 
 const METHOD: &str = "http.request.method";
-/// OpenTelemetry's count of earlier attempts; only there on resends.
+/// OpenTelemetry's count of earlier attempts, on resends only.
 const RESEND_COUNT: &str = "http.request.resend_count";
 const GROUND: &str = "resend.ground";
 const NO_RESEND: &str = "resend.no_resend";

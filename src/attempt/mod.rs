@@ -40,7 +40,7 @@ pub struct Attempt {
     fate: Fate,
     peer: Option<SocketAddr>,
     ground: Option<Ground>,
-    standing: Option<Arc<ContractStatus>>,
+    contract_status: Option<Arc<ContractStatus>>,
     id: Id,
     is_told_by_error: bool,
     /// What was sent, where that is known.
@@ -60,7 +60,7 @@ impl Attempt {
             fate,
             peer: None,
             ground: None,
-            standing: None,
+            contract_status: None,
             id,
             is_told_by_error: false,
             sent: None,
@@ -110,15 +110,15 @@ impl Attempt {
 
     /// Sets which contract the request was sent under, or why none.
     #[must_use]
-    pub fn with_standing(mut self, standing: ContractStatus) -> Self {
-        self.standing = Some(Arc::new(standing));
+    pub fn with_contract_status(mut self, status: ContractStatus) -> Self {
+        self.contract_status = Some(Arc::new(status));
         self
     }
 
     /// Returns which contract the request was sent under, or why none; `None` where
     /// the attempt was answered or never sent.
-    pub fn standing(&self) -> Option<&ContractStatus> {
-        self.standing.as_deref()
+    pub fn contract_status(&self) -> Option<&ContractStatus> {
+        self.contract_status.as_deref()
     }
 
     /// Returns what the attempt's connection saw.
@@ -164,7 +164,7 @@ impl Attempt {
     /// Writes the TLS alert by which the peer rejected this client, if there was one.
     pub(crate) fn write_alert(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.evidence.alert {
-            Some(alert) => write!(f, "; the peer refuses this client by the TLS alert {alert}"),
+            Some(alert) => write!(f, "; the peer rejects this client by the TLS alert {alert}"),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a transport was given of a request, as far as a repeat of it goes.
+//! What a transport sent, as far as it matters for a repeat.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,11 +7,11 @@ use http::{HeaderName, HeaderValue, Request};
 
 use tower_resend_core::Semantics;
 
-/// What a transport was given of a request, as far as a repeat of it goes: its method,
-/// and its `Idempotency-Key`.
+/// What a transport sent, as far as it matters for a repeat: the method, and the
+/// `Idempotency-Key`.
 ///
-/// It need not be what the caller gave to the resending layer. A layer between may
-/// send a request of its own for the caller's, or change the key.
+/// It can differ from what the caller gave to the resending layer: a layer between may send
+/// a request of its own for the caller's, or change the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) semantics: Semantics,
@@ -19,7 +19,7 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// Returns what was sent of a request that goes out as it is.
+    /// Returns what is sent of a request that goes out unchanged.
     #[inline]
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let semantics = Semantics::of(request.method());
@@ -27,13 +27,13 @@ impl Sent {
     }
 }
 
-/// Tells whether two requests have the same idempotency key. The key itself may be
-/// a secret, and nothing of it is printed.
+/// A hash of the idempotency key, to compare those of two requests. The key may be a
+/// secret, so nothing of it is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyPrint(Option<u64>);
 
 impl KeyPrint {
-    /// Returns that of all fields with the name, in their order.
+    /// Returns the hash of all fields with the name, in their order.
     #[inline]
     pub(crate) fn of<'a>(
         fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
@@ -28,7 +28,15 @@ use tower_resend_core::{EndedBy, Fate, Ground, Proof, Rules};
 ///
 /// [`record`]: Self::record
 #[derive(Clone)]
-pub struct AttemptToken(Arc<Mutex<AttemptLog>>);
+pub struct AttemptToken(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    log: Mutex<AttemptLog>,
+    /// The log has a requirement of freshness. Set under its lock, read without it: the
+    /// first hand-off of a call, usually the only one, need not take it.
+    has_freshness: AtomicBool,
+}
 
 impl AttemptToken {
     /// Returns a token with an empty record.
@@ -40,7 +48,7 @@ impl AttemptToken {
     /// this many times.
     pub(crate) fn with_max_hand_backs(hand_backs: u32) -> Self {
         let log = AttemptLog { max_hand_backs: Some(hand_backs), ..AttemptLog::default() };
-        Self(Arc::new(Mutex::new(log)))
+        Self(Arc::new(Inner { log: Mutex::new(log), has_freshness: AtomicBool::new(false) }))
     }
 
     /// Records a hand-off.
@@ -176,6 +184,7 @@ impl AttemptToken {
     pub(crate) fn want_alive(&self, failed_at: Instant) {
         let mut log = self.lock();
         log.freshness = log.freshness.after_failure(failed_at);
+        self.0.has_freshness.store(true, Ordering::Release);
     }
 
     /// Requires a connection that was never used and is made from `now` on, unless our
@@ -185,12 +194,17 @@ impl AttemptToken {
         let mut log = self.lock();
         if log.freshness.since().is_none_or(|since| since < began) {
             log.freshness = Freshness::UnusedSince(now);
+            self.0.has_freshness.store(true, Ordering::Release);
         }
     }
 
     /// Returns what is required of the next connection.
+    #[inline]
     pub(crate) fn freshness(&self) -> Freshness {
-        self.lock().freshness
+        match self.0.has_freshness.load(Ordering::Acquire) {
+            true => self.lock().freshness,
+            false => Freshness::Any,
+        }
     }
 
     /// Notes that the hand-offs after the first `start` which were dropped were dropped
@@ -212,7 +226,7 @@ impl AttemptToken {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, AttemptLog> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

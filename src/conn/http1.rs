@@ -294,6 +294,11 @@ impl<B> Connection<B> {
         self.served
     }
 
+    /// Returns `true` if a response showed that the server speaks HTTP/1.0.
+    pub(crate) fn is_http10(&self) -> bool {
+        self.is_http10
+    }
+
     /// Returns when the connection was made.
     pub(crate) fn born(&self) -> Instant {
         self.born

@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tower::Service;
 
-use super::handle::Handle;
+use super::tracker_handle::TrackerHandle;
 use crate::chain::BoxError;
 use crate::conn::{self, ConnTracker, Io};
 use crate::connect::{ConnectOptions, connect_failure, has_sound_port, http_connector};
@@ -29,16 +29,14 @@ use tower_resend_core::ConnectFailure;
 
 /// Makes connections that leave evidence, for any legacy `Client`.
 ///
-/// Goes where `HttpConnector` went, for `http` targets. With `tls` (feature) it
-/// makes TLS connections too, with full evidence. Other TLS goes above it
-/// ([`enforce_http`](Self::enforce_http)), and so do proxies and other
-/// connectors; the connector that makes the TCP connections goes under it
-/// ([`around`](Self::around)).
+/// It replaces `HttpConnector`, for `http` targets. With the feature `tls` it makes TLS
+/// connections too, with full evidence. Another TLS goes above it
+/// ([`enforce_http`](Self::enforce_http)), as do proxies and other connectors. The
+/// connector that makes the TCP connections goes under it ([`around`](Self::around)).
 ///
-/// Each connection looks into the kernel whenever hyper finds nothing to read
-/// while no request is known to be on it: one system call per such read, about
-/// 0.15 microseconds. It works on every system; the evidence of [`with_evidence`] needs
-/// Linux.
+/// Whenever hyper finds nothing to read while no request is known to be on a connection,
+/// the connection asks the kernel: one system call per such read, about 0.15 microseconds.
+/// That works on every system; the evidence of [`with_evidence`] needs Linux.
 ///
 /// [`with_evidence`]: super::with_evidence
 #[derive(Clone, Debug)]
@@ -67,10 +65,10 @@ impl Default for Connector {
 }
 
 impl<C> Connector<C> {
-    /// Makes its connections with `inner`, which yields TCP streams on which
-    /// nothing was sent yet. One that opens tunnels, such as hyper-util's
-    /// `Tunnel` and `SocksV5`, goes over this connector: the connections of one
-    /// under it are refused, where the system tells that they were used.
+    /// Makes its connections with `inner`, which yields TCP streams on which nothing was
+    /// sent yet. A connector that opens tunnels, such as hyper-util's `Tunnel` and
+    /// `SocksV5`, goes over this one. Under it its connections fail, where the system tells
+    /// that they were used.
     pub fn around(inner: C) -> Self {
         Self {
             inner,
@@ -80,28 +78,30 @@ impl<C> Connector<C> {
         }
     }
 
-    /// Sets whether targets are refused whose scheme is not `http`, nor `https`
-    /// where the connector has TLS of its own. They are, by default: what is sent
-    /// to them (`wss` among others) would go in plain text. To be switched off
-    /// **only** for whoever makes TLS above it, such as hyper-rustls.
+    /// Sets whether a target fails whose scheme is neither `http` nor, where the connector
+    /// has TLS of its own, `https`. Default: `true`, because requests to other targets (such
+    /// as `wss`) would be sent in plaintext.
+    ///
+    /// Switch it off **only** where a connector above this one adds TLS, such as
+    /// hyper-rustls.
     #[must_use]
     pub fn enforce_http(self, enforced: bool) -> Self {
         Self { enforces_http: enforced, ..self }
     }
 
-    /// Makes the connections of `https` targets TLS connections.
+    /// Connects to `https` targets by TLS.
     ///
-    /// One handshake may take 10 s. Only HTTP/1.1 is offered.
+    /// A handshake that takes over 10 s fails. ALPN offers HTTP/1.1 only.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Returns what a connection to a target needs besides TCP.
+    /// Returns what a connection to a target needs above TCP.
     fn above_tcp(&self, target: &Uri) -> TlsAbove {
         if !target.authority().is_none_or(has_sound_port) {
-            return TlsAbove::Refused(ConnectError::no_port);
+            return TlsAbove::Unsupported(ConnectError::no_port);
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls
@@ -110,12 +110,12 @@ impl<C> Connector<C> {
             let host = target.host().unwrap_or_default().to_owned();
             return TlsAbove::Tls(tls.clone(), host);
         }
-        // The legacy client names a scheme always; who asks without one means TCP.
+        // The legacy client always names a scheme. A caller that names none means TCP.
         let is_plain = target.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
         if is_plain || !self.enforces_http {
             TlsAbove::Nothing
         } else {
-            TlsAbove::Refused(ConnectError::plain_text)
+            TlsAbove::Unsupported(ConnectError::plain_text)
         }
     }
 }
@@ -136,15 +136,14 @@ where
 
     fn call(&mut self, target: Uri) -> Connecting<C::Future> {
         let above = self.above_tcp(&target);
-        let is_refused = matches!(above, TlsAbove::Refused(_));
-        Connecting { inner: (!is_refused).then(|| self.inner.call(target)), above }
+        let is_unsupported = matches!(above, TlsAbove::Unsupported(_));
+        Connecting { inner: (!is_unsupported).then(|| self.inner.call(target)), above }
     }
 }
 
-/// What is nothing but a TCP stream.
+/// A connector's stream that is nothing but a TCP stream.
 ///
-/// The stream must be all there is: an io that keeps bytes of its own would
-/// lose them.
+/// The TCP stream must be all there is: an I/O type that buffers bytes would lose them.
 pub trait IntoTcpStream {
     /// Returns the stream.
     fn into_tcp_stream(self) -> TcpStream;
@@ -170,18 +169,18 @@ pin_project! {
     /// That of the inner connector's future.
     #[must_use = "futures do nothing unless polled"]
     pub struct Connecting<F> {
-        // None for a target that is refused.
+        // `None` for a target that is not supported.
         #[pin]
         inner: Option<F>,
         above: TlsAbove,
     }
 }
 
-/// What follows the TCP connection.
+/// What has to be done above the TCP connection.
 enum TlsAbove {
     Nothing,
-    /// The target is not connected to, for this reason.
-    Refused(fn() -> ConnectError),
+    /// The target is one that this connector does not connect to, and why.
+    Unsupported(fn() -> ConnectError),
     #[cfg(feature = "tls")]
     Tls(Tls, String),
     #[cfg(feature = "tls")]
@@ -202,18 +201,18 @@ where
         if let TlsAbove::Handshake(handshake) = this.above {
             return handshake.as_mut().poll(cx).map_ok(TrackedStream::new);
         }
-        if let TlsAbove::Refused(why) = this.above {
+        if let TlsAbove::Unsupported(why) = this.above {
             return Poll::Ready(Err(why()));
         }
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
         let connected = ready!(inner.poll(cx)).map_err(ConnectError::new)?;
         let connected = conn::Connected::unannounced(connected.into_tcp_stream());
-        // Its counters could not speak of a request, and would be taken for an end.
+        // Its counters include bytes that are not ours, and prove nothing about a request.
         if connected.was_used() {
             return Poll::Ready(Err(ConnectError::used()));
         }
         match std::mem::replace(this.above, TlsAbove::Nothing) {
-            TlsAbove::Nothing | TlsAbove::Refused(_) => {
+            TlsAbove::Nothing | TlsAbove::Unsupported(_) => {
                 Poll::Ready(Ok(TrackedStream::new(connected)))
             }
             #[cfg(feature = "tls")]
@@ -254,16 +253,16 @@ impl<F> fmt::Debug for Connecting<F> {
     }
 }
 
-/// A connection that keeps a record of what is sent and received on it.
+/// A connection that tracks what is sent and received on it.
 pub struct TrackedStream {
     io: TokioIo<Io>,
-    record: Arc<ConnTracker>,
+    tracker: Arc<ConnTracker>,
 }
 
 impl TrackedStream {
     fn new(connected: conn::Connected) -> Self {
-        let (io, record) = connected.into_parts();
-        Self { io: TokioIo::new(io), record }
+        let (io, tracker) = connected.into_parts();
+        Self { io: TokioIo::new(io), tracker }
     }
 }
 
@@ -271,7 +270,7 @@ impl Connection for TrackedStream {
     fn connected(&self) -> Connected {
         let stream = self.io.inner().stream();
         let connected = stream.map_or_else(Connected::new, Connection::connected);
-        connected.extra(Handle::new(Arc::clone(&self.record)))
+        connected.extra(TrackerHandle::new(Arc::clone(&self.tracker)))
     }
 }
 
@@ -317,12 +316,12 @@ impl Write for TrackedStream {
 
 impl fmt::Debug for TrackedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackedStream").field("peer", &self.record.peer()).finish_non_exhaustive()
+        f.debug_struct("TrackedStream").field("peer", &self.tracker.peer()).finish_non_exhaustive()
     }
 }
 
-/// There is no connection: nothing was sent. The source is the inner
-/// connector's error.
+/// There is no connection, and nothing was sent. The source is the inner connector's
+/// error.
 #[derive(Debug)]
 pub struct ConnectError {
     failure: ConnectFailure,
@@ -336,8 +335,8 @@ impl ConnectError {
     }
 
     fn plain_text() -> Self {
-        let source = "neither http nor https with TLS here: give the connector its own, or let it \
-                      be under another's (enforce_http)";
+        let source = "neither http nor https with TLS here: give the connector TLS of its own, or \
+                      put it under another's (enforce_http)";
         Self { failure: ConnectFailure::BadTarget, source: source.into() }
     }
 
@@ -347,12 +346,12 @@ impl ConnectError {
     }
 
     fn used() -> Self {
-        let source = "octets were sent on the stream before: what opens tunnels goes over this \
-                      connector, not under it";
+        let source = "bytes were sent on the stream before: a connector that opens tunnels goes \
+                      over this one, not under it";
         Self { failure: ConnectFailure::BadTarget, source: source.into() }
     }
 
-    /// Returns why there is none.
+    /// Returns why there is no connection.
     pub fn failure(&self) -> ConnectFailure {
         self.failure
     }

@@ -1,4 +1,4 @@
-//! One request's way through the legacy client, and its evidence.
+//! One call of the legacy client, and its evidence.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,8 +13,8 @@ use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::connector::ConnectError;
-use super::handle::{Handle, SelectedConn};
-use super::marked::{RequestState, RequestTracker};
+use super::tracked_body::{RequestState, RequestTracker};
+use super::tracker_handle::{SelectedConn, TrackerHandle};
 use crate::attempt::{Attempt, AttemptError, AttemptToken, Sent};
 use crate::chain::chain;
 use crate::conn::{self, ConnTracker, ExchangeId, Served};
@@ -27,28 +27,29 @@ use tower_resend_core::{
 
 type CallResult = Result<Response<Incoming>, AttemptError>;
 
-/// The response future of a [`EvidenceClient`](super::EvidenceClient) client.
+/// The response future of an [`EvidenceClient`](super::EvidenceClient).
 ///
 /// # Cancel safety
 ///
-/// Dropping it ends the attempt: nothing of the request is sent from then on
-/// where its connection is ours alone, and what is known is recorded.
+/// Dropping it ends the attempt and records what is known. Where the connection carries no
+/// other request, nothing of this one is sent from then on.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture(Pin<Box<dyn Future<Output = CallResult> + Send>>);
 
 impl ResponseFuture {
     pub(super) fn new(
         inner: legacy::ResponseFuture,
-        mark: Arc<RequestTracker>,
+        request: Arc<RequestTracker>,
         token: Option<AttemptToken>,
         is_connect: bool,
         sent: Sent,
     ) -> Self {
-        let call = Call { inner: Some(inner), mark, chosen: None, token, is_connect, sent };
+        let call =
+            WrappedCall { inner: Some(inner), request, selected: None, token, is_connect, sent };
         Self(Box::pin(call.drive()))
     }
 
-    /// A request that the client is not given.
+    /// Returns the future of a request that the client is not given.
     pub(super) fn failed(error: AttemptError) -> Self {
         Self(Box::pin(ready(Err(error))))
     }
@@ -68,19 +69,19 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-/// One call. Dropped before its end, it is given up.
-struct Call {
-    /// Gone once the call is over.
+/// One call. Dropped before its end, it records what became of the request.
+struct WrappedCall {
+    /// `None` once the call is over.
     inner: Option<legacy::ResponseFuture>,
-    mark: Arc<RequestTracker>,
-    /// Where the request was handed over last, if that is one of ours.
-    chosen: Option<SelectedConn>,
+    request: Arc<RequestTracker>,
+    /// The connection that the request was handed to last, if it is one of ours.
+    selected: Option<SelectedConn>,
     token: Option<AttemptToken>,
     is_connect: bool,
     sent: Sent,
 }
 
-impl Call {
+impl WrappedCall {
     async fn drive(mut self) -> CallResult {
         let mut grace = pin!(None);
         match poll_fn(|cx| self.poll_inner(cx, grace.as_mut())).await {
@@ -96,7 +97,7 @@ impl Call {
         }
     }
 
-    /// Polls the client's future. Nothing if it cannot be expected to end.
+    /// Polls the client's future. Yields `None` if it cannot be expected to end.
     fn poll_inner(
         &mut self,
         cx: &mut Context<'_>,
@@ -108,7 +109,7 @@ impl Call {
         }
         self.follow();
         // The client lets go of a connection only once it has the request back.
-        if !self.chosen.as_ref().is_some_and(SelectedConn::is_held) {
+        if !self.selected.as_ref().is_some_and(SelectedConn::is_held) {
             self.list_hand_back();
         }
         if !self.is_left(cx.waker()) {
@@ -124,54 +125,54 @@ impl Call {
         }
     }
 
-    /// Notes where the client handed the request over. If that changed, the
-    /// connection before had handed it back.
+    /// Notes which connection the client handed the request to. If it is another one than
+    /// before, that one had handed the request back.
     fn follow(&mut self) {
-        if !self.chosen.as_ref().is_some_and(SelectedConn::is_last) {
+        if !self.selected.as_ref().is_some_and(SelectedConn::is_last) {
             self.list_hand_back();
-            self.chosen = self.mark.chosen();
+            self.selected = self.request.selected();
         }
     }
 
-    /// The same at the end, which an error of some connection, or of none, is:
-    /// the client had the request back from any other.
+    /// Does the same when the call ended with an error: every connection but the one that
+    /// the error is of had handed the request back.
     fn follow_to(&mut self, error: &legacy::Error) {
         self.follow();
-        if self.chosen.as_ref().is_some_and(|chosen| !is_of(error, &chosen.record)) {
+        if self.selected.as_ref().is_some_and(|selected| !is_of(error, &selected.tracker)) {
             self.list_hand_back();
         }
     }
 
-    /// Records that the connection which the client chose last handed the
-    /// request back, unless that is recorded.
+    /// Records that the connection which the client selected last handed the request
+    /// back, unless that is recorded already.
     fn list_hand_back(&mut self) {
-        let Some(chosen) = self.chosen.as_mut().filter(|chosen| !chosen.is_listed) else {
+        let Some(selected) = self.selected.as_mut().filter(|selected| !selected.is_listed) else {
             return;
         };
-        chosen.is_listed = true;
-        let evidence = match self.mark.is_taken_by(&chosen.record) {
-            // Who took it has nothing to hand back.
+        selected.is_listed = true;
+        let evidence = match self.request.is_taken_by(&selected.tracker) {
+            // A connection that took the request cannot hand it back.
             true => Evidence::new(HandOff::Unrecorded),
-            false => handed_back(Some(&chosen.record)),
+            false => handed_back(Some(&selected.tracker)),
         };
-        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(chosen.record.peer());
+        let attempt = Attempt::new(evidence, &Contract::none()).with_peer(selected.tracker.peer());
         let attempt = attempt.told_by_error().sending(self.sent);
         if let Some(token) = &self.token {
             token.record(attempt);
         }
     }
 
-    /// Returns `true` if the request is in the hands of a connection that has
-    /// ended; if not, `waker` is woken when it ends.
+    /// Returns `true` if the request waits in the channel of a connection that has ended.
+    /// If not, `waker` is woken when the connection ends.
     fn is_left(&self, waker: &Waker) -> bool {
-        self.chosen.as_ref().is_some_and(|chosen| self.mark.is_left_with(chosen, waker))
+        self.selected.as_ref().is_some_and(|selected| self.request.is_left_with(selected, waker))
     }
 
     /// Ends a call whose request hyper left behind with its connection.
     fn abandon(&mut self) -> AttemptError {
         // The client holds the other end of the channel that the request is in.
         self.inner = None;
-        let evidence = Evidence::new(match self.mark.revoke() {
+        let evidence = Evidence::new(match self.request.revoke() {
             RequestState::Dropped => HandOff::HandedBack(StaleReason::Ended),
             _ => HandOff::Unrecorded,
         });
@@ -181,48 +182,48 @@ impl Call {
     fn answered(mut self, mut response: Response<Incoming>) -> CallResult {
         self.inner = None;
         let status = response.status();
-        Handle::remove(response.extensions_mut());
-        // Where it is not known that a request is the first, it is not.
+        TrackerHandle::remove(response.extensions_mut());
+        // A request that is not known to be the first counts as a later one.
         let mut served = Served::Before;
-        if let RequestState::On(record, exchange) = self.mark.place() {
+        if let RequestState::On(tracker, exchange) = self.request.state() {
             let is_tunnel = self.is_connect && status.is_success();
             let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS || is_tunnel;
-            record.answered(exchange, is_upgrade);
+            tracker.answered(exchange, is_upgrade);
             served = exchange.served();
         }
-        // Hyper leaves out of a request what HTTP/1.0 cannot frame, once that was
-        // the version of an answer.
+        // Once a peer answered by HTTP/1.0, hyper leaves out of a request what that version
+        // cannot frame.
         let is_http1 = response.version() <= Version::HTTP_11;
-        if is_http1 && self.mark.is_unasked() {
-            self.mark.poison();
+        if is_http1 && self.request.is_unasked() {
+            self.request.poison();
             let evidence = Evidence::new(HandOff::Written).with_answer(Answer::Complete);
             let attempt = self.record(evidence.with_ended_by(EndedBy::RequestBody));
             return Err(AttemptError::new(attempt));
         }
         if response.version() == Version::HTTP_10 {
-            self.mark.poison();
+            self.request.poison();
         }
         if status == StatusCode::MISDIRECTED_REQUEST {
-            self.mark.poison();
+            self.request.poison();
         }
         self.record(Evidence::new(HandOff::Written).with_answer(served.answer(status)));
         Ok(response)
     }
 
-    /// Finds out what became of the request. Dropped meanwhile, it is given up.
+    /// Finds out what became of the request.
     async fn failed(mut self, error: legacy::Error) -> AttemptError {
-        let place = self.mark.place();
-        let evidence = match &place {
-            RequestState::On(record, exchange) if is_of(&error, record) => {
+        let state = self.request.state();
+        let evidence = match &state {
+            RequestState::On(tracker, exchange) if is_of(&error, tracker) => {
                 let failure = self.failure(&error);
-                match record.take_over_if(*exchange) {
-                    true => conn::resolve(record, &Contract::none(), failure, || ()).await,
+                match tracker.take_over_if(*exchange) {
+                    true => conn::resolve(tracker, &Contract::none(), failure, || ()).await,
                     false => no_boundary(failure),
                 }
             }
             RequestState::Somewhere(_) => no_boundary(self.failure(&error)),
             RequestState::Dropped => self.not_taken(&error),
-            // An error of another connection than the one that took the request.
+            // The error is of another connection than the one that took the request.
             RequestState::On(..)
             | RequestState::Waiting
             | RequestState::Revoked
@@ -232,20 +233,20 @@ impl Call {
         AttemptError::new(self.record(evidence)).with_source(error)
     }
 
-    /// The evidence of a request that was dropped before a connection took it.
-    /// The client's own error has to say so too.
+    /// Returns the evidence of a request that was dropped before a connection took it. The
+    /// client's own error has to say so too.
     fn not_taken(&self, error: &legacy::Error) -> Evidence {
         if error.is_connect() {
             let connect = in_chain::<ConnectError>(error);
             let failure = connect.map_or(ConnectFailure::Connect(None), ConnectError::failure);
             not_connected(failure).with_alert(alert(error))
-        } else if !self.mark.has_connection() && in_chain::<hyper::Error>(error).is_none() {
+        } else if !self.request.has_connection() && in_chain::<hyper::Error>(error).is_none() {
             not_connected(ConnectFailure::BadTarget)
         } else if error.connect_info().is_none() {
             // The connection ended before the client had it.
             let alert = alert(error);
-            let is_refused = alert.is_some();
-            not_connected(match is_refused {
+            let is_rejected = alert.is_some();
+            not_connected(match is_rejected {
                 true => ConnectFailure::Untrusted,
                 false => ConnectFailure::Connect(None),
             })
@@ -253,10 +254,10 @@ impl Call {
         } else {
             match in_chain::<hyper::Error>(error) {
                 Some(error_of_hyper) if error_of_hyper.is_canceled() => {
-                    handed_back(error.connect_info().and_then(Handle::of).as_ref())
+                    handed_back(error.connect_info().and_then(TrackerHandle::of).as_ref())
                 }
                 Some(_) => Evidence::new(HandOff::Unrecorded),
-                // The client itself: the request's version is not the connection's.
+                // The client itself failed: it does not send this version of HTTP.
                 None => not_connected(ConnectFailure::BadTarget),
             }
         }
@@ -264,7 +265,7 @@ impl Call {
 
     fn failure(&self, error: &legacy::Error) -> conn::FailureKind {
         let error = in_chain::<hyper::Error>(error);
-        if self.mark.is_failed() || error.is_some_and(hyper::Error::is_body_write_aborted) {
+        if self.request.is_failed() || error.is_some_and(hyper::Error::is_body_write_aborted) {
             conn::FailureKind::RequestBody
         } else if error.is_some_and(hyper::Error::is_parse) {
             conn::FailureKind::Malformed
@@ -273,24 +274,23 @@ impl Call {
         }
     }
 
-    /// Ends a call whose caller no longer waits.
+    /// Ends a call whose future was dropped.
     ///
-    /// Takes over a connection that has the request before the client releases
-    /// it. Otherwise the client would pool a connection that was answered in
-    /// the meantime, and a request that reached it before the takeover would
-    /// fail with it.
+    /// Takes over a connection that has the request before the client releases it.
+    /// Otherwise the client would pool a connection that was answered in the meantime, and
+    /// a request that reached it before the takeover would fail with it.
     fn give_up(&mut self) {
         let mut evidence = None;
-        if let RequestState::On(record, exchange) = self.mark.revoke() {
-            evidence = Some(given_up(&record, exchange));
-            self.mark.poison();
+        if let RequestState::On(tracker, exchange) = self.request.revoke() {
+            evidence = Some(given_up(&tracker, exchange));
+            self.request.poison();
         }
-        // From here on the client chooses no connection any more.
+        // From here on the client selects no connection any more.
         self.inner = None;
-        let evidence = evidence.unwrap_or_else(|| match self.mark.place() {
-            // Taken since it was revoked, and taken over by that.
-            RequestState::On(record, exchange) => given_up(&record, exchange),
-            // The request is gone, and no connection had taken it.
+        let evidence = evidence.unwrap_or_else(|| match self.request.state() {
+            // It was taken after it was revoked, and the takeover came with that.
+            RequestState::On(tracker, exchange) => given_up(&tracker, exchange),
+            // The request was dropped before a connection took it.
             RequestState::Dropped => Evidence::new(match self.has_connection() {
                 true => HandOff::NothingWritten,
                 false => HandOff::NotConnected(ConnectFailure::PoolWait),
@@ -303,19 +303,19 @@ impl Call {
         self.record(evidence.with_ended_by(EndedBy::Caller));
     }
 
-    /// Returns `true` if the client chose a connection and has not had the request
-    /// back from it.
+    /// Returns `true` if the client selected a connection that has not handed the request
+    /// back.
     fn has_connection(&self) -> bool {
-        let had_it_back = self.chosen.as_ref().is_some_and(|chosen| chosen.is_listed);
-        self.mark.has_connection() && !had_it_back
+        let had_it_back = self.selected.as_ref().is_some_and(|selected| selected.is_listed);
+        self.request.has_connection() && !had_it_back
     }
 
     /// Records the call's last attempt.
     fn record(&self, evidence: Evidence) -> Attempt {
-        let chosen = self.chosen.as_ref().filter(|chosen| !chosen.is_listed);
-        let record = match (self.mark.place(), evidence.hand_off) {
-            (RequestState::On(record, _) | RequestState::Somewhere(record), _) => Some(record),
-            (_, HandOff::HandedBack(_)) => chosen.map(|chosen| Arc::clone(&chosen.record)),
+        let selected = self.selected.as_ref().filter(|selected| !selected.is_listed);
+        let tracker = match (self.request.state(), evidence.hand_off) {
+            (RequestState::On(tracker, _) | RequestState::Somewhere(tracker), _) => Some(tracker),
+            (_, HandOff::HandedBack(_)) => selected.map(|selected| Arc::clone(&selected.tracker)),
             (
                 RequestState::Waiting
                 | RequestState::Dropped
@@ -324,7 +324,7 @@ impl Call {
                 _,
             ) => None,
         };
-        let peer = record.and_then(|record| record.peer());
+        let peer = tracker.and_then(|tracker| tracker.peer());
         let attempt = Attempt::new(evidence, &Contract::none()).with_peer(peer).told_by_error();
         let attempt = attempt.sending(self.sent);
         if let Some(token) = &self.token {
@@ -334,7 +334,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for WrappedCall {
     fn drop(&mut self) {
         if self.inner.is_some() {
             self.give_up();
@@ -342,24 +342,24 @@ impl Drop for Call {
     }
 }
 
-/// Returns `true` if an error is of the connection that keeps this record.
-fn is_of(error: &legacy::Error, record: &Arc<ConnTracker>) -> bool {
-    let connected = error.connect_info().and_then(Handle::of);
-    connected.is_some_and(|connected| Arc::ptr_eq(&connected, record))
+/// Returns `true` if an error is of the connection with this tracker.
+fn is_of(error: &legacy::Error, tracker: &Arc<ConnTracker>) -> bool {
+    let connected = error.connect_info().and_then(TrackerHandle::of);
+    connected.is_some_and(|connected| Arc::ptr_eq(&connected, tracker))
 }
 
-/// What a connection did that gave a request back.
-fn handed_back(record: Option<&Arc<ConnTracker>>) -> Evidence {
-    let found = record.and_then(|record| record.last_read());
+/// Returns the evidence of a connection that handed a request back.
+fn handed_back(tracker: Option<&Arc<ConnTracker>>) -> Evidence {
+    let found = tracker.and_then(|tracker| tracker.last_read());
     let evidence = Evidence::new(HandOff::HandedBack(found.unwrap_or(StaleReason::Ended)));
-    evidence.with_alert(record.and_then(|record| record.alert()))
+    evidence.with_alert(tracker.and_then(|tracker| tracker.alert()))
 }
 
 fn not_connected(failure: ConnectFailure) -> Evidence {
     Evidence::new(HandOff::NotConnected(failure))
 }
 
-/// Returns the alert by which the peer refused a connection that was just made.
+/// Returns the alert by which the peer rejected a connection that was just made.
 #[cfg(feature = "tls")]
 fn alert(error: &legacy::Error) -> Option<Alert> {
     in_chain(error).and_then(tls::final_alert)
@@ -370,25 +370,25 @@ fn alert(_: &legacy::Error) -> Option<Alert> {
     None
 }
 
-/// How long hyper may take to give a request back, or to say what became of it,
-/// after its connection ended. No connect is waited for meanwhile: the client
-/// makes one only once it has the request back, and then this no longer runs.
+/// How long hyper may take to return a request, or to say what became of it, after its
+/// connection ended. This never runs while the client connects: it connects only once it
+/// has the request back.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The evidence of a request that the caller gave up.
-fn given_up(record: &ConnTracker, exchange: ExchangeId) -> Evidence {
-    if !record.take_over_if(exchange) {
+/// Returns the evidence of a request whose call was dropped.
+fn given_up(tracker: &ConnTracker, exchange: ExchangeId) -> Evidence {
+    if !tracker.take_over_if(exchange) {
         return Evidence::new(HandOff::Written);
     }
-    let mut evidence = conn::give_up(record, EndedBy::Caller);
-    // What was found on the connection was found before it was taken.
+    let mut evidence = conn::give_up(tracker, EndedBy::Caller);
+    // The stale check saw that before the connection took the request.
     if let HandOff::HandedBack(_) = evidence.hand_off {
         evidence.hand_off = HandOff::NothingWritten;
     }
     evidence
 }
 
-/// The evidence of a request of which it is not known where it began.
+/// Returns the evidence of a request for which we do not know where it began.
 fn no_boundary(failure: conn::FailureKind) -> Evidence {
     Evidence::new(HandOff::Written).with_tcp(TcpEvidence::NoBoundary).with_ended_by(match failure {
         conn::FailureKind::RequestBody => EndedBy::RequestBody,

@@ -9,12 +9,11 @@
 //! +let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(Connector::new());
 //! ```
 //!
-//! A request that is handed to a pooled connection of which the kernel knows
-//! already that it ended, or on which something unsolicited arrived, then
-//! survives: the [`Connector`]'s connections find it before the request is
-//! taken, hyper hands the request back untouched, and the legacy client sends
-//! it on another connection by itself (its `retry_canceled_requests`, which is
-//! on by default). Without it such a request fails, or is given the
+//! A pooled connection may have ended, or may hold bytes that answer nothing, without the
+//! client's knowledge. The kernel knows. The [`Connector`]'s connections ask it before hyper
+//! takes a request from its channel; hyper then hands the request back untouched, and the
+//! legacy client sends it on another connection by itself (its
+//! `retry_canceled_requests`, on by default). Without that the request fails, or gets the
 //! unsolicited response as its own.
 //!
 //! # With evidence
@@ -69,45 +68,43 @@
 //! | an unsolicited response after the write | withheld | as hyper has it | as hyper has it |
 //! | anything else | unknown | unknown | unknown |
 //!
-//! Nobody announces a request to a connection of the legacy client. But hyper
-//! asks a request's body whether it is empty when it takes the request from
-//! its channel, before it writes any of it; the body that [`with_evidence`] gives it, a
-//! [`TrackedBody`], starts the exchange then. A connection on which anything was
-//! written before that for the first time (TLS and tunnels greet, HTTP/2 has a
-//! preface) is not trusted to have such boundaries at all, ever.
+//! A connection of the legacy client is not told that a request comes. But when hyper takes
+//! a request from its channel, it asks the body whether it is empty before it writes any of
+//! the request. The body that [`with_evidence`] gives it, a [`TrackedBody`], begins the
+//! exchange at that moment. A connection on which anything was written before its first
+//! request (a TLS or tunnel handshake, the preface of HTTP/2) never counts as one with such
+//! boundaries.
 //!
 //! # Limits
 //!
-//! - The connector alone has the stale check and nothing else: what ends or speaks
-//!   after the stale check fails as before, or is delivered as before. A wrapped
-//!   client looks again before the first byte is written.
-//! - An unsolicited response that crosses a request which the server's kernel
-//!   acknowledges before the response is read here is taken for its answer.
-//! - Half a TLS record that arrives while a connection is idle is found by a
-//!   [wrapped](with_evidence) client over the connector's own TLS only; elsewhere the next
-//!   request waits behind it.
-//! - No server's promises are asked for or believed (G4, and G3 by the
-//!   contract's `refused`), and an origin cannot be stated to close fully.
-//! - What the legacy client sends again by itself was handed back to it, so it
-//!   was never sent. Each such hand-off is listed among the
-//!   [`attempts`](crate::attempts) too, before the one that followed, with what
-//!   was found on its connection; and in the [`AttemptToken`] as soon as the
-//!   client looks for another connection. Not listed is a connection that the
-//!   [`Connector`] did not make, and one that refused the request in the very
-//!   moment of the hand-over, by an end on another thread, if the client had
-//!   another idle connection to hand it to at once.
-//! - A body that is not [replayable](crate::body::Replayable) cannot be sent
-//!   again after it was handed back, since the legacy client's error does not
-//!   return it.
-//! - hyper can leave a request in a connection's channel for ever if that ends
-//!   at the moment of sending. A wrapped client gives it up a second after that
-//!   end, and takes it for handed back if it then comes out of the channel
-//!   untouched; the legacy client alone waits for ever, with any connector. A
-//!   request that did come back is not given up, however long the client then
-//!   takes to connect: only a deadline of the caller's own ends that wait.
-//! - The extension of `capture_connection` is used here: one that the caller
-//!   put in the request is replaced.
-//! - The response's body is hyper's. If it fails the response is lost.
+//! - The connector alone has the stale check and nothing else: what ends the connection or
+//!   arrives on it after the stale check fails as before, or is delivered as before. A
+//!   wrapped client checks once more before the first byte is written.
+//! - An unsolicited response that crosses a request is taken for its answer, if the server's
+//!   kernel acknowledges the request before the response is read here.
+//! - Half a TLS record that arrives on an idle connection is found only by a
+//!   [wrapped](with_evidence) client over the connector's own TLS. Elsewhere the next request
+//!   waits behind it.
+//! - No server's promises are asked for or believed (no G4, and no G3 by the contract's
+//!   `refused`), and no statements about an origin can be made.
+//! - What the legacy client sends again by itself was handed back to it, so it was never
+//!   sent. Each such hand-back is listed among the [`attempts`](crate::attempts) before the
+//!   attempt that followed, with what was found on its connection; the [`AttemptToken`] has
+//!   it as soon as the client looks for another connection. Two are not listed: a hand-back
+//!   by a connection that the [`Connector`] did not make; and one by a connection that ended
+//!   on another thread at the moment of the hand-over, if the client had another idle
+//!   connection at once.
+//! - A body that is not [replayable](crate::body::Replayable) cannot be sent again after it
+//!   was handed back, since the legacy client's error does not return it.
+//! - hyper can leave a request in a connection's channel forever, if the connection ends at
+//!   the moment of sending. A wrapped client ends that wait one second after the connection
+//!   ended; if the request then comes out of the channel untouched, it counts as handed
+//!   back. The legacy client alone waits forever, with any connector. This limit does not
+//!   apply to a request that did come back, however long the client then takes to connect:
+//!   only a deadline of the caller's own ends that wait.
+//! - The extension of `capture_connection` is used here. One that the caller put in the
+//!   request is replaced.
+//! - The response's body is hyper's. If it fails, the response is lost.
 //!
 //! [`AttemptToken`]: crate::AttemptToken
 //! [`NoRequestBoundary`]: tower_resend_core::Doubt::NoRequestBoundary
@@ -115,11 +112,11 @@
 
 mod connector;
 mod future;
-mod handle;
-mod marked;
 mod service;
+mod tracked_body;
+mod tracker_handle;
 
 pub use connector::{ConnectError, Connecting, Connector, IntoTcpStream, TrackedStream};
 pub use future::ResponseFuture;
-pub use marked::TrackedBody;
 pub use service::{EvidenceClient, with_evidence};
+pub use tracked_body::TrackedBody;

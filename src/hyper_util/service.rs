@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tower::Service;
 
 use super::future::ResponseFuture;
-use super::marked::TrackedBody;
+use super::tracked_body::TrackedBody;
 use crate::attempt::{AttemptError, AttemptToken, Sent};
 use crate::body::Framing;
 use crate::connect::{DialError, has_connect_form};
@@ -20,33 +20,33 @@ use crate::connect::{DialError, has_connect_form};
 /// Makes a legacy client leave evidence of what became of its requests.
 ///
 /// Its connector should be a [`Connector`](super::Connector), or have one
-/// under it; without it little is proven (see the [module](super)). The
-/// client's own settings stay as they are.
+/// under it; without that, little is proven (see the [module](super)). The client's own
+/// settings stay as they are.
 ///
-/// The client sends [`TrackedBody`] bodies, which is inferred where it is built for
-/// this; requests with any [`Body`] can be sent then.
+/// The client sends [`TrackedBody`] bodies. The compiler infers that where the client is
+/// built for this; requests with any [`Body`] can be sent then.
 pub fn with_evidence<C, B>(client: legacy::Client<C, TrackedBody<B>>) -> EvidenceClient<C, B> {
     EvidenceClient(client)
 }
 
 /// A legacy client that leaves evidence; made by [`with_evidence`].
 ///
-/// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](crate::ResendLayer) puts there, and in its [`AttemptError`]; in
-/// the token what came back and was sent again by the client too.
-/// Clones share their connections.
+/// Records each attempt in the [`AttemptToken`] that a
+/// [`ResendLayer`](crate::ResendLayer) put among the request's extensions, and fails with an
+/// [`AttemptError`]. The token also gets the hand-backs after which the client sent the
+/// request on another connection by itself. Clones share their connections.
 ///
 /// # Errors
 ///
 /// [`AttemptError`], for every failure before the response's head. Its source is the
-/// legacy client's own error, or why the client was not given the request; there is none
-/// where the client answered a request that it had cut, or would never have ended (see
+/// legacy client's own error, or why the client was not given the request. There is no
+/// source where the client cut the request and was answered, or would never have ended (see
 /// the [module](super)'s limits).
 ///
 /// # Cancel safety
 ///
-/// Dropping the future ends the attempt: its connection is reset where no
-/// other request can be on it, and what is known is recorded.
+/// Dropping the future ends the attempt and records what is known. The connection is reset
+/// if no other request can be on it.
 pub struct EvidenceClient<C, B>(legacy::Client<C, TrackedBody<B>>);
 
 impl<C, B> Service<Request<B>> for EvidenceClient<C, B>
@@ -82,8 +82,8 @@ where
             }
         };
         let sent = Sent::of(&request);
-        let (request, mark) = TrackedBody::request(request, framing);
-        ResponseFuture::new(self.0.request(request), mark, token, is_connect, sent)
+        let (request, tracker) = TrackedBody::track(request, framing);
+        ResponseFuture::new(self.0.request(request), tracker, token, is_connect, sent)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The body of a response, which holds its connection until its end.
+//! The response's body, which holds its connection until it ends.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,8 +12,8 @@ use crate::attempt::ResponseBodyError;
 
 /// The body of a response.
 ///
-/// It holds its connection and gives it back to the pool at its end. Dropped
-/// before, it closes the connection.
+/// It holds its connection and returns it to the pool when it ends. Dropped earlier,
+/// it closes the connection.
 ///
 /// A failure is a [`ResponseBodyError`]: the request was answered, but the
 /// response is lost.
@@ -22,24 +22,24 @@ pub struct ResponseBody {
     connection: Option<Box<dyn ReturnToPool>>,
 }
 
-/// A connection that can be given back to the pool it came from.
+/// A connection that can be returned to its pool.
 pub(super) trait ReturnToPool: Send + Sync {
-    /// Gives the connection back, its exchange over.
+    /// Returns the connection after its exchange.
     fn give_back(self: Box<Self>);
-    /// Ends the connection at once, whose response was cut.
+    /// Resets the connection, because its response was cut.
     fn cut(&self);
 }
 
 impl ResponseBody {
-    /// Returns a body that gives `connection` back at its end, at once if it
-    /// is empty.
+    /// Returns a body that returns `connection` to its pool when it ends: at once if
+    /// it is empty.
     pub(super) fn new(incoming: Incoming, connection: Box<dyn ReturnToPool>) -> Self {
         let mut body = Self { incoming, connection: Some(connection) };
         body.give_back_at_end();
         body
     }
 
-    /// Returns the body of a response that ends the connection's life as HTTP.
+    /// Returns the body of a response after which the connection is not HTTP any more.
     pub(super) fn upgraded(incoming: Incoming) -> Self {
         Self { incoming, connection: None }
     }

@@ -104,8 +104,8 @@ impl<B: SendableBody> Future for ResponseFuture<B> {
                     Ok((call, checkout, request)) => State::send(call, checkout, request),
                     Err(failure) => State::Failed(Some(failure)),
                 },
-                State::InFlight(in_flight) => match ready!(in_flight.poll_response(cx)) {
-                    Ok(result) => return Poll::Ready(result),
+                State::InFlight(in_flight) => match ready!(in_flight.poll_answer(cx)) {
+                    Ok(response) => return Poll::Ready(in_flight.on_response(response)),
                     Err(error) => in_flight.take().recover(error),
                 },
                 State::Settling(settling) => return settling.as_mut().poll(cx).map(Err),
@@ -145,16 +145,11 @@ impl<B: SendableBody> State<B> {
 
     /// Hands the request to a connection.
     #[inline]
-    fn send(call: PooledCall<B>, checkout: Box<Checkout<B>>, request: Request<B>) -> Self {
-        let (framing, trust) = (call.framing, call.origin.contract_trust());
-        let mut in_flight = InFlight { inner: Some((call, checkout)) };
-        let sent = match &mut in_flight.inner {
-            Some((_, checkout)) => checkout.connection.send(request, framing, trust),
-            None => Ok(()),
-        };
-        match sent {
-            Ok(()) => Self::InFlight(in_flight),
-            Err(error) => in_flight.recover(error),
+    fn send(call: PooledCall<B>, mut checkout: Box<Checkout<B>>, request: Request<B>) -> Self {
+        let trust = call.origin.contract_trust();
+        match checkout.connection.send(request, call.framing, trust) {
+            Ok(()) => Self::InFlight(InFlight { inner: Some((call, checkout)) }),
+            Err(error) => InFlight { inner: Some((call, checkout)) }.recover(error),
         }
     }
 }
@@ -168,6 +163,10 @@ pub(super) struct PooledCall<B> {
     framing: Framing,
     /// A 2xx makes the connection a tunnel.
     is_connect: bool,
+    /// A connection that was primed handed the request back because its server
+    /// speaks HTTP/1.0. Such a server promises nothing, and the next primer would end
+    /// the same way.
+    is_http10: bool,
     /// What of the request matters for a repeat.
     sent: Sent,
     /// Which connections may be used now. This is the only place that says so: the
@@ -189,6 +188,7 @@ impl<B: SendableBody> PooledCall<B> {
             freshness: token.as_ref().map_or(Freshness::Any, AttemptToken::freshness),
             sent: Sent::of(request),
             is_connect: request.method() == Method::CONNECT,
+            is_http10: false,
             origin,
             token,
             undo,
@@ -219,6 +219,7 @@ impl<B: SendableBody> PooledCall<B> {
     /// Returns `true` if a promise has to be fetched before the request is sent.
     fn needs_priming(&self, checkout: &Checkout<B>) -> bool {
         self.origin.primes()
+            && !self.is_http10
             && self.sent.semantics == Semantics::NotIdempotent
             && !self.is_connect
             && !checkout.connection.is_used()
@@ -242,6 +243,7 @@ impl<B: SendableBody> PooledCall<B> {
         // A peer that refuses TLS with us would do so on every connection.
         if is_within_limit && alert.is_none() {
             self.freshness = self.freshness.after_hand_back();
+            self.is_http10 |= checkout.connection.is_http10();
             return State::obtain(self, None, request);
         }
         let failure = AttemptError::new(attempt).with_optional_source(tracker.session_error());
@@ -259,7 +261,7 @@ impl<B: SendableBody> PooledCall<B> {
     /// Gives the request back to the caller, as it came.
     fn give_back(self, mut request: Request<B>) {
         if let Some(token) = self.token {
-            key::restore(&mut request, self.undo, self.origin.key());
+            key::restore(&mut request, self.undo, self.framing, self.origin.key());
             token.give_back(request);
         }
     }
@@ -292,7 +294,7 @@ impl<B: SendableBody> PooledCall<B> {
         let contract = self.origin.contract(checkout.connection.announced());
         let peer = checkout.connection.record().peer();
         let attempt = Attempt::new(evidence, &contract).with_peer(peer).told_by_error();
-        attempt.sending(self.sent).with_standing(checkout.connection.standing())
+        attempt.sending(self.sent).with_contract_status(checkout.connection.standing())
     }
 
     /// Delivers the head of a final response, unless it refuses the request.
@@ -352,14 +354,21 @@ struct InFlight<B: SendableBody> {
 impl<B: SendableBody> InFlight<B> {
     /// Waits for the response's head.
     #[inline]
-    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<CallResult, SendError<B>>> {
-        let Some((_, checkout)) = &mut self.inner else {
-            return Poll::Pending;
-        };
-        let response = ready!(checkout.connection.poll_answer(cx))?;
-        match self.inner.take() {
-            Some((call, checkout)) => Poll::Ready(Ok(call.on_response(checkout, response))),
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Incoming>, SendError<B>>> {
+        match &mut self.inner {
+            Some((_, checkout)) => checkout.connection.poll_answer(cx),
             None => Poll::Pending,
+        }
+    }
+
+    #[inline]
+    fn on_response(&mut self, response: Response<Incoming>) -> CallResult {
+        match self.inner.take() {
+            Some((call, checkout)) => call.on_response(checkout, response),
+            None => Err(AttemptError::new(Attempt::unrecorded())),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::attempt::Freshness;
 use crate::time::Instant;
 
-/// Idle connections, the one used last on top.
+/// Idle connections, the one that was used last on top: the others may expire.
 #[derive(Debug)]
 pub(super) struct Idle<T> {
     entries: Vec<Entry<T>>,
@@ -27,11 +27,11 @@ pub(super) struct Lifetimes {
 
 /// What the idle list must know of a connection.
 pub(super) trait Pooled {
-    /// When it was made.
+    /// Returns when the connection was made.
     fn born(&self) -> Instant;
-    /// Whether it was ever used.
+    /// Returns `true` if a request was ever sent on it.
     fn is_used(&self) -> bool;
-    /// Whether it is known to be dead.
+    /// Returns `true` if it is known to be dead.
     fn is_dead(&self) -> bool;
 
     /// Returns `true` if a connection that has been idle since `idle_since`
@@ -46,22 +46,23 @@ impl<T: Pooled> Idle<T> {
         Self { entries: Vec::new() }
     }
 
-    /// Adds a connection on top; the oldest goes if there are too many.
-    /// Returns what is to be closed.
+    /// Adds a connection on top. Returns the one at the bottom if there are now too
+    /// many. Drop it after the lock is released.
     pub(super) fn push(&mut self, item: T, now: Instant, lifetimes: &Lifetimes) -> Option<T> {
         self.entries.push(Entry { item, since: now });
         (self.entries.len() > lifetimes.most).then(|| self.entries.remove(0).item)
     }
 
-    /// Takes the uppermost connection that will do and is still good.
+    /// Takes out the first connection from the top that satisfies the requirement and
+    /// is still good.
     pub(super) fn pop(
         &mut self,
-        want: Freshness,
+        freshness: Freshness,
         now: Instant,
         lifetimes: &Lifetimes,
     ) -> Option<T> {
         while let Some(at) =
-            self.entries.iter().rposition(|entry| entry.item.satisfies(want, entry.since))
+            self.entries.iter().rposition(|entry| entry.item.satisfies(freshness, entry.since))
         {
             let entry = self.entries.remove(at);
             if entry.is_good(now, lifetimes) {
@@ -71,7 +72,7 @@ impl<T: Pooled> Idle<T> {
         None
     }
 
-    /// Takes out what is dead or has been kept too long.
+    /// Takes out the connections that are dead or were kept too long.
     pub(super) fn expire(&mut self, now: Instant, lifetimes: &Lifetimes) -> Vec<T> {
         let (kept, expired) = std::mem::take(&mut self.entries)
             .into_iter()
@@ -80,7 +81,7 @@ impl<T: Pooled> Idle<T> {
         expired.into_iter().map(|entry| entry.item).collect()
     }
 
-    /// Takes out the connection that was idle the longest.
+    /// Takes out the connection at the bottom, which has been idle the longest.
     pub(super) fn evict(&mut self) -> Option<T> {
         (!self.entries.is_empty()).then(|| self.entries.remove(0).item)
     }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_in_is_the_first_one_out_and_the_oldest_goes() {
+    fn last_in_is_first_out_and_the_bottom_is_dropped() {
         let (now, mut idle) = (time::now(), Idle::new());
         for id in 0..4 {
             let closed = idle.push(Fake(id, now, true, false), now, &LIFETIMES);
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_idle_and_old_ones_are_not_given_out() {
+    fn dead_idle_and_old_connections_are_not_handed_out() {
         let (now, mut idle) = (time::now(), Idle::new());
         let later = now + Duration::from_secs(9);
         idle.push(Fake(1, now, true, false), now, &LIFETIMES);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_connection_given_back_since_was_alive_since() {
+    fn a_connection_returned_since_was_alive_since() {
         let (now, mut idle) = (time::now(), Idle::new());
         let later = now + Duration::from_secs(1);
         idle.push(Fake(1, now, true, false), now, &LIFETIMES);

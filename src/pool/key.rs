@@ -1,4 +1,4 @@
-//! What connections are shared by, and the form of the requests on them.
+//! Which requests share connections, and the form in which they go out on them.
 
 use std::sync::Arc;
 
@@ -11,46 +11,46 @@ use crate::body::{Framing, from_http1, to_http1};
 use crate::connect::{Proxy, Route, has_sound_port, is_connect_authority};
 use tower_resend_core::ConnectFailure;
 
-/// Requests of one key may share connections: same scheme, host and port, same
-/// proxy with the same credentials, same runtime. A pool has one local address
-/// and TLS identity only.
+/// Requests with an equal key may share connections: same scheme, host and port, same
+/// proxy with the same credentials, same runtime. The local address and the TLS
+/// identity are the same for the whole pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct OriginKey {
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
     proxy: Option<Arc<Proxy>>,
     runtime: runtime::Id,
 }
 
-impl Key {
-    /// Returns whether a request's key is written the very same way, which is
-    /// cheaper to tell than whether it is equal.
+impl OriginKey {
+    /// Returns `true` if a request's key is spelled the same. Two keys can be equal
+    /// and spelled differently; comparing bytes is cheaper.
     #[inline]
-    pub(super) fn is_written_as(&self, of: &KeyOf<'_>) -> bool {
+    pub(super) fn is_written_as(&self, of: &KeyRef<'_>) -> bool {
         self.runtime == of.runtime
             && self.authority.as_str() == of.authority.as_str()
             && self.is_https() == of.is_https
             && self.proxy == of.proxy
     }
 
-    /// Returns whether a proxy is on the way.
+    /// Returns `true` if a proxy is on the way.
     pub(super) fn is_relayed(&self) -> bool {
         self.proxy.is_some()
     }
 
-    /// Returns the proxy that requests are sent to as such, without a tunnel.
+    /// Returns the proxy that reads the requests itself, without a tunnel.
     fn forwarder(&self) -> Option<&Proxy> {
         self.proxy.as_deref().filter(|proxy| proxy.forwards(&self.scheme))
     }
 
-    /// Returns whether requests go over TLS.
+    /// Returns `true` if requests go over TLS.
     pub(super) fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
-    /// Returns what users and servers state things of: the authority as it is
-    /// written, or with its port if it is that of an https origin. One that has
-    /// none written is that of an http origin.
+    /// Returns the name under which users and servers state things of the origin: the
+    /// authority as it is written, for https always with its port. Without a port it
+    /// names the http origin.
     pub(super) fn origin(&self) -> Authority {
         if !self.is_https() || self.authority.port_u16().is_some() {
             return self.authority.clone();
@@ -59,7 +59,7 @@ impl Key {
         Authority::try_from(origin).unwrap_or_else(|_| self.authority.clone())
     }
 
-    /// Returns where to connect to, and by what way.
+    /// Returns where to connect to, and through which proxy.
     pub(super) fn route(&self) -> Route {
         Route { target: self.target(), proxy: self.proxy.clone() }
     }
@@ -73,9 +73,9 @@ impl Key {
             .unwrap_or_default()
     }
 
-    /// Returns the value of the Host field (RFC 9112 3.2): no userinfo, and no
-    /// port where it is the scheme's default. None if there is no such target: its
-    /// port is no port number.
+    /// Returns the value of the Host field (RFC 9112 3.2): without userinfo, and
+    /// without the scheme's default port. `None` if the authority's port is no port
+    /// number.
     pub(super) fn host(&self) -> Option<HeaderValue> {
         if !has_sound_port(&self.authority) {
             return None;
@@ -89,22 +89,22 @@ impl Key {
     }
 }
 
-/// The key of a request, of which only the first of its kind is kept.
+/// The key of a request, borrowed from it: an [`OriginKey`] is made for the first
+/// request of its kind only.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct KeyOf<'a> {
+pub(super) struct KeyRef<'a> {
     is_https: bool,
     authority: &'a Authority,
     proxy: Option<Arc<Proxy>>,
     runtime: runtime::Id,
 }
 
-impl<'a> KeyOf<'a> {
-    /// Returns the key of a request that goes by a proxy, or directly.
+impl<'a> KeyRef<'a> {
+    /// Returns the key of a request that goes through this proxy, or directly.
     ///
     /// # Errors
     ///
-    /// If the target has no host, its scheme is not known here, or there is no
-    /// runtime.
+    /// If the target has no host, its scheme is not supported, or there is no runtime.
     #[inline]
     pub(super) fn new<B>(
         request: &'a Request<B>,
@@ -130,9 +130,9 @@ impl<'a> KeyOf<'a> {
         Ok(Self { is_https, authority, proxy, runtime })
     }
 
-    /// Returns the key, to be kept.
-    pub(super) fn to_key(&self) -> Key {
-        Key {
+    /// Returns an owned key.
+    pub(super) fn to_key(&self) -> OriginKey {
+        OriginKey {
             scheme: if self.is_https { Scheme::HTTPS } else { Scheme::HTTP },
             authority: self.authority.clone(),
             proxy: self.proxy.clone(),
@@ -149,34 +149,33 @@ pub(super) fn is_connect_target(uri: &Uri) -> bool {
 /// What [`prepare`] changed, so that [`restore`] can undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WireUndo {
-    /// As the request came.
+    /// The version that the request had.
     version: Version,
-    /// There is a Content-Length or Transfer-Encoding field of ours.
-    has_framing: bool,
-    /// The target is not as it was given.
+    /// The target was changed.
     has_other_target: bool,
+    /// The field that frames the body is ours.
+    has_framing: bool,
     /// There is a Host field of ours.
     has_host: bool,
     /// There is a Proxy-Authorization field of ours.
     has_credentials: bool,
 }
 
-/// Puts a request into the form that goes over its connection (RFC 9112 3.2):
-/// with a Host field, and its target in origin form; but in absolute form, with
-/// the proxy's credentials, where it is the proxy that reads it. What came as a later
-/// version becomes HTTP/1.1.
+/// Puts a request into the form that goes over its connection (RFC 9112 3.2).
 ///
-/// The target of a CONNECT stays in authority form.
+/// It gets a Host field, and its target becomes origin form. A proxy that reads the
+/// request itself gets the absolute form and its credentials. A later version becomes
+/// HTTP/1.1. The target of a CONNECT stays in authority form.
 pub(super) fn prepare<B>(
     request: &mut Request<B>,
     framing: Framing,
-    key: &Key,
+    key: &OriginKey,
     host: Option<&HeaderValue>,
 ) -> WireUndo {
-    let mut form = WireUndo {
+    let mut undo = WireUndo {
         version: request.version(),
-        has_framing: false,
         has_other_target: false,
+        has_framing: false,
         has_host: false,
         has_credentials: false,
     };
@@ -184,7 +183,7 @@ pub(super) fn prepare<B>(
     if framing.may_need_field()
         && let Some((name, value)) = framing.field(request.method())
     {
-        form.has_framing = insert(request, name, Some(&value));
+        undo.has_framing = insert(request, name, Some(&value));
     }
     if request.method() != Method::CONNECT {
         let path = request.uri().path_and_query().cloned();
@@ -194,45 +193,50 @@ pub(super) fn prepare<B>(
             (Some(_), Some(host)) => absolute(host, path),
             (Some(_), None) | (None, _) => Uri::from(path),
         };
-        form.has_other_target = true;
+        undo.has_other_target = true;
         let credentials = forwarder.and_then(Proxy::authorization);
-        form.has_credentials = insert(request, header::PROXY_AUTHORIZATION, credentials);
+        undo.has_credentials = insert(request, header::PROXY_AUTHORIZATION, credentials);
     }
-    form.has_host = insert(request, header::HOST, host);
-    form
+    undo.has_host = insert(request, header::HOST, host);
+    undo
 }
 
-/// Returns the target as a proxy wants it: without userinfo (RFC 9110 4.2.4),
-/// and its authority as the Host field has it (RFC 9112 3.2).
+/// Returns the target in absolute form: without userinfo (RFC 9110 4.2.4), and with
+/// the authority of the Host field (RFC 9112 3.2).
 fn absolute(host: &HeaderValue, path: PathAndQuery) -> Uri {
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(host.as_bytes());
     uri.path_and_query(path.clone()).build().unwrap_or_else(|_| Uri::from(path))
 }
 
-/// Inserts a field that is not there yet. Returns whether it was inserted.
+/// Inserts a field unless it is there. Returns `true` if it was inserted.
 fn insert<B>(request: &mut Request<B>, name: HeaderName, value: Option<&HeaderValue>) -> bool {
     let Some(value) = value else { return false };
     let headers = request.headers_mut();
-    // Of the few names there are, a comparison is cheaper than a hash.
+    // A request has few fields: comparing their names is cheaper than a hash.
     let is_there = headers.keys().any(|there| *there == name);
     !is_there && headers.try_insert(name, value.clone()).is_ok()
 }
 
-/// Puts a request that was not sent back into the form it came in.
-pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, key: &Key) {
-    from_http1(request, form.version);
-    if form.has_framing {
-        // There is one of the two at most, and it is ours.
-        request.headers_mut().remove(header::CONTENT_LENGTH);
-        request.headers_mut().remove(header::TRANSFER_ENCODING);
+/// Undoes [`prepare`] for a request that was not sent.
+pub(super) fn restore<B>(
+    request: &mut Request<B>,
+    undo: WireUndo,
+    framing: Framing,
+    key: &OriginKey,
+) {
+    from_http1(request, undo.version);
+    if undo.has_framing
+        && let Some((name, _)) = framing.field(request.method())
+    {
+        request.headers_mut().remove(name);
     }
-    if form.has_host {
+    if undo.has_host {
         request.headers_mut().remove(header::HOST);
     }
-    if form.has_credentials {
+    if undo.has_credentials {
         request.headers_mut().remove(header::PROXY_AUTHORIZATION);
     }
-    if form.has_other_target {
+    if undo.has_other_target {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(key.scheme.clone());
         parts.authority = Some(key.authority.clone());
@@ -244,9 +248,9 @@ pub(super) fn restore<B>(request: &mut Request<B>, form: WireUndo, key: &Key) {
 mod tests {
     use super::*;
 
-    fn key(uri: &str) -> Result<Key, ConnectFailure> {
+    fn key(uri: &str) -> Result<OriginKey, ConnectFailure> {
         let request = Request::builder().uri(uri).body(()).unwrap();
-        KeyOf::new(&request, None).map(|of| of.to_key())
+        KeyRef::new(&request, None).map(|of| of.to_key())
     }
 
     #[tokio::test]
@@ -270,35 +274,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_goes_out_in_origin_form_and_comes_back_as_it_was() {
+    async fn prepare_makes_origin_form_and_restore_undoes_it() {
         for (uri, path) in [("http://h/a?b=c", "/a?b=c"), ("http://h", "/"), ("http://h?q", "/?q")]
         {
             let mut request = Request::builder().uri(uri).body(()).unwrap();
-            let key = KeyOf::new(&request, None).unwrap().to_key();
+            let key = KeyRef::new(&request, None).unwrap().to_key();
             let host = key.host();
-            let form = prepare(&mut request, Framing::Bare, &key, host.as_ref());
+            let undo = prepare(&mut request, Framing::Bare, &key, host.as_ref());
             assert_eq!(request.uri(), path);
             assert_eq!(request.headers()["host"], "h");
-            restore(&mut request, form, &key);
+            restore(&mut request, undo, Framing::Bare, &key);
             assert_eq!(request.uri().to_string(), format!("http://h{path}"));
             assert!(request.headers().is_empty());
         }
     }
 
     #[tokio::test]
-    async fn what_came_as_http2_goes_out_as_http1_and_comes_back_as_it_was() {
+    async fn prepare_makes_http1_of_http2_and_restore_undoes_it() {
         let mut request = Request::get("http://h/").version(Version::HTTP_2).body(()).unwrap();
         for crumb in ["a=1", "b=2"] {
             request.headers_mut().append(header::COOKIE, HeaderValue::from_static(crumb));
         }
         let (before, key) =
-            (request.headers().clone(), KeyOf::new(&request, None).unwrap().to_key());
-        let form = prepare(&mut request, Framing::UnsizedChunks, &key, None);
+            (request.headers().clone(), KeyRef::new(&request, None).unwrap().to_key());
+        let undo = prepare(&mut request, Framing::UnsizedChunks, &key, None);
         assert_eq!(request.version(), Version::HTTP_11);
         assert_eq!(request.headers()["transfer-encoding"], "chunked");
         let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
-        restore(&mut request, form, &key);
+        restore(&mut request, undo, Framing::UnsizedChunks, &key);
         assert_eq!((request.version(), request.headers()), (Version::HTTP_2, &before));
         assert!(request.extensions().is_empty());
     }
@@ -308,10 +312,10 @@ mod tests {
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
             for target in ["http://h/chat", "http://h:80/", "http://h:80", "h", "me:1@h:80"] {
                 let request = Request::connect(target).version(version).body(()).unwrap();
-                assert_eq!(KeyOf::new(&request, None), Err(ConnectFailure::BadTarget), "{target}");
+                assert_eq!(KeyRef::new(&request, None), Err(ConnectFailure::BadTarget), "{target}");
             }
             let plain = Request::connect("h:80").version(version).body(()).unwrap();
-            assert!(KeyOf::new(&plain, None).is_ok(), "control");
+            assert!(KeyRef::new(&plain, None).is_ok(), "control");
         }
     }
 
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_by_different_ways_are_never_shared() {
+    async fn keys_with_different_proxies_differ() {
         let ways = [
             None,
             proxy("http://p/", None),
@@ -332,20 +336,20 @@ mod tests {
             proxy("socks5://p/", None),
         ];
         let request = Request::get("http://a.example/").body(()).unwrap();
-        let sought = ways.map(|way| KeyOf::new(&request, way).unwrap());
-        let keys = sought.each_ref().map(KeyOf::to_key);
+        let sought = ways.map(|way| KeyRef::new(&request, way).unwrap());
+        let keys = sought.each_ref().map(KeyRef::to_key);
         for (at, key) in keys.iter().enumerate() {
             for (other_at, other) in keys.iter().enumerate() {
                 assert_eq!(key.is_written_as(&sought[other_at]), at == other_at);
                 assert_eq!(key == other, at == other_at);
             }
         }
-        let again = KeyOf::new(&request, proxy("http://p:80/", None)).unwrap();
+        let again = KeyRef::new(&request, proxy("http://p:80/", None)).unwrap();
         assert!(again.to_key() == keys[1] && keys[1].is_written_as(&again));
     }
 
     #[tokio::test]
-    async fn what_a_proxy_forwards_is_in_absolute_form_and_comes_back_as_it_was() {
+    async fn prepare_makes_absolute_form_for_a_forwarding_proxy() {
         for (given, sent, back) in [
             ("http://h:81/a?b=c", "http://h:81/a?b=c", "http://h:81/a?b=c"),
             ("http://h", "http://h/", "http://h/"),
@@ -353,26 +357,26 @@ mod tests {
         ] {
             let way = proxy("http://p/", Some("Basic bWU6cHc="));
             let mut request = Request::post(given).body(()).unwrap();
-            let key = KeyOf::new(&request, way).unwrap().to_key();
-            let form = prepare(&mut request, Framing::Bare, &key, key.host().as_ref());
+            let key = KeyRef::new(&request, way).unwrap().to_key();
+            let undo = prepare(&mut request, Framing::Bare, &key, key.host().as_ref());
             assert_eq!(request.uri(), sent);
             assert_eq!(request.headers()["proxy-authorization"], "Basic bWU6cHc=");
             assert_eq!(request.headers()["host"], request.uri().authority().unwrap().as_str());
-            restore(&mut request, form, &key);
+            restore(&mut request, undo, Framing::Bare, &key);
             assert_eq!(request.uri().to_string(), back);
             assert!(request.headers().is_empty());
         }
     }
 
     #[tokio::test]
-    async fn no_credentials_are_on_a_request_that_goes_through_a_tunnel() {
+    async fn requests_in_a_tunnel_carry_no_credentials() {
         for (at, target) in [("http://p/", "https://h/"), ("socks5h://p/", "http://h/")] {
             if !cfg!(feature = "tls") && target.starts_with("https") {
                 continue;
             }
             let mut request = Request::post(target).body(()).unwrap();
             let by = proxy(at, Some("Basic bWU6cHc="));
-            let key = KeyOf::new(&request, by).unwrap().to_key();
+            let key = KeyRef::new(&request, by).unwrap().to_key();
             prepare(&mut request, Framing::Bare, &key, key.host().as_ref());
             assert_eq!(request.uri(), "/");
             assert_eq!(request.headers().len(), 1, "Host only");

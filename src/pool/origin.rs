@@ -13,9 +13,9 @@ use super::blocklist::{Blocklist, BlocklistEntry};
 use super::checkout::{Checkout, Home};
 use super::connects::Connects;
 use super::idle::{Idle, Lifetimes};
-use super::key::Key;
+use super::key::OriginKey;
 use super::options::PoolOptions;
-use super::permits::{Limits, Permits};
+use super::permits::{ConnectionLimits, Permits};
 use super::trust::OriginTrust;
 use super::wait_queue::{WaitQueue, WaiterId};
 use crate::attempt::Freshness;
@@ -32,7 +32,7 @@ use tower_resend_core::{ConnectFailure, Contract};
 /// connections and wakers are dropped after it is released.
 #[derive(Debug)]
 pub(super) struct OriginPool<B> {
-    key: Key,
+    key: OriginKey,
     /// The value of the Host field; none if there is no such target.
     host: Option<HeaderValue>,
     /// What the user states of the origin.
@@ -43,7 +43,7 @@ pub(super) struct OriginPool<B> {
     blocked: BlocklistEntry,
     primes: bool,
     hedge: Hedge,
-    limits: Limits,
+    limits: ConnectionLimits,
     lifetimes: Lifetimes,
     max_waiting: usize,
     wait_timeout: Duration,
@@ -73,7 +73,7 @@ pub(super) struct Common<'a> {
 
 impl<B: SendableBody> OriginPool<B> {
     /// Returns the pool of one key, without connections.
-    pub(super) fn new(key: Key, common: &Common<'_>, runtime: Handle) -> Arc<Self> {
+    pub(super) fn new(key: OriginKey, common: &Common<'_>, runtime: Handle) -> Arc<Self> {
         let Common { options, dialer, blocklist, permits } = common;
         let origin = key.origin();
         // Behind a proxy, what ends here is not the origin's connection:
@@ -92,7 +92,7 @@ impl<B: SendableBody> OriginPool<B> {
             primes: is_direct && options.contract.primes(),
             hedge: Hedge::new((*dialer).clone(), key.route(), options.hedges),
             key,
-            limits: Limits::new(options.max_per_origin, Arc::clone(permits)),
+            limits: ConnectionLimits::new(options.max_per_origin, Arc::clone(permits)),
             lifetimes: options.lifetimes,
             max_waiting: options.max_waiting,
             wait_timeout: options.wait_timeout,
@@ -107,7 +107,7 @@ impl<B: SendableBody> OriginPool<B> {
     }
 
     /// Returns what the connections are shared by.
-    pub(super) fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &OriginKey {
         &self.key
     }
 
@@ -187,7 +187,7 @@ impl<B: SendableBody> OriginPool<B> {
         self.spawn_connect(None);
     }
 
-    fn enqueue(self: &Arc<Self>, freshness: Freshness) -> Result<Place<B>, DialError> {
+    fn enqueue(self: &Arc<Self>, freshness: Freshness) -> Result<QueuePlace<B>, DialError> {
         let mut state = self.lock();
         if state.waiters.len() >= self.max_waiting {
             return Err(DialError::of(ConnectFailure::PoolWait));
@@ -201,7 +201,7 @@ impl<B: SendableBody> OriginPool<B> {
         if connects {
             self.spawn_connect(Some(id));
         }
-        Ok(Place { origin: Arc::clone(self), receiver })
+        Ok(QueuePlace { origin: Arc::clone(self), receiver })
     }
 
     /// Hands the connection to the first matching waiter, or returns it to the
@@ -320,7 +320,7 @@ impl<B: SendableBody> Home<B> for OriginPool<B> {
     }
 
     fn block(&self) {
-        OriginPool::block(self);
+        Self::block(self);
     }
 }
 
@@ -380,12 +380,12 @@ impl<B: SendableBody> Drop for UnderWay<B> {
 
 /// A call's place in the wait queue. A connection that arrives after it was
 /// dropped goes to the next waiter.
-struct Place<B: SendableBody> {
+struct QueuePlace<B: SendableBody> {
     origin: Arc<OriginPool<B>>,
     receiver: oneshot::Receiver<Result<Box<Checkout<B>>, DialError>>,
 }
 
-impl<B: SendableBody> Drop for Place<B> {
+impl<B: SendableBody> Drop for QueuePlace<B> {
     fn drop(&mut self) {
         self.receiver.close();
         if let Ok(Ok(checkout)) = self.receiver.try_recv() {

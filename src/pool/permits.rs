@@ -12,7 +12,7 @@ use tower_resend_core::ConnectFailure;
 /// Both queues are fair: permits go to those that wait in the order in which they
 /// came.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     of_origin: Arc<Semaphore>,
     of_pool: Arc<Semaphore>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Permits {
     _of_pool: OwnedSemaphorePermit,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Returns the limits of an origin in the pool that `of_pool` belongs to.
     pub(super) fn new(max_per_origin: usize, of_pool: Arc<Semaphore>) -> Self {
         Self { of_origin: Arc::new(Semaphore::new(max_per_origin)), of_pool }
@@ -62,7 +62,7 @@ mod tests {
     async fn each_limit_is_waited_for_and_refilled_by_a_drop() {
         for (max_per_origin, max_total) in [(1, 2), (2, 1)] {
             let of_pool = Arc::new(Semaphore::new(max_total));
-            let limits = Limits::new(max_per_origin, of_pool);
+            let limits = ConnectionLimits::new(max_per_origin, of_pool);
             assert!(!limits.are_reached());
             let first = limits.clone().acquire().await.unwrap();
             assert!(limits.are_reached());
@@ -78,11 +78,11 @@ mod tests {
     #[tokio::test]
     async fn waiting_for_the_origin_holds_nothing_of_the_pool() {
         let of_pool = Arc::new(Semaphore::new(2));
-        let busy = Limits::new(1, Arc::clone(&of_pool));
+        let busy = ConnectionLimits::new(1, Arc::clone(&of_pool));
         let _only = busy.clone().acquire().await.unwrap();
         let mut waits = task::spawn(busy.acquire());
         assert_pending!(waits.poll());
-        let mut other = task::spawn(Limits::new(1, of_pool).acquire());
+        let mut other = task::spawn(ConnectionLimits::new(1, of_pool).acquire());
         assert!(assert_ready!(other.poll()).is_ok());
     }
 }

@@ -18,7 +18,7 @@ pub(super) enum Cause {
 }
 
 impl Cause {
-    /// Returns the cause that an attempt's hand-offs give.
+    /// Returns the cause for a wait after an attempt with these hand-offs.
     pub(super) fn of(hand_offs: &[Attempt]) -> Self {
         if hand_offs.iter().all(is_unconnected) {
             Self::Connect
@@ -37,8 +37,8 @@ fn is_unconnected(attempt: &Attempt) -> bool {
 
 /// How often one call has waited, by cause.
 ///
-/// Delays have full jitter: U(0, min(cap, base * 2^n)). Among the usual ways
-/// it makes contending clients do the least work.
+/// Waits have full jitter: U(0, min(cap, base * 2^n)). Of the usual schemes it makes
+/// contending clients do the least work.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     connect: u32,
@@ -47,10 +47,10 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the next wait for `cause`; `fraction` is random in 0..1.
+    /// Returns the next wait for `cause`. `fraction` is random in 0..1.
     ///
-    /// The first resend after a proof goes at once: it repeats no work, and
-    /// what took the request's place is usually there already.
+    /// The first resend after a proof does not wait: it repeats no work, and the server's
+    /// replacement usually accepts connections already.
     pub(super) fn next(&mut self, cause: Cause, fraction: f64) -> Duration {
         match cause {
             Cause::Connect => CHEAP.delay(count(&mut self.connect), fraction),
@@ -70,12 +70,13 @@ fn count(counter: &mut u32) -> u32 {
     before
 }
 
-struct Ladder {
+/// A base that doubles up to a cap.
+struct Steps {
     base: Duration,
     cap: Duration,
 }
 
-impl Ladder {
+impl Steps {
     fn delay(&self, step: u32, fraction: f64) -> Duration {
         let factor = 2_u32.checked_pow(step).unwrap_or(u32::MAX);
         let bound = self.base.saturating_mul(factor).min(self.cap);
@@ -83,11 +84,11 @@ impl Ladder {
     }
 }
 
-/// For what repeats no work at the server.
-const CHEAP: Ladder = Ladder { base: Duration::from_millis(25), cap: Duration::from_secs(1) };
+/// After a failure that left the server no work.
+const CHEAP: Steps = Steps { base: Duration::from_millis(25), cap: Duration::from_secs(1) };
 
-/// For what may repeat work.
-const COSTLY: Ladder = Ladder { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
+/// After a failure whose resend may repeat work.
+const COSTLY: Steps = Steps { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
 
 #[cfg(test)]
 mod tests {
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_waits_double_up_to_the_cap() {
+    fn longest_waits_double_up_to_the_cap() {
         assert_eq!(
             waits(Cause::Connect, 1.0),
             [25, 50, 100, 200, 400, 800, 1000, 1000, 1000, 1000, 1000, 1000]
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jitter_is_full() {
+    fn jitter_is_full() {
         for cause in [Cause::Connect, Cause::Proven, Cause::Repeat] {
             assert!(waits(cause, 0.0).iter().all(|&wait| wait == 0));
         }
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counts_do_not_overflow() {
+    fn counts_do_not_overflow() {
         let mut backoff = Backoff { connect: u32::MAX, ..Backoff::default() };
         assert_eq!(backoff.next(Cause::Connect, 1.0), CHEAP.cap);
         assert_eq!(backoff.next(Cause::Connect, 1.0), CHEAP.cap);

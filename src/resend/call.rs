@@ -7,9 +7,9 @@ use http::{Request, Response, StatusCode};
 use tracing::Span;
 
 use super::backoff::Cause;
-use super::limits::TimeLimits;
 use super::policy::Policy;
-use super::request::{SavedRequest, mark};
+use super::saved_request::{SavedRequest, mark};
+use super::time_limits::TimeLimits;
 use crate::attempt::{Attempt, AttemptToken, Attempts};
 use crate::body::Replayable;
 use crate::chain::BoxError;
@@ -21,15 +21,15 @@ use tower_resend_core::{
     decide,
 };
 
-/// One call, apart from the futures it polls.
+/// One call, without the futures that it polls.
 pub(super) struct Call<S, B> {
-    /// The service that was polled ready for the attempt under way, and that
-    /// is polled ready again before another.
+    /// The service that was polled ready for the attempt under way. It is polled ready again
+    /// before another.
     pub(super) service: S,
     policy: Arc<Policy>,
     token: AttemptToken,
-    kept: SavedRequest<B>,
-    part: Nesting,
+    saved: SavedRequest<B>,
+    nesting: Nesting,
     limits: TimeLimits,
     resends: u32,
     /// When the attempt under way began.
@@ -43,7 +43,7 @@ pub(super) struct Call<S, B> {
     pub(super) span: Span,
 }
 
-/// Who decides about resends.
+/// Which layer decides about resends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nesting {
     ThisLayer,
@@ -51,11 +51,11 @@ enum Nesting {
     AnotherLayer,
 }
 
-/// What follows on the end of an attempt.
-pub(super) enum Next<R> {
+/// What follows the end of an attempt.
+pub(super) enum NextStep<R> {
     /// The outcome of the call.
     Deliver(Result<R, Error>),
-    /// Another attempt, at this time or at once.
+    /// Another attempt.
     Resend(Again),
 }
 
@@ -67,11 +67,11 @@ pub(super) struct Again {
 }
 
 impl<S, B: Replayable + Send + 'static> Call<S, B> {
-    /// Begins a call. Its request has to be sent with the call's token.
+    /// Begins a call. Its request must be sent with the call's token.
     #[inline]
     pub(super) fn new(service: S, policy: Arc<Policy>, request: &Request<B>) -> Self {
         let began = now();
-        // What is large is made where it stays: it would be moved otherwise.
+        // Large fields are built in place, to avoid a move.
         let above = request.extensions().get::<AttemptToken>().cloned();
         let stands_down = above.is_some();
         Self {
@@ -81,7 +81,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             resends: 0,
             source: None,
             service,
-            kept: if stands_down {
+            saved: if stands_down {
                 SavedRequest::line(request)
             } else {
                 SavedRequest::new(request)
@@ -95,12 +95,12 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
                 AttemptToken::with_max_hand_backs(policy.rules().hand_back_limit())
             }),
             policy,
-            part: if stands_down { Nesting::AnotherLayer } else { Nesting::ThisLayer },
+            nesting: if stands_down { Nesting::AnotherLayer } else { Nesting::ThisLayer },
             began,
         }
     }
 
-    /// Hands a request to the service by `send`, within the attempt's span.
+    /// Runs `send`, which hands a request to the service, within the attempt's span.
     #[inline]
     pub(super) fn in_span<F>(&mut self, send: impl FnOnce(&mut S, &AttemptToken) -> F) -> F {
         let Self { service, span, token, .. } = self;
@@ -117,29 +117,29 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.limits.deadline()
     }
 
-    /// Returns `true` if that time is past: a pause can last longer than it was
-    /// meant to.
+    /// Returns `true` if the deadline has passed. A pause can last longer than it should.
     pub(super) fn is_late(&self) -> bool {
         self.limits.are_over(now())
     }
 
-    /// Returns how many hand-offs are recorded now, for [`on_end`](Self::on_end).
+    /// Returns how many hand-offs were recorded before the attempt ended, for
+    /// [`on_end`](Self::on_end).
     pub(super) fn recorded_if(&self, timed_out: bool) -> usize {
         if timed_out { self.token.len() } else { self.start }
     }
 
-    /// The attempt ended, and its future is gone. It is pending if it took too
-    /// long; `before` is how many hand-offs were recorded until then.
+    /// Handles the end of an attempt whose future is dropped. `polled` is pending if the
+    /// attempt took too long; `before` is how many hand-offs were recorded until then.
     pub(super) fn on_end<RB, E: Into<BoxError>>(
         &mut self,
         polled: Poll<Result<Response<RB>, E>>,
         before: usize,
-    ) -> Next<Response<RB>> {
+    ) -> NextStep<Response<RB>> {
         let failed = match polled {
             Poll::Ready(Ok(response)) => {
                 return match self.on_response(response) {
-                    Ok(response) => Next::Deliver(Ok(response)),
-                    Err(again) => Next::Resend(again),
+                    Ok(response) => NextStep::Deliver(Ok(response)),
+                    Err(again) => NextStep::Resend(again),
                 };
             }
             Poll::Ready(Err(source)) => Some(source.into()),
@@ -150,16 +150,16 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         };
         self.source = failed;
         match self.on_failure() {
-            Ok(again) => Next::Resend(again),
-            Err(error) => Next::Deliver(Err(error)),
+            Ok(again) => NextStep::Resend(again),
+            Err(error) => NextStep::Deliver(Err(error)),
         }
     }
 
-    /// The attempt took too long: its future was dropped, which made it record
-    /// what it knew, as it does when a caller drops it.
+    /// Handles an attempt that took too long. When its future was dropped, it recorded what
+    /// it knew, as it does when a caller drops it.
     ///
-    /// The hand-offs after the first `before` speak of this end. Without any, it
-    /// is unknown what is under way.
+    /// The hand-offs after the first `before` are about this end. If there are none, what is
+    /// under way is unknown.
     fn on_timeout(&mut self, before: usize) {
         if self.token.len() == before {
             self.token.record(Attempt::unrecorded());
@@ -167,22 +167,22 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         self.token.end_by_deadline(before);
     }
 
-    /// The inner service failed before it could take the resend. Nothing was
-    /// sent, and a service that failed so is not to be used again.
+    /// Handles an inner service that failed before it could take the resend. Nothing was
+    /// sent, and tower forbids to use such a service again.
     pub(super) fn on_unready(&mut self, source: BoxError) -> Error {
         self.source = Some(source);
         self.give_up(NoResend::NotReady)
     }
 
-    /// The deadline passed before the resend could begin.
+    /// Handles a deadline that passed before the resend could begin.
     pub(super) fn on_late(&mut self) -> Error {
         self.give_up(NoResend::Deadline)
     }
 
-    /// The inner service answered. A final response is an answer even while
-    /// the request's body is still being sent; only a 421 may be resent.
+    /// Handles a response. A final response is an answer even while the request's body is
+    /// still being sent. Only a 421 allows a resend.
     fn on_response<RB>(&mut self, mut response: Response<RB>) -> Result<Response<RB>, Again> {
-        if self.part == Nesting::AnotherLayer {
+        if self.nesting == Nesting::AnotherLayer {
             return Ok(response);
         }
         if response.status() == StatusCode::MISDIRECTED_REQUEST
@@ -193,7 +193,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
             self.source = None;
             return Err(again);
         }
-        // A response that a service passes on may tell of another call's.
+        // A service may have passed on the response of another call, with its attempts.
         match self.attempts_worth_telling() {
             Some(attempts) => drop(response.extensions_mut().insert(Attempts(attempts.into()))),
             None => drop(response.extensions_mut().remove::<Attempts>()),
@@ -201,25 +201,25 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         Ok(response)
     }
 
-    /// Makes the request again, the last step before it is sent.
+    /// Makes the request again. This is the last step before it is sent.
     pub(super) fn next_request(&mut self, ground: Ground) -> Result<Request<B>, Error> {
         let ground = match self.recheck(ground) {
             Ok(ground) => ground,
             Err(why) => return Err(self.give_up(why)),
         };
-        let Some(mut request) = self.kept.again() else {
+        let Some(mut request) = self.saved.again() else {
             return Err(self.give_up(NoResend::BodyNotReplayable));
         };
         mark(&mut request, &self.token);
         self.start = self.token.resent_on(self.start, ground);
         self.began = now();
         self.resends = self.resends.saturating_add(1);
-        self.span = trace::attempt_span(self.kept.method(), self.resends);
+        self.span = trace::attempt_span(self.saved.method(), self.resends);
         Ok(request)
     }
 
-    /// Decides again if something was recorded since the decision: a layer
-    /// between may have let a hand-off go on after its call had ended.
+    /// Decides again if something was recorded since the decision: a layer between may have
+    /// let a hand-off go on after its call had ended.
     fn recheck(&self, ground: Ground) -> Decision {
         if self.token.len() == self.judged {
             return Ok(ground);
@@ -229,17 +229,17 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     fn on_failure(&mut self) -> Result<Again, Error> {
         self.complete_record();
-        if self.part == Nesting::AnotherLayer {
+        if self.nesting == Nesting::AnotherLayer {
             return Err(self.error(NoResend::StandsDown));
         }
-        // From here on no connection can move the old body on, so that what
-        // is said of it stays true.
-        self.kept.revoke();
+        // From here on no connection can poll the old body any further, so that what was
+        // recorded about it stays true.
+        self.saved.revoke();
         let attempts = self.attempts();
         let given_back = self.token.take_back::<B>();
         let hand_offs = attempts.get(self.start..).unwrap_or_default();
         let is_unsent = !hand_offs.iter().any(|attempt| counts_as_attempt(attempt.evidence()));
-        self.kept.keep_given_back(given_back.filter(|_| is_unsent));
+        self.saved.keep_given_back(given_back.filter(|_| is_unsent));
         self.judge(&attempts).map_err(|why| self.give_up(why))
     }
 
@@ -247,10 +247,10 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// it is not taken for a proof of all.
     fn complete_record(&self) {
         let error = self.source.as_deref().map(|error| error as _);
-        let is_unlike = |attempt: &Attempt| self.kept.is_unlike(attempt);
+        let is_unlike = |attempt: &Attempt| self.saved.is_unlike(attempt);
         let missing = self.token.account_for(error, self.start, is_unlike).or_else(|| {
             // The token of another layer is always held by that layer, which asks itself.
-            let may_be_sent = self.part == Nesting::ThisLayer
+            let may_be_sent = self.nesting == Nesting::ThisLayer
                 && self.token.is_unapplied(self.start)
                 && self.token.is_held_elsewhere();
             may_be_sent.then(Attempt::unrecorded)
@@ -275,7 +275,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
         Ok(Again { ground, at: next.at })
     }
 
-    /// Returns all attempts so far, as the policy sees them.
+    /// Returns all attempts so far, with the fates that the policy believes.
     fn attempts(&self) -> Vec<Attempt> {
         let attempts = self.token.attempts().into_iter();
         attempts.map(|attempt| attempt.believed_by(self.policy.rules())).collect()
@@ -284,10 +284,10 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     fn decide(&self, attempts: &[Attempt], time: Time, outlook: Outlook) -> Decision {
         let body = match attempts.iter().any(Attempt::is_ended_by_body) {
             true => BodyState::Failed,
-            false => self.kept.body_state(),
+            false => self.saved.body_state(),
         };
         let facts = self
-            .kept
+            .saved
             .facts(&self.policy, attempts)
             .with_body(body)
             .with_time(time)
@@ -298,8 +298,8 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
 
     /// Returns the attempts behind a response, unless it was a single clean one.
     ///
-    /// One that was not answered is told: a layer between, such as a timeout,
-    /// made the response up.
+    /// An attempt without an answer is listed: a layer between, such as a timeout, made the
+    /// response.
     fn attempts_worth_telling(&self) -> Option<Vec<Attempt>> {
         if self.resends == 0 && self.token.is_clean() {
             return None;
@@ -314,15 +314,15 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     /// Returns the error of a call that this layer decided to end.
     fn give_up(&mut self, why: NoResend) -> Error {
         let error = self.error(why);
-        trace::on_failure(self.kept.semantics(), &error);
+        trace::on_failure(self.saved.semantics(), &error);
         error
     }
 
     fn error(&mut self, why: NoResend) -> Error {
         let attempts = self.attempts();
-        let missing = self.kept.missing(&self.policy, &attempts);
-        let request = self.kept.take();
-        let line = (self.kept.method().clone(), self.kept.uri().clone());
+        let missing = self.saved.missing(&self.policy, &attempts);
+        let request = self.saved.take();
+        let line = (self.saved.method().clone(), self.saved.uri().clone());
         Error::new(line, why, attempts, missing)
             .with_source(self.source.take())
             .with_request(request)

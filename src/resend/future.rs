@@ -9,7 +9,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::call::{Again, Call, Next};
+use super::call::{Again, Call, NextStep};
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
 use crate::chain::BoxError;
@@ -18,19 +18,19 @@ use crate::time::{Instant, Sleep, sleep_until};
 use tower_resend_core::Ground;
 
 pin_project! {
-    /// The response to a request, or an [`Error`] that says what became of it.
+    /// The response to a request, or an [`Error`] with the request's fate.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it is safe at every point: this drops the attempt under way and
-    /// starts no other. If a byte of the request had reached the kernel, its fate
-    /// is then *unknown*, and the caller is not told. To learn the fate, set a
-    /// deadline in the [`Policy`](tower_resend_core::Policy) instead.
+    /// Dropping it is safe at every point. It drops the attempt under way and starts no
+    /// other. If a byte of the request had reached the kernel, the fate is *unknown*, and
+    /// the caller cannot learn it. To learn it, set a deadline in the
+    /// [`Policy`](crate::Policy) instead.
     ///
     /// # Panics
     ///
-    /// If it is polled after it was ready; and outside of a Tokio runtime with
-    /// its timer enabled, where the policy has a deadline or a resend waits.
+    /// Polling it after it was ready panics. So does polling it outside of a Tokio runtime
+    /// with its timer enabled, if there is a deadline or a resend has to wait.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B>
     where
@@ -38,7 +38,7 @@ pin_project! {
     {
         #[pin]
         state: State<S::Future>,
-        // One timer for the limits and for the pauses, made when it is needed.
+        // One timer for limits and pauses, made when it is needed.
         #[pin]
         timer: Option<Sleep>,
         call: Call<S, B>,
@@ -71,7 +71,7 @@ where
     S: Service<Request<B>>,
     B: Replayable + Send + 'static,
 {
-    /// Starts the first attempt by `send`.
+    /// Starts the first attempt with `send`.
     #[inline]
     pub(super) fn new(
         mut call: Call<S, B>,
@@ -100,16 +100,16 @@ where
                         ready!(poll_until(this.timer.as_mut(), this.call.limit(), cx));
                     }
                     let before = this.call.recorded_if(polled.is_pending());
-                    // What the attempt still holds goes before its record is
-                    // read: a hand-off that is dropped is recorded too.
+                    // The attempt's future is dropped before the token is read, because a
+                    // dropped hand-off is recorded too.
                     this.state.set(State::Done);
                     match this.call.on_end(polled, before) {
-                        Next::Deliver(outcome) => return Poll::Ready(outcome),
-                        Next::Resend(Again { ground, at: Some(at) }) => {
+                        NextStep::Deliver(outcome) => return Poll::Ready(outcome),
+                        NextStep::Resend(Again { ground, at: Some(at) }) => {
                             set(this.timer.as_mut(), at);
                             this.state.set(State::Waiting { ground });
                         }
-                        Next::Resend(Again { ground, at: None }) => {
+                        NextStep::Resend(Again { ground, at: None }) => {
                             this.state.set(State::Readying { ground });
                         }
                     }
@@ -164,7 +164,7 @@ where
     }
 }
 
-/// Waits until `limit`, which is never if there is none.
+/// Waits until `limit`; forever if there is none.
 fn poll_until(
     mut timer: Pin<&mut Option<Sleep>>,
     limit: Option<Instant>,
@@ -177,7 +177,7 @@ fn poll_until(
     timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
 }
 
-/// Sets the timer, unless that is what it is set to.
+/// Sets the timer to `at`, unless it is set to that already.
 fn set(mut timer: Pin<&mut Option<Sleep>>, at: Instant) {
     match timer.as_mut().as_pin_mut() {
         Some(timer) if timer.deadline() == at => {}

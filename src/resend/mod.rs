@@ -1,24 +1,22 @@
 //! A layer that resends failed requests where that is safe.
 //!
-//! When a connection fails under a request, "retry it" may apply the request
-//! twice, and "report it" fails requests that the server never saw. This layer
-//! sends a request again if, and only if, there is a
-//! [`Ground`](tower_resend_core::Ground) for every attempt before: a proof that
-//! the server did not act on it, deduplication at the server, or idempotence.
-//! Otherwise its [`Error`](crate::Error) says what became of the request and
-//! which ground was missing.
+//! When a connection fails under a request, "retry it" may apply the request twice, and
+//! "report it" fails requests that the server never saw. This layer sends a request again
+//! if, and only if, there is a [`Ground`](crate::fate::Ground) for every earlier attempt: a
+//! proof that the server did not act on it, deduplication at the server, or idempotence.
+//! Otherwise its [`Error`](crate::Error) has the request's fate, and names the grounds that
+//! were missing.
 //!
 //! # Why not `tower::retry`?
 //!
-//! `tower::retry` asks a policy that sees an error, and an error does not say
-//! whether the server had the request. Here each attempt leaves a record of
-//! what its connection saw:
+//! `tower::retry` asks a policy that sees an error, and an error does not say whether the
+//! server had the request. Here each attempt leaves a record of what its connection saw:
 //!
 //! | | `tower::retry` | this layer |
 //! |---|---|---|
 //! | decides by | the error, as the policy understands it | evidence of every attempt |
-//! | a POST whose connection failed | resent or not, both wrong at times | resent if it was not applied |
-//! | an unclonable request | not retried, silently | resent if given back, else the error says so |
+//! | a POST whose connection failed | resent or not; each is sometimes wrong | resent if it was not applied |
+//! | a request that is not `Clone` | not retried, silently | resent if given back; else the error says so |
 //! | readiness | polled before each attempt | the same |
 //! | two such layers | multiply their attempts | the inner one stands down |
 //! | the wait | in the policy | full jitter, and none after a first proof |
@@ -26,20 +24,22 @@
 //!
 //! # How it knows
 //!
-//! The layer puts an [`AttemptToken`](crate::AttemptToken) into the extensions
-//! of each request, and this crate's transport records every hand-off in it. A
-//! service of another kind may do so too. Where nothing is recorded the fate
-//! is *unknown*, and only deduplication, idempotence or the caller's own word
-//! allow a resend. A request that carries a token already is under a resending
-//! layer further out: this layer then stands down and passes it on once.
+//! The layer puts an [`AttemptToken`](crate::AttemptToken) into the extensions of each
+//! request, and this crate's transports record every hand-off in it. A transport of your own
+//! can do so too ([`AttemptError`](crate::AttemptError) has an example). Where nothing is
+//! recorded the fate is *unknown*, and only deduplication, idempotence or the caller's own
+//! word allow a resend. A request that carries a token already is under an outer resending
+//! layer: this layer then stands down and passes it on once.
 //!
-//! A layer between this one and the transport should not detach a hand-off
-//! from the future of its call: while a copy of the request outlives that,
-//! nothing is taken for proven. Nor should it drop a request's extensions and
-//! then send it: such a hop is seen only if the call fails with its error. And it
-//! should keep an error among the sources of its own: one that tells of no recorded
-//! hand-off is taken for that of another hop, but for the `Elapsed` of tower or Tokio
-//! where it gave a hand-off up.
+//! Any layer may stand between this one and the transport. To keep proofs usable, it should
+//!
+//! - not detach a hand-off from the future of its call: while a copy of the request outlives
+//!   that future, no proof counts;
+//! - not drop a request's extensions and then send it: such a hand-off is noticed only if the
+//!   call fails with its error;
+//! - keep the transport's error among the sources of its own. Otherwise the error is taken
+//!   for that of a hand-off that is not recorded. The `Elapsed` of tower or Tokio, after the
+//!   layer dropped a hand-off, is an exception.
 //!
 //! # Examples
 //!
@@ -48,7 +48,7 @@
 //!
 //! use http::{Request, Response};
 //! use tower::{BoxError, ServiceBuilder, ServiceExt};
-//! use tower_resend::fate::{Contract, Evidence, StaleReason, HandOff};
+//! use tower_resend::fate::{Contract, Evidence, HandOff, StaleReason};
 //! use tower_resend::{Attempt, AttemptToken, Policy, ResendLayer};
 //!
 //! // A transport whose first connection turns out to be closed.
@@ -80,21 +80,23 @@
 
 mod backoff;
 mod call;
+mod deadline;
 mod future;
+mod idempotent;
 mod layer;
-mod limits;
 mod policy;
-mod request;
+mod replay_streams;
+mod saved_request;
 mod service;
-mod streams;
+mod time_limits;
 
-pub use crate::deadline::Deadline;
+pub use deadline::Deadline;
 pub use future::ResponseFuture;
-pub use layer::ResendLayer;
+pub use idempotent::Idempotent;
+pub use layer::{ReplayStreamsLayer, ResendLayer};
 pub use policy::Policy;
-pub use request::Idempotent;
+pub use replay_streams::ReplayStreams;
 pub use service::Resend;
-pub use streams::{ReplayStreams, ReplayStreamsLayer};
 
 #[cfg(test)]
 mod tests {
@@ -106,7 +108,7 @@ mod tests {
     use crate::{Attempt, AttemptToken};
     use tower_resend_core::{ConnectFailure, Contract, Evidence, HandOff, StaleReason};
 
-    /// Whether a resend after this hand-off asks for a fresh connection.
+    /// Returns whether a resend after this hand-off requires a fresh connection.
     async fn wants_fresh(hand_off: HandOff) -> bool {
         let transport = move |request: Request<String>| async move {
             let token = request.extensions().get::<AttemptToken>().cloned().unwrap_or_default();
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_resend_goes_to_a_fresh_connection_unless_none_was_made() {
+    async fn resend_wants_a_fresh_connection_unless_connecting_failed() {
         assert!(wants_fresh(HandOff::HandedBack(StaleReason::Fin)).await);
         assert!(wants_fresh(HandOff::NothingWritten).await);
         assert!(!wants_fresh(HandOff::NotConnected(ConnectFailure::Resolve)).await);

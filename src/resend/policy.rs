@@ -1,13 +1,13 @@
-//! What the user decides about resending: the rules of safety, and time.
+//! The user's decisions about resending: the safety rules, and time.
 
 use std::time::Duration;
 
 use tower_resend_core::{Classifier, Role, Rules};
 
-/// What the user decides about resending.
+/// The user's decisions about resending.
 ///
-/// The default is safe to paste: proven requests are resent, idempotent ones
-/// once, everything else is reported with its doubt.
+/// The default is safe: requests that are proven not to have been applied are resent,
+/// idempotent ones once, and everything else is reported with its doubt.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Policy {
@@ -28,7 +28,7 @@ impl Policy {
         }
     }
 
-    /// Returns the half that decides about safety.
+    /// Returns the safety half.
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -71,7 +71,7 @@ impl Policy {
 
     /// Sets the deadline over all attempts. The default is 30 seconds.
     ///
-    /// It ends with the response's head; reading the body is not bounded by it.
+    /// It ends with the response's head and does not bound reading the body.
     /// A [`Deadline`](crate::resend::Deadline) among a request's extensions
     /// replaces it.
     pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
@@ -79,8 +79,8 @@ impl Policy {
         self
     }
 
-    /// Sets how long one attempt may take until the response's head. There is
-    /// none by default.
+    /// Sets how long one attempt may take until the response's head. The default is no
+    /// limit.
     ///
     /// An attempt that times out after a byte reached the kernel is *unknown*.
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -88,8 +88,8 @@ impl Policy {
         self
     }
 
-    /// Sets how long failed connects are repeated. The default is 10 seconds;
-    /// the deadline bounds it too.
+    /// Sets for how long failed connects are repeated. The default is 10 seconds. The
+    /// deadline bounds it too.
     pub fn connect_patience(mut self, patience: Duration) -> Self {
         self.connect_patience = patience;
         self
@@ -97,7 +97,7 @@ impl Policy {
 
     /// States that the origins behind this policy deduplicate requests by
     /// their `Idempotency-Key`, durably and for as long as the deadline lasts
-    /// (G5). Requests without the field gain nothing by it.
+    /// (G5). It changes nothing for requests without the field.
     ///
     /// A wrong statement doubles requests.
     pub fn origins_deduplicate(mut self) -> Self {
@@ -105,22 +105,21 @@ impl Policy {
         self
     }
 
-    /// Accepts no proof that an attacker on the path could have forged: a FIN, a
-    /// reset, or anything that came in plain text. For hostile paths.
+    /// Accepts no proof that an attacker on the path could have forged: a FIN, a reset, or
+    /// anything that came in plaintext. For hostile paths.
     ///
-    /// Of the proofs only G1 remains: the request was never sent. A refusal (G3)
-    /// inside TLS cannot be forged, but is not told apart from one in plain
-    /// text. The grounds that allow a repeat (G5 to G7) are untouched. Without
-    /// one of them the fate is *unknown*, by
-    /// [`Doubt::Forgeable`](crate::fate::Doubt::Forgeable), so that a caller
-    /// who relies on it does not resend the request by hand either. The verdict
-    /// is [`NoResend::Forgeable`](crate::fate::NoResend::Forgeable).
+    /// The only proof that remains is G1: the request was never sent. A closing response
+    /// (G3) inside TLS cannot be forged, but is not distinguished from one in plaintext. The
+    /// grounds that allow a repeat (G5 to G7) still count. Without one of them the fate is
+    /// *unknown*, by [`Doubt::Forgeable`](crate::fate::Doubt::Forgeable), so that a caller
+    /// that relies on the fate does not resend the request by hand either. The error says
+    /// [`NoResend::Forgeable`](crate::fate::NoResend::Forgeable).
     pub fn require_authenticated_refusal(mut self) -> Self {
         self.rules = self.rules.require_authenticated_refusal();
         self
     }
 
-    /// Sets a classifier of the user's own.
+    /// Sets the user's own classifier (G7).
     pub fn classifier(mut self, classifier: impl Classifier) -> Self {
         self.rules = self.rules.classifier(classifier);
         self

@@ -10,7 +10,7 @@ use tower::Service;
 use super::call::Call;
 use super::future::ResponseFuture;
 use super::policy::Policy;
-use super::request::mark;
+use super::saved_request::mark;
 use crate::attempt::AttemptToken;
 use crate::body::Replayable;
 use crate::chain::BoxError;
@@ -25,14 +25,13 @@ use crate::error::Error;
 ///
 /// # Errors
 ///
-/// Every failure is an [`Error`], which says what became of the request and
-/// why it was not sent again.
+/// Every failure is an [`Error`]. It has the request's fate, and why the request was not
+/// sent again.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the attempt that is under way, and no other is
-/// started. What the server made of the request then is unknown as soon as a
-/// byte of it had reached the kernel; see [`ResponseFuture`].
+/// Dropping the future drops the attempt under way, and starts no other. The request's
+/// fate is then unknown if a byte of it had reached the kernel; see [`ResponseFuture`].
 #[derive(Clone, Debug)]
 #[doc(alias = "retry")]
 pub struct Resend<S> {
@@ -45,11 +44,11 @@ impl<S> Resend<S> {
         Self { inner, policy }
     }
 
-    /// Returns the service as it is, if it takes requests with a body `B`;
-    /// otherwise the compiler says what is missing.
+    /// Returns the service unchanged, if it takes requests with a body `B`. Otherwise the
+    /// compiler says what is missing.
     ///
-    /// A method that is called on a service that is none gets no more than
-    /// "trait bounds were not satisfied". Ask here which.
+    /// Calling a method of [`Service`] on a type that is no service yields only "trait
+    /// bounds were not satisfied". This says which.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -66,7 +65,7 @@ impl<S> Resend<S> {
     /// service.for_body::<String>();
     /// ```
     ///
-    /// A stream can be sent once only, so this says that "a request body of
+    /// A stream can be sent only once, so this says that "a request body of
     /// type `Incoming` cannot be sent a second time", and what to do about it:
     ///
     /// ```compile_fail,E0277
@@ -104,7 +103,7 @@ impl<S> Resend<S> {
     /// # is_service(service);
     /// ```
     ///
-    /// The inner service must be `Clone`; what is not can be buffered:
+    /// The inner service must be `Clone`. Buffer one that is not:
     ///
     /// ```compile_fail,E0277
     /// # use std::task::{Context, Poll};
@@ -126,7 +125,7 @@ impl<S> Resend<S> {
     ///
     /// ResendLayer::default().layer(Only).for_body::<String>();
     /// ```
-    #[must_use = "it is the service"]
+    #[must_use = "this returns the service"]
     pub fn for_body<B>(self) -> Self
     where
         Self: Service<Request<B>>,
@@ -151,8 +150,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        // It is this service that was polled ready, not a clone of it: the
-        // clone stays here and the ready one goes with the call.
+        // This service was polled ready, its clone was not. The ready one goes with the call,
+        // and the clone stays here.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let call = Call::new(ready, Arc::clone(&self.policy), &request);
@@ -164,9 +163,9 @@ where
 }
 
 impl<S> Resend<S> {
-    /// Does what `call` does where the inner service is always ready and can
-    /// be given the token beside the request, which is cheaper than among its
-    /// extensions: `send` must do what the service does with it there.
+    /// Does what `call` does, for an inner service that is always ready and takes the token
+    /// beside the request, which is cheaper than among its extensions. `send` must do with it
+    /// what the service does with a token among the extensions.
     #[inline]
     pub(crate) fn call_by<B>(
         &self,

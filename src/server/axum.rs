@@ -1,7 +1,7 @@
 //! `axum::serve` over a [`Listener`] (feature `axum`).
 //!
-//! A `ConnectInfo` of one's own names this listener instead of a `TcpListener`,
-//! and can have the [`Handle`](super::Handle) of the connection;
+//! A `ConnectInfo` of your own names this listener instead of a `TcpListener`, and
+//! can have the [`Handle`](super::Handle) of the connection;
 //! `ConnectInfo<SocketAddr>` works over `listener.tap_io(|_| {})`.
 //!
 //! ```
@@ -22,7 +22,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::connection::Connection;
+use super::conn::Connection;
 use super::listener::Listener;
 
 impl axum::serve::Listener for Listener {

@@ -2,10 +2,9 @@
 //! request (S1).
 //!
 //! The promise is *a request of at most `max` bytes is received whole before
-//! it is dispatched*. What counts here is a lower bound of the request's bytes,
-//! those of its body alone, without its head and its chunked framing: a request
-//! that is larger than `max` may be received whole all the same, but none that
-//! is not larger may be dispatched early.
+//! it is dispatched*. Only the bytes of the body count here, without head and
+//! chunked framing. That is a lower bound: a request that is larger than `max` may
+//! be received whole all the same, but none that is not larger is dispatched early.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,147 +19,148 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::room::{Bounds, NoRoom, Peer, Room, Share, Size};
+use super::memory::{BudgetLimits, MemoryBudget, OverBudget, Peer, Reservation, Size};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::Max;
 
 /// How requests are received whole before they are dispatched (S1), up to the
 /// `max` that their connection announces.
 ///
-/// Clients can claim the memory that this takes, so it is bounded: all bodies
-/// share one *room*. A request is charged for what has arrived of its body, in
-/// steps that at most double what it holds, and gives it back when its service
-/// has the body. What was declared and does not come costs nothing. Beyond the
-/// room there is what hyper has read of each connection and not handed on, one
-/// read of its buffer.
+/// Clients decide how much memory this takes, so it is bounded: all bodies share
+/// one *budget*. A request is charged for what has arrived of its body, in steps
+/// that at most double what it holds, and gives it back when its service has the
+/// body. Bytes that are declared and do not come cost nothing. Outside of the budget
+/// is what hyper has read of each connection and not passed on, one read of its
+/// buffer.
 ///
-/// Where there is no room a request waits for some, with nothing more read of
-/// it: it cannot be dispatched early instead, because that would break the
-/// promise. So that a few peers cannot keep all others waiting
+/// If the budget is used up, a request waits, and no more of it is read: dispatching
+/// it early would break the promise. A few peers cannot keep all others waiting:
 ///
-/// - part of the room is for [small](Self::with_small) requests only;
-/// - one peer, an IPv4 address or an IPv6 /64 network, has only
-///   [its part](Self::with_bytes_per_peer) of it;
-/// - while others wait, a request whose peer sends nothing for the
-///   [stall limit](Self::with_stall_limit) gives way;
-/// - the oldest request comes first, and where each of those that hold some of
-///   the room waits for more, the youngest gives way, so that one always ends.
+/// - Part of the budget is for [small](Self::with_small) requests only.
+/// - One peer, an IPv4 address or an IPv6 /64 network, has only
+///   [its share](Self::with_bytes_per_peer) of it.
+/// - While others wait, a request whose peer sends nothing for the
+///   [stall limit](Self::with_stall_limit) gives way.
+/// - The oldest request comes first. If every request that holds memory waits for
+///   more, the youngest gives way, so that one always ends.
 ///
-/// A request that gives way, or waits in vain, is answered 503 and not dispatched:
-/// `refused`, where its client understands that. The connection is closed.
+/// A request that gives way, or waits in vain, is answered 503 and not dispatched,
+/// with `refused` if its client understands that. The connection is closed.
 ///
-/// Clones share one room. Settings come before clones: a setting begins a new
-/// room.
+/// Clones share one budget. Set it up before cloning: a setting begins a new budget.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Buffering {
     arrival: Duration,
     small: u32,
-    /// What was set; by default a part of the room.
+    /// `None` for a quarter of the budget.
     for_small: Option<u32>,
+    /// `None` for a quarter of the budget.
     per_peer: Option<u32>,
-    in_all: u32,
+    total: u32,
     stall: Duration,
-    room: Room,
+    budget: MemoryBudget,
 }
 
 impl Buffering {
-    /// The usual size of the room, in bytes: 64 MiB.
-    pub const IN_ALL: u32 = 64 << 20;
+    /// The default budget, in bytes: 64 MiB.
+    pub const TOTAL_BYTES: u32 = 64 << 20;
 
-    /// The usual length of the largest small request, in bytes: 4 KiB.
+    /// The default length of the largest small request, in bytes: 4 KiB.
     pub const SMALL: u32 = 4 << 10;
 
-    /// The usual time for one request's body to arrive: 30 s.
+    /// The default time for one request's body to arrive: 30 s.
     pub const ARRIVAL: Duration = Duration::from_secs(30);
 
-    /// The usual time that a peer may be silent while others wait: 1 s, which is
+    /// The default time that a peer may be silent while others wait: 1 s, which is
     /// longer than most round trips and one retransmission.
     pub const STALL_LIMIT: Duration = Duration::from_secs(1);
 
-    /// Returns the usual bounds.
+    /// Returns the defaults.
     pub fn new() -> Self {
-        let bounds = Bounds { all: 0, for_small: 0, per_peer: 0, stall: Duration::ZERO };
+        let limits = BudgetLimits { all: 0, for_small: 0, per_peer: 0, stall: Duration::ZERO };
         Self {
             arrival: Self::ARRIVAL,
             small: Self::SMALL,
             for_small: None,
             per_peer: None,
-            in_all: Self::IN_ALL,
+            total: Self::TOTAL_BYTES,
             stall: Self::STALL_LIMIT,
-            room: Room::new(bounds),
+            budget: MemoryBudget::new(limits),
         }
         .rebuilt()
     }
 
-    /// Sets the size of the room: how many bytes the bodies of all requests may
-    /// have together, of all connections that share this value; at least 1.
+    /// Sets the budget: how many bytes the bodies of all requests may hold together,
+    /// on all connections that share this value; at least 1, by default
+    /// [`TOTAL_BYTES`](Self::TOTAL_BYTES).
     ///
     /// It should be many times `max`. A request that is larger than the whole
-    /// room is refused.
-    pub fn with_octets_in_all(mut self, octets: u32) -> Self {
-        self.in_all = octets.max(1);
+    /// budget is refused.
+    pub fn with_total_bytes(mut self, bytes: u32) -> Self {
+        self.total = bytes.max(1);
         self.rebuilt()
     }
 
     /// Sets which requests are small, those of at most `small` bytes, and how
-    /// many bytes of the room are for them only, so that a POST of a few bytes
+    /// many bytes of the budget are for them only, so that a POST of a few bytes
     /// does not wait behind uploads. By default [`SMALL`](Self::SMALL), and a
-    /// quarter of the room.
+    /// quarter of the budget.
     ///
-    /// A request without a declared length is small as long as what arrived of
+    /// A request without a declared length is small as long as what has arrived of
     /// it is.
     pub fn with_small(mut self, small: u32, bytes: u32) -> Self {
         (self.small, self.for_small) = (small, Some(bytes));
         self.rebuilt()
     }
 
-    /// Sets how many bytes of the room the requests of one peer may have; by
-    /// default a quarter of it. The small ones among them have the same share
-    /// as in the room. A peer's only request may be larger.
+    /// Sets how many bytes of the budget the requests of one peer may hold; by
+    /// default a quarter of it. The same part of that is for small requests as of
+    /// the budget. A peer's only request may be larger.
     ///
-    /// Where all clients come through one relay or gateway, which is then the
-    /// peer, set it to the size of the room.
+    /// If all clients come through one relay or gateway, that is the one peer: set
+    /// this to the whole budget.
     pub fn with_bytes_per_peer(mut self, bytes: u32) -> Self {
         self.per_peer = Some(bytes);
         self.rebuilt()
     }
 
     /// Sets how long a peer may send nothing of a request that holds some of the
-    /// room while others wait; by default [`STALL_LIMIT`](Self::STALL_LIMIT).
+    /// budget while others wait; by default [`STALL_LIMIT`](Self::STALL_LIMIT).
     /// While no request waits, only [`with_arrival`](Self::with_arrival) counts.
     pub fn with_stall_limit(mut self, time: Duration) -> Self {
         self.stall = time.min(time::LONGEST);
         self.rebuilt()
     }
 
-    /// Sets how long a request's body may take to arrive, the wait for room
+    /// Sets how long a request's body may take to arrive, the wait for memory
     /// included; by default [`ARRIVAL`](Self::ARRIVAL). A request that takes
-    /// longer is answered 408, or 503 if it waits for room, and is not dispatched.
+    /// longer is answered 408, or 503 if it waits for memory, and is not dispatched.
     ///
-    /// Not for requests that are larger than `max`, which are dispatched early.
+    /// It does not apply to requests that are larger than `max`, which are dispatched
+    /// early.
     pub fn with_arrival(mut self, time: Duration) -> Self {
         self.arrival = time;
         self
     }
 
-    /// Returns how many bytes of the room are held now.
+    /// Returns how many bytes of the budget are held now.
     pub fn held(&self) -> u64 {
-        self.room.held()
+        self.budget.held()
     }
 
     fn rebuilt(mut self) -> Self {
-        let part = self.in_all / 4;
-        self.room = Room::new(Bounds {
-            all: self.in_all.into(),
-            for_small: self.for_small.unwrap_or(part).min(self.in_all).into(),
-            per_peer: self.per_peer.unwrap_or(part).min(self.in_all).into(),
+        let quarter = self.total / 4;
+        self.budget = MemoryBudget::new(BudgetLimits {
+            all: self.total.into(),
+            for_small: self.for_small.unwrap_or(quarter).min(self.total).into(),
+            per_peer: self.per_peer.unwrap_or(quarter).min(self.total).into(),
             stall: self.stall,
         });
         self
     }
 
-    /// Receives a body up to the bound.
+    /// Receives a body of at most `max` bytes; a larger one streams.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Buffering {
         B: Body<Data = Bytes> + Unpin,
     {
         if body.is_end_stream() {
-            return Ok(RequestBody::whole(Received::default(), None));
+            return Ok(RequestBody::whole(ReceivedBody::default(), None));
         }
         if body.size_hint().lower() > u64::from(max.bytes()) {
             return Ok(RequestBody::streamed(body));
@@ -190,8 +190,8 @@ impl Buffering {
             max: max.bytes().into(),
             peer: Peer::of(peer),
             deadline: time::from_now(self.arrival),
-            share: None,
-            received: Received::default(),
+            reservation: None,
+            received: ReceivedBody::default(),
         };
         arriving.receive(body).await
     }
@@ -210,9 +210,9 @@ struct Arriving<'a> {
     max: u64,
     peer: Peer,
     deadline: Instant,
-    /// None before anything has arrived.
-    share: Option<Share>,
-    received: Received,
+    /// `None` before anything has arrived.
+    reservation: Option<Reservation>,
+    received: ReceivedBody,
 }
 
 impl Arriving<'_> {
@@ -224,7 +224,12 @@ impl Arriving<'_> {
             match frame.into_data() {
                 Ok(data) if self.received.len() + data.len() as u64 > self.max => {
                     self.complete();
-                    return Ok(RequestBody::grown(self.received.data(), data, body, self.share));
+                    return Ok(RequestBody::grown(
+                        self.received.data(),
+                        data,
+                        body,
+                        self.reservation,
+                    ));
                 }
                 Ok(data) if body.is_end_stream() && self.received.len() == 0 => {
                     self.charge(data.len() as u64).await?;
@@ -240,10 +245,14 @@ impl Arriving<'_> {
             }
         }
         self.complete();
-        Ok(RequestBody::whole(self.received, self.share))
+        Ok(RequestBody::whole(self.received, self.reservation))
     }
 
-    /// Returns the next frame, unless the request has to give way.
+    /// Returns the next frame.
+    ///
+    /// # Errors
+    ///
+    /// If the body fails or is late, or the request has to give way.
     async fn frame<B>(&self, body: &mut B) -> Result<Option<Frame<Bytes>>, NotWhole<B::Error>>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -252,8 +261,9 @@ impl Arriving<'_> {
             if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
                 return Poll::Ready(frame.transpose().map_err(NotWhole::Failed));
             }
-            let refused = self.share.as_ref().map_or(Poll::Pending, |share| share.poll_refused(cx));
-            refused.map(|()| Err(NotWhole::NoRoom))
+            let reservation = self.reservation.as_ref();
+            let refused = reservation.map_or(Poll::Pending, |held| held.poll_refused(cx));
+            refused.map(|()| Err(NotWhole::OverBudget))
         });
         time::timeout_at(self.deadline, next).await.unwrap_or(Err(NotWhole::Late))
     }
@@ -262,31 +272,32 @@ impl Arriving<'_> {
         let whole = self.declared.unwrap_or_else(|| self.received.capacity() + bytes);
         let is_small = whole <= u64::from(self.buffering.small);
         let size = if is_small { Size::Small } else { Size::Large };
-        let share = self.share.get_or_insert_with(|| self.buffering.room.enter(self.peer));
-        match time::timeout_at(self.deadline, share.charge(bytes, size)).await {
+        let budget = &self.buffering.budget;
+        let reservation = self.reservation.get_or_insert_with(|| budget.enter(self.peer));
+        match time::timeout_at(self.deadline, reservation.charge(bytes, size)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(NoRoom)) | Err(_) => Err(NotWhole::NoRoom),
+            Ok(Err(OverBudget)) | Err(_) => Err(NotWhole::OverBudget),
         }
     }
 
     fn complete(&self) {
-        if let Some(share) = &self.share {
-            share.complete();
+        if let Some(reservation) = &self.reservation {
+            reservation.complete();
         }
     }
 }
 
-/// What was received of a body. Its parts are copied together, since each
-/// would keep the buffer alive that it was read into.
+/// What was received of a body. Its parts are copied together: each of them would
+/// keep the whole buffer alive that it was read into.
 #[derive(Debug, Default)]
-struct Received {
+struct ReceivedBody {
     data: Vec<u8>,
-    /// Instead of `data`: all of the body came in one part, which needs no copy.
+    /// Instead of `data`: the whole body came in one part, which needs no copy.
     only: Bytes,
     trailers: Option<HeaderMap>,
 }
 
-impl Received {
+impl ReceivedBody {
     fn len(&self) -> u64 {
         (self.data.len() + self.only.len()) as u64
     }
@@ -295,9 +306,9 @@ impl Received {
         self.data.capacity() as u64
     }
 
-    /// Returns by how much the memory has to grow for so many bytes more, where
-    /// there will be `most` in all. It doubles, so that copying costs no more
-    /// than twice what arrives.
+    /// Returns by how much the memory has to grow for so many bytes more, if there
+    /// will be `most` in all. It doubles, so that copying costs at most twice what
+    /// arrives.
     fn step(&self, bytes: usize, most: u64) -> usize {
         let needed = self.data.len() + bytes;
         let capacity = self.data.capacity();
@@ -322,68 +333,69 @@ impl Received {
     }
 }
 
-/// Why nothing of a request may be dispatched.
+/// Why a request may not be dispatched.
 #[derive(Debug)]
 pub(crate) enum NotWhole<E> {
     /// Its body failed: the connection ended, or its framing is wrong.
     Failed(E),
     /// It did not arrive in time.
     Late,
-    /// There was no room for it in time, or it had to give way.
-    NoRoom,
+    /// There was no memory for it in time, or it had to give way.
+    OverBudget,
 }
 
-/// The body of a request that a service sees: received whole, or, where it is
-/// larger than the bound, streamed from the start.
+/// The body of a request as a service sees it: received whole, or, if it is larger
+/// than `max`, streamed from the start.
 pub struct RequestBody<B> {
-    /// What was received, in order; empty where it was handed out.
+    /// What was received, in order; empty once it was read.
     ready: [Bytes; 2],
     trailers: Option<HeaderMap>,
     rest: Option<B>,
     end: Option<StreamEnd>,
-    /// The memory of `ready`, given back when it was handed out.
-    room: Option<Share>,
+    /// The memory of `ready`, given back once it was read.
+    reservation: Option<Reservation>,
 }
 
 impl<B> RequestBody<B> {
-    fn whole(mut received: Received, room: Option<Share>) -> Self {
+    fn whole(mut received: ReceivedBody, reservation: Option<Reservation>) -> Self {
         let trailers = received.trailers.take();
-        Self { ready: [received.data(), Bytes::new()], trailers, rest: None, end: None, room }
+        let ready = [received.data(), Bytes::new()];
+        Self { ready, trailers, rest: None, end: None, reservation }
     }
 
-    fn grown(first: Bytes, next: Bytes, rest: B, room: Option<Share>) -> Self {
-        Self { ready: [first, next], trailers: None, rest: Some(rest), end: None, room }
+    fn grown(first: Bytes, next: Bytes, rest: B, reservation: Option<Reservation>) -> Self {
+        Self { ready: [first, next], trailers: None, rest: Some(rest), end: None, reservation }
     }
 
-    /// Takes a body as it is, nothing of it received.
+    /// Passes a body on as it is, with none of it received.
     pub(crate) fn streamed(body: B) -> Self
     where
         B: Body,
     {
         let end = StreamEnd(Arc::new(AtomicBool::new(body.is_end_stream())));
         let ready = [Bytes::new(), Bytes::new()];
-        Self { ready, trailers: None, rest: Some(body), end: Some(end), room: None }
+        Self { ready, trailers: None, rest: Some(body), end: Some(end), reservation: None }
     }
 
-    /// Returns how to learn that the end of a streamed body was read.
+    /// Returns what tells that the end of a streamed body was read.
     pub(super) fn end(&self) -> Option<StreamEnd> {
         self.end.clone()
     }
 
-    /// Returns `true` if all of the body was received before the service saw the
+    /// Returns `true` if the whole body was received before the service saw the
     /// request.
     pub fn is_whole(&self) -> bool {
         self.rest.is_none()
     }
 
-    fn ready_octets(&self) -> u64 {
+    fn ready_len(&self) -> u64 {
         self.ready.iter().map(|part| part.len() as u64).sum()
     }
 
     fn next_ready(&mut self) -> Option<Bytes> {
         let next = self.ready.iter_mut().find(|part| part.has_remaining()).map(std::mem::take);
-        if self.ready_octets() == 0 {
-            self.room = None;
+        if self.ready_len() == 0 {
+            self.reservation = None;
         }
         next
     }
@@ -417,13 +429,13 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready_octets() == 0
+        self.ready_len() == 0
             && self.trailers.is_none()
             && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ready = self.ready_octets();
+        let ready = self.ready_len();
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(ready));
@@ -434,7 +446,7 @@ where
     }
 }
 
-/// Whether the end of a streamed body was read.
+/// Tells whether the end of a streamed body was read.
 #[derive(Clone, Debug)]
 pub(super) struct StreamEnd(Arc<AtomicBool>);
 
@@ -458,7 +470,7 @@ impl StreamEnd {
 impl<B> fmt::Debug for RequestBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBody")
-            .field("ready_octets", &self.ready_octets())
+            .field("ready_len", &self.ready_len())
             .field("is_whole", &self.is_whole())
             .finish_non_exhaustive()
     }

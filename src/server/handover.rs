@@ -4,21 +4,21 @@
 //! A listening socket belongs to all processes that have it open, and so does
 //! its accept queue: what the old process does not accept, the new one does.
 //! That loses nothing, with systemd's socket activation or with a process that
-//! starts its own [`Successor`]. A server that leaves after a hand-over says
-//! so with [`ShutdownMode::HandedOver`](super::ShutdownMode::HandedOver). A copy of the socket
-//! that a process keeps for its successor has to be dropped when it leaves, or
-//! connections wait in a queue from which that process accepts no more.
+//! starts its own [`Successor`] (hot restart, graceful upgrade). A server that leaves
+//! after a hand-over says so with
+//! [`ShutdownMode::HandedOver`](super::ShutdownMode::HandedOver). If a process keeps a
+//! copy of the socket for its successor, it must drop it when it leaves: otherwise
+//! connections wait in a queue from which it accepts no more.
 //!
 //! # `SO_REUSEPORT` instead
 //!
 //! Two sockets of one port have two accept queues, and the kernel resets what
 //! waits in the queue of a socket that is closed. The drain of
-//! [`serve`](super::serve()) empties the queue before it closes the socket,
-//! which leaves the connections whose handshake ends between the two: some 70
-//! of 82,500 in 1,200 hand-overs of the tests. Since Linux 5.14 the kernel moves
-//! those to another socket of the port where `net.ipv4.tcp_migrate_req` is set
-//! (none of 42,500 in 600 hand-overs); [`migrates_requests`] says whether it
-//! is.
+//! [`serve`](super::serve()) empties the queue before it closes the socket. What it
+//! misses are connections whose handshake ends between the two: some 70 of 82,500
+//! in 1,200 hand-overs of the tests. Since Linux 5.14 the kernel moves those to
+//! another socket of the port if `net.ipv4.tcp_migrate_req` is set (none lost of
+//! 42,500 in 600 hand-overs); [`migrates_requests`] tells.
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -34,12 +34,7 @@ use socket2::SockRef;
 
 use crate::time;
 
-/// The first descriptor that is inherited (`SD_LISTEN_FDS_START`).
-const FIRST: i32 = 3;
-/// The name of the descriptor on which a successor says that it is ready.
-const READY: &str = "tower-resend-ready";
-
-/// What this process inherited from the one that started it.
+/// What this process inherited from its parent.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Inherited {
@@ -53,7 +48,7 @@ pub struct Inherited {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct InheritedSocket {
-    /// Its name (systemd's `FileDescriptorName=`); none where it has none.
+    /// Its name (systemd's `FileDescriptorName=`), if it has one.
     pub name: Option<String>,
     /// The socket, to be given to [`Listener`](super::Listener).
     pub socket: TcpListener,
@@ -62,14 +57,14 @@ pub struct InheritedSocket {
 /// Takes the sockets that this process inherited, from systemd (`LISTEN_FDS`,
 /// `LISTEN_PID`, `LISTEN_FDNAMES`) or from a predecessor ([`Successor`]).
 ///
-/// There are none where `LISTEN_FDS` is not set or `LISTEN_PID` names another
-/// process; a missing `LISTEN_PID` names this one. Call it once, at the start
-/// of `main`: it removes the variables from the environment, which C code in
-/// other threads may be reading.
+/// There are none if `LISTEN_FDS` is not set or `LISTEN_PID` names another process;
+/// without `LISTEN_PID` they are for this one. Call it once, at the start of `main`:
+/// it removes the variables from the environment, which C code in other threads may
+/// be reading.
 ///
 /// # Errors
 ///
-/// If an inherited descriptor is not a TCP socket that listens.
+/// If an inherited descriptor is not a listening TCP socket.
 pub fn inherited() -> io::Result<Inherited> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':').filter(|name| !name.is_empty()).map(str::to_owned);
@@ -102,29 +97,29 @@ fn listener(
     Ok(Some(InheritedSocket { name, socket }))
 }
 
-/// Says to the predecessor that this process is ready to serve; of a process
-/// without one it says nothing.
+/// Tells the predecessor that this process is ready to serve; without a predecessor
+/// it does nothing.
 ///
-/// Dropping it without a word says that it is not ready, as the end of the
-/// process does.
+/// Dropping it before the report tells that this process is not ready, as the end of
+/// the process does.
 #[derive(Debug, Default)]
-#[must_use = "the predecessor serves on until it hears of this"]
+#[must_use = "the predecessor serves on until this is reported"]
 pub struct Readiness(Option<UnixStream>);
 
 impl Readiness {
-    /// The descriptor is a stream socket of the predecessor's, taken as the
-    /// only kind of Unix socket that the library makes of a stream.
     fn take(from: &mut ListenFd, at: usize) -> io::Result<Self> {
+        // The descriptor is one end of a stream pair. listenfd takes Unix stream
+        // sockets as listeners only.
         let socket = from.take_unix_listener(at)?;
         Ok(Self(socket.map(|socket: UnixListener| UnixStream::from(OwnedFd::from(socket)))))
     }
 
-    /// Returns whether a predecessor waits.
+    /// Returns `true` if a predecessor waits.
     pub fn is_awaited(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Says that this process is ready: the predecessor stops accepting.
+    /// Reports that this process is ready: the predecessor stops accepting.
     ///
     /// # Errors
     ///
@@ -137,7 +132,7 @@ impl Readiness {
     }
 }
 
-/// A process that was started to take this one's place.
+/// A process that was started to replace this one.
 ///
 /// # Examples
 ///
@@ -160,7 +155,7 @@ impl Readiness {
 #[derive(Debug)]
 #[must_use = "a successor that is dropped is killed"]
 pub struct Successor {
-    child: Kept,
+    child: KillOnDrop,
     ready: UnixStream,
 }
 
@@ -169,8 +164,8 @@ impl Successor {
     /// name, as [`inherited`] finds them. Its descriptors from 3 on are these;
     /// `LISTEN_PID` is not set.
     ///
-    /// The successor must not accept before it reports ready, as it may be
-    /// killed until then.
+    /// The successor must not accept before it reports ready: until then it may be
+    /// killed.
     ///
     /// # Errors
     ///
@@ -199,26 +194,26 @@ impl Successor {
         let mappings = (FIRST..).zip(passed);
         let mappings = mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
         program.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
-        // The program owns this process's copies of the descriptors: while it
-        // lives, the end of the successor would not be seen.
+        // The command owns copies of the descriptors, the successor's end of the pair
+        // among them: with it open, the end of the successor would go unnoticed.
         let child = program.spawn()?;
         drop(program);
-        Ok(Self { child: Kept(Some(child)), ready })
+        Ok(Self { child: KillOnDrop(Some(child)), ready })
     }
 
     /// Waits until the successor is ready to serve.
     ///
     /// # Errors
     ///
-    /// If it ended first, or was not ready in time: it is killed then, so
-    /// that it accepts nothing. This process goes on serving.
+    /// If it ended first, or was not ready in time: then it is killed, so that it
+    /// accepts nothing, and this process can go on serving.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future kills the successor.
     pub async fn ready(self, within: Duration) -> Result<Child, NotReady> {
         let Self { mut child, ready } = self;
-        let why = match said(ready, within).await {
+        let why = match reported(ready, within).await {
             Ok(()) => match child.0.take() {
                 Some(child) => return Ok(child),
                 None => NotReady::Ended(io::ErrorKind::UnexpectedEof.into()),
@@ -229,11 +224,11 @@ impl Successor {
     }
 }
 
-/// Waits for the successor's word.
-async fn said(ready: UnixStream, within: Duration) -> Result<(), NotReady> {
+/// Waits for the successor's report.
+async fn reported(ready: UnixStream, within: Duration) -> Result<(), NotReady> {
     ready.set_nonblocking(true).map_err(NotReady::Ended)?;
     let ready = tokio::net::UnixStream::from_std(ready).map_err(NotReady::Ended)?;
-    let heard = async {
+    let report = async {
         loop {
             ready.readable().await?;
             match ready.try_read(&mut [0]) {
@@ -244,32 +239,32 @@ async fn said(ready: UnixStream, within: Duration) -> Result<(), NotReady> {
             }
         }
     };
-    match time::timeout_at(time::from_now(within), heard).await {
-        Ok(heard) => heard.map_err(NotReady::Ended),
+    match time::timeout_at(time::from_now(within), report).await {
+        Ok(reported) => reported.map_err(NotReady::Ended),
         Err(_) => Err(NotReady::Late),
     }
 }
 
-/// A child that is killed and reaped unless it was taken out.
+/// A child that is killed and reaped when dropped, unless it was taken out.
 #[derive(Debug)]
-struct Kept(Option<Child>);
+struct KillOnDrop(Option<Child>);
 
-impl Drop for Kept {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {
-            // Fails where it ended by itself. A killed process ends at once,
-            // so that the wait is short.
+            // Fails if it ended by itself. A killed process ends at once, so the wait
+            // is short.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// Why a successor does not take over.
+/// Why a successor did not take over.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NotReady {
-    /// It ended, or gave up its end, before it was ready.
+    /// It ended, or dropped its [`Readiness`], before it was ready.
     Ended(io::Error),
     /// It was not ready in time.
     Late,
@@ -293,9 +288,9 @@ impl std::error::Error for NotReady {
     }
 }
 
-/// Returns whether the kernel moves connections of a closed listening socket
-/// to another one of its `SO_REUSEPORT` group (`net.ipv4.tcp_migrate_req`,
-/// Linux 5.14); none where that cannot be known.
+/// Returns `true` if the kernel moves the connections of a closed listening socket to
+/// another one of its `SO_REUSEPORT` group (`net.ipv4.tcp_migrate_req`, Linux 5.14),
+/// and `None` if that cannot be known.
 pub fn migrates_requests() -> Option<bool> {
     match fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").ok()?.trim() {
         "0" => Some(false),
@@ -303,3 +298,8 @@ pub fn migrates_requests() -> Option<bool> {
         _ => None,
     }
 }
+
+/// The first inherited descriptor (`SD_LISTEN_FDS_START`).
+const FIRST: i32 = 3;
+/// The name of the descriptor on which a successor reports that it is ready.
+const READY: &str = "tower-resend-ready";

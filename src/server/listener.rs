@@ -1,41 +1,21 @@
-//! The listening socket, and what it sets for each connection.
+//! The listening socket.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::conn::{Connection, ConnectionSettings, Handle, Socket};
 use crate::time::sleep;
-use tower_resend_core::contract::{ClosingStatus, Hop, Max};
-
-use super::connection::Connection;
-use super::handle::Handle;
-use super::shared::Shared;
-use super::socket::Socket;
 use tower_resend_core::close::CloseMode;
-
-/// The pause after an error that leaves nothing to accept with, such as
-/// `EMFILE`. The queue of the kernel waits meanwhile.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// What a listener sets for its connections.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) mode: CloseMode,
-    pub(super) max: Max,
-    pub(super) closing_status: ClosingStatus,
-    pub(super) never_used_599: bool,
-    pub(super) trusts_nat: bool,
-    nodelay: bool,
-}
+use tower_resend_core::contract::{ClosingStatus, Hop, Max};
 
 /// How a [`Listener`] is made.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerOptions {
-    settings: Settings,
+    settings: ConnectionSettings,
     backlog: u32,
     reuse_port: bool,
 }
@@ -50,7 +30,7 @@ impl ListenerOptions {
     /// Returns the defaults: `rst`, 64 KiB, a closing response of 503, a queue
     /// of 1024, `TCP_NODELAY`.
     pub fn new() -> Self {
-        let settings = Settings {
+        let settings = ConnectionSettings {
             mode: CloseMode::default(),
             max: Max::default(),
             closing_status: ClosingStatus::default(),
@@ -61,32 +41,33 @@ impl ListenerOptions {
         Self { settings, backlog: 1024, reuse_port: false }
     }
 
-    /// Sets what the end of a connection says. Where the kernel cannot tell
-    /// what is acknowledged (other systems than Linux) it says nothing.
+    /// Sets what the end of a connection says;
+    /// [`CloseMode::ResetBeforeDispatch`] by default. On systems other than Linux,
+    /// whose kernel cannot tell what is acknowledged, it says nothing.
     #[must_use]
     pub fn mode(mut self, mode: CloseMode) -> Self {
         self.settings.mode = mode;
         self
     }
 
-    /// Sets how many bytes of a request are received whole before it is taken
-    /// up (S1).
+    /// Sets the largest request that is received whole before it is dispatched
+    /// (S1); 64 KiB by default.
     #[must_use]
     pub fn max(mut self, max: Max) -> Self {
         self.settings.max = max;
         self
     }
 
-    /// Sets the status of closing responses.
+    /// Sets the status of closing responses; 503 by default.
     #[must_use]
     pub fn closing_status(mut self, status: ClosingStatus) -> Self {
         self.settings.closing_status = status;
         self
     }
 
-    /// Sets whether a connection on which nothing was ever received gets a 599
-    /// before the FIN when the server leaves. Off by default: its client has
-    /// offered nothing (S6).
+    /// Sends a 599 before the FIN, when the server leaves, on connections on which
+    /// nothing was ever received. Off by default: their clients have offered
+    /// nothing (S6).
     #[must_use]
     pub fn never_used_599(mut self, is_sent: bool) -> Self {
         self.settings.never_used_599 = is_sent;
@@ -94,40 +75,41 @@ impl ListenerOptions {
     }
 
     /// States that addresses are translated on the way from the clients, and that
-    /// no hop on the way terminates TCP connections: the ends that an offer names
-    /// are not compared (S11). Off by default.
+    /// no hop on the way terminates TCP connections: the two ends that an offer
+    /// names are not compared (S11). Off by default.
     ///
-    /// The counterpart of
-    /// [`OriginTrust::behind_nat`](crate::pool::OriginTrust::behind_nat),
-    /// which a client behind the same translation needs.
+    /// A client behind the same translation needs the counterpart,
+    /// [`OriginTrust::behind_nat`](crate::pool::OriginTrust::behind_nat).
     ///
     /// **A wrong statement takes a proxy for a client**: HAProxy in HTTP mode passes
     /// the field on both ways, and so does nginx where it forwards `Connection`. The
     /// server then resets the proxy's idle connections when its process ends, and
     /// writes its unsolicited closing response to them when it leaves. The proxy
-    /// may give that to a client who offered nothing.
+    /// may give that to a client that offered nothing.
     #[must_use]
     pub fn trust_nat(mut self, is_trusted: bool) -> Self {
         self.settings.trusts_nat = is_trusted;
         self
     }
 
-    /// Sets `TCP_NODELAY` of the connections.
+    /// Sets `TCP_NODELAY` of the connections; on by default.
     #[must_use]
     pub fn nodelay(mut self, is_set: bool) -> Self {
         self.settings.nodelay = is_set;
         self
     }
 
-    /// Sets how many connections the kernel holds until they are accepted.
+    /// Sets how many connections the kernel holds until they are accepted; 1024 by
+    /// default.
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Sets `SO_REUSEPORT`. Connections that wait in the queue of a listener
-    /// that closes are reset by the kernel.
+    /// Sets `SO_REUSEPORT`; off by default. When one listener closes, the kernel
+    /// resets the connections that wait in its queue: see
+    /// [`handover`](super::handover).
     #[must_use]
     pub fn reuse_port(mut self, is_set: bool) -> Self {
         self.reuse_port = is_set;
@@ -151,13 +133,12 @@ impl ListenerOptions {
         self.from_std(socket.into())
     }
 
-    /// Takes over a socket that listens, an inherited one for example; the
-    /// backlog is the one it has.
+    /// Takes over a listening socket, an inherited one for example. It keeps its
+    /// backlog.
     ///
-    /// `SO_LINGER`, `SO_KEEPALIVE` and, on Linux, `TCP_USER_TIMEOUT` are
-    /// cleared, of the socket and of each connection that is accepted: one that
-    /// waited in the queue before has inherited them, and no timer may reset a
-    /// connection (S8).
+    /// Clears `SO_LINGER`, `SO_KEEPALIVE` and, on Linux, `TCP_USER_TIMEOUT`, of
+    /// the socket and of each connection that is accepted: a connection that waited
+    /// in the queue has inherited them, and no timer may reset a connection (S8).
     ///
     /// # Errors
     ///
@@ -177,12 +158,12 @@ impl ListenerOptions {
     }
 }
 
-/// A TCP listener whose connections say by their end whether a request was
+/// A TCP listener whose connections say, by how they end, whether a request was
 /// dispatched.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
-    settings: Settings,
+    settings: ConnectionSettings,
 }
 
 impl Listener {
@@ -195,7 +176,7 @@ impl Listener {
         ListenerOptions::new().bind(address).await
     }
 
-    /// Takes over a socket that listens, with the default [`ListenerOptions`].
+    /// Takes over a listening socket, with the default [`ListenerOptions`].
     ///
     /// # Errors
     ///
@@ -208,18 +189,25 @@ impl Listener {
         ListenerOptions::new().from_std(listener)
     }
 
-    /// Returns the next connection, for HTTP without TLS. Cancel safe.
+    /// Returns the next connection, for HTTP without TLS.
     ///
-    /// Errors are waited out: of those that concern one connection the next one
-    /// is tried at once, after others, such as `EMFILE`, in 50 ms.
+    /// Never fails: after an error of one connection it accepts the next one at
+    /// once, after any other, such as `EMFILE`, in 50 ms.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost when the future is dropped.
     pub async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (socket, handle, peer) = self.accept_socket().await;
         (Connection::new(socket, handle), peer)
     }
 
-    /// Returns the next connection below TLS: what TLS makes of the socket goes
-    /// into [`Connection::new`]. Cancel safe, errors as in
-    /// [`accept`](Self::accept).
+    /// Returns the next connection below TLS: give the TLS stream over the socket
+    /// to [`Connection::new`]. Errors as in [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost when the future is dropped.
     pub async fn accept_socket(&mut self) -> (Socket, Handle, SocketAddr) {
         loop {
             match self.listener.accept().await {
@@ -237,7 +225,7 @@ impl Listener {
         }
     }
 
-    /// Returns the address that is listened on.
+    /// Returns the address that it listens on.
     ///
     /// # Errors
     ///
@@ -253,15 +241,13 @@ impl Listener {
         if self.settings.nodelay {
             stream.set_nodelay(true)?;
         }
-        let stream = Arc::new(stream);
-        let shared = Arc::new(Shared::new(Arc::clone(&stream), hop, self.settings));
-        Ok((Socket::new(stream, Arc::clone(&shared)), Handle(shared)))
+        Ok(Socket::new(stream, hop, self.settings))
     }
 }
 
-/// Clears what connections inherit from a listening socket and what could reset
-/// one of them at the wrong time: a machine begins with linger off, and no
-/// timer may (S8).
+/// Clears what connections inherit from a listening socket and could reset them
+/// at the wrong time: their machine begins with linger off, and no timer may
+/// reset them (S8).
 fn clear(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_linger(None)?;
     socket.set_keepalive(false)?;
@@ -274,6 +260,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
+
+/// The pause after an error that leaves nothing to accept with, such as
+/// `EMFILE`. Connections wait in the kernel's queue meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
@@ -289,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_connection_inherited_in_the_queue_is_cleared() {
+    async fn options_inherited_in_the_accept_queue_are_cleared() {
         let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = SockRef::from(&inherited);
         socket.set_linger(Some(Duration::ZERO)).unwrap();

@@ -1,41 +1,36 @@
-//! The server half: a server that says, by how it closes a connection, whether
-//! it took a request up.
+//! The server half (feature `server`): a server that says, by how it closes a
+//! connection, whether it dispatched a request.
 //!
-//! A [`Listener`] accepts; a [`Connection`] is what HTTP reads and writes; its
-//! [`Handle`] is what the service side tells it. The rules S1 to S10 are those
-//! of `docs/contract.md`.
+//! [`serve`] runs a service on a [`Listener`] and drains on a signal. The pieces
+//! that it is made of are for server loops of your own: a [`Listener`] accepts, HTTP
+//! reads and writes a [`Connection`], and a [`DispatchLayer`] with the connection's
+//! [`Handle`] keeps the contract for the service. [`handover`] passes the listening
+//! socket from one process to the next (hot restart, socket activation).
+//!
+//! The rules S1 to S11 are those of `docs/contract.md`.
 
-mod answered;
 #[cfg(feature = "axum")]
 mod axum;
 mod buffer;
-mod closing;
-mod connection;
-mod drain;
-mod handle;
+mod conn;
+mod connection_table;
+mod dispatch;
 #[cfg(unix)]
 pub mod handover;
-mod layer;
 mod listener;
-mod preface;
-mod recheck;
+mod memory;
 mod report;
-mod room;
 mod serve;
-mod serve_connection;
-mod shared;
-mod socket;
 
-pub use answered::TrackedResponseBody;
-pub use buffer::{Buffering, RequestBody};
-pub use connection::Connection;
-pub use drain::ShutdownMode;
-pub use handle::{Counters, Exchange, Handle, Refused};
-pub use layer::{Dispatch, DispatchFuture, DispatchLayer, ResponseBody};
-pub use listener::{Listener, ListenerOptions};
-pub use report::{Report, RunningRequest};
-pub use serve::{Accepted, Serve, ServeFuture, SharedService, serve, serve_make};
-pub use socket::Socket;
-
+pub use self::buffer::{Buffering, RequestBody};
+pub use self::conn::{
+    Connection, Counters, DispatchRefused, Exchange, Handle, Socket, TrackedResponseBody,
+};
+pub use self::dispatch::{Dispatch, DispatchBody, DispatchFuture, DispatchLayer};
+pub use self::listener::{Listener, ListenerOptions};
+pub use self::report::{Report, RunningRequest};
+pub use self::serve::{
+    Accepted, Serve, ServeFuture, SharedService, ShutdownMode, serve, serve_make,
+};
 pub use crate::statement::NotApplied;
 pub use tower_resend_core::close::{CloseMode, Phase};

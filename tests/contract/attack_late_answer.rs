@@ -1,6 +1,5 @@
-//! Content of an earlier response that comes late and spells a response, as the
-//! answer to the next request: it may be delivered, as by every client of
-//! HTTP/1.1. It proves nothing.
+//! Content of an earlier response that arrives late and reads like a response to the
+//! next request. It may be delivered, as by every HTTP/1.1 client. It proves nothing.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -25,7 +24,7 @@ const MISDIRECTED: &str = "HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0
 const NOT_FORWARDED: &str = "HTTP/1.1 502 Bad Gateway\r\n\
     proxy-status: edge; error=connection_refused\r\ncontent-length: 0\r\n\r\n";
 
-/// Content that somebody chose, who may know the ends of the connection.
+/// Content that an attacker chose, who may know both ends of the connection.
 type Content = fn(&Peer) -> String;
 
 fn misdirected(_: &Peer) -> String {
@@ -67,8 +66,8 @@ impl Spill {
     }
 }
 
-/// A server that spills content on its first connection: what it sends once the
-/// next request is there was content of the response before.
+/// A server that spills content on its first connection: what it sends after the
+/// next request arrived was content of the response before.
 fn spilling(spill: Spill, content: Content) -> Server {
     Server::start(move |nth, mut peer| {
         if nth > 0 {
@@ -77,7 +76,7 @@ fn spilling(spill: Spill, content: Content) -> Server {
         peer.read_request();
         let content = content(&peer);
         peer.write(&spill.before(&content));
-        // Dispatched, whatever the client hears of it.
+        // Dispatched, whatever the client reads.
         peer.read_request();
         peer.write(&content);
         peer.serve_all(&Announce::nothing());
@@ -94,7 +93,7 @@ async fn post_after(client: &Client, spill: Spill, server: Server) -> Tried {
 // ===== our own client =====
 
 #[tokio::test]
-async fn attack_a_late_421_is_an_answer_and_no_proof() {
+async fn attack_late_421_is_an_answer_and_no_proof() {
     for spill in SPILLS {
         let tried = post_after(&Client::new(), spill, spilling(spill, misdirected)).await;
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(421), 1), "{spill:?}");
@@ -103,7 +102,7 @@ async fn attack_a_late_421_is_an_answer_and_no_proof() {
 }
 
 #[tokio::test]
-async fn attack_a_late_word_of_a_trusted_gateway_is_an_answer_and_no_proof() {
+async fn attack_late_word_of_a_trusted_gateway_is_no_proof() {
     for spill in SPILLS {
         let server = spilling(spill, not_forwarded);
         let edge = TrustedGateway::new("edge");
@@ -115,9 +114,9 @@ async fn attack_a_late_word_of_a_trusted_gateway_is_an_answer_and_no_proof() {
     }
 }
 
-/// Whoever chose the content knows both ends of the connection.
+/// The attacker knows both ends of the connection.
 #[tokio::test]
-async fn attack_a_late_refusal_on_a_connection_without_a_contract_is_no_proof() {
+async fn attack_late_refusal_without_a_contract_is_no_proof() {
     for spill in SPILLS {
         let server = spilling(spill, Peer::refusal);
         let tried = post_after(&Client::new(), spill, server).await;
@@ -125,10 +124,9 @@ async fn attack_a_late_refusal_on_a_connection_without_a_contract_is_no_proof() 
     }
 }
 
-/// The same of a promise: a reset that comes after the request that it seems to
-/// cover.
+/// The same with a promise: a reset comes after the request that it seems to cover.
 #[tokio::test]
-async fn attack_a_late_announcement_begins_no_contract() {
+async fn attack_late_announcement_begins_no_contract() {
     for spill in SPILLS {
         let server = Server::start(move |nth, mut peer| {
             if nth > 0 {
@@ -151,7 +149,11 @@ async fn attack_a_late_announcement_begins_no_contract() {
         }
         let tried = contract::post(&client, server).await;
         assert!(tried.first_fate().is_unknown(), "{spill:?}: {:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)), "{spill:?}");
+        assert_eq!(
+            tried.contract_status(),
+            Some(ContractStatus::Ignored(Ignored::Absent)),
+            "{spill:?}"
+        );
         assert_eq!(tried.posts, 1, "{spill:?}");
     }
 }
@@ -171,7 +173,7 @@ fn request(method: &str, server: &Server) -> Request<Pay> {
 }
 
 #[tokio::test]
-async fn attack_a_late_421_is_no_proof_for_a_wrapped_client() {
+async fn attack_late_421_is_no_proof_for_a_wrapped_client() {
     for spill in SPILLS {
         let server = spilling(spill, misdirected);
         let service = ServiceBuilder::new().layer(ResendLayer::default()).service(wrapped());
@@ -188,12 +190,11 @@ async fn attack_a_late_421_is_no_proof_for_a_wrapped_client() {
 
 // ===== controls =====
 
-/// A server that answers so where it has acted on nothing, and otherwise
-/// serves.
-fn refusing(content: Content, takes_up: bool) -> Server {
+/// A server that answers so if it has acted on nothing, and serves otherwise.
+fn refusing(content: Content, dispatches: bool) -> Server {
     Server::start(move |nth, mut peer| {
         if nth == 0 {
-            if takes_up {
+            if dispatches {
                 peer.read_request();
             } else {
                 peer.peek_request();
@@ -205,8 +206,8 @@ fn refusing(content: Content, takes_up: bool) -> Server {
     })
 }
 
-async fn first_on_a_connection(content: Content, takes_up: bool) -> (Tried, Vec<Attempt>) {
-    let server = refusing(content, takes_up);
+async fn first_on_a_connection(content: Content, dispatches: bool) -> (Tried, Vec<Attempt>) {
+    let server = refusing(content, dispatches);
     let edge = TrustedGateway::new("edge");
     let pool = PoolOptions::new().trust(server.authority(), OriginTrust::new().proxy_status(edge));
     let client = Client::builder().pool(pool).build();
@@ -216,7 +217,7 @@ async fn first_on_a_connection(content: Content, takes_up: bool) -> (Tried, Vec<
 }
 
 #[tokio::test]
-async fn control_the_first_response_of_a_connection_is_a_proof() {
+async fn control_first_response_of_a_connection_is_a_proof() {
     let contents: [(Content, Proof); 3] = [
         (misdirected, Proof::Misdirected),
         (not_forwarded, Proof::NotForwarded),
@@ -230,20 +231,20 @@ async fn control_the_first_response_of_a_connection_is_a_proof() {
     }
 }
 
-/// What shows that a doubling would be seen: the same words, first on their
-/// connection, from a server that lies.
+/// Shows that a doubling would be seen: the same words, first on their connection,
+/// from a server that lies.
 #[tokio::test]
-async fn control_a_server_that_lies_in_its_first_response_doubles() {
+async fn control_server_that_lies_in_its_first_response_doubles() {
     for content in [misdirected as Content, not_forwarded, Peer::refusal] {
         let (tried, _) = first_on_a_connection(content, true).await;
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
     }
 }
 
-/// Where a contract was in force from the first response on, a server refuses
-/// on a used connection too.
+/// If a contract is in force from the first response on, a refusal counts on a used
+/// connection too.
 #[tokio::test]
-async fn control_a_refusal_under_a_contract_is_a_proof_on_a_used_connection() {
+async fn control_refusal_under_a_contract_proves_on_a_used_connection() {
     let server = Arc::new(Server::start(|nth, mut peer| {
         if nth > 0 {
             return peer.serve_all(&Announce::nothing());

@@ -1,6 +1,6 @@
-//! Whose offer it is: behind a proxy that passes the contract's field on, the
-//! server must not take the proxy for a client that understands it, nor the client
-//! the proxy for a server that keeps it.
+//! Offers through a proxy that passes the contract's field on: the server must not
+//! take the proxy for a client that understands it, nor the client the proxy for a
+//! server that keeps it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -22,12 +22,12 @@ use tower_resend::{Attempt, Body, Client};
 use tower_resend_core::contract::{ContractStatus, Ignored, RETRY_CONTRACT};
 use watched::Watched;
 
-/// Starts what stands between, or says why the test is skipped.
+/// Starts the proxy in between, or says why the test is skipped.
 fn before(between: Between, origin: SocketAddr) -> Option<Started> {
     between.start(origin).inspect_err(|why| skip::skip(why)).ok()
 }
 
-/// A client that is nothing but a socket, and offers what our client offers.
+/// A bare socket as a client. It offers what our client offers.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -48,26 +48,26 @@ impl Raw {
         let mut read = Vec::new();
         while !read.ends_with(b"\r\n\r\nok") {
             let mut chunk = [0; 4096];
-            let octets = self.0.read(&mut chunk).unwrap();
-            assert!(octets > 0, "{}", String::from_utf8_lossy(&read));
-            read.extend_from_slice(&chunk[..octets]);
+            let bytes = self.0.read(&mut chunk).unwrap();
+            assert!(bytes > 0, "{}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&chunk[..bytes]);
         }
         String::from_utf8(read).unwrap().to_ascii_lowercase()
     }
 }
 
-/// What the server did on its connections, all told.
+/// What the server did on all its connections.
 fn told(counters: &[Counters]) -> (bool, u64) {
     let armed = counters.iter().any(|counters| counters.armed > 0);
     (armed, counters.iter().map(|counters| counters.closing_responses).sum())
 }
 
-/// A connection with two requests, and the end of the server, who is told nothing
-/// else. Returns the two responses, and what the server did.
+/// Sends two requests on a connection, and ends the server. Returns the two
+/// responses, and what the server did.
 async fn drained(between: Between, trusts_nat: bool) -> Option<([String; 2], (bool, u64))> {
     let server = Watched::start(ListenerOptions::new().trust_nat(trusts_nat));
     let started = before(between, server.address())?;
-    // The client stays: where it goes a proxy may close its connection too.
+    // The client stays: if it went, a proxy might close its connection too.
     let (responses, _client) = tokio::task::block_in_place(|| {
         let mut client = Raw::connect(started.address());
         ([client.get(), client.get()], client)
@@ -80,7 +80,7 @@ async fn drained(between: Between, trusts_nat: bool) -> Option<([String; 2], (bo
 // ===== the server's side =====
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attack_a_proxy_that_passes_the_offer_on_is_no_client_of_the_contract() {
+async fn attack_proxy_that_passes_the_offer_on_gets_no_contract() {
     for between in Between::PROXIES {
         let Some((responses, did)) = drained(between, false).await else { return };
         for response in responses {
@@ -88,12 +88,12 @@ async fn attack_a_proxy_that_passes_the_offer_on_is_no_client_of_the_contract() 
         }
         let (armed, closing_responses) = did;
         assert!(!armed, "{between:?}: a killed process would reset the proxy's connection");
-        assert_eq!(closing_responses, 0, "{between:?}: unsolicited, to somebody's proxy");
+        assert_eq!(closing_responses, 0, "{between:?}: unsolicited, to a proxy");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_a_direct_client_is_one() {
+async fn control_direct_client_gets_a_contract() {
     let server = Watched::start(ListenerOptions::new());
     let (responses, _client) = tokio::task::block_in_place(|| {
         let mut client = Raw::connect(server.address());
@@ -107,9 +107,9 @@ async fn control_a_direct_client_is_one() {
     assert_eq!(told(&server.counters()), (true, 1));
 }
 
-/// A server that compares nothing takes each of them for a client.
+/// A server that compares no ends takes each of them for a client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_a_server_that_trusts_address_translation_speaks_to_the_proxy() {
+async fn control_server_that_trusts_nat_gives_the_proxy_a_contract() {
     for between in [Between::Haproxy, Between::Nginx] {
         let Some((responses, did)) = drained(between, true).await else { return };
         let [first, _] = responses;
@@ -120,8 +120,8 @@ async fn control_a_server_that_trusts_address_translation_speaks_to_the_proxy() 
 
 // ===== the client's side =====
 
-/// A GET, and a POST whose answer never comes: the proxy is killed, or the server
-/// where there is none. Returns the attempt of the POST.
+/// Sends a GET, and a POST whose response never comes: the proxy is killed, or the
+/// server if there is none. Returns the attempt of the POST.
 async fn cut_off(between: Between) -> Option<Attempt> {
     let mut server = Watched::start(ListenerOptions::new());
     let mut started = before(between, server.address())?;
@@ -140,34 +140,34 @@ async fn cut_off(between: Between) -> Option<Attempt> {
     }
     let (outcome, attempts) = read_attempts(call.await.unwrap()).await;
     assert!(outcome.unwrap_err().fate().is_unknown(), "{between:?}");
-    let posts: u64 = server.counters().iter().map(|counters| counters.taken_up).sum();
+    let posts: u64 = server.counters().iter().map(|counters| counters.dispatched).sum();
     assert_eq!(posts, 2, "{between:?}: the GET and the POST, once each");
     attempts.into_iter().next()
 }
 
 #[tokio::test]
-async fn attack_a_client_behind_such_a_proxy_has_no_contract() {
+async fn attack_client_behind_such_a_proxy_has_no_contract() {
     for between in [Between::Haproxy, Between::Nginx] {
         let Some(attempt) = cut_off(between).await else { return };
         let absent = ContractStatus::Ignored(Ignored::Absent);
-        assert_eq!(attempt.standing(), Some(&absent), "{between:?}");
+        assert_eq!(attempt.contract_status(), Some(&absent), "{between:?}");
     }
 }
 
 #[tokio::test]
-async fn control_a_direct_client_has_one() {
+async fn control_direct_client_has_a_contract() {
     let attempt = cut_off(Between::Nothing).await.unwrap();
     assert!(
-        matches!(attempt.standing(), Some(ContractStatus::InForce(_))),
+        matches!(attempt.contract_status(), Some(ContractStatus::InForce(_))),
         "{:?}",
-        attempt.standing()
+        attempt.contract_status()
     );
 }
 
 // ===== what these proxies do =====
 
-/// They do pass the field on: a server that announces to everybody is heard
-/// through them, and heard to speak of another connection.
+/// They do pass the field on: the announcement of a server that announces to every
+/// client arrives, and names another connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_the_proxies_pass_the_field_on() {
     for between in [Between::Haproxy, Between::Nginx] {
@@ -181,7 +181,7 @@ async fn control_the_proxies_pass_the_field_on() {
         assert!(head.contains("\nretry-contract: hop="), "{between:?}: {head}");
         assert!(head.contains(&format!("{}\", rst", started.address())), "{between:?}: {head}");
         assert!(response.contains("\nretry-contract: hop="), "{between:?}: {response}");
-        // Nginx writes a `Connection` of its own.
+        // nginx writes a `Connection` of its own.
         let is_listed = response.contains("\nconnection: retry-contract\r\n");
         assert_eq!(is_listed, between == Between::Haproxy, "{response}");
     }

@@ -20,8 +20,8 @@ use tower_resend_core::{Doubt, Fate, NoResend, Proof};
 const RST: &str = "max=65536, rst, half, gone";
 const FIN: &str = "max=65536, fin, gone";
 
-/// Sends one request that is answered with `announce` and then a POST, on
-/// whose connection `end` acts. Whatever comes on later connections is served.
+/// Sends one request that is answered with `announce`, and then a POST on whose
+/// connection `end` acts. Requests on later connections are served.
 async fn after(announce: Announce, end: fn(Peer)) -> Tried {
     let server = Server::start(move |nth, mut peer| {
         if nth > 0 {
@@ -53,7 +53,7 @@ fn read_and_close(mut peer: Peer) {
 // ===== what a promise changes (C7) =====
 
 #[tokio::test]
-async fn a_reset_under_a_promise_is_resent_from_the_second_request_on() {
+async fn reset_under_a_promise_is_resent_from_the_second_request() {
     let tried = after(Announce::of(RST), Peer::reset_when_read).await;
     assert!(tried.outcome.is_ok(), "{:?}", tried.outcome);
     assert_eq!(proof(&tried), Some(Proof::ResetPromised));
@@ -61,7 +61,7 @@ async fn a_reset_under_a_promise_is_resent_from_the_second_request_on() {
 }
 
 #[tokio::test]
-async fn a_fin_of_a_server_that_closes_so_only_what_it_did_not_take_up_is_resent() {
+async fn fin_under_its_promise_is_resent() {
     let tried = after(Announce::of(FIN), Peer::close_when_read).await;
     assert!(tried.outcome.is_ok(), "{:?}", tried.outcome);
     assert_eq!(proof(&tried), Some(Proof::ClosePromised));
@@ -69,7 +69,7 @@ async fn a_fin_of_a_server_that_closes_so_only_what_it_did_not_take_up_is_resent
 }
 
 #[tokio::test]
-async fn each_promise_says_nothing_of_the_other_end() {
+async fn each_promise_says_nothing_about_the_other_end() {
     let tried = after(Announce::of(RST), read_and_close).await;
     assert_eq!(tried.doubt(), Some(Doubt::Acknowledged));
     assert_eq!(tried.posts, 1);
@@ -78,9 +78,9 @@ async fn each_promise_says_nothing_of_the_other_end() {
     assert_eq!(tried.posts, 1);
 }
 
-/// The same server, lying: what shows that the harness sees a doubling.
+/// The same server, lying: shows that the harness sees a doubling.
 #[tokio::test]
-async fn control_a_server_that_lies_makes_the_client_double() {
+async fn control_server_that_lies_makes_the_client_double() {
     for (announce, end) in [(RST, read_and_reset as fn(Peer)), (FIN, read_and_close as fn(Peer))] {
         let tried = after(Announce::of(announce), end).await;
         assert!(tried.outcome.is_ok());
@@ -94,7 +94,7 @@ async fn the_first_request_has_no_promise() {
         let server = Server::start(move |_, peer| end(peer));
         let tried = post(&Client::new(), server).await;
         assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::FirstRequest));
+        assert_eq!(tried.contract_status(), Some(ContractStatus::FirstRequest));
         let text = tried.outcome.unwrap_err().to_string();
         assert!(text.contains("no contract (first request on the connection)"), "{text}");
         assert_eq!(tried.posts, 1);
@@ -115,14 +115,14 @@ async fn the_latest_response_counts() {
     get(&client, &server).await;
     let tried = post(&client, server).await;
     assert!(tried.first_fate().is_unknown());
-    assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)));
+    assert_eq!(tried.contract_status(), Some(ContractStatus::Ignored(Ignored::Absent)));
     assert_eq!(tried.posts, 1);
 }
 
-/// A response without the field ends the contract of its connection: what says
-/// otherwise behind it may be content of an earlier response.
+/// A response without the field ends the contract of its connection. A later one that
+/// says otherwise may be content of an earlier response.
 #[tokio::test]
-async fn a_contract_that_was_withdrawn_does_not_come_back() {
+async fn withdrawn_contract_does_not_come_back() {
     let server = Server::start(|_, mut peer| {
         for announce in [Announce::of(RST), Announce::nothing(), Announce::of(RST)] {
             peer.read_request();
@@ -136,14 +136,14 @@ async fn a_contract_that_was_withdrawn_does_not_come_back() {
     }
     let tried = post(&client, server).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-    assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)));
+    assert_eq!(tried.contract_status(), Some(ContractStatus::Ignored(Ignored::Absent)));
     assert_eq!(tried.posts, 1);
 }
 
 // ===== fields that grant nothing (C1 to C3) =====
 
 #[tokio::test]
-async fn a_field_that_is_ignored_grants_nothing() {
+async fn ignored_field_grants_nothing() {
     let ends = [read_and_reset as fn(Peer), read_and_close as fn(Peer)];
     for (what, announce) in [
         ("unlisted", Announce::of(RST).unlisted()),
@@ -169,17 +169,17 @@ async fn a_field_that_is_ignored_grants_nothing() {
 // ===== limits (C4, C5) =====
 
 #[tokio::test]
-async fn a_request_longer_than_max_is_outside() {
+async fn request_longer_than_max_is_outside_the_promise() {
     let tried = after(Announce::of("max=64, rst"), read_and_reset).await;
     assert!(tried.first_fate().is_unknown());
-    assert_eq!(tried.standing().map(|standing| standing.name()), Some("out_of_limits"));
+    assert_eq!(tried.contract_status().map(|status| status.name()), Some("out_of_limits"));
     let text = tried.outcome.unwrap_err().to_string();
     assert!(text.contains("longer than the contract's `max`"), "{text}");
     assert_eq!(tried.posts, 1);
 }
 
 #[tokio::test]
-async fn a_response_octet_ends_the_promise() {
+async fn response_byte_ends_the_promise() {
     for (announce, end) in [
         (
             RST,
@@ -200,7 +200,7 @@ async fn a_response_octet_ends_the_promise() {
 }
 
 #[tokio::test]
-async fn streams_count_once_they_are_written_whole() {
+async fn streams_are_covered_once_written_whole() {
     for body in [|| Body::from("pay"), || contract::stream(&["p", "a", "y"])] {
         let server = Server::start(|nth, mut peer| {
             if nth > 0 {
@@ -220,7 +220,7 @@ async fn streams_count_once_they_are_written_whole() {
 // ===== `refused` (C8) =====
 
 #[tokio::test]
-async fn a_refused_request_is_resent_and_its_response_given_to_nobody() {
+async fn refused_request_is_resent_and_its_response_not_delivered() {
     let tried = after(Announce::of(RST), |mut peer| {
         peer.peek_request();
         peer.refuse();
@@ -232,7 +232,7 @@ async fn a_refused_request_is_resent_and_its_response_given_to_nobody() {
 }
 
 #[tokio::test]
-async fn the_first_request_can_be_refused_too() {
+async fn first_request_can_be_refused_too() {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {
             return peer.serve_all(&Announce::nothing());
@@ -246,7 +246,7 @@ async fn the_first_request_can_be_refused_too() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_is_not_resent_is_an_error_that_says_not_applied() {
+async fn refusal_that_is_not_resent_is_a_not_applied_error() {
     let server = Server::start(|_, mut peer| {
         peer.peek_request();
         peer.refuse();
@@ -263,7 +263,7 @@ async fn a_refusal_that_is_not_resent_is_an_error_that_says_not_applied() {
 }
 
 #[tokio::test]
-async fn a_refusal_on_an_idle_connection_sends_the_request_elsewhere() {
+async fn refusal_on_an_idle_connection_sends_the_request_elsewhere() {
     let tried = after(Announce::of(RST), |mut peer| peer.refuse()).await;
     assert_eq!(tried.outcome.as_ref().ok(), Some(&200), "{:?}", tried.outcome);
     let grounds = matches!(proof(&tried), None | Some(Proof::HandedBack(_) | Proof::Refused));
@@ -272,7 +272,7 @@ async fn a_refusal_on_an_idle_connection_sends_the_request_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_another_connection_is_a_plain_response() {
+async fn refusal_for_another_connection_is_a_plain_response() {
     let server = Server::start(|_, mut peer| {
         peer.peek_request();
         peer.write(
@@ -285,7 +285,7 @@ async fn a_refusal_for_another_connection_is_a_plain_response() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_on_after_it_refused_is_believed_no_more() {
+async fn server_that_goes_on_after_refusing_loses_trust() {
     let server = Server::start(|nth, mut peer| match nth {
         0 => {
             peer.read_request();
@@ -309,13 +309,13 @@ async fn a_server_that_goes_on_after_it_refused_is_believed_no_more() {
     assert!(!server.heads().last().unwrap().contains("retry-contract"), "{:?}", server.heads());
     let tried = post(&client, server).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-    assert_eq!(tried.standing(), Some(ContractStatus::Distrusted));
+    assert_eq!(tried.contract_status(), Some(ContractStatus::Distrusted));
     assert_eq!(tried.posts, 2);
 }
 
-/// Answers as nobody does who keeps to S5, before any promise.
+/// Answers in a way that S5 rules out, before any promise.
 #[tokio::test]
-async fn a_server_that_goes_on_after_a_first_refusal_is_believed_no_more() {
+async fn server_that_goes_on_after_a_first_refusal_loses_trust() {
     let server = Server::start(|nth, mut peer| match nth {
         0 => {
             peer.read_request();
@@ -333,8 +333,8 @@ async fn a_server_that_goes_on_after_a_first_refusal_is_believed_no_more() {
     assert_eq!(heads.len(), 2, "the POST was dispatched once");
 }
 
-/// Begins to answer a POST under a promise, resets, and then lies about a
-/// second one. Returns what became of that.
+/// Begins to answer a POST under a promise, resets, and then lies about a second
+/// one. Returns the outcome of the second.
 async fn after_a_cut(begun: &'static str) -> Tried {
     let server = Server::start(move |nth, mut peer| {
         if nth > 1 {
@@ -359,7 +359,7 @@ async fn after_a_cut(begun: &'static str) -> Tried {
 }
 
 #[tokio::test]
-async fn a_server_that_resets_in_the_midst_of_a_response_is_believed_no_more() {
+async fn server_that_resets_within_a_response_loses_trust() {
     for begun in [
         "HTTP/1.1 200 OK\r\nconte",
         "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npa",
@@ -367,13 +367,13 @@ async fn a_server_that_resets_in_the_midst_of_a_response_is_believed_no_more() {
     ] {
         let tried = after_a_cut(begun).await;
         assert!(tried.first_fate().is_unknown(), "{begun}: {:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::Distrusted), "{begun}");
+        assert_eq!(tried.contract_status(), Some(ContractStatus::Distrusted), "{begun}");
         assert_eq!(tried.posts, 2, "each POST was dispatched once");
     }
 }
 
-/// A server that asks for the body has not taken the request up, and may
-/// reset: it is believed again, and this one lies.
+/// A server that asks for the body has not dispatched the request, and may reset: it
+/// is believed again, and this one lies.
 #[tokio::test]
 async fn control_a_reset_after_a_1xx_breaks_no_promise() {
     let tried = after_a_cut("HTTP/1.1 100 Continue\r\n\r\n").await;
@@ -383,8 +383,8 @@ async fn control_a_reset_after_a_1xx_breaks_no_promise() {
 
 // ===== hostile paths =====
 
-/// Sends a POST that meets `end` under a promise, by a policy that takes no
-/// proof that could have been forged.
+/// Sends a POST that meets `end` under a promise, with a policy that accepts no
+/// forgeable proof.
 async fn on_a_hostile_path(announce: &'static str, end: fn(Peer)) -> Tried {
     let server = Server::start(move |nth, mut peer| {
         if nth > 0 {
@@ -401,7 +401,7 @@ async fn on_a_hostile_path(announce: &'static str, end: fn(Peer)) -> Tried {
 }
 
 #[tokio::test]
-async fn what_could_have_been_forged_is_unknown_to_whoever_would_redo_it_by_hand() {
+async fn forgeable_proof_is_reported_as_unknown() {
     for (announce, end, proof) in [
         (RST, Peer::reset_when_read as fn(Peer), Proof::ResetPromised),
         (FIN, Peer::close_when_read, Proof::ClosePromised),
@@ -428,10 +428,10 @@ async fn what_could_have_been_forged_is_unknown_to_whoever_would_redo_it_by_hand
 }
 
 #[tokio::test]
-async fn what_was_never_sent_is_not_applied_on_a_hostile_path_too() {
+async fn unsent_request_is_not_applied_on_a_hostile_path_too() {
     let policy = Policy::new().require_authenticated_refusal().connect_patience(Duration::ZERO);
-    let nobody = ClosedPort::new();
-    let request = Request::post(nobody.url()).body(Body::from("pay")).unwrap();
+    let closed = ClosedPort::new();
+    let request = Request::post(closed.url()).body(Body::from("pay")).unwrap();
     let error = Client::builder().policy(policy).build().request(request).await.unwrap_err();
     assert!(matches!(error.fate(), Fate::NotApplied(Proof::NotConnected(_))), "{error}");
 }
@@ -439,7 +439,7 @@ async fn what_was_never_sent_is_not_applied_on_a_hostile_path_too() {
 // ===== what goes over the wire =====
 
 #[tokio::test]
-async fn the_offer_stands_on_requests_beside_their_own_fields() {
+async fn offer_is_added_beside_the_fields_of_a_request() {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::of(RST)));
     let client = Client::new();
     get(&client, &server).await;
@@ -462,7 +462,7 @@ async fn the_offer_stands_on_requests_beside_their_own_fields() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_an_offer_is_asked_once_on_each_connection() {
+async fn unanswered_offer_is_made_once_for_each_connection() {
     for (announce, asked) in [(Announce::nothing(), 1), (Announce::of(RST), 6)] {
         let server = Server::start(move |_, peer| peer.serve_all(&announce));
         for connections in 1..=2 {
@@ -480,10 +480,10 @@ async fn a_server_that_does_not_answer_an_offer_is_asked_once_on_each_connection
     }
 }
 
-/// Whoever has a field of their own speaks for themselves, and a contract that
-/// did not begin with the first response does not begin later (C6).
+/// A request with a field of its own makes its own offer, and a contract that does
+/// not begin with the first response does not begin later (C6).
 #[tokio::test]
-async fn a_request_with_a_field_of_its_own_is_sent_as_it_is() {
+async fn request_with_its_own_contract_field_is_sent_as_it_is() {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
     let client = Client::new();
     let mut own = contract::request(&server, "pay".into());
@@ -497,7 +497,7 @@ async fn a_request_with_a_field_of_its_own_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_draining_server_gets_no_second_request_on_the_connection() {
+async fn draining_connection_gets_no_second_request() {
     let server = Server::start(|_, mut peer| {
         peer.read_request();
         peer.answer(&Announce::of("drain"));
@@ -513,7 +513,7 @@ async fn a_draining_server_gets_no_second_request_on_the_connection() {
 // ===== priming (C6) =====
 
 #[tokio::test]
-async fn a_primed_connection_has_a_promise_for_its_first_post() {
+async fn primed_connection_has_a_promise_for_its_first_post() {
     let server = Server::start(|nth, mut peer| {
         peer.read_request();
         peer.answer(&Announce::of(RST));
@@ -531,7 +531,7 @@ async fn a_primed_connection_has_a_promise_for_its_first_post() {
 }
 
 #[tokio::test]
-async fn a_connection_that_cannot_be_primed_is_not_used() {
+async fn connection_that_cannot_be_primed_is_not_used() {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {
             return peer.serve_all(&Announce::of(RST));
@@ -548,9 +548,9 @@ async fn a_connection_that_cannot_be_primed_is_not_used() {
 
 // ===== relays =====
 
-/// A relay that forwards all bytes, between the client and a server that
-/// announces truly and resets after it has dispatched, because its *relay's*
-/// connection is what the promise speaks of. Returns how often it was dispatched.
+/// A relay that forwards all bytes to a server that announces truly and resets after
+/// the dispatch: its promise is about the connection to the *relay*. Returns how
+/// many times the request was dispatched.
 async fn behind_a_relay(trust: OriginTrust) -> Tried {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {
@@ -568,22 +568,22 @@ async fn behind_a_relay(trust: OriginTrust) -> Tried {
 }
 
 #[tokio::test]
-async fn behind_a_relay_nothing_is_promised() {
+async fn nothing_is_promised_behind_a_relay() {
     let tried = behind_a_relay(OriginTrust::new()).await;
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
-    assert_eq!(tried.standing().map(|standing| standing.name()), Some("other_hop"));
+    assert_eq!(tried.contract_status().map(|status| status.name()), Some("other_hop"));
     assert_eq!(tried.posts, 1);
 }
 
 #[tokio::test]
-async fn control_a_client_that_compares_nothing_doubles_behind_a_relay() {
+async fn control_comparing_no_hop_doubles_behind_a_relay() {
     let tried = behind_a_relay(OriginTrust::new().behind_nat()).await;
     assert!(tried.outcome.is_ok());
     assert_eq!(tried.posts, 2);
 }
 
 #[tokio::test]
-async fn attempts_tell_the_ground() {
+async fn attempts_report_their_ground() {
     let server = Server::start(|nth, mut peer| {
         if nth > 0 {
             return peer.serve_all(&Announce::nothing());
@@ -597,5 +597,5 @@ async fn attempts_tell_the_ground() {
     let response = client.request(contract::request(&server, "pay".into())).await.unwrap();
     let first = &attempts(&response)[0];
     assert_eq!(first.ground().map(|ground| ground.id()), Some("G4"));
-    assert!(matches!(first.standing(), Some(ContractStatus::InForce(_))));
+    assert!(matches!(first.contract_status(), Some(ContractStatus::InForce(_))));
 }

@@ -1,5 +1,5 @@
-//! Whom a client believes no more (C9), where somebody else chooses what it
-//! sends to: many origins that lie cost an honest one nothing.
+//! Which servers a client no longer believes (C9) if an attacker chooses its targets:
+//! many origins that lie cost an honest one nothing.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 
@@ -13,17 +13,17 @@ use http_body_util::BodyExt;
 use tower_resend::{Body, Client};
 
 const RST: &str = "max=65536, rst, half, gone";
-/// More than were ever remembered one by one.
+/// More origins than any list of them holds.
 const LIARS: u16 = 1_100;
 
-/// One of the loopback network's addresses.
+/// An address of the loopback network.
 fn address(n: u16, port: u16) -> SocketAddr {
     let [high, low] = (n + 0x0200).to_be_bytes();
     SocketAddr::from((Ipv4Addr::new(127, 1, high, low), port))
 }
 
-/// A server at many addresses, each an origin, which refuses a POST and goes on
-/// to answer it. Whatever has no offer is served.
+/// A server at many addresses, each an origin, which refuses a POST and then answers
+/// it all the same. Requests without an offer are served.
 fn liars() -> Server {
     Server::start_at(([0, 0, 0, 0], 0).into(), |_, mut peer| {
         peer.read_request();
@@ -46,13 +46,13 @@ fn was_offered(server: &Server) -> bool {
 }
 
 #[tokio::test]
-async fn attack_origins_of_somebody_elses_choice_cost_no_other_its_contract() {
+async fn attack_foreign_origins_cost_no_other_its_contract() {
     let (liars, honest) = (liars(), Server::start(|_, peer| peer.serve_all(&Announce::of(RST))));
     let port = liars.address().port();
     let client = Client::new();
     for n in 0..LIARS {
         assert!(lied_to(&client, address(n, port)).await, "{n} lied");
-        assert!(was_offered(&liars), "nobody had noticed {n} before");
+        assert!(was_offered(&liars), "no lie of {n} was noticed before");
     }
     get(&client, &honest).await;
     assert!(was_offered(&honest), "the honest one is asked as before");
@@ -63,7 +63,7 @@ async fn attack_origins_of_somebody_elses_choice_cost_no_other_its_contract() {
 }
 
 #[tokio::test]
-async fn what_a_pool_saw_is_known_to_its_clones_and_to_no_other_pool() {
+async fn distrust_is_shared_by_clones_of_one_pool_only() {
     let liars = liars();
     let liar = address(0, liars.address().port());
     let (client, other) = (Client::new(), Client::new());

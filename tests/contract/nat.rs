@@ -21,7 +21,7 @@ use tower_resend_core::contract::{ContractStatus, Hop, Ignored};
 use tower_resend_core::{Doubt, Proof};
 use wire::{Config, Nat, Wire};
 
-/// Where servers listen at their end.
+/// Where servers listen, at their end of the wire.
 const PORT: u16 = 80;
 const NATS: [Nat; 3] = [Nat::SOURCE, Nat::DESTINATION, Nat::BOTH];
 
@@ -39,16 +39,16 @@ fn at_client<T: Send>(wire: &Wire, work: impl AsyncFnOnce() -> T + Send) -> T {
     wire.client().run(run).unwrap()
 }
 
-/// A client whose user says this of the way to the server.
+/// A client whose user states this about the way to the server.
 fn client(wire: &Wire, trusts_nat: bool) -> Client {
     let origin: Authority = wire.server_for_clients(PORT).to_string().parse().unwrap();
     let trust = if trusts_nat { OriginTrust::new().behind_nat() } else { OriginTrust::new() };
     Client::builder().pool(PoolOptions::new().trust(origin, trust)).build()
 }
 
-/// The standing of an attempt whose server named other ends than its client's.
+/// The status of an attempt whose server named other ends than the client sees.
 fn names_other_ends(tried: &Tried, wire: &Wire, nat: Nat) -> bool {
-    let Some(ContractStatus::Ignored(Ignored::OtherHop(stated))) = tried.standing() else {
+    let Some(ContractStatus::Ignored(Ignored::OtherHop(stated))) = tried.contract_status() else {
         return false;
     };
     let is_translated = |hop: &Hop| {
@@ -60,7 +60,7 @@ fn names_other_ends(tried: &Tried, wire: &Wire, nat: Nat) -> bool {
 
 // ===== a server that keeps its promise =====
 
-/// Who trusts the address translation.
+/// Which halves trust the address translation.
 #[derive(Clone, Copy, Debug, Default)]
 struct Trust {
     client: bool,
@@ -69,15 +69,15 @@ struct Trust {
 
 const BOTH: Trust = Trust { client: true, server: true };
 
-/// A request that has arrived when its server's process ends, before it was
-/// dispatched. Returns what became of it, and of how many POSTs the application
-/// heard. Where no offer reaches the server it is armed for none.
+/// Sends a request that has arrived, and is not dispatched, when its server's process
+/// ends. Returns its outcome, and how many POSTs the application saw. A server that
+/// reads no offer is not armed.
 fn reset_before_dispatch(wire: &Wire, trust: Trust, is_translated: bool) -> Tried {
     let server = honest::Server::start(wire, PORT, trust.server);
-    reset_before_take_up_by(wire, server, trust.client, trust.server || !is_translated)
+    reset_before_dispatch_by(wire, server, trust.client, trust.server || !is_translated)
 }
 
-fn reset_before_take_up_by(
+fn reset_before_dispatch_by(
     wire: &Wire,
     mut server: honest::Server,
     trusts_nat: bool,
@@ -103,59 +103,73 @@ fn reset_before_take_up_by(
 }
 
 #[test]
-fn a_reset_of_our_own_server_is_resent_where_nothing_is_translated() {
+fn reset_of_our_server_is_resent_without_nat() {
     let Some(wire) = lay(None) else { return };
     let tried = reset_before_dispatch(&wire, Trust::default(), false);
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
-    assert!(matches!(tried.standing(), Some(ContractStatus::InForce(_))));
+    assert!(matches!(tried.contract_status(), Some(ContractStatus::InForce(_))));
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 1));
 }
 
 #[test]
-fn a_reset_of_our_own_server_is_unknown_behind_address_translation() {
+fn reset_of_our_server_is_unknown_behind_nat() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, Trust::default(), true);
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
-        // The server took the offer for somebody else's (S11).
-        assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)), "{nat:?}");
+        // The server took the offer for another connection's (S11).
+        assert_eq!(
+            tried.contract_status(),
+            Some(ContractStatus::Ignored(Ignored::Absent)),
+            "{nat:?}"
+        );
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
 }
 
-/// Each half compares for itself, so that one alone does not make a contract.
+/// Each half compares for itself: one alone makes no contract.
 #[test]
-fn a_translation_that_only_the_server_trusts_makes_no_contract() {
+fn nat_that_only_the_server_trusts_makes_no_contract() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let server = honest::Server::start(&wire, PORT, true);
         // The client shows no private address to a server of another network (C10).
         let offers = nat == Nat::SOURCE;
-        let tried = reset_before_take_up_by(&wire, server, false, offers);
+        let tried = reset_before_dispatch_by(&wire, server, false, offers);
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
         match offers {
             true => {
-                assert!(names_other_ends(&tried, &wire, nat), "{nat:?}: {:?}", tried.standing())
+                assert!(
+                    names_other_ends(&tried, &wire, nat),
+                    "{nat:?}: {:?}",
+                    tried.contract_status()
+                )
             }
-            false => assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent))),
+            false => {
+                assert_eq!(tried.contract_status(), Some(ContractStatus::Ignored(Ignored::Absent)))
+            }
         }
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
 }
 
 #[test]
-fn a_translation_that_only_the_client_trusts_makes_no_contract() {
+fn nat_that_only_the_client_trusts_makes_no_contract() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, Trust { client: true, ..Trust::default() }, true);
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{nat:?}: {:?}", tried.outcome);
-        assert_eq!(tried.standing(), Some(ContractStatus::Ignored(Ignored::Absent)), "{nat:?}");
+        assert_eq!(
+            tried.contract_status(),
+            Some(ContractStatus::Ignored(Ignored::Absent)),
+            "{nat:?}"
+        );
         assert_eq!(tried.posts, 0, "{nat:?}");
     }
 }
 
 #[test]
-fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
+fn reset_of_our_server_is_resent_through_a_trusted_nat() {
     for nat in NATS {
         let Some(wire) = lay(nat) else { return };
         let tried = reset_before_dispatch(&wire, BOTH, true);
@@ -165,10 +179,10 @@ fn a_reset_of_our_own_server_is_resent_through_a_trusted_translation() {
     }
 }
 
-/// Once all of a response is acknowledged the server may reset (S2), and the
-/// client's kernel still gives all of it: nothing is broken by that (C9).
+/// Once a whole response is acknowledged the server may reset (S2), and the client's
+/// kernel still delivers it: that breaks no promise (C9).
 #[test]
-fn a_reset_behind_a_whole_response_that_nobody_has_read_yet_breaks_nothing() {
+fn reset_behind_an_unread_whole_response_breaks_no_promise() {
     let Some(wire) = lay(None) else { return };
     let mut server = honest::Server::start(&wire, PORT, false);
     at_client(&wire, async || {
@@ -187,15 +201,15 @@ fn a_reset_behind_a_whole_response_that_nobody_has_read_yet_breaks_nothing() {
         assert_eq!(read.len(), honest::LONG);
         next.into_body().collect().await.unwrap();
     });
-    let tried = reset_before_take_up_by(&wire, server, false, true);
+    let tried = reset_before_dispatch_by(&wire, server, false, true);
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "still believed");
 }
 
 // ===== promises that the client's connection does not keep =====
 
-/// A server that answers and announces its own ends, and resets after it has
-/// taken the next request up; behind a relay at its end of the wire or not.
-fn reset_after_take_up(wire: &Wire, is_relayed: bool, trusts_nat: bool) -> Tried {
+/// A server that announces its own ends in its response, and resets after it has
+/// dispatched the next request; with or without a relay at its end of the wire.
+fn reset_after_dispatch(wire: &Wire, is_relayed: bool, trusts_nat: bool) -> Tried {
     let address = (wire.server().address(), PORT).into();
     let start = || {
         let script = |nth, mut peer: contract::Peer| {
@@ -225,12 +239,12 @@ fn reset_after_take_up(wire: &Wire, is_relayed: bool, trusts_nat: bool) -> Tried
 }
 
 #[test]
-fn a_reset_after_take_up_is_not_resent_behind_address_translation() {
+fn reset_after_dispatch_is_not_resent_behind_nat() {
     for (nat, is_relayed) in NATS.into_iter().flat_map(|nat| [(nat, false), (nat, true)]) {
         let Some(wire) = lay(nat) else { return };
-        let tried = reset_after_take_up(&wire, is_relayed, false);
+        let tried = reset_after_dispatch(&wire, is_relayed, false);
         assert!(tried.first_fate().is_unknown(), "{nat:?}: {:?}", tried.outcome);
-        let standing = tried.standing();
+        let standing = tried.contract_status();
         assert!(
             matches!(standing, Some(ContractStatus::Ignored(Ignored::OtherHop(_)))),
             "{standing:?}"
@@ -239,25 +253,25 @@ fn a_reset_after_take_up_is_not_resent_behind_address_translation() {
     }
 }
 
-/// The same resets with the comparison given up: what shows that the harness
-/// sees a doubling, and why `trust_nat` is a statement about relays.
+/// The same resets without the comparison: shows that the harness sees a doubling,
+/// and why `trust_nat` is a statement about relays.
 #[test]
-fn control_a_trusted_translation_doubles_where_a_promise_is_not_kept() {
+fn control_trusted_nat_doubles_when_a_promise_is_broken() {
     for (nat, is_relayed) in NATS.into_iter().flat_map(|nat| [(nat, false), (nat, true)]) {
         let Some(wire) = lay(nat) else { return };
-        let tried = reset_after_take_up(&wire, is_relayed, true);
+        let tried = reset_after_dispatch(&wire, is_relayed, true);
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2), "{nat:?}");
     }
 }
 
 /// Without any translation a server that lies is believed.
 #[test]
-fn control_a_liar_without_translation_doubles() {
+fn control_broken_promise_without_nat_doubles() {
     let Some(wire) = lay(None) else { return };
-    let tried = reset_after_take_up(&wire, false, false);
+    let tried = reset_after_dispatch(&wire, false, false);
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
     let Some(wire) = lay(None) else { return };
-    let tried = reset_after_take_up(&wire, true, false);
+    let tried = reset_after_dispatch(&wire, true, false);
     assert!(tried.first_fate().is_unknown(), "{:?}", tried.outcome);
     assert_eq!(tried.posts, 1, "a relay alone is noticed");
 }

@@ -12,8 +12,8 @@ use tower_resend::pool::{OriginTrust, PoolOptions};
 use tower_resend_core::contract::{ContractStatus, Ignored};
 use tower_resend_core::{Doubt, Proof};
 
-/// A server that announces truly on every response and never resets, behind a
-/// proxy that resets after it has passed a POST on.
+/// A server that announces truly on every response and never resets, behind a proxy
+/// that resets after it has passed a POST on.
 async fn behind_a_blind_proxy(members: &'static str, trust: OriginTrust) -> Tried {
     let server = Server::start(move |_, peer| peer.serve_all(&Announce::of(members)));
     let server = server.behind_proxy();
@@ -26,11 +26,11 @@ async fn behind_a_blind_proxy(members: &'static str, trust: OriginTrust) -> Trie
 const RST: &str = "max=65536, rst, half, gone";
 
 #[tokio::test]
-async fn what_a_blind_proxy_passes_on_is_not_believed() {
+async fn contract_passed_on_by_a_blind_proxy_is_not_believed() {
     for members in [RST, "max=65536, fin, gone"] {
         let tried = behind_a_blind_proxy(members, OriginTrust::new()).await;
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
-        let standing = tried.standing();
+        let standing = tried.contract_status();
         assert!(
             matches!(standing, Some(ContractStatus::Ignored(Ignored::OtherHop(_)))),
             "{standing:?}"
@@ -40,20 +40,20 @@ async fn what_a_blind_proxy_passes_on_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_blind_proxy_does_pass_the_field_on_both_ways() {
+async fn control_blind_proxy_passes_the_field_on_both_ways() {
     let tried = behind_a_blind_proxy(RST, OriginTrust::new()).await;
     assert_eq!(tried.heads.len(), 2);
     let head = &tried.heads[0];
     assert!(head.contains("connection: retry-contract\r\n"), "{head}");
     assert!(head.contains(", rst, fin, gone, half\r\n"), "{head}");
-    let standing = tried.standing();
+    let standing = tried.contract_status();
     assert_ne!(standing, Some(ContractStatus::Ignored(Ignored::Absent)), "the field came back");
     assert_ne!(standing, Some(ContractStatus::Ignored(Ignored::NotListed)), "listed as it was");
 }
 
 /// Without the comparison of C2 the proxy's reset passes for the server's.
 #[tokio::test]
-async fn control_comparing_nothing_doubles_behind_a_blind_proxy() {
+async fn control_comparing_no_hop_doubles_behind_a_blind_proxy() {
     let tried = behind_a_blind_proxy(RST, OriginTrust::new().behind_nat()).await;
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));

@@ -1,5 +1,5 @@
 //! A gateway that is trusted by name to say what it did not pass on
-//! (`Proxy-Status`, RFC 9209), on loopback, with the application's truth.
+//! (`Proxy-Status`, RFC 9209), on loopback, compared with what the application saw.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -19,7 +19,7 @@ fn say(peer: &mut Peer, status: u16, field: &str) {
     ));
 }
 
-/// A gateway whose first answer says this, truly: it passed nothing on.
+/// A gateway that passes nothing on, and says so truly in its first response.
 fn truly(status: u16, field: &'static str) -> Server {
     Server::start(move |nth, mut peer| {
         if nth == 0 {
@@ -38,7 +38,7 @@ async fn trusting(gateway: Server, policy: Policy) -> Tried {
 }
 
 #[tokio::test]
-async fn what_a_trusted_gateway_did_not_pass_on_is_resent() {
+async fn request_not_forwarded_by_a_trusted_gateway_is_resent() {
     for (status, field) in [
         (502, REFUSED),
         (503, "edge; error=connection_limit_reached"),
@@ -51,13 +51,13 @@ async fn what_a_trusted_gateway_did_not_pass_on_is_resent() {
 }
 
 #[tokio::test]
-async fn nobody_is_trusted_by_default() {
+async fn no_gateway_is_trusted_by_default() {
     let tried = post(&Client::new(), truly(502, REFUSED)).await;
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 0));
 }
 
 #[tokio::test]
-async fn whatever_is_not_the_gateways_own_word_is_an_answer() {
+async fn proxy_status_of_another_proxy_is_an_answer() {
     for (status, field) in [
         (500, "edge; error=connection_refused"),
         (502, "edge; error=connection_terminated"),
@@ -74,7 +74,7 @@ async fn whatever_is_not_the_gateways_own_word_is_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_not_resent_is_an_error_that_says_not_applied() {
+async fn unforwarded_request_not_resent_is_a_not_applied_error() {
     let tried = trusting(truly(502, REFUSED), Policy::new().max_proven_resends(0)).await;
     let mut error = tried.outcome.unwrap_err();
     assert_eq!(error.fate(), Fate::NotApplied(Proof::NotForwarded), "{error}");
@@ -83,7 +83,7 @@ async fn what_is_not_resent_is_an_error_that_says_not_applied() {
 }
 
 #[tokio::test]
-async fn on_a_hostile_path_it_could_be_forged() {
+async fn proxy_status_on_a_hostile_path_is_forgeable() {
     let policy = Policy::new().require_authenticated_refusal();
     let tried = trusting(truly(502, REFUSED), policy).await;
     let error = tried.outcome.unwrap_err();
@@ -92,9 +92,9 @@ async fn on_a_hostile_path_it_could_be_forged() {
     assert_eq!(tried.posts, 0);
 }
 
-/// One that passes the request on and then says otherwise.
+/// A gateway that passes the request on and then says otherwise.
 #[tokio::test]
-async fn control_a_gateway_that_lies_doubles_where_it_is_trusted() {
+async fn control_trusted_gateway_that_lies_doubles() {
     let lying = || {
         Server::start(|nth, mut peer| {
             if nth == 0 {
@@ -107,5 +107,5 @@ async fn control_a_gateway_that_lies_doubles_where_it_is_trusted() {
     let tried = trusting(lying(), Policy::new()).await;
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
     let tried = post(&Client::new(), lying()).await;
-    assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 1), "nobody is, by default");
+    assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 1), "none is trusted by default");
 }

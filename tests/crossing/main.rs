@@ -1,4 +1,4 @@
-//! Randomised trials of the real client: is *not applied* ever wrong?
+//! Randomized trials of the real client: is *not applied* ever wrong?
 //!
 //! A request and the server's close cross on a wire with a delay, in every way
 //! in which a server can end a connection. The server records what its

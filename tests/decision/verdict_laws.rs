@@ -872,7 +872,7 @@ fn fate_of_a_call_is_the_weakest_of_its_attempts() {
 
 #[test]
 fn control_the_last_fate_is_not_the_weakest() {
-    let last = |fates: &[Fate]| history(fates).fates().last().copied();
+    let last = |fates: &[Fate]| fates.last().copied();
     let caught = of_calls(fixed(5_000), is_the_weakest(last));
     assert!(matches!(caught, Err(TestError::Fail(..))), "{caught:?}");
 }

@@ -226,7 +226,7 @@ async fn what_came_back_is_listed_when_the_next_connect_is_given_up() {
 }
 
 async fn until_taken_up(origin: &Origin, requests: usize) {
-    while origin.truth().taken_up().len() < requests {
+    while origin.truth().dispatched().len() < requests {
         tokio::task::yield_now().await;
     }
 }

@@ -1,5 +1,5 @@
 //! hyper-util's legacy client over our connections against a scripted peer,
-//! segment by segment: what the kernel's evidence says where nobody announces
+//! segment by segment: what the kernel's evidence says where no pool announces
 //! a request.
 //!
 //! Each case is played with the POST as the first request of its connection
@@ -38,8 +38,8 @@ const LARGE: usize = 200_000;
 type Pay = Full<Bytes>;
 type Outcome = Result<Response<Incoming>, Error>;
 
-fn post(octets: usize) -> Request<Pay> {
-    let body = Full::from(vec![b'P'; octets]);
+fn post(bytes: usize) -> Request<Pay> {
+    let body = Full::from(vec![b'P'; bytes]);
     Request::post(format!("http://{PEER}/orders")).body(body).expect("a request")
 }
 
@@ -47,12 +47,12 @@ fn direct() -> EvidenceClient<Connector, Pay> {
     with_evidence(Client::builder(TokioExecutor::new()).build(Connector::new()))
 }
 
-fn send<C>(client: &EvidenceClient<C, Pay>, octets: usize) -> JoinHandle<Outcome>
+fn send<C>(client: &EvidenceClient<C, Pay>, bytes: usize) -> JoinHandle<Outcome>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
     let service = ServiceBuilder::new().layer(ResendLayer::default()).service(client.clone());
-    tokio::spawn(service.oneshot(post(octets)))
+    tokio::spawn(service.oneshot(post(bytes)))
 }
 
 async fn answered(outcome: JoinHandle<Outcome>) -> (Vec<Fate>, Bytes) {
@@ -76,19 +76,19 @@ async fn exchange(
     client: &EvidenceClient<Connector, Pay>,
     before: Before,
 ) -> Option<Peer> {
-    let octets = match before {
+    let bytes = match before {
         Before::Nothing => return None,
         Before::Exchange => 3,
         Before::HintsInMidUpload => LARGE,
     };
-    let outcome = send(client, octets);
+    let outcome = send(client, bytes);
     let mut peer = net.accept().await;
-    match octets {
+    match bytes {
         LARGE => {
             peer.begin_request();
             peer.expect_data(10_000).await;
-            peer.data(HINTS, Covers::Octets(5_000));
-            take_the_rest(&mut peer, octets).await;
+            peer.data(HINTS, Covers::Bytes(5_000));
+            take_the_rest(&mut peer, bytes).await;
         }
         _ => drop(peer.take_request().await),
     }
@@ -99,9 +99,9 @@ async fn exchange(
     Some(peer)
 }
 
-/// Takes a request of which a part was heard, its body so long.
+/// Reads a request that was partly heard, with a body of this length.
 async fn take_the_rest(peer: &mut Peer, body: usize) {
-    let head = peer.request().windows(4).position(|octets| octets == b"\r\n\r\n");
+    let head = peer.request().windows(4).position(|bytes| bytes == b"\r\n\r\n");
     let whole = head.expect("the head was heard") + 4 + body;
     while peer.request().len() < whole {
         peer.ack(Covers::All);
@@ -184,12 +184,12 @@ cases! {
     } => End::Unknown(Doubt::Unsettled);
 
     fin_acks_a_part_then_rst: async |peer, _| {
-        peer.fin(Covers::Octets(30));
+        peer.fin(Covers::Bytes(30));
         peer.rst();
     } => End::Unknown(Doubt::PartlyAcknowledged);
 
     fin_acks_one_octet_then_rst: async |peer, _| {
-        peer.fin(Covers::Octets(1));
+        peer.fin(Covers::Bytes(1));
         peer.rst();
     } => End::Unknown(Doubt::PartlyAcknowledged);
 
@@ -228,12 +228,12 @@ impl Read for Sealed {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let mut octets = [0; 1024];
-            let mut buf = ReadBuf::new(&mut octets);
+            let mut bytes = [0; 1024];
+            let mut buf = ReadBuf::new(&mut bytes);
             ready!(tokio::io::AsyncRead::poll_read(Pin::new(&mut self.io), cx, &mut buf))?;
             let is_end = buf.filled().is_empty();
             let mut plain = buf.filled().to_vec();
-            plain.retain(|octet| *octet != TICKET);
+            plain.retain(|byte| *byte != TICKET);
             if is_end || !plain.is_empty() {
                 cursor.put_slice(&plain);
                 return Poll::Ready(Ok(()));
@@ -246,9 +246,9 @@ impl Write for Sealed {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        tokio::io::AsyncWrite::poll_write(Pin::new(&mut self.io), cx, octets)
+        tokio::io::AsyncWrite::poll_write(Pin::new(&mut self.io), cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -288,9 +288,9 @@ impl Service<Uri> for Seal {
 }
 
 /// Starts a call of this length over a connection that greets.
-async fn sealed(net: &Net, octets: usize) -> (Peer, JoinHandle<Outcome>) {
+async fn sealed(net: &Net, bytes: usize) -> (Peer, JoinHandle<Outcome>) {
     let client = with_evidence(Client::builder(TokioExecutor::new()).build(Seal(Connector::new())));
-    let outcome = send(&client, octets);
+    let outcome = send(&client, bytes);
     let mut peer = net.accept().await;
     peer.begin_request();
     peer.expect_data(GREETING.len()).await;
@@ -303,7 +303,7 @@ async fn sealed(net: &Net, octets: usize) -> (Peer, JoinHandle<Outcome>) {
 /// mid-upload, are no stray response: nothing is withheld.
 #[test]
 fn tickets_in_mid_upload_harm_nothing() {
-    for covers in [Covers::Nothing, Covers::Octets(1), Covers::Octets(5_000)] {
+    for covers in [Covers::Nothing, Covers::Bytes(1), Covers::Bytes(5_000)] {
         tun::run(async |net| {
             let (mut peer, outcome) = sealed(&net, LARGE).await;
             peer.expect_data(10_000).await;
@@ -317,7 +317,7 @@ fn tickets_in_mid_upload_harm_nothing() {
 
 /// The wire would prove it, but whose bytes they are is not known.
 #[test]
-fn below_another_protocol_a_proof_on_the_wire_counts_for_nothing() {
+fn proof_on_the_wire_below_another_protocol_does_not_count() {
     for ticket in [&[][..], &[TICKET; 64]] {
         tun::run(async |net| {
             let (mut peer, outcome) = sealed(&net, 3).await;

@@ -19,7 +19,7 @@ fn grounds(response: &Response<ResponseBody>) -> Vec<Option<Ground>> {
 #[test]
 fn a_get_is_repeated_once_where_a_post_is_not() {
     play(
-        || post().method("GET").octets(0),
+        || post().method("GET").bytes(0),
         async |call| call.peer.fin(Covers::All),
         async |ended| {
             let response = ended.outcome.expect("an answer");
@@ -34,7 +34,7 @@ fn a_get_is_repeated_once_where_a_post_is_not() {
 fn an_unknown_get_and_then_refused_connects_stay_unknown() {
     let setting = || {
         let policy = |policy: Policy| policy.connect_patience(Duration::from_millis(100));
-        post().method("GET").octets(0).policy(policy)
+        post().method("GET").bytes(0).policy(policy)
     };
     for is_used in [false, true] {
         tun::run(async |net| {
@@ -131,7 +131,7 @@ fn a_proxy_does_not_resend_a_post_that_left_it() {
 fn the_counts_behind_a_doubt_are_those_of_the_request() {
     play(
         post,
-        async |call| call.peer.fin(Covers::Octets(30)),
+        async |call| call.peer.fin(Covers::Bytes(30)),
         async |ended| {
             let error = ended.outcome.expect_err("no answer");
             let counts = error.attempts()[0].evidence().counts;
@@ -148,7 +148,7 @@ fn the_counts_behind_a_doubt_are_those_of_the_request() {
 fn a_request_behind_unacknowledged_octets_of_the_one_before() {
     tun::run(async |net| {
         let client = post().client();
-        let mut peer = exchange(&net, &client, Covers::Octets(50)).await;
+        let mut peer = exchange(&net, &client, Covers::Bytes(50)).await;
         let unacknowledged = peer.request().len() as u32 - 50;
         let outcome = tokio::spawn(client.request(post().request()));
         peer.expect_request().await;

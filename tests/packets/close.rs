@@ -35,7 +35,7 @@ cases! {
     fin_none_acked_then_ack_of_one_octet: post(), async |call| {
         call.peer.fin(Covers::Nothing);
         call.net.connecting().await;
-        call.peer.ack(Covers::Octets(1));
+        call.peer.ack(Covers::Bytes(1));
     } => assert_unknown(Doubt::AcknowledgedAfterFin);
 
     fin_none_acked_then_ack_and_rst: post(), async |call| {
@@ -58,11 +58,11 @@ cases! {
     } => assert_unknown(Doubt::Unsettled);
 
     fin_acks_half: post(), async |call| {
-        call.peer.fin(Covers::Octets(30));
+        call.peer.fin(Covers::Bytes(30));
     } => assert_unknown(Doubt::PartlyAcknowledged);
 
     fin_acks_half_then_rst: post(), async |call| {
-        call.peer.fin(Covers::Octets(30));
+        call.peer.fin(Covers::Bytes(30));
         call.peer.rst();
     } => assert_unknown(Doubt::PartlyAcknowledged);
 
@@ -125,7 +125,7 @@ cases! {
         call.peer.segment(Covers::Nothing).rst().no_ack().ahead(end).send();
     } => assert_answered(599);
 
-    octets_behind_the_fin_then_rst: post(), async |call| {
+    bytes_behind_the_fin_then_rst: post(), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.segment(Covers::Nothing).data(ANSWER).ahead(0).send();
         call.peer.rst();
@@ -145,7 +145,7 @@ cases! {
     } => assert_unknown(Doubt::Reset(Acked::None));
 
     ack_of_half_then_rst: post(), async |call| {
-        call.peer.ack(Covers::Octets(30));
+        call.peer.ack(Covers::Bytes(30));
         call.peer.rst();
     } => assert_unknown(Doubt::Reset(Acked::Part));
 
@@ -162,7 +162,7 @@ cases! {
     } => assert_answered(200);
 
     rst_in_mid_upload: large_post(), async |call| {
-        call.peer.ack(Covers::Octets(10_000));
+        call.peer.ack(Covers::Bytes(10_000));
         call.peer.rst();
     } => assert_unknown(Doubt::Reset(Acked::Part));
 }

@@ -17,7 +17,7 @@ struct Case {
     /// The ends that the peer names: its own view of the client's and of its own.
     named: [&'static str; 2],
     options: PoolOptions,
-    octets: usize,
+    bytes: usize,
     /// What the peer is called: one that broke a promise is believed no more
     /// by this process, under that name.
     authority: &'static str,
@@ -26,7 +26,7 @@ struct Case {
 fn under(members: &'static str) -> Case {
     let named = ["", ""];
     let authority = "10.66.0.2";
-    Case { members, named, options: PoolOptions::new(), octets: 3, authority }
+    Case { members, named, options: PoolOptions::new(), bytes: 3, authority }
 }
 
 impl Case {
@@ -43,23 +43,23 @@ impl Case {
         Self { authority, ..self }
     }
 
-    fn request(&self, octets: usize) -> Request<Body> {
-        let mut request = Setting::new().octets(octets).request();
+    fn request(&self, bytes: usize) -> Request<Body> {
+        let mut request = Setting::new().bytes(bytes).request();
         let target = format!("http://{}/orders", self.authority);
         *request.uri_mut() = target.parse().expect("a target");
         request
     }
 
     fn upload(self) -> Self {
-        Self { octets: 200_000, ..self }
+        Self { bytes: 200_000, ..self }
     }
 
     fn play(self, script: impl AsyncFn(&mut Call), check: impl AsyncFn(Ended)) {
         tun::run(async |net| {
             let client = Client::builder().pool(self.options.clone()).build();
             let mut peer = self.announced(&net, &client).await;
-            let outcome = tokio::spawn(client.request(self.request(self.octets)));
-            match self.octets {
+            let outcome = tokio::spawn(client.request(self.request(self.bytes)));
+            match self.bytes {
                 0..1000 => drop(peer.expect_request().await),
                 _ => {
                     peer.begin_request();
@@ -121,7 +121,7 @@ rows! {
         => assert_unknown(Doubt::Reset(Acked::None));
     fin_acks_all_under_fin: under(FIN), async |call| call.peer.fin(Covers::All)
         => assert_resent(Proof::ClosePromised);
-    fin_acks_part_under_fin: under(FIN), async |call| call.peer.fin(Covers::Octets(30))
+    fin_acks_part_under_fin: under(FIN), async |call| call.peer.fin(Covers::Bytes(30))
         => assert_resent(Proof::ClosePromised);
     /// Nothing settles, and nothing needs to.
     fin_acks_nothing_under_fin: under(FIN), async |call| call.peer.fin(Covers::Nothing)
@@ -130,17 +130,17 @@ rows! {
         async |call| call.peer.fin(Covers::All)
         => assert_unknown(Doubt::Acknowledged);
     fin_acks_part_under_max_and_half: under("max=65536, half"),
-        async |call| call.peer.fin(Covers::Octets(30))
+        async |call| call.peer.fin(Covers::Bytes(30))
         => assert_resent(Proof::FinPromised);
     fin_acks_part_then_rst_under_max: under("max=65536"), async |call| {
-        call.peer.fin(Covers::Octets(30));
+        call.peer.fin(Covers::Bytes(30));
         call.peer.rst();
     } => assert_resent(Proof::FinPromised);
     fin_acks_part_under_max_alone: under("max=65536"),
-        async |call| call.peer.fin(Covers::Octets(30))
+        async |call| call.peer.fin(Covers::Bytes(30))
         => assert_unknown(Doubt::PartlyAcknowledged);
     fin_acks_part_under_half_alone: under("half"),
-        async |call| call.peer.fin(Covers::Octets(30))
+        async |call| call.peer.fin(Covers::Bytes(30))
         => assert_unknown(Doubt::PartlyAcknowledged);
     fin_acks_nothing_under_half: under("half"), async |call| call.peer.fin(Covers::Nothing)
         => assert_resent(Proof::NeverReceivedClosed);
@@ -162,12 +162,12 @@ rows! {
     an_upload_that_is_cut_within_max: under("max=1048576, rst").upload(), async |call| call.peer.rst()
         => assert_resent(Proof::ResetPromised);
     an_upload_that_is_cut_by_a_fin_within_max: under("max=1048576, half").upload(),
-        async |call| call.peer.fin(Covers::Octets(1000))
+        async |call| call.peer.fin(Covers::Bytes(1000))
         => assert_resent(Proof::FinPromised);
 }
 
 #[test]
-fn an_upload_of_which_less_than_max_was_written_is_still_longer() {
+fn upload_longer_than_max_is_so_before_max_is_written() {
     under("max=65536, rst").upload().play(
         async |call| call.peer.rst(),
         async |ended| {
@@ -216,9 +216,9 @@ fn a_refusal_that_acks_nothing_and_goes_on() {
     // The same address by another name, which is no other test's.
     under(RST).called("10.66.2").play(
         async |call| {
-            let mut octets = refusal(call, LOCAL);
-            octets.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-            call.peer.data(&octets, Covers::Nothing);
+            let mut bytes = refusal(call, LOCAL);
+            bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            call.peer.data(&bytes, Covers::Nothing);
         },
         async |ended| ended.assert_unknown(Doubt::StrayResponse).await,
     );

@@ -19,8 +19,8 @@ cases! {
     /// The acknowledgement at the first byte of an answer decides, whatever
     /// the rest of the request's was.
     a_103_with_part_acked_then_fin_then_rst: post(), async |call| {
-        call.peer.data(b"HTTP/1.1 103 Early Hints\r\n\r\n", Covers::Octets(1));
-        call.peer.fin(Covers::Octets(1));
+        call.peer.data(b"HTTP/1.1 103 Early Hints\r\n\r\n", Covers::Bytes(1));
+        call.peer.fin(Covers::Bytes(1));
         call.peer.rst();
     } => assert_unknown(Doubt::ResponseBegun);
 

@@ -84,8 +84,8 @@ cases! {
 
     /// With a part acknowledged it may be an answer, and is one.
     a_599_with_part_acked: post(), async |call| {
-        call.peer.data(CLOSING_599, Covers::Octets(30));
-        call.peer.fin(Covers::Octets(30));
+        call.peer.data(CLOSING_599, Covers::Bytes(30));
+        call.peer.fin(Covers::Bytes(30));
         call.peer.rst();
     } => assert_answered(599);
 
@@ -121,11 +121,11 @@ cases! {
     } => assert_unknown(Doubt::StrayResponse);
 
     a_408_with_part_acked_then_rst: post(), async |call| {
-        call.peer.data(CLOSING_408, Covers::Octets(30));
+        call.peer.data(CLOSING_408, Covers::Bytes(30));
         call.peer.rst();
     } => assert_answered(408);
 
-    /// Never handed to the caller as the answer to a request nobody had.
+    /// Never handed to the caller as the answer to a request that was never sent.
     a_stray_200_that_stays_open: post(), async |call| {
         call.peer.data(ANSWER, Covers::Nothing);
     } => assert_unknown(Doubt::StrayResponse);
@@ -148,7 +148,7 @@ cases! {
     } => assert_resent(Proof::NeverReceived);
 
     a_200_with_part_acked_then_rst: post(), async |call| {
-        call.peer.data(ANSWER, Covers::Octets(30));
+        call.peer.data(ANSWER, Covers::Bytes(30));
         call.peer.rst();
     } => assert_answered(200);
 
@@ -164,12 +164,12 @@ cases! {
     } => assert_resent(Proof::NeverReceived);
 
     a_413_in_mid_upload_then_fin: large_post(), async |call| {
-        call.peer.data(CLOSING_413, Covers::Octets(10_000));
-        call.peer.fin(Covers::Octets(10_000));
+        call.peer.data(CLOSING_413, Covers::Bytes(10_000));
+        call.peer.fin(Covers::Bytes(10_000));
     } => assert_answered(413);
 
     a_413_in_mid_upload_then_rst: large_post(), async |call| {
-        call.peer.data(CLOSING_413, Covers::Octets(10_000));
+        call.peer.data(CLOSING_413, Covers::Bytes(10_000));
         call.peer.rst();
     } => assert_answered(413);
 

@@ -68,11 +68,11 @@ impl Socket {
     }
 
     /// Looks (step B) and writes a request, which the peer hears.
-    async fn request(&mut self, peer: &mut Peer, octets: usize) {
+    async fn request(&mut self, peer: &mut Peer, bytes: usize) {
         self.begin();
         peer.begin_request();
-        self.write(&vec![b'P'; octets]);
-        peer.expect_data(octets).await;
+        self.write(&vec![b'P'; bytes]);
+        peer.expect_data(bytes).await;
     }
 
     /// The stale check, clear, and what is kept of it.
@@ -82,8 +82,8 @@ impl Socket {
         self.segment_base = SegmentBase::at_look(self.written, &self.shown());
     }
 
-    fn write(&mut self, octets: &[u8]) {
-        match socket2::SockRef::from(&self.stream).send(octets) {
+    fn write(&mut self, bytes: &[u8]) {
+        match socket2::SockRef::from(&self.stream).send(bytes) {
             Ok(written) => self.written += written as u64,
             Err(error) => self.note(&error),
         }
@@ -101,7 +101,7 @@ impl Socket {
             let read = io::Read::read(&mut &*socket2::SockRef::from(&self.stream), &mut buffer);
             match read {
                 Ok(0) => return LastRead::End,
-                Ok(octets) => self.read += octets as u64,
+                Ok(bytes) => self.read += bytes as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return LastRead::WouldBlock;
                 }
@@ -194,7 +194,7 @@ cases! {
         => TcpEvidence::Fin(Acked::None, Settled::Unsettled);
     fin_none_acked_then_ack_of_all: |p| p.fin(Covers::Nothing), |p| p.ack(Covers::All)
         => TcpEvidence::Fin(Acked::None, Settled::AckedAfterFin);
-    fin_none_acked_then_ack_of_one: |p| p.fin(Covers::Nothing), |p| p.ack(Covers::Octets(1))
+    fin_none_acked_then_ack_of_one: |p| p.fin(Covers::Nothing), |p| p.ack(Covers::Bytes(1))
         => TcpEvidence::Fin(Acked::None, Settled::AckedAfterFin);
     fin_none_acked_then_ack_and_rst: |p| p.fin(Covers::Nothing),
         |p| { p.ack(Covers::All); p.rst() }
@@ -206,11 +206,11 @@ cases! {
     fin_again_that_acks_nothing_then_rst: |p| p.fin(Covers::Nothing),
         |p| { p.segment(Covers::Nothing).fin().ahead(-1).send(); p.rst() }
         => TcpEvidence::Fin(Acked::None, Settled::Reset(Segments::One));
-    fin_acks_half: |p| p.fin(Covers::Octets(35)), nothing
+    fin_acks_half: |p| p.fin(Covers::Bytes(35)), nothing
         => TcpEvidence::Fin(Acked::Part, Settled::Unsettled);
-    fin_acks_half_then_rst: |p| p.fin(Covers::Octets(35)), Peer::rst
+    fin_acks_half_then_rst: |p| p.fin(Covers::Bytes(35)), Peer::rst
         => TcpEvidence::Fin(Acked::Part, Settled::Reset(Segments::One));
-    fin_acks_all_but_one_then_rst: |p| p.fin(Covers::Octets(69)), Peer::rst
+    fin_acks_all_but_one_then_rst: |p| p.fin(Covers::Bytes(69)), Peer::rst
         => TcpEvidence::Fin(Acked::Part, Settled::Reset(Segments::One));
     fin_acks_all: |p| p.fin(Covers::All), nothing
         => TcpEvidence::Fin(Acked::All, Settled::Unsettled);
@@ -218,13 +218,13 @@ cases! {
     fin_with_an_older_ack: |p| { p.ack(Covers::All); p.fin(Covers::Nothing) }, Peer::rst
         => TcpEvidence::Fin(Acked::All, Settled::Reset(Segments::One));
     /// The peer had not even all that came before.
-    fin_that_lacks_earlier_octets: |p| p.fin(Covers::Short(0)), Peer::rst
+    fin_that_lacks_earlier_bytes: |p| p.fin(Covers::Short(0)), Peer::rst
         => TcpEvidence::Fin(Acked::None, Settled::Reset(Segments::One));
 
     rst_alone: Peer::rst, nothing => TcpEvidence::Reset(Acked::None);
     /// The acknowledgement in a RST moves nothing.
     rst_with_an_ack_of_all: |p| p.rst_ack(Covers::All), nothing => TcpEvidence::Reset(Acked::None);
-    rst_after_an_ack_of_half: |p| { p.ack(Covers::Octets(35)); p.rst() }, nothing
+    rst_after_an_ack_of_half: |p| { p.ack(Covers::Bytes(35)); p.rst() }, nothing
         => TcpEvidence::Reset(Acked::Part);
     rst_after_an_ack_of_all: |p| { p.ack(Covers::All); p.rst() }, nothing
         => TcpEvidence::Reset(Acked::All);
@@ -240,7 +240,7 @@ cases! {
         => TcpEvidence::Reset(Acked::None);
     response_and_no_close: |p| p.data(b"200", Covers::Nothing), nothing => TcpEvidence::StillOpen;
     /// What comes after a FIN is dropped.
-    octets_behind_the_fin: |p| p.fin(Covers::Nothing),
+    bytes_behind_the_fin: |p| p.fin(Covers::Nothing),
         |p| { p.data(b"late", Covers::Nothing); p.segment(Covers::Nothing).rst().no_ack().ahead(-4).send() }
         => TcpEvidence::Fin(Acked::None, Settled::Reset(Segments::One));
 
@@ -304,13 +304,13 @@ fn a_write_after_fin_and_rst_finds_epipe() {
 
 /// Bytes of the exchange before are still in flight when the request goes.
 #[test]
-fn a_request_behind_unacknowledged_octets() {
+fn a_request_behind_unacknowledged_bytes() {
     run(|net| async move {
         let (mut socket, mut peer) = Socket::fresh(&net).await;
         peer.begin_request();
         socket.write(&[b'w'; 100]);
         peer.expect_data(100).await;
-        peer.data(&[b'r'; 50], Covers::Octets(80));
+        peer.data(&[b'r'; 50], Covers::Bytes(80));
         net.barrier().await;
         assert_eq!(socket.drain(), LastRead::WouldBlock);
         socket.request(&mut peer, 70).await;
@@ -440,7 +440,7 @@ fn attack_one_write_of_more_than_a_segment_is_several() {
 
 /// The path turns out to be narrower: what is sent again goes in pieces.
 #[test]
-fn attack_a_segment_that_is_cut_for_a_narrower_path_is_not_one() {
+fn attack_segment_cut_for_a_narrower_path_counts_as_two() {
     run(|net| async move {
         let (segments, shown) = segments(net, async |socket, peer| {
             written(socket, peer, 1000).await;
@@ -457,7 +457,7 @@ fn attack_a_segment_that_is_cut_for_a_narrower_path_is_not_one() {
 
 /// The peer takes back a part of its window: a part is sent again.
 #[test]
-fn attack_a_segment_that_is_cut_for_a_smaller_window_is_not_one() {
+fn attack_segment_cut_for_a_smaller_window_counts_as_two() {
     run(|net| async move {
         let (segments, shown) = segments(net, async |socket, peer| {
             written(socket, peer, 1000).await;

@@ -9,12 +9,12 @@ use crate::tun::Covers;
 // ===== large bodies, written in part =====
 
 cases! {
-    an_upload_of_which_nothing_is_acked_then_fin_then_rst: large_post(), async |call| {
+    an_upload_none_acked_then_fin_then_rst: large_post(), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
     } => assert_unknown(Doubt::SeveralSegments);
 
-    an_upload_of_which_nothing_is_acked_then_fin_then_rst_without_a_relay:
+    an_upload_none_acked_then_fin_then_rst_without_a_relay:
         large_post().trusting(OriginTrust::new().no_relay()),
         async |call| {
             call.peer.fin(Covers::Nothing);
@@ -22,21 +22,21 @@ cases! {
         } => assert_resent(Proof::NeverReceived);
 
     an_upload_cut_in_the_middle_by_fin_and_rst: large_post(), async |call| {
-        call.peer.fin(Covers::Octets(10_000));
+        call.peer.fin(Covers::Bytes(10_000));
         call.peer.rst();
     } => assert_unknown(Doubt::PartlyAcknowledged);
 
-    an_upload_cut_in_the_middle_at_an_origin_of_whole_messages:
+    an_upload_cut_in_the_middle_complete_messages_only:
         large_post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
-            call.peer.fin(Covers::Octets(10_000));
+            call.peer.fin(Covers::Bytes(10_000));
             call.peer.rst();
         } => assert_unknown(Doubt::SeveralSegments);
 
-    an_upload_cut_in_the_middle_at_an_origin_of_whole_messages_without_a_relay:
+    an_upload_cut_in_the_middle_complete_messages_only_and_no_relay:
         large_post().trusting(OriginTrust::new().complete_messages_only().no_relay()),
         async |call| {
-            call.peer.fin(Covers::Octets(10_000));
+            call.peer.fin(Covers::Bytes(10_000));
             call.peer.rst();
         } => assert_resent(Proof::NeverComplete);
 }
@@ -57,14 +57,14 @@ cases! {
     fin_acks_half_then_rst_at_an_origin_of_whole_messages:
         post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_resent(Proof::NeverComplete);
 
     fin_acks_half_then_the_rest_at_an_origin_of_whole_messages:
         post().trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.net.connecting().await;
             call.peer.ack(Covers::All);
             call.peer.rst();
@@ -72,6 +72,6 @@ cases! {
 
     fin_acks_half_then_silence_at_an_origin_of_whole_messages:
         post().trusting(OriginTrust::new().complete_messages_only()),
-        async |call| call.peer.fin(Covers::Octets(30))
+        async |call| call.peer.fin(Covers::Bytes(30))
         => assert_unknown(Doubt::PartlyAcknowledged);
 }

@@ -33,7 +33,7 @@ pub(crate) struct Setting {
     options: PoolOptions,
     policy: Policy,
     method: &'static str,
-    octets: usize,
+    bytes: usize,
     /// Whether the body comes in two frames, each a write of its own.
     is_framed: bool,
     /// Whether the connection carried an exchange before.
@@ -51,7 +51,7 @@ impl Setting {
             options: PoolOptions::new(),
             policy: Policy::new(),
             method: "POST",
-            octets: 3,
+            bytes: 3,
             is_framed: false,
             is_used: false,
             window: u16::MAX,
@@ -78,8 +78,8 @@ impl Setting {
         Self { method, ..self }
     }
 
-    pub(crate) fn octets(self, octets: usize) -> Self {
-        Self { octets, ..self }
+    pub(crate) fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
     }
 
     pub(crate) fn framed(self) -> Self {
@@ -110,17 +110,16 @@ impl Setting {
     }
 
     pub(crate) fn request(&self) -> Request<Body> {
-        let body =
-            if self.is_framed { frames(self.octets) } else { vec![b'P'; self.octets].into() };
+        let body = if self.is_framed { frames(self.bytes) } else { vec![b'P'; self.bytes].into() };
         let uri = format!("http://{PEER}/orders");
         Request::builder().method(self.method).uri(uri).body(body).expect("a request")
     }
 }
 
 /// A body whose first byte goes out with the head, and the rest after it.
-fn frames(octets: usize) -> Body {
+fn frames(bytes: usize) -> Body {
     Body::from_factory(move || {
-        let rest = Step::Data(vec![b'P'; octets - 1]);
+        let rest = Step::Data(vec![b'P'; bytes - 1]);
         Script::sized([Step::data("P"), Step::Pending, rest])
     })
 }
@@ -159,7 +158,7 @@ impl Call {
             (peer, outcome)
         };
         peer.begin_request();
-        match (setting.window, setting.octets) {
+        match (setting.window, setting.bytes) {
             (0, _) => peer.expect_probe().await,
             (_, 0..10_000) => drop(peer.expect_request().await),
             _ => peer.expect_data(10_000).await,
@@ -200,7 +199,7 @@ pub(crate) async fn text(response: Response<ResponseBody>) -> Bytes {
 /// Removes the offer, which is made by one connection and not by another, and names
 /// it.
 fn without_offer(request: &[u8]) -> Vec<u8> {
-    let lines = request.split_inclusive(|&octet| octet == b'\n');
+    let lines = request.split_inclusive(|&byte| byte == b'\n');
     let is_offer = |line: &&[u8]| {
         line.starts_with(b"retry-contract: ") || line.starts_with(b"connection: retry-contract\r")
     };
@@ -228,7 +227,7 @@ impl Ended {
         assert_eq!(self.elsewhere, 1, "connections that carried it again");
         assert_eq!(self.served.len(), 1, "requests that were read whole");
         let [again, first] = [&self.served[0], self.peer.request()].map(without_offer);
-        assert!(again.starts_with(&first), "the same octets");
+        assert!(again.starts_with(&first), "the same bytes");
         assert_eq!(text(response).await, "paid");
         self.peer.expect_gone().await;
     }
@@ -292,7 +291,7 @@ pub(crate) fn post() -> Setting {
 
 /// A POST too large for the peer's window and the client's send buffer.
 pub(crate) fn large_post() -> Setting {
-    post().octets(8 << 20)
+    post().bytes(8 << 20)
 }
 
 pub(crate) fn origin() -> http::uri::Authority {

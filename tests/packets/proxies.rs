@@ -52,27 +52,27 @@ cases! {
 // ===== what is stated of the origin; `origin.rs` has it without a proxy =====
 
 cases! {
-    in_a_tunnel_an_origin_that_closes_fully_is_behind_one_that_may_not:
+    in_a_tunnel_closed_after_fin_does_not_count:
         post().through("socks5h").trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown_through(Doubt::Unsettled);
 
-    in_a_tunnel_an_origin_of_whole_messages_is_behind_one_of_octets:
+    in_a_tunnel_complete_messages_only_does_not_count:
         post().through("socks5h").trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_unknown_through(Doubt::PartlyAcknowledged);
 
-    forwarded_an_origin_that_closes_fully_is_behind_one_that_may_not:
+    forwarded_closed_after_fin_does_not_count:
         post().through("http").trusting(OriginTrust::new().closed_after_fin()),
         async |call| call.peer.fin(Covers::Nothing)
         => assert_unknown(Doubt::Unsettled);
 
-    forwarded_an_origin_of_whole_messages_is_behind_one_that_may_act_on_less:
+    forwarded_complete_messages_only_does_not_count:
         post().through("http").trusting(OriginTrust::new().complete_messages_only()),
         async |call| {
-            call.peer.fin(Covers::Octets(30));
+            call.peer.fin(Covers::Bytes(30));
             call.peer.rst();
         } => assert_unknown(Doubt::PartlyAcknowledged);
 }

@@ -27,7 +27,7 @@ cases! {
     } => assert_resent(Proof::NeverReceived);
 
     /// Almost the largest that fits, with the head and the offer in it.
-    a_segment_that_is_full_then_fin_then_rst: post().octets(1200), async |call| {
+    a_segment_that_is_full_then_fin_then_rst: post().bytes(1200), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
     } => assert_resent(Proof::NeverReceived);
@@ -44,7 +44,7 @@ cases! {
         call.peer.rst();
     } => assert_unknown(Doubt::SeveralSegments);
 
-    attack_a_relay_passes_the_first_half_of_one_write_on: post().octets(2000), async |call| {
+    attack_a_relay_passes_the_first_half_of_one_write_on: post().bytes(2000), async |call| {
         call.peer.fin(Covers::Nothing);
         call.peer.rst();
     } => assert_unknown(Doubt::SeveralSegments);
@@ -56,7 +56,7 @@ cases! {
     } => assert_unknown(Doubt::StrayResponse);
 
     /// One segment, cut in two when it was sent again.
-    attack_a_relay_behind_a_narrower_path: post().octets(1000), async |call| {
+    attack_a_relay_behind_a_narrower_path: post().bytes(1000), async |call| {
         call.peer.fragmentation_needed(600);
         call.peer.expect_retransmission().await;
         call.peer.fin(Covers::Nothing);
@@ -93,7 +93,7 @@ cases! {
         async |call| {
             call.peer.fin(Covers::Nothing);
             call.net.connecting().await;
-            call.peer.ack(Covers::Octets(1));
+            call.peer.ack(Covers::Bytes(1));
             call.peer.rst();
         } => assert_unknown(Doubt::AcknowledgedAfterFin);
 
@@ -108,7 +108,7 @@ cases! {
         async |call| call.peer.fin(Covers::Nothing)
         => assert_resent(Proof::NeverReceivedClosed);
 
-    /// Whoever forwards is a relay that somebody stated not to be there.
+    /// The forwarder is a relay that the user stated not to be there.
     forwarded_several_segments_are_several_whatever_is_stated:
         post().framed().through("http").trusting(OriginTrust::new().no_relay()),
         async |call| {

@@ -24,7 +24,7 @@ fn is_bad(hand_off: HandOff) -> bool {
 }
 
 #[tokio::test]
-async fn attack_a_target_whose_port_is_no_number_is_not_that_of_port_80() {
+async fn attack_a_target_with_a_port_that_is_no_number_is_rejected() {
     for port in NO_PORTS {
         for host in ["127.0.0.1", "[::1]", "me:1@127.0.0.1"] {
             let target = format!("http://{host}:{port}/");
@@ -43,7 +43,7 @@ async fn attack_a_target_whose_port_is_no_number_is_not_that_of_port_80() {
 }
 
 #[test]
-fn attack_a_proxy_whose_port_is_no_number_is_not_used_at_another() {
+fn attack_a_proxy_with_a_port_that_is_no_number_is_rejected() {
     for port in NO_PORTS {
         let proxies = |at: String| Proxies::builder().all(at).build();
         assert!(proxies(format!("http://proxy.invalid:{port}")).is_err(), "{port}");
@@ -51,8 +51,8 @@ fn attack_a_proxy_whose_port_is_no_number_is_not_used_at_another() {
     assert!(Proxies::builder().all("http://proxy.invalid:80").build().is_ok(), "the control");
 }
 
-/// The controls: an empty port is the scheme's (RFC 3986 3.2.3), and port 1 is none that
-/// anybody listens on.
+/// The controls: an empty port is the scheme's (RFC 3986 3.2.3), and nothing listens on
+/// port 1.
 #[tokio::test]
 async fn a_target_with_a_port_or_without_is_connected_to() {
     for target in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://127.0.0.1:00001/"] {

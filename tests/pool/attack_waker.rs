@@ -1,4 +1,4 @@
-//! Foreign code that runs where a waker is woken or dropped may use the pool.
+//! A waker is foreign code: it may use the pool while it is woken or dropped.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -17,17 +17,17 @@ use origin::Origin;
 use tower::Service;
 use tower_resend::pool::{Pool, PoolOptions};
 
-type Octets = Full<Bytes>;
+type FullBody = Full<Bytes>;
 
 /// Begins a call when it is woken, and another when it is dropped.
 struct Nosy {
-    pool: Pool<Octets>,
+    pool: Pool<FullBody>,
     url: String,
 }
 
 impl Nosy {
     fn ask(&self) {
-        let request = Request::post(&self.url).body(Octets::from("pay")).unwrap();
+        let request = Request::post(&self.url).body(FullBody::from("pay")).unwrap();
         drop(self.pool.clone().call(request));
     }
 }
@@ -57,7 +57,7 @@ async fn wait_with_a_nosy_waker(waits: Waits) {
         // Until the other end closes.
         peer.read_request();
     });
-    let request = || Request::post(origin.url("/")).body(Octets::from("pay")).unwrap();
+    let request = || Request::post(origin.url("/")).body(FullBody::from("pay")).unwrap();
     let options = PoolOptions::new().max_per_origin(1).hedged_connects(false);
     let mut pool = Pool::new(options);
     let answered = pool.call(request()).await.unwrap();
@@ -77,7 +77,7 @@ async fn wait_with_a_nosy_waker(waits: Waits) {
     }
 }
 
-/// It would wait for ever on a lock that it holds itself.
+/// If the pool were locked, the waker would wait for its own thread.
 #[test]
 fn attack_a_waker_that_uses_the_pool_finds_it_unlocked() {
     for waits in [Waits::UntilItIsServed, Waits::NoLonger] {

@@ -15,16 +15,16 @@ use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
 use tower_resend::{Error, Policy, ResendLayer};
 use tower_resend_core::{Fate, NoResend, Proof};
 
-type Octets = Full<Bytes>;
+type FullBody = Full<Bytes>;
 
 /// A pool with three connections to one server on the test's own thread, so that
 /// nothing of the client runs until the test awaits.
 struct Site {
-    pool: Pool<Octets>,
+    pool: Pool<FullBody>,
     listener: TcpListener,
-    /// Idle, never used, and the oldest of the idle list.
+    /// Idle, never used, at the bottom of the idle list.
     unused: TcpStream,
-    /// Idle or not, as the test goes; the pool has it on top of `unused`.
+    /// Idle, on top of `unused`.
     used: TcpStream,
     /// A call that waits for its response on `busy`.
     waiting: JoinHandle<Result<Bytes, BoxError>>,
@@ -45,7 +45,7 @@ impl Site {
         assert!(given_up.poll().is_pending());
         drop(given_up);
         let unused = accept(&listener).await;
-        // Two calls, three connections, and what closes connections that idle too long.
+        // Two calls, three connections, and the reaper of idle connections.
         tasks_are(6).await;
         let used = answer(used).await;
         first.await.unwrap().unwrap();
@@ -53,17 +53,17 @@ impl Site {
         Self { pool, listener, unused, used, waiting, busy }
     }
 
-    fn request(&self, path: &str) -> Request<Octets> {
+    fn request(&self, path: &str) -> Request<FullBody> {
         request(&self.listener, path)
     }
 }
 
-fn request(listener: &TcpListener, path: &str) -> Request<Octets> {
+fn request(listener: &TcpListener, path: &str) -> Request<FullBody> {
     let url = format!("http://{}{path}", listener.local_addr().unwrap());
     Request::put(url).body(Full::from("pay")).unwrap()
 }
 
-fn call(pool: &Pool<Octets>, request: Request<Octets>) -> JoinHandle<Result<Bytes, BoxError>> {
+fn call(pool: &Pool<FullBody>, request: Request<FullBody>) -> JoinHandle<Result<Bytes, BoxError>> {
     let sent = pool.clone().oneshot(request);
     tokio::spawn(async move { Ok(sent.await?.into_body().collect().await?.to_bytes()) })
 }
@@ -128,7 +128,7 @@ async fn hand_back_at_the_poll_keeps_the_freshness_requirement() {
     let failing = tokio::spawn(async move { take(used).await.set_zero_linger() });
     let given_back = Arc::new(Mutex::new(Some((waiting, busy, failing))));
     let calls = Arc::new(Mutex::new(0));
-    let inner = service_fn(move |request: Request<Octets>| {
+    let inner = service_fn(move |request: Request<FullBody>| {
         let (pool, given_back, calls) = (pool.clone(), Arc::clone(&given_back), Arc::clone(&calls));
         async move {
             *calls.lock().unwrap() += 1;
@@ -195,12 +195,12 @@ fn max_hand_backs_limits_what_the_pool_does_itself() {
         assert_eq!(attempts.len(), limit as usize + 1);
         assert!(attempts.iter().all(|attempt| is_handed_back(&attempt.fate())));
         assert!(error.fate().is_not_applied());
-        assert_eq!(error.take_request::<Octets>().unwrap().uri().path(), "/");
+        assert_eq!(error.take_request::<FullBody>().unwrap().uri().path(), "/");
     }
 }
 
 #[test]
-fn control_hand_backs_within_the_limit_are_followed_by_a_resend() {
+fn control_hand_backs_within_the_limit_are_resent() {
     for policy in [Policy::new(), Policy::new().max_hand_backs(2)] {
         let fates = send_with(policy).unwrap();
         assert!(matches!(fates[..], [one, other, Fate::Completed]

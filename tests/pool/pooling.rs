@@ -1,4 +1,4 @@
-//! The pool: limits, the queue, cancellation, lifetimes, what comes back.
+//! The pool on loopback: limits, the queue, cancellation, lifetimes.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -38,7 +38,7 @@ async fn read(response: Response<ResponseBody>) -> Bytes {
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
-/// Runs what blocks, such as the end of an origin, beside the runtime.
+/// Runs blocking work, such as waiting for an origin's end, outside of the runtime.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     spawn_blocking(work).await.unwrap()
 }
@@ -57,7 +57,7 @@ async fn a_connection_is_used_again_once_its_response_is_read() {
 }
 
 #[tokio::test]
-async fn the_longest_settings_there_are_do_no_harm() {
+async fn the_largest_settings_are_accepted() {
     let origin = Origin::start(1, |_, peer| peer.serve_all());
     let (longest, most) = (Duration::MAX, usize::MAX);
     let options = PoolOptions::new()
@@ -79,9 +79,9 @@ async fn the_longest_settings_there_are_do_no_harm() {
     assert_eq!(beside(|| origin.finish()).await, ["/0", "/1"]);
 }
 
-/// What waits in a connection's queue is nobody's copy of the request.
+/// A request in a connection's queue is not a copy that may yet be sent.
 #[tokio::test]
-async fn a_request_that_is_given_up_before_its_connection_takes_it_is_sent_again() {
+async fn a_request_given_up_in_the_connections_queue_is_resent() {
     let origin = Origin::start(2, |_, peer| peer.serve_all());
     let pool = Client::new(PoolOptions::new());
     assert_eq!(read(send(&pool, &origin.url("/first")).await.unwrap()).await, "ok");
@@ -108,7 +108,7 @@ async fn a_request_that_is_given_up_before_its_connection_takes_it_is_sent_again
 }
 
 #[tokio::test]
-async fn a_response_that_is_dropped_unread_costs_its_connection() {
+async fn dropping_an_unread_response_closes_its_connection() {
     let origin = Origin::start(2, |nth, mut peer| {
         if nth == 0 {
             peer.read_request();
@@ -125,7 +125,7 @@ async fn a_response_that_is_dropped_unread_costs_its_connection() {
 }
 
 #[tokio::test]
-async fn a_response_body_that_is_cut_says_that_the_response_is_lost() {
+async fn a_cut_response_body_is_a_lost_response() {
     let origin = Origin::start(1, |_, mut peer| {
         peer.read_request();
         peer.write("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nsome");
@@ -136,8 +136,8 @@ async fn a_response_body_that_is_cut_says_that_the_response_is_lost() {
     assert_eq!(error.fate(), Fate::ResponseLost);
 }
 
-/// With a limit of one, a second request waits for the first one's connection,
-/// and is given it.
+/// With a limit of one, the second request waits for the first one's connection and
+/// gets it.
 #[tokio::test]
 async fn requests_beyond_the_limit_wait_for_a_connection_in_order() {
     let origin = Origin::start(1, |_, peer| peer.serve_all());
@@ -159,7 +159,7 @@ async fn requests_beyond_the_limit_wait_for_a_connection_in_order() {
 }
 
 #[tokio::test]
-async fn one_who_gives_up_waiting_does_not_hold_up_the_next() {
+async fn a_waiter_that_gives_up_does_not_hold_up_the_next() {
     let origin = Origin::start(1, |_, peer| peer.serve_all());
     let pool = Client::new(PoolOptions::new().max_per_origin(1));
     let first = send(&pool, &origin.url("/first")).await.unwrap();
@@ -186,9 +186,9 @@ async fn a_wait_that_takes_too_long_is_not_applied() {
     drop((first, pool));
 }
 
-/// The places of one origin's idle connections serve another origin's requests.
+/// An idle connection of one origin is closed when another origin needs its permit.
 #[tokio::test]
-async fn an_idle_connection_elsewhere_makes_room() {
+async fn an_idle_connection_of_another_origin_makes_room() {
     let origins = [(); 2].map(|()| Origin::start(1, |_, peer| peer.serve_all()));
     let pool = Client::new(PoolOptions::new().max_total(1));
     for origin in &origins {
@@ -198,22 +198,22 @@ async fn an_idle_connection_elsewhere_makes_room() {
 }
 
 #[tokio::test]
-async fn a_connect_that_is_refused_is_not_applied_and_gives_the_request_back() {
-    // Bound, so that nobody else gets the port, and not listening.
+async fn a_refused_connect_is_not_applied_and_returns_the_request() {
+    // Bound but not listening: no other process can take the port.
     let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     bound.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let port = bound.local_addr().unwrap().as_socket().unwrap().port();
-    let nobody = format!("http://127.0.0.1:{port}/path?query");
+    let closed = format!("http://127.0.0.1:{port}/path?query");
     let pool = Client::new(PoolOptions::new());
     let token = AttemptToken::new();
-    let mut request = post(&nobody);
+    let mut request = post(&closed);
     request.extensions_mut().insert(token.clone());
     let failure = pool.oneshot(request).await.unwrap_err();
     let errno = Some(tower_resend_core::Errno::ECONNREFUSED);
     let not_connected = HandOff::NotConnected(ConnectFailure::Connect(errno));
     assert_eq!(failure.attempt().evidence().hand_off, not_connected);
     let request = token.take_back::<Full<Bytes>>().unwrap();
-    assert_eq!(request.uri().to_string(), nobody);
+    assert_eq!(request.uri().to_string(), closed);
     assert!(request.headers().is_empty());
     assert!(request.extensions().get::<AttemptToken>().is_none());
 }
@@ -246,7 +246,7 @@ async fn a_request_dropped_before_a_byte_is_written_was_never_sent() {
 }
 
 #[tokio::test]
-async fn a_request_dropped_on_its_way_is_unknown_and_its_connection_reset() {
+async fn a_request_dropped_after_a_write_is_unknown_and_reset() {
     let (arrived, has_arrived) = channel();
     let origin = Origin::start(1, move |_, mut peer| {
         peer.read_request();
@@ -268,9 +268,9 @@ async fn a_request_dropped_on_its_way_is_unknown_and_its_connection_reset() {
     assert_eq!(beside(|| origin.finish()).await, ["/dropped"]);
 }
 
-/// A body that fails on its own is nobody's close.
+/// A body that fails by itself says nothing of the connection.
 #[tokio::test]
-async fn a_request_body_that_fails_is_told_by_its_type() {
+async fn a_failed_request_body_is_recognized_by_its_type() {
     let origin = Origin::start(1, |_, mut peer| {
         peer.read_request();
     });
@@ -282,7 +282,7 @@ async fn a_request_body_that_fails_is_told_by_its_type() {
     let failure = Pool::new(PoolOptions::new()).oneshot(request).await.unwrap_err();
     let ended_by = failure.attempt().evidence().ended_by;
     assert_eq!(ended_by, tower_resend_core::EndedBy::RequestBody);
-    assert!(!failure.attempt().fate().is_not_applied() || origin.truth().taken_up().is_empty());
+    assert!(!failure.attempt().fate().is_not_applied() || origin.truth().dispatched().is_empty());
 }
 
 /// An upgrade ends the pool's part in the connection.
@@ -328,7 +328,7 @@ async fn a_response_can_be_read_outside_of_a_runtime() {
         }
     });
     assert_eq!(beside(|| read_elsewhere.join().unwrap()).await, "ok");
-    // With one place, this waits for the same connection.
+    // With a limit of one, this waits for the same connection.
     read(send(&pool, &origin.url("/second")).await.unwrap()).await;
     assert_eq!(origin.truth().accepted(), 1);
 }

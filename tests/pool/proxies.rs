@@ -1,5 +1,5 @@
-//! Requests through proxies: what the proxy is told, what the origin is told,
-//! and what a proxy that refuses leaves behind.
+//! Requests through proxies: what the proxy gets, what the origin gets, and what
+//! follows when the proxy refuses.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -24,7 +24,7 @@ fn client(proxies: ProxiesBuilder) -> Client {
     Client::builder().pool(options(proxies)).build()
 }
 
-/// One connect at a time: a proxy would count the connects that were too slow.
+/// Not hedged, because the proxy counts the connects.
 fn options(proxies: ProxiesBuilder) -> PoolOptions {
     PoolOptions::new().hedged_connects(false).proxies(proxies.build().unwrap())
 }
@@ -44,15 +44,15 @@ fn asked(target: &str, credentials: Option<&str>) -> Asked {
     Asked { target: target.to_owned(), credentials: credentials.map(str::to_owned) }
 }
 
-/// An origin that serves whatever comes.
+/// An origin that answers every request.
 fn origin(connections: usize) -> Origin {
     Origin::start(connections, |_, peer| peer.serve_all())
 }
 
-// ===== what is said to whom =====
+// ===== what the proxy gets, and what the origin gets =====
 
 #[tokio::test]
-async fn a_forwarding_proxy_is_sent_the_target_in_absolute_form() {
+async fn a_forwarding_proxy_gets_the_target_in_absolute_form() {
     let origin = origin(1);
     let proxy = Proxy::to(origin.address());
     let client = client(Proxies::builder().http(proxy.uri("http")));
@@ -66,11 +66,11 @@ async fn a_forwarding_proxy_is_sent_the_target_in_absolute_form() {
         assert!(head.contains("\r\nhost: shop.example:8080\r\n"), "{head}");
         assert!(!head.contains("retry-contract") && !head.contains("proxy-"), "{head}");
     }
-    assert_eq!(origin.truth().taken_up(), ["/orders?a=b", "/"]);
+    assert_eq!(origin.truth().dispatched(), ["/orders?a=b", "/"]);
 }
 
 #[tokio::test]
-async fn a_socks_proxy_is_told_the_target_and_who_resolves_it_is_as_its_scheme_says() {
+async fn socks_scheme_decides_which_side_resolves_the_target() {
     for (scheme, name, target) in [
         ("socks5h", "shop.example", "shop.example:80"),
         ("socks4a", "shop.example", "shop.example:80"),
@@ -86,17 +86,17 @@ async fn a_socks_proxy_is_told_the_target_and_who_resolves_it_is_as_its_scheme_s
             post(&client, &format!("http://{name}/orders")).await.unwrap();
         }
         assert_eq!(proxy.seen().tunnels, [asked(target, None)], "{scheme}");
-        assert_eq!(origin.truth().taken_up(), ["/orders", "/orders"], "{scheme}");
+        assert_eq!(origin.truth().dispatched(), ["/orders", "/orders"], "{scheme}");
     }
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_here_is_no_failure_of_the_proxy() {
+async fn a_local_resolution_failure_is_not_the_proxys() {
     let proxy = Proxy::start(|_, _| {});
     let policy = Policy::new().connect_patience(Duration::ZERO);
     let options = options(Proxies::builder().http(proxy.uri("socks5")));
     let client = Client::builder().pool(options).policy(policy).build();
-    // No name is that long, so that nobody is asked.
+    // Too long for a name, so that no resolver is asked.
     let target = format!("http://{}.example/", "x".repeat(64));
     let error = post(&client, &target).await.unwrap_err();
     assert_eq!(why(&error), Some(ConnectFailure::Resolve), "{error}");
@@ -123,7 +123,7 @@ async fn credentials_are_for_the_proxy_only() {
 }
 
 #[tokio::test]
-async fn no_credentials_go_where_no_proxy_is() {
+async fn direct_requests_carry_no_proxy_credentials() {
     let (origin, proxy) = (Proxy::and_target(), Proxy::and_target());
     let proxies = Proxies::builder().all(proxy.uri_with("http", "me:pw")).no("127.0.0.1");
     post(&client(proxies), &origin.uri("http")).await.unwrap();
@@ -134,7 +134,7 @@ async fn no_credentials_go_where_no_proxy_is() {
 }
 
 #[tokio::test]
-async fn a_requests_own_credentials_are_left_to_it() {
+async fn the_requests_own_proxy_credentials_are_kept() {
     let proxy = Proxy::and_target();
     let client = client(Proxies::builder().all(proxy.uri_with("http", "me:pw")));
     let mut request = request("http://shop.example/");
@@ -153,7 +153,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 // ===== which proxy =====
 
 #[tokio::test]
-async fn what_needs_no_proxy_goes_directly() {
+async fn excluded_hosts_are_reached_directly() {
     for (target, no, tunnels) in [
         ("http://127.0.0.1", "127.0.0.0/8", 0),
         ("http://localhost", "*", 0),
@@ -166,12 +166,12 @@ async fn what_needs_no_proxy_goes_directly() {
         let client = client(Proxies::builder().all(proxy.uri("socks5h")).no(no));
         post(&client, &format!("{target}:{}/", origin.address().port())).await.unwrap();
         assert_eq!(proxy.seen().tunnels.len(), tunnels, "{target} {no}");
-        assert_eq!(origin.truth().taken_up(), ["/"]);
+        assert_eq!(origin.truth().dispatched(), ["/"]);
     }
 }
 
 #[tokio::test]
-async fn a_connection_through_a_proxy_is_its_targets_alone() {
+async fn connections_through_a_proxy_are_not_shared_by_targets() {
     for scheme in ["http", "socks5h"] {
         let proxy = Proxy::and_target();
         let client = client(Proxies::builder().all(proxy.uri(scheme)));
@@ -182,9 +182,9 @@ async fn a_connection_through_a_proxy_is_its_targets_alone() {
     }
 }
 
-/// Whoever sends a CONNECT speaks to the proxy himself.
+/// A caller that sends a CONNECT talks to the proxy itself.
 #[tokio::test]
-async fn a_connect_of_the_users_own_goes_directly() {
+async fn the_users_own_connect_goes_directly() {
     let proxy = Proxy::and_target();
     let own = Origin::start(1, |_, mut peer| {
         peer.read_request();
@@ -197,7 +197,7 @@ async fn a_connect_of_the_users_own_goes_directly() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_an_error_before_any_request() {
+fn an_unusable_proxy_is_an_error_when_it_is_set() {
     for uri in ["", "no proxy", "https://p.example", "ftp://p.example", "socks4://me@p.example"] {
         for builder in [
             Proxies::builder().http(uri),
@@ -262,13 +262,13 @@ fn the_environment_names_the_proxies() {
         let output = run_in(&origin.url("/"), &environment);
         assert!(output.status.success(), "{named:?}: {output:?}");
         assert_eq!(proxy.seen().tunnels.len(), tunnels, "{named:?}");
-        assert_eq!(origin.truth().taken_up(), ["/"], "{named:?}");
+        assert_eq!(origin.truth().dispatched(), ["/"], "{named:?}");
     }
 }
 
-/// The environment is not known to be right before a request needs it.
+/// The environment is checked when a request needs it.
 #[test]
-fn a_proxy_of_the_environment_that_cannot_be_used_fails_the_request() {
+fn an_unusable_proxy_of_the_environment_fails_the_request() {
     let output = run_in("http://127.0.0.1:9/", &[("HTTP_PROXY", "https://p.example")]);
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
@@ -294,7 +294,7 @@ async fn assert_handed_back(mut error: Error, target: &str) {
 }
 
 #[tokio::test]
-async fn what_a_proxy_denies_is_not_applied_and_not_tried_again() {
+async fn a_proxys_denial_is_not_applied_and_not_tried_again() {
     for (scheme, said) in [
         ("socks5h", &[5, 255][..]),
         ("socks4a", &[0, 92, 0, 0, 0, 0, 0, 0]),
@@ -338,7 +338,7 @@ const NO_TUNNELS: [NoTunnel; 5] = [
 ];
 
 #[tokio::test]
-async fn a_tunnel_that_was_not_opened_is_tried_again_and_carries_the_request_once() {
+async fn a_refused_tunnel_is_tried_again_and_carries_the_request_once() {
     for (what, first) in NO_TUNNELS {
         let origin = origin(1);
         let address = origin.address();
@@ -353,12 +353,12 @@ async fn a_tunnel_that_was_not_opened_is_tried_again_and_carries_the_request_onc
         let fates = post(&client, "http://shop.example/orders").await.unwrap();
         let first = Fate::NotApplied(Proof::NotConnected(ConnectFailure::Proxy));
         assert_eq!(fates, [first, Fate::Completed], "{what}");
-        assert_eq!(origin.truth().taken_up(), ["/orders"], "{what}");
+        assert_eq!(origin.truth().dispatched(), ["/orders"], "{what}");
     }
 }
 
 #[tokio::test]
-async fn a_proxy_that_never_opens_a_tunnel_leaves_the_request_as_it_was() {
+async fn a_tunnel_that_never_opens_returns_the_request_unchanged() {
     for (what, always) in NO_TUNNELS {
         let proxy = Proxy::start(move |_, guest| always(guest));
         let options = options(Proxies::builder().http(proxy.uri("socks5h")));
@@ -370,9 +370,9 @@ async fn a_proxy_that_never_opens_a_tunnel_leaves_the_request_as_it_was() {
     }
 }
 
-/// A greeting takes no longer than a connect may.
+/// The connect timeout includes the proxy's answer.
 #[tokio::test]
-async fn a_proxy_that_says_nothing_is_a_connect_that_timed_out() {
+async fn a_silent_proxy_is_a_connect_timeout() {
     let proxy = Proxy::start(|_, mut guest| guest.wait_for_end());
     let options = options(Proxies::builder().http(proxy.uri("socks5h")));
     let options = options.connect_timeout(Duration::from_millis(50));
@@ -401,10 +401,10 @@ async fn a_proxy_that_cannot_be_reached_is_named() {
     }
 }
 
-/// The matcher takes the first `@` for the end of the credentials, which are
-/// then told to a host, and to whoever reads a log.
+/// The matcher takes the first `@` for the end of the credentials: the rest of them
+/// would be in a host name, and in logs.
 #[test]
-fn credentials_with_an_at_sign_that_is_not_escaped_are_refused() {
+fn credentials_with_an_unescaped_at_sign_are_rejected() {
     let proxies = Proxies::builder().all("http://me:se@cret:x@proxy.example:3128").build();
     assert!(proxies.is_err());
     let proxies = Proxies::builder().all("http://me:secret@proxy.example:3128").build().unwrap();

@@ -1,5 +1,5 @@
-//! What is known of a request that failed on its way through a proxy: what
-//! holds of the first hop is used, what was said of the origin is not.
+//! Requests that fail on their way through a proxy: evidence of the first hop counts,
+//! statements about the origin do not.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -21,7 +21,7 @@ use self::proxy::{Guest, Proxy};
 const ROUNDS: usize = 20;
 const TARGET: &str = "http://shop.example/orders";
 
-/// One connect at a time: a proxy would count the connects that were too slow.
+/// Not hedged, because the proxy counts the connects.
 fn options() -> PoolOptions {
     PoolOptions::new().hedged_connects(false)
 }
@@ -86,17 +86,17 @@ async fn rounds(act: Act, found: StaleReason) {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_died_idle_by_a_fin_hands_the_request_back() {
+async fn a_tunnel_closed_while_idle_hands_the_request_back() {
     rounds(Guest::close, StaleReason::Fin).await;
 }
 
 #[tokio::test]
-async fn a_tunnel_that_died_idle_by_a_reset_hands_the_request_back() {
+async fn a_tunnel_reset_while_idle_hands_the_request_back() {
     rounds(Guest::reset, StaleReason::Reset).await;
 }
 
 #[tokio::test]
-async fn what_comes_unasked_through_a_tunnel_hands_the_request_back() {
+async fn unsolicited_bytes_in_a_tunnel_hand_the_request_back() {
     let speak = |mut guest: Guest| {
         guest.say("HTTP/1.1 599 Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         guest.leave_open();
@@ -106,7 +106,7 @@ async fn what_comes_unasked_through_a_tunnel_hands_the_request_back() {
 
 /// The origin speaks at once, and its bytes come with the proxy's last ones.
 #[tokio::test]
-async fn what_comes_with_the_end_of_the_greeting_is_not_lost() {
+async fn bytes_that_follow_the_proxys_answer_are_not_lost() {
     for _ in 0..ROUNDS {
         let proxy = Proxy::start(|nth, mut guest| {
             if nth > 0 {
@@ -131,7 +131,7 @@ async fn what_comes_with_the_end_of_the_greeting_is_not_lost() {
 
 /// The first POST is passed on, and once the origin has answered it, `end`
 /// comes instead of the answer.
-async fn taken_up_and_then(scheme: &str, end: fn(Guest), policy: Policy) -> Tried {
+async fn dispatched_and_then(scheme: &str, end: fn(Guest), policy: Policy) -> Tried {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::nothing()));
     let target = format!("http://{}/pay", server.authority());
     let proxy = cutting(&server, end);
@@ -154,10 +154,10 @@ fn cutting(server: &Server, end: fn(Guest)) -> Proxy {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_ends_after_take_up_is_unknown_and_nothing_is_resent() {
+async fn a_tunnel_that_ends_after_dispatch_is_unknown_and_not_resent() {
     for scheme in ["socks5h", "http"] {
         for end in [Guest::close as fn(Guest), Guest::reset] {
-            let tried = taken_up_and_then(scheme, end, Policy::new()).await;
+            let tried = dispatched_and_then(scheme, end, Policy::new()).await;
             let doubt = tried.doubt();
             assert!(matches!(doubt, Some(Doubt::Acknowledged | Doubt::Reset(_))), "{doubt:?}");
             assert_eq!(tried.fates.len(), 1, "{scheme}");
@@ -173,7 +173,7 @@ async fn control_resending_after_such_an_end_doubles() {
         for end in [Guest::close as fn(Guest), Guest::reset] {
             let policy =
                 Policy::new().classifier(|_: &Fate, _: &RequestFacts| Opinion::Resend("test"));
-            let tried = taken_up_and_then(scheme, end, policy).await;
+            let tried = dispatched_and_then(scheme, end, policy).await;
             assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2), "{scheme}");
         }
     }
@@ -183,9 +183,9 @@ async fn control_resending_after_such_an_end_doubles() {
 
 const RST: &str = "max=65536, rst, half, gone";
 
-/// A server that announces truly on every response and never resets, and a
-/// proxy, or a relay that nobody takes for one, that resets after a POST was
-/// answered. The user trusts whatever is announced.
+/// A server that announces truly on every response and never resets, and a proxy, or
+/// a relay that the client does not know of, that resets after a POST was answered.
+/// The client believes every announcement.
 async fn believing(scheme: Option<&str>) -> Tried {
     let server = Server::start(|_, peer| peer.serve_all(&Announce::of(RST)));
     let proxy = cutting(&server, Guest::reset);
@@ -201,10 +201,10 @@ async fn believing(scheme: Option<&str>) -> Tried {
 }
 
 #[tokio::test]
-async fn a_contract_is_neither_asked_for_nor_believed_through_a_proxy() {
+async fn no_contract_is_asked_for_or_believed_through_a_proxy() {
     for scheme in ["socks5h", "socks4a", "http"] {
         let tried = believing(Some(scheme)).await;
-        assert_eq!(tried.standing(), Some(ContractStatus::NotOffered), "{scheme}");
+        assert_eq!(tried.contract_status(), Some(ContractStatus::NotOffered), "{scheme}");
         assert!(matches!(tried.doubt(), Some(Doubt::Reset(_))), "{:?}", tried.outcome);
         assert_eq!(tried.posts, 1, "{scheme}");
         for head in &tried.heads {
@@ -215,7 +215,7 @@ async fn a_contract_is_neither_asked_for_nor_believed_through_a_proxy() {
 
 /// The same relay, believed: what a proxy's reset would be taken for.
 #[tokio::test]
-async fn control_the_same_contract_is_believed_where_no_proxy_is_known_of() {
+async fn control_the_same_contract_is_believed_without_a_proxy() {
     let tried = believing(None).await;
     assert_eq!(tried.first_fate().proof(), Some(Proof::ResetPromised), "{:?}", tried.outcome);
     assert_eq!((tried.outcome.ok(), tried.posts), (Some(200), 2));
@@ -259,7 +259,7 @@ async fn trusting_a_gateway(scheme: Option<&str>) -> Tried {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_trusted_is_not_what_answers_through_a_proxy() {
+async fn a_trusted_gateway_is_not_believed_through_a_proxy() {
     for scheme in ["socks5h", "http"] {
         let tried = trusting_a_gateway(Some(scheme)).await;
         assert_eq!((tried.outcome.ok(), tried.posts), (Some(502), 0), "{scheme}");

@@ -10,8 +10,8 @@ use tower_resend::{
     Attempt, AttemptError, AttemptToken, Body, BoxError, Client, Error, Policy, Resend, ResendLayer,
 };
 
-type Octets = Full<Bytes>;
-type Inner = tower::util::BoxCloneSyncService<Request<Octets>, Response<()>, BoxError>;
+type FullBody = Full<Bytes>;
+type Inner = tower::util::BoxCloneSyncService<Request<FullBody>, Response<()>, BoxError>;
 type Ready<B> = tower::util::ServiceFn<fn(Request<B>) -> std::future::Ready<Outcome>>;
 type Outcome = Result<Response<()>, BoxError>;
 
@@ -83,9 +83,9 @@ fn tls_settings_can_be_shared() {
 
 #[test]
 fn futures_can_be_sent() {
-    is_send::<ResponseFuture<Inner, Octets>>();
-    is_send_sync::<ResponseFuture<Ready<Octets>, Octets>>();
-    is_send_sync::<ResponseFuture<Ready<Replay<Octets>>, Replay<Octets>>>();
+    is_send::<ResponseFuture<Inner, FullBody>>();
+    is_send_sync::<ResponseFuture<Ready<FullBody>, FullBody>>();
+    is_send_sync::<ResponseFuture<Ready<Replay<FullBody>>, Replay<FullBody>>>();
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn all_can_be_debugged() {
     is_debug::<ResendLayer>();
     is_debug::<Resend<Inner>>();
     is_debug::<ReplayStreams<Inner>>();
-    is_debug::<ResponseFuture<Inner, Octets>>();
+    is_debug::<ResponseFuture<Inner, FullBody>>();
 }
 
 #[test]

@@ -187,7 +187,7 @@ async fn without_a_token_only_idempotent_and_deduplicated_requests_are_resent() 
         ("PUT", Policy::new(), request("PUT"), 2),
         ("DELETE", Policy::new(), request("DELETE"), 2),
         ("marked POST", Policy::new(), marked(), 2),
-        ("honoured key", keyed(), keyed_post(), 2),
+        ("honored key", keyed(), keyed_post(), 2),
         ("POST", Policy::new(), post(), 1),
         ("PATCH", Policy::new(), request("PATCH"), 1),
         ("POST without a key", keyed(), post(), 1),

@@ -355,7 +355,7 @@ async fn the_text_says_what_happened_and_what_was_missing() {
     assert_eq!(
         error.to_string(),
         "response lost: POST /orders for shop.test; its final response was begun and cut; \
-         not resent: not idempotent, idempotency key not known to be honoured (after 2 attempts)"
+         not resent: not idempotent, idempotency key not known to be honored (after 2 attempts)"
     );
 }
 

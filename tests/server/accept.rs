@@ -1,5 +1,5 @@
-//! A server without descriptors: it waits for some instead of failing, or of
-//! asking the kernel without a pause.
+//! A server without descriptors: it waits for one, neither failing nor asking the
+//! kernel without a pause.
 //!
 //! The process that runs out of them is this program again, as the test
 //! [`process`] with [`STARVED`] in its environment.
@@ -20,15 +20,15 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 const STARVED: &str = "TOWER_RESEND_TEST_STARVED";
-/// How many descriptors the process may have.
+/// The descriptors that the process may have.
 const DESCRIPTORS: &str = "64";
-/// The pause that is documented.
+/// The documented pause.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How many pauses are waited.
+/// The pauses that the test waits.
 const PAUSES: u32 = 20;
 
 #[test]
-fn a_server_without_descriptors_waits_and_then_serves() {
+fn server_without_descriptors_waits_and_then_serves() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n \"$1\" && exec \"$0\" accept::process --exact --nocapture"]);
     let program = std::env::current_exe().unwrap();
@@ -70,7 +70,7 @@ fn process() {
     }
     let warnings = Arc::new(AtomicU64::new(0));
     tracing::subscriber::set_global_default(Warnings(Arc::clone(&warnings))).unwrap();
-    // A clock that goes on when nothing else can be done.
+    // The paused clock moves on when no task can run.
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
     runtime.block_on(starve(&warnings));
@@ -94,13 +94,13 @@ async fn starve(warnings: &AtomicU64) {
     let (connection, peer) = listener.accept().await;
     assert_eq!(peer, client.local_addr().unwrap());
     drop(connection);
-    // With a byte unread the end is a reset; an end it is.
+    // With a byte unread the end is a reset, which is an end too.
     let ended = client.read(&mut [0]).map_err(|why| why.kind());
     assert!(matches!(ended, Ok(0) | Err(io::ErrorKind::ConnectionReset)), "{ended:?}");
     println!("served after {asked} attempts");
 }
 
-/// Opens files until there can be no more.
+/// Opens files until no more can be opened.
 fn all_descriptors() -> Vec<File> {
     let mut files = Vec::new();
     loop {

@@ -60,8 +60,8 @@ async fn application(
     Ok(response)
 }
 
-/// Promises `fin`, takes a request up, and ends before a byte of its answer was
-/// written; returns what the client reads then.
+/// Promises `fin`, dispatches a request, and ends before a byte of its response is
+/// written. Returns what the client reads then.
 async fn end_before_the_answer(mode: CloseMode, request: &str) -> (String, End) {
     let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
     let (connection, _) = listener.accept().await;
@@ -71,11 +71,11 @@ async fn end_before_the_answer(mode: CloseMode, request: &str) -> (String, End) 
             let seen = seen.clone();
             tower::service_fn(move |request| application(request, seen.clone()))
         };
-        let taken_up = DispatchLayer::new(connection.handle().clone()).layer(service);
-        // What stands between the answer of the service and its first byte.
+        let dispatched = DispatchLayer::new(connection.handle().clone()).layer(service);
+        // Between the response of the service and its first byte.
         let service = service_fn(move |request: Request<Incoming>| {
             let (seen, is_first) = (seen.clone(), request.uri().path() == "/first");
-            let answering = taken_up.clone().call(request);
+            let answering = dispatched.clone().call(request);
             async move {
                 let answer = answering.await;
                 if !is_first {
@@ -106,7 +106,7 @@ const ENDS: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn attack_under_fin_what_was_taken_up_is_reset_even_if_it_ends_http() {
+async fn attack_fin_mode_resets_a_dispatched_request_that_ends_http() {
     for request in ENDS {
         let ended = end_before_the_answer(CloseMode::FinBeforeDispatch, request).await;
         assert_eq!(ended, (String::new(), End::Reset), "{request}");
@@ -114,7 +114,7 @@ async fn attack_under_fin_what_was_taken_up_is_reset_even_if_it_ends_http() {
 }
 
 #[tokio::test]
-async fn control_under_rst_the_same_ends_by_a_fin() {
+async fn control_rst_mode_ends_the_same_request_with_a_fin() {
     for request in ENDS {
         let ended = end_before_the_answer(CloseMode::ResetBeforeDispatch, request).await;
         assert_eq!(ended, (String::new(), End::Fin), "{request}");
@@ -134,7 +134,7 @@ async fn tunnel() -> (Connection, Client) {
     }
     let mut exchange = connection.handle().begin(Offer::all());
     exchange.received();
-    exchange.dispatch().expect("nobody leaves");
+    exchange.dispatch().expect("the server does not leave");
     drop(exchange.answer(()));
     let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
     connection.write_all(switched).await.expect("nothing fails on loopback");
@@ -144,7 +144,7 @@ async fn tunnel() -> (Connection, Client) {
 }
 
 #[tokio::test]
-async fn attack_a_tunnel_that_is_half_closed_can_still_be_read() {
+async fn attack_half_closed_tunnel_can_still_be_read() {
     let (mut connection, mut client) = tunnel().await;
     connection.shutdown().await.expect("nothing fails on loopback");
     assert_eq!(client.rest().await, (String::new(), End::Fin));
@@ -157,19 +157,19 @@ async fn attack_a_tunnel_that_is_half_closed_can_still_be_read() {
 
 // ===== layers above that call again =====
 
-/// What a layer above does that was to be outermost.
+/// What a layer does that stands outside the outermost one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Above {
-    /// Calls again once there is an answer, which it drops.
+    /// Calls again once there is a response, which it drops.
     Retries,
-    /// Calls again before there is one.
+    /// Calls again before there is a response.
     Hedges,
-    /// Calls again after it gave the first call up.
+    /// Calls again after it dropped the first call.
     TimesOut,
 }
 
-/// Has a request given to the application once, and a copy of it after the
-/// server was told to leave; returns what the client reads.
+/// Passes a request to the application, and a copy of it after the server was told
+/// to leave. Returns what the client reads.
 async fn call_again(above: Above) -> String {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (connection, _) = listener.accept().await;
@@ -180,24 +180,24 @@ async fn call_again(above: Above) -> String {
         }
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
-    let taken_up = DispatchLayer::new(handle.clone()).layer(app);
+    let dispatched = DispatchLayer::new(handle.clone()).layer(app);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (mut taken_up, handle) = (taken_up.clone(), handle.clone());
+        let (mut dispatched, handle) = (dispatched.clone(), handle.clone());
         async move {
             let mut first = request.map(|_| Empty::<Bytes>::new());
             let mut copy = first.clone();
             first.extensions_mut().clear();
             copy.extensions_mut().insert("copy");
-            let mut answering = Box::pin(taken_up.call(first));
+            let mut answering = Box::pin(dispatched.call(first));
             let answered = poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
-            assert_eq!(handle.counters().taken_up, 1);
+            assert_eq!(handle.counters().dispatched, 1);
             handle.go_away();
             match above {
                 Above::Retries => drop(answered),
                 Above::TimesOut => drop(answering),
                 Above::Hedges => std::mem::forget(answering),
             }
-            taken_up.call(copy).await
+            dispatched.call(copy).await
         }
     });
     let http = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
@@ -209,17 +209,18 @@ async fn call_again(above: Above) -> String {
 }
 
 #[tokio::test]
-async fn attack_a_request_is_not_refused_of_which_a_copy_was_taken_up() {
+async fn attack_request_with_a_dispatched_copy_is_not_refused() {
     for above in [Above::Retries, Above::Hedges, Above::TimesOut] {
         let response = call_again(above).await;
         assert!(!response.contains("refused"), "{above:?}: {response}");
     }
 }
 
-/// Under a promise, the body of a request without an offer of its own: whether
-/// the service sees it whole, if its connection's layer is made for each request.
+/// Returns `true` if the service sees the body of a request whole: one without an
+/// offer of its own, on a connection with a promise, whose layer is made anew for
+/// each request.
 #[tokio::test]
-async fn attack_a_promise_is_kept_whichever_layer_made_it() {
+async fn attack_promise_is_kept_whichever_layer_made_it() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (connection, _) = listener.accept().await;
     let handle = connection.handle().clone();
@@ -240,8 +241,8 @@ async fn attack_a_promise_is_kept_whichever_layer_made_it() {
 
 // ===== a drain and what has arrived already =====
 
-/// A request of a client without a contract, of which the part before `|` has
-/// arrived when the server leaves; returns what the client reads.
+/// A request of a client without a contract. The part before `|` has arrived when
+/// the server leaves. Returns what the client reads.
 async fn leave_amid(request: &str) -> String {
     let mut site = Site::start().await;
     let mut client = site.client().await;
@@ -264,7 +265,7 @@ async fn leave_amid(request: &str) -> String {
 }
 
 #[tokio::test]
-async fn attack_a_request_that_has_arrived_is_not_dropped_by_a_drain() {
+async fn attack_drain_does_not_drop_an_arrived_request() {
     for request in
         ["GET /quick HTTP/1.1\r\nHost: a\r\n\r\n|", "GET /quick HTTP/1.1\r\nHo|st: a\r\n\r\n"]
     {
@@ -275,7 +276,7 @@ async fn attack_a_request_that_has_arrived_is_not_dropped_by_a_drain() {
 }
 
 #[tokio::test]
-async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
+async fn attack_response_that_is_cut_off_does_not_count_as_answered() {
     const LARGE: usize = 64 << 20;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let address = listener.local_addr().expect("a socket has an address");
@@ -297,7 +298,7 @@ async fn attack_an_answer_that_is_cut_off_is_not_reported_as_given() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attack_a_service_that_blocks_its_thread_does_not_hold_up_a_drain() {
+async fn attack_service_that_blocks_its_thread_delays_no_drain() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let address = listener.local_addr().expect("a socket has an address");
     let (blocks, mut heard) = mpsc::unbounded_channel();
@@ -328,8 +329,8 @@ async fn attack_a_service_that_blocks_its_thread_does_not_hold_up_a_drain() {
 
 // ===== wakers =====
 
-/// Asks the connection whenever it is woken or dropped, as an executor does that
-/// runs or frees a task there and then.
+/// Locks the connection whenever it is woken or dropped, as an executor does that
+/// runs or frees a task on the spot.
 struct Asking(Handle);
 
 impl Wake for Asking {
@@ -356,7 +357,7 @@ async fn attack_no_waker_runs_under_the_lock_of_a_connection() {
     client.get("/first", OFFER).await;
     connection.read_u8().await.expect("nothing fails on loopback");
     let mut exchange = handle.begin(Offer::all());
-    exchange.dispatch().expect("nobody leaves");
+    exchange.dispatch().expect("the server does not leave");
     drop(exchange.answer(()));
     connection.write_all(b"answer").await.expect("nothing fails on loopback");
     let (done, is_done) = std::sync::mpsc::channel();
@@ -372,7 +373,7 @@ async fn attack_no_waker_runs_under_the_lock_of_a_connection() {
         }
         handle.go_away();
         let _ = done.send(());
-        // Its timers and its reactor are those of the test.
+        // It uses the test's timers and reactor.
         std::mem::forget(connection);
     });
     let waited = tokio::task::spawn_blocking(move || is_done.recv_timeout(Duration::from_secs(20)));

@@ -17,7 +17,7 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service};
 use tower_resend::BoxError;
 use tower_resend::server::{
-    Buffering, Connection, Dispatch, DispatchLayer, ListenerOptions, RequestBody, ResponseBody,
+    Buffering, Connection, Dispatch, DispatchBody, DispatchLayer, ListenerOptions, RequestBody,
 };
 use tower_resend_core::contract::Offer;
 use tower_test::mock::{self, Mock};
@@ -38,8 +38,8 @@ struct Script {
 }
 
 impl Script {
-    fn data(&self, octets: &'static str) {
-        self.frames.send(Ok(Frame::data(Bytes::from(octets)))).expect("nothing fails on loopback");
+    fn data(&self, bytes: &'static str) {
+        self.frames.send(Ok(Frame::data(Bytes::from(bytes)))).expect("nothing fails on loopback");
     }
 
     fn polls(&self) -> usize {
@@ -70,7 +70,7 @@ impl Body for Scripted {
     }
 }
 
-/// A connection that a client opened, and its service side.
+/// An accepted connection, and its service side.
 struct Site {
     _client: TcpStream,
     connection: Connection,
@@ -112,13 +112,13 @@ fn request(body: Scripted) -> Request<Scripted> {
 async fn call(
     service: &mut Dispatch<Inner>,
     body: Scripted,
-) -> task::Spawn<impl Future<Output = Result<Response<ResponseBody<Full<Bytes>>>, BoxError>> + use<>>
+) -> task::Spawn<impl Future<Output = Result<Response<DispatchBody<Full<Bytes>>>, BoxError>> + use<>>
 {
     task::spawn(service.call(request(body)))
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_service_is_asked_for_nothing_until_the_request_is_whole() {
+async fn service_is_not_polled_before_the_request_is_whole() {
     let mut site = Site::new().await;
     site.requests.allow(0);
     let (script, body) = body(SizeHint::new());
@@ -130,11 +130,11 @@ async fn the_service_is_asked_for_nothing_until_the_request_is_whole() {
     drop(script);
     // Whole, and the service is not ready: nothing is dispatched.
     assert_pending!(call.poll());
-    assert_eq!(site.connection.handle().counters().taken_up, 0);
+    assert_eq!(site.connection.handle().counters().dispatched, 0);
     site.requests.allow(1);
     assert!(call.is_woken());
     assert_pending!(call.poll());
-    assert_eq!(site.connection.handle().counters().taken_up, 1);
+    assert_eq!(site.connection.handle().counters().dispatched, 1);
     let (request, answer) = site.requests.next_request().await.unwrap();
     assert!(request.body().is_whole() && !request.headers().contains_key("retry-contract"));
     assert_eq!(request.body().size_hint().exact(), Some(6));
@@ -146,7 +146,7 @@ async fn the_service_is_asked_for_nothing_until_the_request_is_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_waits_for_the_service_can_still_be_refused() {
+async fn request_that_waits_for_the_service_can_be_refused() {
     let mut site = Site::new().await;
     site.requests.allow(0);
     let (script, body) = body(SizeHint::with_exact(3));
@@ -161,11 +161,11 @@ async fn a_request_that_waits_for_the_service_can_still_be_refused() {
     assert!(response.headers()["retry-contract"].to_str().unwrap().ends_with("refused"));
     assert!(response.body().is_end_stream());
     let counters = site.connection.handle().counters();
-    assert_eq!((counters.taken_up, counters.refused), (0, 1));
+    assert_eq!((counters.dispatched, counters.refused), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_does_not_arrive_in_time_is_refused() {
+async fn request_that_does_not_arrive_in_time_is_refused() {
     let mut site = Site::new().await;
     site.requests.allow(1);
     let buffering = Buffering::new().with_arrival(Duration::from_secs(5));
@@ -177,12 +177,12 @@ async fn a_request_that_does_not_arrive_in_time_is_refused() {
     tokio::time::advance(Duration::from_secs(2)).await;
     let response = assert_ready_ok!(call.poll());
     assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
-    assert_eq!(site.connection.handle().counters().taken_up, 0);
+    assert_eq!(site.connection.handle().counters().dispatched, 0);
     drop(script);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_fails_is_not_taken_up() {
+async fn request_whose_body_fails_is_not_dispatched() {
     let mut site = Site::new().await;
     site.requests.allow(1);
     let (script, body) = body(SizeHint::new());
@@ -193,17 +193,17 @@ async fn a_body_that_fails_is_not_taken_up() {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let options: Vec<_> = response.headers().get_all("connection").iter().collect();
     assert_eq!(options, ["retry-contract", "close"]);
-    assert_eq!(site.connection.handle().counters().taken_up, 0);
+    assert_eq!(site.connection.handle().counters().dispatched, 0);
 }
 
-/// A room of ten bytes in which no request is small, and none is its peer's only
-/// one: all of these come from one address.
+/// A budget of ten bytes in which no request is small, and none is the only one of
+/// its peer: all come from one address.
 fn ten() -> Buffering {
-    Buffering::new().with_octets_in_all(10).with_small(0, 0).with_bytes_per_peer(10)
+    Buffering::new().with_total_bytes(10).with_small(0, 0).with_bytes_per_peer(10)
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_wait_for_room_with_one_part_read() {
+async fn requests_wait_for_memory_with_one_part_read() {
     let buffering = ten();
     let (mut first, mut second) = (Site::new().await, Site::new().await);
     first.requests.allow(1);
@@ -220,7 +220,7 @@ async fn requests_wait_for_room_with_one_part_read() {
     second_script.data("12345");
     assert_pending!(second_call.poll());
     assert_eq!((second_script.polls(), buffering.held()), (1, 6));
-    // The first is with its service: its bytes are still in memory.
+    // The service has the first: its bytes are still in memory.
     assert!(!second_call.is_woken());
     let (request, _answer) = first.requests.next_request().await.unwrap();
     request.into_body().collect().await.unwrap();
@@ -232,9 +232,9 @@ async fn requests_wait_for_room_with_one_part_read() {
     assert_eq!(buffering.held(), 0);
 }
 
-/// What is left is nothing, whenever a call is dropped.
+/// No memory stays reserved, whenever a call is dropped.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_gives_its_room_back() {
+async fn dropped_call_gives_its_memory_back() {
     for stage in 0..5 {
         let buffering = ten();
         let (mut first, mut second) = (Site::new().await, Site::new().await);
@@ -262,7 +262,7 @@ async fn a_dropped_call_gives_its_room_back() {
         if stage > 3 {
             drop(second_script);
             assert_pending!(second_call.poll());
-            assert_eq!(second.connection.handle().counters().taken_up, 1);
+            assert_eq!(second.connection.handle().counters().dispatched, 1);
         }
         drop(first_call);
         drop((second_call, first.requests, second.requests));
@@ -279,7 +279,7 @@ fn is_refused<B>(response: &Response<B>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_request_gives_way_to_one_that_waits() {
+async fn silent_request_gives_way_to_one_that_waits() {
     let buffering = ten().with_stall_limit(Duration::from_secs(3));
     let (mut first, mut second) = (Site::new().await, Site::new().await);
     first.requests.allow(1);
@@ -299,15 +299,15 @@ async fn a_silent_request_gives_way_to_one_that_waits() {
     assert_pending!(second_call.poll());
     assert!(first_call.is_woken());
     assert!(is_refused(&assert_ready_ok!(first_call.poll())));
-    assert_eq!(first.connection.handle().counters().taken_up, 0);
+    assert_eq!(first.connection.handle().counters().dispatched, 0);
     drop(second_script);
     assert!(second_call.is_woken());
     assert_pending!(second_call.poll());
-    assert_eq!(second.connection.handle().counters().taken_up, 1);
+    assert_eq!(second.connection.handle().counters().dispatched, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_waits_for_room_in_vain_is_refused() {
+async fn request_that_waits_for_memory_in_vain_is_refused() {
     let buffering = ten().with_arrival(Duration::from_secs(5));
     let (mut first, mut second) = (Site::new().await, Site::new().await);
     first.requests.allow(0);
@@ -324,13 +324,13 @@ async fn a_request_that_waits_for_room_in_vain_is_refused() {
     assert_pending!(second_call.poll());
     tokio::time::advance(Duration::from_secs(6)).await;
     assert!(is_refused(&assert_ready_ok!(second_call.poll())));
-    assert_eq!(second.connection.handle().counters().taken_up, 0);
+    assert_eq!(second.connection.handle().counters().dispatched, 0);
     assert!(!first_call.is_woken(), "it is whole, and waits for its service");
 }
 
-/// As many bodies as fit are received, in many parts, and copied as they are.
+/// Bodies are received in many parts, as many as fit, and copied together.
 #[tokio::test(start_paused = true)]
-async fn a_body_in_many_parts_holds_at_most_twice_what_arrived() {
+async fn body_in_many_parts_holds_at_most_twice_what_arrived() {
     let buffering = Buffering::new();
     let mut site = Site::new().await;
     site.requests.allow(1);
@@ -339,7 +339,7 @@ async fn a_body_in_many_parts_holds_at_most_twice_what_arrived() {
     for arrived in 1..=3_000 {
         script.data("x");
         assert_pending!(call.poll());
-        // Else Tokio's budget for one turn ends.
+        // Otherwise Tokio's budget for one turn runs out.
         tokio::task::yield_now().await;
         assert!((arrived..=2 * arrived).contains(&buffering.held()), "{arrived}");
     }

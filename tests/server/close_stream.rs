@@ -7,7 +7,8 @@ use std::io;
 #[cfg(feature = "axum")]
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -45,15 +46,15 @@ async fn exchange<S>(
     connection.flush().await.unwrap();
 }
 
-/// Polls the connection as HTTP does that waits, until it stands like this.
+/// Polls the connection as HTTP does while it waits, until its handle says so.
 async fn until<S>(connection: &mut Connection<S>, is_so: impl Fn(&Handle) -> bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handle = connection.handle().clone();
-    let mut octet = [0];
+    let mut byte = [0];
     tokio::select! {
-        read = connection.read(&mut octet) => panic!("{read:?}"),
+        read = connection.read(&mut byte) => panic!("{read:?}"),
         () = async { while !is_so(&handle) { tokio::task::yield_now().await } } => {}
     }
 }
@@ -64,7 +65,7 @@ fn is_armed(handle: &Handle) -> bool {
 }
 
 #[tokio::test]
-async fn the_closing_response_is_written_above_what_lies_between() {
+async fn closing_response_is_written_above_tls() {
     let (mut listener, client) = listen(ListenerOptions::new()).await;
     let (socket, handle, _) = listener.accept_socket().await;
     let mut connection = Connection::new(Flipped(socket), handle.clone());
@@ -88,7 +89,7 @@ async fn the_closing_response_is_written_above_what_lies_between() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_dropped_while_it_leaves_says_so_too() {
+async fn connection_dropped_while_leaving_sends_its_closing_response() {
     let options = ListenerOptions::new().closing_status(ClosingStatus::GoingAway);
     let (mut listener, mut client) = listen(options).await;
     let (mut connection, _) = listener.accept().await;
@@ -102,7 +103,7 @@ async fn a_connection_that_is_dropped_while_it_leaves_says_so_too() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_never_used_gets_a_599_only_if_that_is_set() {
+async fn never_used_connection_gets_a_599_only_if_set() {
     for is_set in [false, true] {
         let (mut listener, mut client) =
             listen(ListenerOptions::new().never_used_599(is_set)).await;
@@ -117,7 +118,7 @@ async fn a_connection_that_was_never_used_gets_a_599_only_if_that_is_set() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_up_after_the_connection_ended() {
+async fn nothing_is_dispatched_after_the_connection_ended() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (mut connection, _) = listener.accept().await;
     client.write_all(REQUEST).await.unwrap();
@@ -130,7 +131,7 @@ async fn nothing_is_taken_up_after_the_connection_ended() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_gone_in_vain() {
+async fn gone_completes_before_and_after_the_server_leaves() {
     let (mut listener, _client) = listen(ListenerOptions::new()).await;
     let (connection, _) = listener.accept().await;
     let handle = connection.handle().clone();
@@ -145,7 +146,7 @@ async fn nobody_waits_for_gone_in_vain() {
 }
 
 #[tokio::test]
-async fn an_upgrade_disarms_for_good() {
+async fn upgrade_disarms_for_good() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
     let (mut connection, _) = listener.accept().await;
     exchange(&mut connection, &mut client, b"response").await;
@@ -155,8 +156,8 @@ async fn an_upgrade_disarms_for_good() {
     assert!(!is_armed(connection.handle()));
 }
 
-/// A tunnel that opens just after the server decided to leave ends at once, and
-/// no response of HTTP's is written into it.
+/// A tunnel that opens just after the server decided to leave ends at once, and no
+/// closing response is written into it.
 #[tokio::test]
 async fn attack_closing_response_in_a_tunnel() {
     for is_tunnel in [false, true] {
@@ -180,6 +181,94 @@ async fn attack_closing_response_in_a_tunnel() {
     }
 }
 
+/// A closing response that is being written when the connection becomes a tunnel
+/// stops there: the rest would be bytes in the tunnel.
+#[tokio::test]
+async fn attack_disarm_cuts_a_closing_response_short() {
+    const BEGUN: usize = "HTTP/1.1 503 ".len();
+    for is_tunnel in [false, true] {
+        let (mut listener, mut client) = listen(ListenerOptions::new()).await;
+        let (socket, handle, _) = listener.accept_socket().await;
+        let gate = Gate::default();
+        let mut connection = Connection::new(Gated(socket, gate.clone()), handle.clone());
+        exchange(&mut connection, &mut client, b"response").await;
+        gate.close_after(BEGUN);
+        handle.go_away();
+        let mut ends = tokio_test::task::spawn(async move { connection.shutdown().await });
+        assert!(ends.poll().is_pending(), "the gate is closed");
+        if is_tunnel {
+            handle.disarm();
+        }
+        gate.open();
+        let ends = tokio::spawn(ends);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        drop(client);
+        ends.await.unwrap().unwrap();
+        match is_tunnel {
+            true => assert_eq!(text, "responseHTTP/1.1 503 "),
+            // Control: without the tunnel the same response is finished.
+            false => assert!(text.ends_with("Content-Length: 0\r\n\r\n"), "{text}"),
+        }
+    }
+}
+
+/// A stream that takes no more bytes once its gate is closed.
+struct Gated<S>(S, Gate);
+
+/// How many bytes still pass; all if that is unset.
+#[derive(Clone, Default)]
+struct Gate(Arc<Mutex<Option<usize>>>);
+
+impl Gate {
+    fn close_after(&self, bytes: usize) {
+        *self.0.lock().unwrap() = Some(bytes);
+    }
+
+    fn open(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gated<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gated<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self(stream, gate) = &mut *self;
+        let mut passes = gate.0.lock().unwrap();
+        let bytes = match *passes {
+            None => bytes,
+            Some(0) => return Poll::Pending,
+            Some(count) => &bytes[..count.min(bytes.len())],
+        };
+        let written = ready!(Pin::new(stream).poll_write(cx, bytes));
+        if let (Some(count), Ok(written)) = (passes.as_mut(), &written) {
+            *count -= written;
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 #[tokio::test]
 async fn http2_is_left_alone() {
     let (mut listener, mut client) = listen(ListenerOptions::new()).await;
@@ -194,13 +283,13 @@ async fn http2_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_announced_is_what_is_written() {
+async fn written_announcement_is_the_returned_one() {
     for mode in [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain] {
         let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
         let (mut connection, _) = listener.accept().await;
         let handle = connection.handle().clone();
         let mut written = Vec::new();
-        // Made, repeated, and made anew for another offer and for a leave.
+        // Written, repeated, and written anew for another offer and for a leave.
         for (offer, leaves) in [
             (Offer::all(), false),
             (Offer::all(), false),
@@ -232,7 +321,7 @@ async fn what_is_announced_is_what_is_written() {
 }
 
 #[tokio::test]
-async fn a_naive_client_is_told_nothing_and_never_reset() {
+async fn client_without_offer_is_told_nothing_and_never_reset() {
     for mode in [CloseMode::ResetBeforeDispatch, CloseMode::FinBeforeDispatch, CloseMode::Plain] {
         let (mut listener, mut client) = listen(ListenerOptions::new().mode(mode)).await;
         let (mut connection, _) = listener.accept().await;
@@ -254,11 +343,11 @@ async fn a_naive_client_is_told_nothing_and_never_reset() {
     }
 }
 
-/// Something like TLS: what is below is not what is above.
+/// Stands for TLS: the bytes below differ from those above.
 struct Flipped<S>(S);
 
-fn flip(octets: &mut [u8]) {
-    octets.iter_mut().for_each(|octet| *octet = !*octet);
+fn flip(bytes: &mut [u8]) {
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Flipped<S> {
@@ -296,7 +385,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flipped<S> {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn axum_serves_over_the_listener_and_knows_its_clients() {
+async fn axum_serves_over_the_listener_and_knows_client_addresses() {
     use axum::extract::ConnectInfo;
     use axum::extract::connect_info::Connected;
     use axum::routing::get;

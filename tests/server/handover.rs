@@ -1,4 +1,4 @@
-//! A listening socket goes from process to process under load.
+//! A listening socket passes from process to process under load.
 //!
 //! The processes are this program again, as the test [`process`] with
 //! [`GENERATION`] in its environment. They end with the standard input that
@@ -36,7 +36,7 @@ const LEDGER: &str = "TOWER_RESEND_TEST_LEDGER";
 const HANDOVERS: u64 = 20;
 const WORKERS: usize = 8;
 
-/// How a port goes from process to process.
+/// How a port passes from process to process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// One listening socket, inherited.
@@ -44,7 +44,7 @@ enum Way {
     /// A socket for each process (`SO_REUSEPORT`), whose queue is emptied
     /// before it is closed.
     Emptied(SocketAddr),
-    /// The same without a look at the queue, in which connections wait.
+    /// The same, without emptying the queue.
     Closed(SocketAddr),
 }
 
@@ -92,7 +92,7 @@ fn process() {
     exit(0);
 }
 
-/// Serves until it is told to hand over, and the next process is ready.
+/// Serves until it is told to hand over and the next process is ready.
 async fn run(generation: u64) {
     let way = Way::from_env();
     let mut inherited = inherited().expect("nothing fails on loopback");
@@ -143,7 +143,7 @@ async fn run(generation: u64) {
     assert!(report.is_clean(), "{report}");
 }
 
-/// Where a process writes down which orders it has dispatched.
+/// The file in which a process records the orders that it dispatched.
 fn ledger() -> PathBuf {
     std::env::var_os(LEDGER).expect("the first process has one").into()
 }
@@ -169,7 +169,7 @@ fn answer(path: &str, generation: u64, tell: &mpsc::UnboundedSender<()>) -> Resp
 
 // ===== the clients =====
 
-/// One request of a client that knows nothing, on a connection of its own.
+/// One request of an ordinary client, on a connection of its own.
 async fn ask(address: SocketAddr, path: &str) -> Result<String, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let mut client = Client(stream);
@@ -184,7 +184,7 @@ async fn ask_until(address: SocketAddr, path: &str, is_right: impl Fn(&str) -> b
     while !ask(address, path).await.is_ok_and(|response| is_right(&response)) {}
 }
 
-/// A port that is free, and stays so: the socket is bound.
+/// A port that stays free: the socket is bound.
 fn port() -> (SocketAddr, socket2::Socket) {
     let socket =
         socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("nothing fails on loopback");
@@ -201,14 +201,14 @@ fn port() -> (SocketAddr, socket2::Socket) {
     )
 }
 
-/// Hands over this often under load. Returns how many requests were answered,
+/// Hands over this many times under load. Returns how many requests were answered,
 /// and what went wrong.
 async fn hand_over(handovers: u64, way: fn(SocketAddr) -> Way) -> (u64, Vec<String>) {
     let naive = |address, _| async move { ask(address, "/").await };
     hand_over_under(naive, Path::new("/dev/null"), handovers, way).await
 }
 
-/// Does that under the load of this call, which is told its number.
+/// Does the same under the load of `call`, which gets its number.
 async fn hand_over_under<C>(
     call: impl Fn(SocketAddr, u64) -> C + Clone + Send + 'static,
     ledger: &Path,
@@ -264,15 +264,15 @@ where
 // ===== tests =====
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_is_refused_or_reset_by_a_hand_over() {
+async fn hand_over_refuses_and_resets_no_connection() {
     let (answered, wrong) = hand_over(HANDOVERS, |_| Way::Inherited).await;
     println!("inherited: {answered} requests answered in {HANDOVERS} hand-overs");
     assert_eq!(wrong, [""; 0]);
     assert!(answered > HANDOVERS);
 }
 
-/// Sends orders with a client that keeps its connections. Returns what went
-/// wrong, orders that were dispatched twice among it.
+/// Sends orders with a client that pools its connections. Returns what went wrong,
+/// orders that were dispatched twice included.
 async fn order_through_hand_overs(client: OrderingClient) -> Vec<String> {
     let ledger = std::env::temp_dir().join(format!("tower-resend-{:x}", fastrand::u128(..)));
     File::create(&ledger).expect("there is room");
@@ -281,23 +281,23 @@ async fn order_through_hand_overs(client: OrderingClient) -> Vec<String> {
         async move { client.order(address, order).await }
     };
     let (answered, mut wrong) = hand_over_under(call, &ledger, HANDOVERS, |_| Way::Inherited).await;
-    let taken_up = std::fs::read_to_string(&ledger).expect("it was written");
+    let dispatched = std::fs::read_to_string(&ledger).expect("it was written");
     std::fs::remove_file(&ledger).expect("it was written");
-    let mut taken_up: Vec<_> = taken_up.lines().collect();
-    let all = taken_up.len();
-    taken_up.sort_unstable();
-    taken_up.dedup();
+    let mut dispatched: Vec<_> = dispatched.lines().collect();
+    let all = dispatched.len();
+    dispatched.sort_unstable();
+    dispatched.dedup();
     println!("{answered} orders answered in {HANDOVERS} hand-overs, {} failed", wrong.len());
-    assert!(answered > HANDOVERS && taken_up.len() as u64 >= answered);
-    wrong.extend((taken_up.len() != all).then(|| format!("{} doubled", all - taken_up.len())));
+    assert!(answered > HANDOVERS && dispatched.len() as u64 >= answered);
+    wrong.extend((dispatched.len() != all).then(|| format!("{} doubled", all - dispatched.len())));
     wrong
 }
 
-/// A client that keeps its connections.
+/// A client that pools its connections.
 #[derive(Clone)]
 enum OrderingClient {
     Ours(Box<tower_resend::Client>),
-    /// Hyper's, which does not resend.
+    /// That of hyper-util, which does not resend.
     Hypers(Box<legacy::Client<HttpConnector, Full<Bytes>>>),
 }
 
@@ -326,15 +326,15 @@ impl OrderingClient {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_keeps_its_connections_loses_and_doubles_nothing() {
+async fn client_with_pooled_connections_loses_and_doubles_nothing() {
     let client = OrderingClient::Ours(Box::default());
     assert_eq!(order_through_hand_overs(client).await, [""; 0]);
 }
 
-/// No promise either way, since a request need not cross a close: what the load
-/// does to a client that knows nothing of it.
+/// Not asserted either way, since a request need not cross a close: what the load
+/// does to a client without the contract.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_without_the_contract_loses() {
+async fn client_without_the_contract_loses_some_requests() {
     let mut client = legacy::Client::builder(TokioExecutor::new());
     let client = client.retry_canceled_requests(false).build(HttpConnector::new());
     let wrong = order_through_hand_overs(OrderingClient::Hypers(Box::new(client))).await;
@@ -342,17 +342,17 @@ async fn what_a_client_without_the_contract_loses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_a_queue_of_its_own_is_reset_when_it_is_closed() {
+async fn control_accept_queue_of_a_closed_reuseport_socket_is_reset() {
     let (answered, wrong) = hand_over(HANDOVERS, Way::Closed).await;
     println!("closed: {answered} requests answered, {} failed", wrong.len());
     let is_moved = migrates_requests() == Some(true);
     assert!(is_moved || !wrong.is_empty(), "the check sees what is lost");
 }
 
-/// No promise: what the kernel resets between the last look at the queue and
-/// its end is counted, not judged.
+/// What the kernel resets between the last accept and the close is counted, not
+/// judged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_of_its_own_is_emptied_before_it_is_closed() {
+async fn drain_empties_its_own_accept_queue_before_closing() {
     let (answered, wrong) = hand_over(HANDOVERS, Way::Emptied).await;
     println!("emptied: {answered} requests answered, {} failed {wrong:?}", wrong.len());
     println!("the kernel migrates: {:?}", migrates_requests());
@@ -360,7 +360,7 @@ async fn a_queue_of_its_own_is_emptied_before_it_is_closed() {
 }
 
 #[tokio::test]
-async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
+async fn successor_that_dies_before_it_is_ready_changes_nothing() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let listener = Listener::from_std(socket.try_clone().unwrap()).unwrap();
@@ -372,7 +372,7 @@ async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_successor_that_is_not_ready_in_time_is_killed() {
+async fn successor_that_is_not_ready_in_time_is_killed() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut program = Command::new("sleep");
     program.arg("1000");
@@ -382,7 +382,7 @@ async fn a_successor_that_is_not_ready_in_time_is_killed() {
 }
 
 #[test]
-fn the_name_of_a_socket_has_no_colon() {
+fn socket_name_with_a_colon_is_an_error() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(Successor::start(Command::new("true"), [("a:b", &socket)]).is_err());
 }

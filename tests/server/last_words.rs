@@ -1,5 +1,5 @@
-//! What a connection says at its end: nothing where it became a tunnel, and
-//! nothing after an answer that was the last as it said itself.
+//! What a connection says at its end: nothing if it became a tunnel, and nothing
+//! after a response that said it was the last.
 #![cfg(target_os = "linux")]
 
 use crate::site;
@@ -33,7 +33,7 @@ const FIELD: &str = "Retry-Contract: hop=\"{hop}\", rst, fin, gone, half\r\n";
 type Parts = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
 type Sent = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>;
 
-/// An answer whose body is what the test sends.
+/// A response whose body the test sends.
 fn body() -> (Parts, Sent) {
     let (parts, sent) = mpsc::unbounded_channel();
     (parts, StreamBody::new(UnboundedReceiverStream::new(sent)))
@@ -43,8 +43,8 @@ fn send(parts: &Parts, part: &'static str) {
     parts.send(Ok(Frame::data(Bytes::from_static(part.as_bytes())))).expect("it is read");
 }
 
-/// Accepts one connection and serves it with hyper and this application, with
-/// grace once it goes away.
+/// Accepts one connection and serves it with hyper and this application; hyper shuts
+/// down gracefully once the connection goes away.
 async fn serve<S>(mode: CloseMode, app: S) -> (Client, Handle)
 where
     S: Service<Request<RequestBody<Incoming>>, Response = Response<Sent>, Error = Infallible>
@@ -74,10 +74,10 @@ where
     (client, handle)
 }
 
-// ===== answers that are the last =====
+// ===== last responses =====
 
-/// The server leaves while an answer is under way whose head was written
-/// before. Returns what came after the head.
+/// The server leaves while a response is being sent and its head is written. Returns
+/// what came after the head.
 async fn leave_in_an_answer(mode: CloseMode, asked: &str, answered: Option<&str>) -> String {
     let (parts, sent) = body();
     let response = Response::builder();
@@ -88,7 +88,7 @@ async fn leave_in_an_answer(mode: CloseMode, asked: &str, answered: Option<&str>
     let response = response.body(sent).expect("a valid head");
     let response = Arc::new(Mutex::new(Some(response)));
     let app = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
-        let response = response.lock().expect("nobody panicked with it").take();
+        let response = response.lock().expect("no holder panicked").take();
         std::future::ready(Ok(response.expect("there is one request")))
     });
     let (mut client, handle) = serve(mode, app).await;
@@ -106,7 +106,7 @@ async fn leave_in_an_answer(mode: CloseMode, asked: &str, answered: Option<&str>
 }
 
 #[tokio::test]
-async fn nothing_follows_an_answer_that_was_the_last_before_the_server_left() {
+async fn no_closing_response_follows_connection_close() {
     for mode in MODES {
         for (asked, answered) in
             [("", Some("close")), ("", Some("x, Close")), (", close", None), (", close", Some("x"))]
@@ -118,7 +118,7 @@ async fn nothing_follows_an_answer_that_was_the_last_before_the_server_left() {
 }
 
 #[tokio::test]
-async fn control_an_answer_that_was_not_the_last_is_followed_by_a_closing_response() {
+async fn control_closing_response_follows_a_keep_alive_response() {
     for mode in MODES {
         for answered in [None, Some("x")] {
             let rest = leave_in_an_answer(mode, "", answered).await;
@@ -157,15 +157,15 @@ async fn echo(tunnel: hyper::upgrade::OnUpgrade) {
         return;
     };
     let mut tunnel = TokioIo::new(tunnel);
-    let mut octet = [0];
-    while octet != *b"." && tunnel.read_exact(&mut octet).await.is_ok() {
-        tunnel.write_all(&octet).await.expect("nothing fails on loopback");
+    let mut byte = [0];
+    while byte != *b"." && tunnel.read_exact(&mut byte).await.is_ok() {
+        tunnel.write_all(&byte).await.expect("nothing fails on loopback");
         tunnel.flush().await.expect("nothing fails on loopback");
     }
 }
 
-/// Sends a `CONNECT` on a connection that was used before and, where the mode
-/// resets idle ones, is armed.
+/// Sends a `CONNECT` on a connection that was used before and, if the mode resets
+/// idle ones, is armed.
 async fn connect(mode: CloseMode, status: StatusCode) -> (Client, Handle, String) {
     let (mut client, handle) = serve(mode, tunnels(status)).await;
     let offer = format!("Connection: retry-contract\r\n{FIELD}");
@@ -193,7 +193,7 @@ fn is_armed(handle: &Handle) -> bool {
 }
 
 #[tokio::test]
-async fn a_connection_that_became_a_tunnel_says_nothing_any_more() {
+async fn tunnel_gets_no_closing_response() {
     for mode in MODES {
         let (mut client, handle, response) = connect(mode, StatusCode::OK).await;
         assert!(response.starts_with("http/1.1 200"), "{response}");
@@ -215,7 +215,7 @@ async fn a_connection_that_became_a_tunnel_says_nothing_any_more() {
 }
 
 #[tokio::test]
-async fn control_a_tunnel_that_was_not_opened_leaves_the_contract() {
+async fn control_refused_tunnel_keeps_the_contract() {
     for mode in MODES {
         let (mut client, handle, response) = connect(mode, StatusCode::FORBIDDEN).await;
         assert!(response.contains("retry-contract: hop="), "{response}");

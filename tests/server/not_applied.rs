@@ -1,4 +1,4 @@
-//! Whose request a server refuses: a statement about one hop, or about one
+//! Which request a server refuses: a statement about one hop, or about one
 //! exchange, is believed of no other.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when it is in the way")]
@@ -29,26 +29,26 @@ use self::site::{Body as Received, Client as Raw, OFFER};
 
 type Answer = Response<GatewayBody<tower_resend::pool::ResponseBody>>;
 
-/// A client stack below a gateway, whose connects are given up at once.
+/// A client stack below a gateway, whose connects time out at once.
 fn upstream() -> Gateway<Client> {
     let policy = Policy::new().connect_patience(Duration::from_millis(1));
     let pool = PoolOptions::new().hedged_connects(false);
     GatewayLayer::new().layer(Client::builder().pool(pool).policy(policy).build())
 }
 
-/// The request that was received, for another server.
+/// The received request, for another server.
 fn passed_on(request: Request<Received>, next: SocketAddr) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     head.uri = format!("http://{next}{}", head.uri.path()).parse().unwrap();
     Request::from_parts(head, Body::new(body))
 }
 
-/// Another request, that a handler makes.
+/// A request of its own that a handler makes.
 fn made_anew(next: SocketAddr) -> Request<Body> {
     Request::post(format!("http://{next}/ledger")).body(Body::from("booked")).unwrap()
 }
 
-/// Serves `app`, below [`RefuseUnforwardedLayer`] if it `refuses`.
+/// Serves `app`, inside [`RefuseUnforwardedLayer`] if it `refuses`.
 async fn site<F, R>(app: F, refuses: bool) -> SocketAddr
 where
     F: FnMut(Request<Received>) -> R + Clone + Send + 'static,
@@ -66,7 +66,7 @@ where
     address
 }
 
-/// One call of a client that knows the contract; what became of it, in words.
+/// Makes one call with a client that knows the contract. Returns its outcome as text.
 async fn charge(address: SocketAddr) -> String {
     let policy = Policy::new().deadline(Duration::from_secs(20)).max_proven_resends(3);
     let client = Client::builder().policy(policy).build();
@@ -77,7 +77,7 @@ async fn charge(address: SocketAddr) -> String {
     }
 }
 
-/// What a client reads that offers, and sends nothing twice.
+/// Returns what a client reads that offers the contract and sends nothing twice.
 async fn read(address: SocketAddr) -> String {
     let mut client = Raw(TcpStream::connect(address).await.unwrap());
     client.get("/pay", OFFER).await;
@@ -89,7 +89,7 @@ fn counter() -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (Arc::clone(&count), count)
 }
 
-/// A handler that charges and then tells the next service, which is down.
+/// A handler that charges and then calls the next service, which is down.
 async fn charging_handler(refuses: bool) -> (String, usize) {
     let closed = ClosedPort::new();
     let next = closed.address();
@@ -104,22 +104,21 @@ async fn charging_handler(refuses: bool) -> (String, usize) {
 }
 
 #[tokio::test]
-async fn attack_a_handler_that_acted_is_not_refused_by_what_its_next_hop_says() {
+async fn attack_next_hop_does_not_refuse_for_a_handler_that_acted() {
     let (outcome, charged) = charging_handler(false).await;
     assert_eq!((outcome.as_str(), charged), ("503 Service Unavailable", 1));
 }
 
-/// The layer is where it must not be, and the handler's own request is not the
-/// one that was dispatched.
+/// The layer is misplaced, and the handler's own request is not the dispatched one.
 #[tokio::test]
-async fn attack_a_request_that_a_handler_made_does_not_refuse_the_one_it_got() {
+async fn attack_request_made_by_a_handler_does_not_refuse_its_own() {
     let (outcome, charged) = charging_handler(true).await;
     assert_eq!((outcome.as_str(), charged), ("503 Service Unavailable", 1));
 }
 
-/// The control: an application that is nothing but the gateway does refuse.
+/// Control: an application that is nothing but a gateway does refuse.
 #[tokio::test]
-async fn an_application_that_is_nothing_but_the_gateway_refuses() {
+async fn application_that_is_only_a_gateway_refuses() {
     let closed = ClosedPort::new();
     let next = closed.address();
     let (handled, seen) = counter();
@@ -133,9 +132,9 @@ async fn an_application_that_is_nothing_but_the_gateway_refuses() {
     assert_eq!(handled.load(Ordering::SeqCst), 4, "one attempt and three resends");
 }
 
-/// The statement is about the hop, for whoever asks.
+/// The response says what happened at the hop, and nothing about this request.
 #[tokio::test]
-async fn without_the_layer_a_gateway_refuses_nothing_and_says_what_it_knows() {
+async fn gateway_alone_refuses_nothing_and_reports_the_next_hop() {
     let closed = ClosedPort::new();
     let next = closed.address();
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -155,7 +154,7 @@ async fn without_the_layer_a_gateway_refuses_nothing_and_says_what_it_knows() {
     assert_eq!(*heard.lock().unwrap(), [true]);
 }
 
-/// A server that reads a request and closes: what it did is unknown.
+/// A server that reads a request and closes: what it did with it is unknown.
 async fn closes_after_reading() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -168,8 +167,8 @@ async fn closes_after_reading() -> SocketAddr {
     address
 }
 
-/// It asks one upstream and, where that fails, another: an answer for the whole
-/// is the weakest of both.
+/// Asks one upstream and, if that fails, another: the fate of the whole is the
+/// weaker of both.
 async fn falls_back(first: SocketAddr, second: SocketAddr) -> String {
     let upstream = upstream();
     let app = move |request: Request<Received>| {
@@ -193,16 +192,16 @@ async fn falls_back(first: SocketAddr, second: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn attack_the_last_of_several_hops_does_not_speak_for_all() {
+async fn attack_last_of_several_hops_does_not_speak_for_all() {
     let (closed, unknown) = (ClosedPort::new(), closes_after_reading().await);
     let answer = falls_back(unknown, closed.address()).await;
     assert!(answer.starts_with("http/1.1 503") && !answer.contains("refused"), "{answer}");
-    // The control: neither was applied.
+    // Control: neither was applied.
     let answer = falls_back(closed.address(), closed.address()).await;
     assert!(answer.starts_with("http/1.1 503") && answer.contains(", refused"), "{answer}");
 }
 
-/// An answer of the application's own, with what it states of `request`.
+/// A response of the application's own, with its statement about `request`.
 fn stated(request: &Request<Received>) -> Answer {
     let mut answer = Response::new(GatewayBody::Right(Empty::new()));
     *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -210,10 +209,10 @@ fn stated(request: &Request<Received>) -> Answer {
     answer
 }
 
-/// A store that keeps the first answer and gives it to every later request,
-/// which the handler below has acted on by then.
+/// A store that keeps the first response and gives it to every later request, after
+/// the inner handler has acted on that.
 #[tokio::test]
-async fn attack_a_remembered_statement_speaks_of_no_later_request() {
+async fn attack_stored_statement_speaks_of_no_later_request() {
     let kept = Arc::new(Mutex::new(None));
     let app = move |request: Request<Received>| {
         let mut kept = kept.lock().unwrap();
@@ -231,7 +230,7 @@ async fn attack_a_remembered_statement_speaks_of_no_later_request() {
 }
 
 #[tokio::test]
-async fn attack_a_copy_of_the_request_that_may_yet_act_is_not_denied() {
+async fn attack_statement_fails_while_a_copy_of_the_request_lives() {
     let app = |request: Request<Received>| {
         let answer = stated(&request);
         let head = request.into_parts().0;
@@ -243,7 +242,7 @@ async fn attack_a_copy_of_the_request_that_may_yet_act_is_not_denied() {
     };
     let answer = read(site(app, false).await).await;
     assert!(answer.starts_with("http/1.1 503") && !answer.contains("refused"), "{answer}");
-    // The control: no copy is left.
+    // Control: no copy is left.
     let app = |request: Request<Received>| {
         let answer = stated(&request);
         async { Ok(answer) }
@@ -253,7 +252,7 @@ async fn attack_a_copy_of_the_request_that_may_yet_act_is_not_denied() {
 }
 
 #[tokio::test]
-async fn attack_what_a_layer_that_acts_has_ruled_out_is_not_said_below_it() {
+async fn attack_ruled_out_statement_is_not_made_by_inner_services() {
     let app = |mut request: Request<Received>| {
         NotApplied::rule_out(request.extensions_mut());
         let answer = stated(&request);
@@ -276,10 +275,10 @@ async fn hands_back(request: Request<String>) -> Result<Response<()>, BoxError> 
     }
 }
 
-/// A service that answers by a call of its own, whose attempts are not those of
-/// the call that it answers.
+/// A service that answers by a call of its own: the attempts of that call are not
+/// those of the call that it answers.
 #[tokio::test]
-async fn attack_the_attempts_of_an_inner_call_are_not_told_of_the_outer_one() {
+async fn attack_attempts_of_an_inner_call_are_not_those_of_the_outer() {
     let inner = ResendLayer::default().layer(tower::service_fn(hands_back));
     let call = || inner.clone().oneshot(Request::new("booked".to_owned()));
     assert_eq!(attempts(&call().await.unwrap()).len(), 2, "the control");

@@ -29,10 +29,10 @@ fn promise(response: &str, client: &site::Client) -> Option<Announcement> {
         .map(|promise| *promise.announced())
 }
 
-// ===== answers =====
+// ===== responses =====
 
 #[tokio::test]
-async fn a_client_that_offers_nothing_notices_nothing() {
+async fn client_that_offers_nothing_notices_nothing() {
     let site = Site::start().await;
     let mut client = site.client().await;
     for _ in 0..2 {
@@ -44,7 +44,7 @@ async fn a_client_that_offers_nothing_notices_nothing() {
 }
 
 #[tokio::test]
-async fn every_answer_to_an_offer_announces() {
+async fn every_response_to_an_offer_announces() {
     let site = Site::start().await;
     let mut client = site.client().await;
     for path in ["/quick", "/missing", "/foreign"] {
@@ -57,7 +57,7 @@ async fn every_answer_to_an_offer_announces() {
 }
 
 #[tokio::test]
-async fn the_field_is_for_one_hop() {
+async fn contract_field_is_for_one_hop() {
     let site = Site::start().await;
     let mut client = site.client().await;
     client.get("/field", OFFER).await;
@@ -83,7 +83,7 @@ async fn http_1_0_and_upgrades_have_no_contract() {
 }
 
 #[tokio::test]
-async fn an_http_2_preface_is_closed_without_an_answer() {
+async fn http2_preface_is_closed_without_a_response() {
     let site = Site::start().await;
     let mut client = site.client().await;
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
@@ -92,7 +92,7 @@ async fn an_http_2_preface_is_closed_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_application_can_say_that_it_did_nothing() {
+async fn application_can_state_that_nothing_was_applied() {
     let site = Site::start().await;
     let mut client = site.client().await;
     client.get("/not-applied", OFFER).await;
@@ -113,7 +113,7 @@ fn post(length: usize, offer: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_service_sees_nothing_of_a_request_before_all_of_it() {
+async fn service_sees_no_part_of_a_request_before_it_is_whole() {
     let mut site = Site::start().await;
     let mut client = site.client().await;
     client.send(&post(6, OFFER)).await;
@@ -122,7 +122,7 @@ async fn a_service_sees_nothing_of_a_request_before_all_of_it() {
     assert!(!site.app.seen().contains(&"/body".to_owned()));
     client.send("def").await;
     assert!(client.response().await.ends_with("whole:6 "));
-    // Control: what streams is seen before.
+    // Control: a streamed request is seen before.
     let mut naive = site.client().await;
     naive.send(&post(6, "")).await;
     naive.send("abc").await;
@@ -132,7 +132,7 @@ async fn a_service_sees_nothing_of_a_request_before_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_promise_holds_for_a_request_that_offers_nothing_anew() {
+async fn promise_holds_for_a_later_request_without_an_offer() {
     let site = Site::start().await;
     let mut client = site.client().await;
     client.get("/quick", OFFER).await;
@@ -143,7 +143,7 @@ async fn a_promise_holds_for_a_request_that_offers_nothing_anew() {
 }
 
 #[tokio::test]
-async fn a_chunked_request_keeps_its_trailers() {
+async fn chunked_request_keeps_its_trailers() {
     let site = Site::start().await;
     let mut client = site.client().await;
     let head = "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
@@ -152,7 +152,7 @@ async fn a_chunked_request_keeps_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_request_larger_than_max_is_taken_up_early_and_complete() {
+async fn request_larger_than_max_is_dispatched_early_and_complete() {
     let options = ListenerOptions::new().max(Max::new(8).unwrap());
     let mut site = Site::start_with(options, |server| server).await;
     let mut declared = site.client().await;
@@ -173,7 +173,7 @@ async fn a_request_larger_than_max_is_taken_up_early_and_complete() {
 }
 
 #[tokio::test]
-async fn a_request_of_exactly_max_octets_of_body_is_received_whole() {
+async fn request_with_a_body_of_exactly_max_bytes_is_received_whole() {
     let options = ListenerOptions::new().max(Max::new(8).unwrap());
     let site = Site::start_with(options, |server| server).await;
     let mut client = site.client().await;
@@ -183,7 +183,7 @@ async fn a_request_of_exactly_max_octets_of_body_is_received_whole() {
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_answered_before_the_take_up() {
+async fn expect_100_continue_is_answered_before_the_dispatch() {
     let site = Site::start().await;
     let mut client = site.client().await;
     client.send(&post(2, &format!("Expect: 100-continue\r\n{OFFER}"))).await;
@@ -195,7 +195,7 @@ async fn expect_100_continue_is_answered_before_the_take_up() {
 }
 
 #[tokio::test]
-async fn a_request_whose_body_fails_is_never_seen() {
+async fn service_never_sees_a_request_whose_body_fails() {
     let site = Site::start().await;
     let mut cut = site.client().await;
     cut.send(&post(6, OFFER)).await;
@@ -211,7 +211,7 @@ async fn a_request_whose_body_fails_is_never_seen() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_late_is_refused() {
+async fn request_with_a_late_body_is_refused() {
     let buffering = tower_resend::server::Buffering::new().with_arrival(Duration::from_millis(20));
     let site = Site::start_with(ListenerOptions::new(), |server| server.buffering(buffering)).await;
     let mut client = site.client().await;
@@ -222,7 +222,7 @@ async fn a_body_that_is_late_is_refused() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn connections_beyond_the_limit_wait_in_the_queue() {
     let mut site =
         Site::start_with(ListenerOptions::new(), |server| server.max_connections(1)).await;
     let (mut first, mut second) = (site.client().await, site.client().await);
@@ -239,7 +239,7 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
 // ===== the drain =====
 
 #[tokio::test]
-async fn what_was_taken_up_is_answered_and_closes() {
+async fn dispatched_request_is_answered_and_closes_its_connection() {
     let mut site = Site::start().await;
     let (mut naive, mut knowing) = (site.client().await, site.client().await);
     naive.get("/slow", "").await;
@@ -259,7 +259,7 @@ async fn what_was_taken_up_is_answered_and_closes() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_as_their_clients_understand_it() {
+async fn idle_connections_close_as_their_clients_understand() {
     let mut site = Site::start().await;
     let (mut naive, mut knowing) = (site.client().await, site.client().await);
     let mut unused = site.client().await;
@@ -279,10 +279,10 @@ async fn idle_connections_are_closed_as_their_clients_understand_it() {
     assert_eq!(site.report().await.closed, 3);
 }
 
-/// The peer TCP's reset is what a client without a contract proves by that the
-/// request was never received; reading on would acknowledge it.
+/// By the reset a client without a contract proves that its request was never
+/// received. Reading on would acknowledge the request instead.
 #[tokio::test]
-async fn a_request_that_crosses_an_ordinary_close_is_refused_by_a_reset() {
+async fn request_that_crosses_an_ordinary_close_is_reset() {
     let mut site = Site::start().await;
     let mut naive = site.client().await;
     naive.get("/quick", "").await;
@@ -300,7 +300,7 @@ async fn a_request_that_crosses_an_ordinary_close_is_refused_by_a_reset() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_never_used_is_served_one_request() {
+async fn never_used_connection_is_served_one_request() {
     let mut site = Site::start().await;
     let (mut witness, mut fresh) = (site.client().await, site.client().await);
     witness.get("/quick", "").await;
@@ -315,7 +315,7 @@ async fn a_connection_that_was_never_used_is_served_one_request() {
 }
 
 #[tokio::test]
-async fn a_refused_request_never_reaches_the_service() {
+async fn refused_request_never_reaches_the_service() {
     let mut site = Site::start().await;
     let mut client = site.client().await;
     client.send(&post(6, OFFER)).await;
@@ -331,7 +331,7 @@ async fn a_refused_request_never_reaches_the_service() {
 }
 
 #[tokio::test]
-async fn a_half_received_request_of_a_naive_client_is_answered() {
+async fn half_received_request_of_a_client_without_offer_is_answered() {
     let mut site = Site::start().await;
     let mut client = site.client().await;
     client.send(&post(6, "")).await;
@@ -344,7 +344,7 @@ async fn a_half_received_request_of_a_naive_client_is_answered() {
 }
 
 #[tokio::test]
-async fn half_a_head_is_refused() {
+async fn partial_head_is_refused() {
     let mut site = Site::start().await;
     let mut client = site.client().await;
     client.get("/quick", OFFER).await;
@@ -359,8 +359,8 @@ async fn half_a_head_is_refused() {
     assert!(!site.app.seen().contains(&"/half".to_owned()));
 }
 
-/// Three clients that wait in the accept queue when the drain begins, two of
-/// them with a request. Returns how they ended.
+/// Three clients wait in the accept queue when the drain begins, two of them with a
+/// request. Returns how they ended.
 async fn queue(leave: ShutdownMode) -> (u64, Vec<(bool, End)>) {
     let options = ListenerOptions::new();
     let mut site = Site::start_with(options, |server| server.max_connections(1)).await;
@@ -387,21 +387,21 @@ async fn queue(leave: ShutdownMode) -> (u64, Vec<(bool, End)>) {
 }
 
 #[tokio::test]
-async fn what_waits_in_the_accept_queue_is_served() {
+async fn drain_serves_what_waits_in_the_accept_queue() {
     let (accepted, ends) = queue(ShutdownMode::Alone).await;
     assert_eq!(accepted, 3);
     assert_eq!(ends, [(true, End::Fin), (true, End::Fin), (false, End::Fin)]);
 }
 
 #[tokio::test]
-async fn control_a_queue_that_nobody_accepts_is_reset() {
+async fn control_queue_that_is_not_accepted_is_reset() {
     let (accepted, ends) = queue(ShutdownMode::HandedOver).await;
     assert_eq!(accepted, 0);
     assert_eq!(ends, [(false, End::Reset); 3]);
 }
 
 #[tokio::test]
-async fn the_longest_deadlines_there_are_do_no_harm() {
+async fn longest_deadlines_do_not_overflow() {
     let mut site = Site::start_with(ListenerOptions::new(), |server| {
         server.drain_deadline(Duration::MAX).head_deadline(Duration::MAX)
     })
@@ -415,7 +415,7 @@ async fn the_longest_deadlines_there_are_do_no_harm() {
 }
 
 #[tokio::test]
-async fn what_runs_at_the_deadline_is_reported_and_cut_off() {
+async fn request_running_at_the_deadline_is_reported_and_cut_off() {
     let mut site = Site::start_with(ListenerOptions::new(), |server| {
         server.drain_deadline(Duration::from_millis(50))
     })

@@ -1,4 +1,4 @@
-//! The pieces of a server, put together by hand; what users bring.
+//! The pieces of a server, put together by hand; services of users.
 
 use crate::site;
 
@@ -25,13 +25,13 @@ use self::site::{App, Client, OFFER};
 
 // ===== a refused request never reaches the service =====
 
-/// How the service side does its part.
+/// How the service side behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    /// As the crate does it.
+    /// As that of this crate.
     Ours,
     /// Passes a request on after it was refused.
-    TakesUpAfterRefusing,
+    ActsAfterRefusing,
 }
 
 /// Serves one connection.
@@ -51,9 +51,9 @@ async fn serve_one(connection: Connection, side: Side, app: App) {
             }
             let _ = served.await;
         }
-        Side::TakesUpAfterRefusing => {
+        Side::ActsAfterRefusing => {
             let service =
-                service_fn(move |request| take_up_anyway(request, handle.clone(), app.clone()));
+                service_fn(move |request| dispatch_anyway(request, handle.clone(), app.clone()));
             let mut served = std::pin::pin!(http.serve_connection(io, service));
             tokio::select! {
                 _ = served.as_mut() => return,
@@ -64,7 +64,7 @@ async fn serve_one(connection: Connection, side: Side, app: App) {
     }
 }
 
-async fn take_up_anyway(
+async fn dispatch_anyway(
     request: Request<Incoming>,
     handle: Handle,
     app: App,
@@ -80,11 +80,11 @@ async fn take_up_anyway(
             .write(response.headers_mut())
             .expect("a valid field");
     }
-    app.seen.lock().expect("nobody panicked with it").push(request.uri().path().to_owned());
+    app.seen.lock().expect("no holder panicked").push(request.uri().path().to_owned());
     Ok(response.map(|body| exchange.answer(body)))
 }
 
-/// Refuses a request that has half arrived. Returns what the client read and
+/// Refuses a half-received request. Returns what the client read and
 /// what the service saw.
 async fn refuse(side: Side) -> (String, Vec<String>) {
     let mut listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
@@ -106,26 +106,27 @@ async fn refuse(side: Side) -> (String, Vec<String>) {
     (response, app.seen())
 }
 
-/// The check: who reads `refused` may send the request again.
+/// Returns `true` if the promise is kept: a client that reads `refused` may send the
+/// request again.
 fn is_kept((response, seen): &(String, Vec<String>)) -> bool {
     response.contains(", refused\r\n") && seen.is_empty()
 }
 
 #[tokio::test]
-async fn a_refused_request_never_reaches_the_service() {
+async fn refused_request_never_reaches_the_service() {
     let refused = refuse(Side::Ours).await;
     assert!(is_kept(&refused), "{refused:?}");
 }
 
 #[tokio::test]
-async fn control_a_service_side_that_takes_up_after_refusing_is_seen() {
-    let refused = refuse(Side::TakesUpAfterRefusing).await;
+async fn control_service_that_acts_after_refusing_is_seen() {
+    let refused = refuse(Side::ActsAfterRefusing).await;
     assert!(refused.0.contains(", refused\r\n") && !is_kept(&refused), "{refused:?}");
 }
 
 // ===== axum =====
 
-/// What a user keeps of a connection.
+/// The connect info of a user.
 #[derive(Clone, Copy, Debug)]
 struct Ends {
     client: std::net::SocketAddr,
@@ -146,7 +147,7 @@ async fn ask(address: std::net::SocketAddr) -> (Client, String) {
 }
 
 #[tokio::test]
-async fn a_router_is_served_and_announced() {
+async fn router_is_served_and_announced() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().route("/", get(async || "hello"));
@@ -159,7 +160,7 @@ async fn a_router_is_served_and_announced() {
 }
 
 #[tokio::test]
-async fn the_users_connect_info_works() {
+async fn connect_info_of_a_users_type_works() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().route(
@@ -177,7 +178,7 @@ async fn the_users_connect_info_works() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn the_clients_address_is_connect_info() {
+async fn client_address_is_connect_info() {
     use std::net::SocketAddr;
 
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -190,7 +191,7 @@ async fn the_clients_address_is_connect_info() {
     assert!(response.ends_with(&client.0.local_addr().unwrap().to_string()), "{response}");
 }
 
-/// A client that speaks both halves reads the answer as any other.
+/// A client that knows the contract reads the response like any other.
 #[tokio::test]
 async fn our_client_is_served() {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();

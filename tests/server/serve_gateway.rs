@@ -27,15 +27,15 @@ enum Next {
     Closes,
     Waits,
     Answers,
-    /// Begins an answer, and closes in the middle of its head.
+    /// Begins a response, and closes in the middle of its head.
     BeginsHead,
-    /// Begins an answer, and closes in the middle of its body.
+    /// Begins a response, and closes in the middle of its body.
     BeginsBody,
 }
 
 impl Next {
-    /// The deadline of a request to it. One that only waits, or is not there,
-    /// is waited for that long; the others are slow only on a busy machine.
+    /// The deadline of a request to it. A test waits that long for a server that only
+    /// waits or does not exist; the others are slow only on a busy machine.
     fn deadline(self) -> Duration {
         match self {
             Self::NotThere => Duration::from_millis(100),
@@ -47,7 +47,7 @@ impl Next {
         }
     }
 
-    /// What it answers before it does nothing more.
+    /// What it writes before it does nothing more.
     fn answer(self) -> &'static str {
         match self {
             Self::Answers => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -75,8 +75,8 @@ async fn next(next: Next) -> SocketAddr {
             let (mut stream, _) = listener.accept().await.expect("nothing fails on loopback");
             stream.read_exact(&mut [0]).await.expect("nothing fails on loopback");
             let mut read = vec![0; 4096];
-            let octets = stream.read(&mut read).await.expect("nothing fails on loopback");
-            assert!(octets > 0);
+            let bytes = stream.read(&mut read).await.expect("nothing fails on loopback");
+            assert!(bytes > 0);
             match next {
                 Next::Waits => {
                     tokio::spawn(async move { stream.read(&mut read).await });
@@ -92,17 +92,17 @@ async fn next(next: Next) -> SocketAddr {
     address
 }
 
-/// Serves a gateway before such a server, and returns what a client reads that
-/// knows the contract, or not.
+/// Serves a gateway in front of such a server. Returns what a client reads, with or
+/// without an offer.
 async fn ask(behind: Next, offer: &str) -> String {
     call(behind, offer).await.response().await
 }
 
-/// Does that; returns the client, to read as it likes.
+/// Does the same, and returns the client.
 async fn call(behind: Next, offer: &str) -> Raw {
     let policy = Policy::new().role(Role::Proxy).deadline(behind.deadline());
     let behind = next(behind).await;
-    // The next server looks at one connection after another.
+    // The next server serves one connection after another.
     let pool = PoolOptions::new().hedged_connects(false);
     let gateway: Gateway<Client> =
         GatewayLayer::new().layer(Client::builder().pool(pool).policy(policy).build());
@@ -140,15 +140,15 @@ async fn unknown_is_502_and_never_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_in_its_head_is_502_and_never_refused() {
+async fn response_lost_in_its_head_is_502_and_never_refused() {
     let response = ask(Next::BeginsHead, OFFER).await;
     assert!(response.starts_with("http/1.1 502"), "{response}");
     assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
 }
 
-/// Its head was passed on: all that is left is to cut it off too.
+/// The head was passed on: the gateway can only cut the response off too.
 #[tokio::test]
-async fn an_answer_that_is_lost_in_its_body_is_cut_and_never_refused() {
+async fn response_lost_in_its_body_is_cut_and_never_refused() {
     let (response, _) = call(Next::BeginsBody, OFFER).await.rest().await;
     assert!(
         response.starts_with("http/1.1 200") && response.ends_with("\r\n\r\nhal"),
@@ -158,14 +158,14 @@ async fn an_answer_that_is_lost_in_its_body_is_cut_and_never_refused() {
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_504_and_never_refused() {
+async fn no_response_in_time_is_504_and_never_refused() {
     let response = ask(Next::Waits, OFFER).await;
     assert!(response.starts_with("http/1.1 504"), "{response}");
     assert!(response.contains("retry-contract: hop=") && !response.contains("refused"));
 }
 
 #[tokio::test]
-async fn an_answer_is_passed_on() {
+async fn response_is_passed_on() {
     let response = ask(Next::Answers, OFFER).await;
     assert!(response.starts_with("http/1.1 200") && response.ends_with("ok"), "{response}");
     assert!(!response.contains("refused"));

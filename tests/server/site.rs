@@ -1,5 +1,5 @@
-//! A server with an application that says what it saw, and clients that write
-//! bytes.
+//! A server with an application that reports what it saw, and clients that write
+//! raw bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,14 +16,13 @@ use tokio::task::JoinHandle;
 use tower_resend::server::{Listener, ListenerOptions, Report, RequestBody, Serve, ShutdownMode};
 use tower_resend::server::{NotApplied, SharedService, serve};
 
-/// What a client says that knows the contract, of the connection that it says it
-/// on.
+/// The offer of a client that knows the contract, for its own connection.
 pub(crate) const OFFER: &str =
     "Connection: retry-contract\r\nRetry-Contract: hop=\"{hop}\", rst, gone, half\r\n";
 
 // ===== the application =====
 
-/// What the application saw, and when it may go on.
+/// What the application saw, and how many requests may go on.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     /// The paths of all requests that reached it: the ground truth.
@@ -39,7 +38,7 @@ impl App {
     }
 
     pub(crate) fn seen(&self) -> Vec<String> {
-        self.seen.lock().expect("nobody panicked with it").clone()
+        self.seen.lock().expect("no holder panicked").clone()
     }
 
     /// Lets this many requests to `/slow` go on.
@@ -56,7 +55,7 @@ impl App {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let path = request.uri().path().to_owned();
-        self.seen.lock().expect("nobody panicked with it").push(path.clone());
+        self.seen.lock().expect("no holder panicked").push(path.clone());
         self.say(path.clone());
         let names = request.headers().contains_key("retry-contract");
         match path.as_str() {
@@ -89,7 +88,7 @@ impl App {
         ok("ok")
     }
 
-    /// Reads the body, and says each part of it.
+    /// Reads the body, and reports each part of it.
     async fn read<B>(&self, request: Request<RequestBody<B>>) -> String
     where
         B: http_body::Body<Data = Bytes> + Unpin,
@@ -148,7 +147,7 @@ where
 
 // ===== the server =====
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) app: App,
@@ -187,12 +186,12 @@ impl Site {
         Client(TcpStream::connect(self.address).await.expect("the server listens"))
     }
 
-    /// The next thing the application says.
+    /// Returns the next report of the application.
     pub(crate) async fn hear(&mut self) -> String {
         self.events.recv().await.expect("nothing fails on loopback")
     }
 
-    /// Lets the server do all that has arrived so far.
+    /// Lets the server handle everything that has arrived so far.
     pub(crate) async fn settle(&self) {
         for _ in 0..2 {
             let mut client = self.client().await;
@@ -205,7 +204,7 @@ impl Site {
         let _ = self.leave.take().expect("nothing fails on loopback").send(leave);
     }
 
-    /// Makes the server leave; returns once its connections know.
+    /// Makes the server leave. Returns once its connections know.
     pub(crate) async fn leave_and_see(&mut self) {
         let mut witness = self.client().await;
         self.settle().await;
@@ -230,10 +229,10 @@ pub(crate) enum End {
 }
 
 impl Client {
-    /// Sends bytes, with the connection's two ends where they name `{hop}`.
-    pub(crate) async fn send(&mut self, octets: &str) {
-        let octets = octets.replace("{hop}", &self.hop());
-        self.0.write_all(octets.as_bytes()).await.expect("nothing fails on loopback");
+    /// Sends bytes, with the connection's two ends in place of `{hop}`.
+    pub(crate) async fn send(&mut self, bytes: &str) {
+        let bytes = bytes.replace("{hop}", &self.hop());
+        self.0.write_all(bytes.as_bytes()).await.expect("nothing fails on loopback");
     }
 
     /// Returns the connection's two ends as the client's socket sees them.
@@ -248,18 +247,18 @@ impl Client {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n{offer}\r\n")).await;
     }
 
-    /// Reads one response whose length is declared.
+    /// Reads one response with a declared length.
     pub(crate) async fn response(&mut self) -> String {
         let mut read = Vec::new();
         while !read.ends_with(b"\r\n\r\n") {
-            let mut octet = [0];
+            let mut byte = [0];
             assert_eq!(
-                self.0.read(&mut octet).await.expect("nothing fails on loopback"),
+                self.0.read(&mut byte).await.expect("nothing fails on loopback"),
                 1,
                 "{}",
                 text(&read)
             );
-            read.push(octet[0]);
+            read.push(byte[0]);
         }
         let head = text(&read).to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
@@ -268,23 +267,23 @@ impl Client {
         head + &text(&body)
     }
 
-    /// Reads all there is to the end of the connection.
+    /// Reads to the end of the connection.
     pub(crate) async fn rest(&mut self) -> (String, End) {
         let mut read = Vec::new();
         let mut part = [0; 4096];
         loop {
             match self.0.read(&mut part).await {
                 Ok(0) => return (text(&read).to_ascii_lowercase(), End::Fin),
-                Ok(octets) => read.extend_from_slice(&part[..octets]),
+                Ok(bytes) => read.extend_from_slice(&part[..bytes]),
                 Err(_) => return (text(&read).to_ascii_lowercase(), End::Reset),
             }
         }
     }
 }
 
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What hyper gives a service.
+/// The body that hyper passes to a service.
 pub(crate) type Body = RequestBody<Incoming>;

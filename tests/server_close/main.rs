@@ -1,8 +1,8 @@
-//! What the kernel of a client sees when a server ends, killed or gracefully,
-//! in every state of a connection: the promise of its mode, ten times out of
-//! ten. Then kills and stops at random moments, whose truth the handler records.
+//! What a client's kernel sees when a server ends, killed or gracefully, in every
+//! state of a connection: the promise of its mode, ten times out of ten. Then kills
+//! and stops at random moments, while the handler records what was dispatched.
 //!
-//! The controls: a server that arms by counters, and one that does not arm.
+//! Controls: a server that arms by counters, and one that does not arm.
 //!
 //! `cargo test -p tower-resend-tests --test server_close -- cells` or `-- kills` or `-- stops` runs one part.
 #![cfg(target_os = "linux")]
@@ -16,7 +16,7 @@ mod ends;
 
 use std::process::ExitCode;
 
-/// Plays one part; returns how many failed.
+/// Plays one part. Returns how many cells failed.
 type Part = fn() -> u32;
 
 fn main() -> ExitCode {

@@ -2,6 +2,7 @@
 
 mod after_write;
 mod idle;
+mod lengths;
 mod redirect;
 mod segments;
 mod truth;

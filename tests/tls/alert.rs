@@ -87,7 +87,7 @@ fn alert(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
 fn assert_asked_once(origin: &Origin, error: &Error, expected: AlertDescription) {
     assert_eq!(error.attempts().len(), 1, "{error}");
     assert!((1..=2).contains(&origin.truth().accepted()), "{}", origin.truth().accepted());
-    assert_eq!(origin.truth().taken_up(), [""; 0]);
+    assert_eq!(origin.truth().dispatched(), [""; 0]);
     let told = error.attempts()[0].evidence().alert.unwrap();
     assert_eq!(told.0, u8::from(expected));
     assert!(error.to_string().contains(told.name().unwrap()), "{error}");
@@ -161,7 +161,7 @@ async fn an_idempotent_request_is_not_repeated_to_who_refuses_us() {
         assert_eq!(error.attempts().len(), 1, "{error}");
         assert_eq!(alert(&error), Some(expected), "{error:?}");
         assert!(error.fate().is_unknown(), "{error}");
-        assert_eq!(origin.truth().taken_up(), [""; 0]);
+        assert_eq!(origin.truth().dispatched(), [""; 0]);
     }
 }
 

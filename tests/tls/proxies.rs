@@ -115,7 +115,7 @@ async fn closed_while_idle(scheme: &str) -> Vec<Fate> {
     go.send(()).unwrap();
     is_closed.recv().unwrap();
     let fates = post(&client, &origin.url("/after")).await.unwrap();
-    assert_eq!(origin.truth().taken_up(), ["/before", "/after"]);
+    assert_eq!(origin.truth().dispatched(), ["/before", "/after"]);
     fates
 }
 
@@ -228,7 +228,7 @@ async fn a_tunnel_that_was_refused_for_now_is_asked_for_again() {
     let fates = post(&client, &origin.url("/orders")).await.unwrap();
     let refused = Fate::NotApplied(Proof::NotConnected(ConnectFailure::Proxy));
     assert_eq!(fates, [refused, Fate::Completed]);
-    assert_eq!(origin.truth().taken_up(), ["/orders"]);
+    assert_eq!(origin.truth().dispatched(), ["/orders"]);
 }
 
 /// A proxy that says it opened a tunnel and then goes on speaking itself is

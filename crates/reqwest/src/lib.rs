@@ -156,6 +156,9 @@
 //! [`ResendLayer`]: tower_resend::ResendLayer
 //! [`NoEvidence`]: tower_resend_core::Doubt::NoEvidence
 
+// Each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod chain;
 mod errors;
 mod middleware;

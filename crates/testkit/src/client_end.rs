@@ -60,8 +60,8 @@ mod kernel {
         }
 
         /// Waits until it received so many.
-        pub fn until_received(&self, octets: u64) {
-            self.until(|now| now.bytes_received >= octets);
+        pub fn until_received(&self, bytes: u64) {
+            self.until(|now| now.bytes_received >= bytes);
         }
 
         /// Waits, at most until the client has given the connection up, which
@@ -99,7 +99,7 @@ mod kernel {
         let numbers = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         numbers.filter_map(move |number| {
             // SAFETY: the number is used for one system call at a time, and one
-            // that is closed or somebody else's meanwhile is told by its address.
+            // that is closed or another socket's meanwhile is told by its address.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             let is_it = |fd: &BorrowedFd<'_>| peer(SockRef::from(fd)) == Some(server);
             let socket = is_it(&fd).then(|| fd.try_clone_to_owned().ok()).flatten()?;

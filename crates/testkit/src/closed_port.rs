@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
 
-/// A port at which every connect is refused, and that nobody else is given:
+/// A port at which every connect is refused, and that the kernel gives to no other socket:
 /// one that was merely closed is soon the port of another test.
 pub struct ClosedPort(Socket);
 

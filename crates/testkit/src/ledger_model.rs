@@ -17,7 +17,7 @@ pub enum Operation {
     Written(usize),
     /// Bytes read; where the ledger asks for it, they are judged by this.
     Read(usize, Seen),
-    /// A judgement nobody asked for.
+    /// An unsolicited judgement.
     Reply(Seen),
     End,
     Error(Option<Errno>),
@@ -68,20 +68,20 @@ pub struct Model {
 impl Model {
     fn written(&self) -> u64 {
         self.sum(&self.log, |operation| match operation {
-            Operation::Written(octets) => *octets,
+            Operation::Written(bytes) => *bytes,
             _ => 0,
         })
     }
 
     fn read(&self) -> u64 {
         self.sum(&self.log, |operation| match operation {
-            Operation::Read(octets, _) => *octets,
+            Operation::Read(bytes, _) => *bytes,
             _ => 0,
         })
     }
 
-    fn sum(&self, log: &[Operation], octets: impl Fn(&Operation) -> usize) -> u64 {
-        log.iter().map(|operation| octets(operation) as u64).sum()
+    fn sum(&self, log: &[Operation], bytes: impl Fn(&Operation) -> usize) -> u64 {
+        log.iter().map(|operation| bytes(operation) as u64).sum()
     }
 
     /// The log from the last arming on, and how much of it came before.
@@ -148,7 +148,7 @@ impl Model {
         (0..self.log.len()).find_map(|at| {
             let idle = matches!(Self::phase_after(&self.log[..at]), Phase::Idle | Phase::Armed);
             match self.log[at] {
-                Operation::Read(octets, _) if idle && octets > 0 => Some(StaleReason::Stray),
+                Operation::Read(bytes, _) if idle && bytes > 0 => Some(StaleReason::Stray),
                 Operation::End if idle => Some(StaleReason::Fin),
                 Operation::Error(_) if idle => Some(StaleReason::Reset),
                 _ => None,
@@ -238,7 +238,7 @@ impl Model {
             now.log.push(self.log[at]);
             match self.log[at] {
                 Operation::Reply(seen) => Some((now, seen)),
-                Operation::Read(octets, seen) if octets > 0 && before.awaits_judgement() => {
+                Operation::Read(bytes, seen) if bytes > 0 && before.awaits_judgement() => {
                     Some((now, seen))
                 }
                 _ => None,
@@ -265,7 +265,7 @@ impl Model {
 }
 
 pub fn writes(operation: &Operation) -> bool {
-    matches!(operation, Operation::Written(octets) if *octets > 0)
+    matches!(operation, Operation::Written(bytes) if *bytes > 0)
 }
 
 /// Does the same to both, and compares what they say.
@@ -283,11 +283,11 @@ pub fn run(calibration: Result<(), Unavailable>, operations: &[Operation]) -> Mo
             Operation::StaleCheck(seen) => {
                 assert_eq!(ledger.on_stale_check(before.shown(seen)), before.stale_check(seen));
             }
-            Operation::Written(octets) => ledger.on_written(octets),
-            Operation::Read(octets, seen) => {
+            Operation::Written(bytes) => ledger.on_written(bytes),
+            Operation::Read(bytes, seen) => {
                 let first = before.reply() == Reply::Nothing;
-                let expected = octets > 0 && first && before.awaits_judgement();
-                let asks = ledger.on_read(octets);
+                let expected = bytes > 0 && first && before.awaits_judgement();
+                let asks = ledger.on_read(bytes);
                 assert_eq!(asks, expected);
                 if asks {
                     assert_eq!(ledger.on_reply(model.shown(seen)), model.reply());

@@ -27,7 +27,7 @@ pub struct Origin {
     address: SocketAddr,
     truth: Arc<Truth>,
     thread: Option<JoinHandle<()>>,
-    /// Keeps the port when the script has ended: nobody else is given it, and a
+    /// Keeps the port when the script has ended: the kernel gives it to no other socket, and a
     /// client that still connects is refused.
     _port: ClosedPort,
 }
@@ -35,14 +35,14 @@ pub struct Origin {
 /// What the origin's application saw.
 #[derive(Default)]
 pub struct Truth {
-    taken_up: Mutex<Vec<String>>,
+    dispatched: Mutex<Vec<String>>,
     accepted: Mutex<usize>,
 }
 
 impl Truth {
     /// Returns the targets of all requests that were dispatched.
-    pub fn taken_up(&self) -> Vec<String> {
-        self.taken_up.lock().unwrap().clone()
+    pub fn dispatched(&self) -> Vec<String> {
+        self.dispatched.lock().unwrap().clone()
     }
 
     /// Returns how many connections were accepted.
@@ -114,7 +114,7 @@ impl Origin {
     /// Waits for the script's end and returns what was dispatched.
     pub fn finish(mut self) -> Vec<String> {
         self.wait();
-        self.truth.taken_up()
+        self.truth.dispatched()
     }
 
     /// Waits for the script's end.
@@ -166,12 +166,12 @@ impl Peer {
             let mut chunk = [0; 4096];
             match self.read(&mut chunk) {
                 Ok(0) | Err(_) => return taken,
-                Ok(octets) => bytes.extend_from_slice(&chunk[..octets]),
+                Ok(read) => bytes.extend_from_slice(&chunk[..read]),
             }
             let text = String::from_utf8_lossy(&bytes).into_owned();
             if taken.is_none() {
                 let target = text.split(' ').nth(1).unwrap_or("?").to_owned();
-                self.truth.taken_up.lock().unwrap().push(target.clone());
+                self.truth.dispatched.lock().unwrap().push(target.clone());
                 taken = Some(target);
             }
             if is_whole(&text) {
@@ -183,20 +183,20 @@ impl Peer {
     /// Dispatches what is there of a request, whose head must be.
     pub fn read_some(&mut self) {
         let mut chunk = [0; 4096];
-        let octets = self.read(&mut chunk).unwrap();
-        let text = String::from_utf8_lossy(&chunk[..octets]);
+        let bytes = self.read(&mut chunk).unwrap();
+        let text = String::from_utf8_lossy(&chunk[..bytes]);
         let target = text.split(' ').nth(1).unwrap_or("?").to_owned();
-        self.truth.taken_up.lock().unwrap().push(target);
+        self.truth.dispatched.lock().unwrap().push(target);
     }
 
     /// Reads until `end` is the end of what was read.
     pub fn read_until(&mut self, end: &str) {
-        let mut octets = Vec::new();
-        while !octets.ends_with(end.as_bytes()) {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
             let mut chunk = [0; 4096];
             let read = self.read(&mut chunk).unwrap();
-            assert_ne!(read, 0, "{:?}", String::from_utf8_lossy(&octets));
-            octets.extend_from_slice(&chunk[..read]);
+            assert_ne!(read, 0, "{:?}", String::from_utf8_lossy(&bytes));
+            bytes.extend_from_slice(&chunk[..read]);
         }
     }
 

@@ -119,7 +119,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Returns whether a tunnel is asked for, rather than a request forwarded.
+    /// Returns `true` if a tunnel is asked for, rather than a request forwarded.
     pub fn is_greeting(&self) -> bool {
         let mut first = [0];
         self.stream.peek(&mut first).unwrap();
@@ -133,10 +133,10 @@ impl Guest {
     }
 
     /// Reads what opens a greeting, and answers this.
-    pub fn answer(&mut self, octets: &[u8]) {
+    pub fn answer(&mut self, bytes: &[u8]) {
         let mut some = [0; 4096];
         let _ = self.stream.read(&mut some).unwrap();
-        let _ = self.stream.write_all(octets);
+        let _ = self.stream.write_all(bytes);
     }
 
     /// Passes bytes on, both ways, and ends as they come: a FIN as a FIN, a
@@ -274,7 +274,7 @@ fn in_origin_form(line: &str) -> String {
 
 /// Opens a tunnel: reads the greeting that comes and grants what it asks for.
 pub fn greet(stream: &mut TcpStream) -> Asked {
-    match octets::<1>(stream) {
+    match bytes::<1>(stream) {
         [5] => greet_socks5(stream),
         [4] => greet_socks4(stream),
         [first] => greet_connect(stream, first),
@@ -284,7 +284,7 @@ pub fn greet(stream: &mut TcpStream) -> Asked {
 fn greet_connect(stream: &mut TcpStream, first: u8) -> Asked {
     let mut head = vec![first];
     while !head.ends_with(b"\r\n\r\n") {
-        head.extend(octets::<1>(stream));
+        head.extend(bytes::<1>(stream));
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap();
@@ -295,33 +295,33 @@ fn greet_connect(stream: &mut TcpStream, first: u8) -> Asked {
 }
 
 fn greet_socks5(stream: &mut TcpStream) -> Asked {
-    let [methods] = octets(stream);
-    let methods: Vec<u8> = (0..methods).map(|_| octets::<1>(stream)[0]).collect();
+    let [methods] = bytes(stream);
+    let methods: Vec<u8> = (0..methods).map(|_| bytes::<1>(stream)[0]).collect();
     let method = if methods.contains(&2) { 2 } else { 0 };
     stream.write_all(&[5, method]).unwrap();
     let credentials = (method == 2).then(|| {
-        assert_eq!(octets(stream), [1]);
+        assert_eq!(bytes(stream), [1]);
         let (user, password) = (counted(stream), counted(stream));
         stream.write_all(&[1, 0]).unwrap();
         format!("{user}:{password}")
     });
-    let [5, 1, 0, kind] = octets(stream) else { panic!("no CONNECT of SOCKS5") };
+    let [5, 1, 0, kind] = bytes(stream) else { panic!("no CONNECT of SOCKS5") };
     let host = match kind {
-        1 => Ipv4Addr::from(octets::<4>(stream)).to_string(),
+        1 => Ipv4Addr::from(bytes::<4>(stream)).to_string(),
         3 => counted(stream),
-        4 => format!("[{}]", Ipv6Addr::from(octets::<16>(stream))),
+        4 => format!("[{}]", Ipv6Addr::from(bytes::<16>(stream))),
         other => panic!("an address of kind {other}"),
     };
-    let port = u16::from_be_bytes(octets(stream));
+    let port = u16::from_be_bytes(bytes(stream));
     // The address that the proxy is bound to is a name, the longest of forms.
     stream.write_all(b"\x05\x00\x00\x03\x05proxy\x04\x38").unwrap();
     Asked { target: format!("{host}:{port}"), credentials }
 }
 
 fn greet_socks4(stream: &mut TcpStream) -> Asked {
-    assert_eq!(octets(stream), [1]);
-    let port = u16::from_be_bytes(octets(stream));
-    let address = octets::<4>(stream);
+    assert_eq!(bytes(stream), [1]);
+    let port = u16::from_be_bytes(bytes(stream));
+    let address = bytes::<4>(stream);
     let user = terminated(stream);
     let host = match address {
         [0, 0, 0, last] if last > 0 => terminated(stream),
@@ -331,21 +331,21 @@ fn greet_socks4(stream: &mut TcpStream) -> Asked {
     Asked { target: format!("{host}:{port}"), credentials: Some(user).filter(|u| !u.is_empty()) }
 }
 
-fn octets<const N: usize>(stream: &mut TcpStream) -> [u8; N] {
-    let mut octets = [0; N];
-    stream.read_exact(&mut octets).unwrap();
-    octets
+fn bytes<const N: usize>(stream: &mut TcpStream) -> [u8; N] {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
 }
 
 fn counted(stream: &mut TcpStream) -> String {
-    let [count] = octets(stream);
+    let [count] = bytes(stream);
     let mut text = vec![0; count.into()];
     stream.read_exact(&mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
 fn terminated(stream: &mut TcpStream) -> String {
-    let next = || Some(octets::<1>(stream)[0]).filter(|octet| *octet != 0);
+    let next = || Some(bytes::<1>(stream)[0]).filter(|byte| *byte != 0);
     String::from_utf8(std::iter::from_fn(next).collect()).unwrap()
 }
 
@@ -356,7 +356,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
     loop {
         match from.read(&mut chunk) {
             Ok(0) => return drop(to.shutdown(Shutdown::Write)),
-            Ok(octets) if to.write_all(&chunk[..octets]).is_ok() => {}
+            Ok(bytes) if to.write_all(&chunk[..bytes]).is_ok() => {}
             Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 let _ = SockRef::from(&to).set_linger(Some(Duration::ZERO));
@@ -371,18 +371,18 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
 
 /// Reads a whole message.
 fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
-    let (mut octets, mut chunk) = (Vec::new(), [0; 4096]);
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         match from.read(&mut chunk) {
             Ok(0) | Err(_) => return None,
-            Ok(read) => octets.extend_from_slice(&chunk[..read]),
+            Ok(read) => bytes.extend_from_slice(&chunk[..read]),
         }
-        let text = String::from_utf8_lossy(&octets);
+        let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let head = head.to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-            return Some(octets);
+            return Some(bytes);
         }
     }
 }

@@ -177,11 +177,11 @@ const MANY_TURNS: u32 = 10_000_000;
 
 /// If the next record is encrypted, waits until the kernel has some of another.
 fn wait_behind_secret(stream: &TcpStream) {
-    let mut octets = vec![0; 1 << 15];
+    let mut bytes = vec![0; 1 << 15];
     for _ in 0..MANY_TURNS {
-        match stream.peek(&mut octets).unwrap() {
-            5.. if octets[0] != 23 => return,
-            there @ 5.. if there > 5 + usize::from(u16::from_be_bytes([octets[3], octets[4]])) => {
+        match stream.peek(&mut bytes).unwrap() {
+            5.. if bytes[0] != 23 => return,
+            there @ 5.. if there > 5 + usize::from(u16::from_be_bytes([bytes[3], bytes[4]])) => {
                 return;
             }
             _ => std::thread::yield_now(),
@@ -278,11 +278,11 @@ impl Session {
     }
 
     /// Takes bytes of the other end in; none is its end.
-    pub fn take_in(&mut self, mut octets: &[u8]) -> io::Result<()> {
+    pub fn take_in(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         loop {
-            self.0.read_tls(&mut octets)?;
+            self.0.read_tls(&mut bytes)?;
             self.0.process_new_packets().map_err(io::Error::other)?;
-            if octets.is_empty() {
+            if bytes.is_empty() {
                 return Ok(());
             }
         }

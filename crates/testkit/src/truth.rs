@@ -31,7 +31,7 @@ impl Ledger {
         Ok(Recorder(self.0.try_clone()?))
     }
 
-    /// Returns how often each request was dispatched.
+    /// Returns how many times each request was dispatched.
     ///
     /// Meaningful once the servers that might still write have ended.
     pub fn read(&self) -> io::Result<Record> {
@@ -52,7 +52,7 @@ fn reopen(file: &(impl AsFd + AsRawFd)) -> io::Result<File> {
     File::options().read(true).append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// How often each request was dispatched.
+/// How many times each request was dispatched.
 #[derive(Debug)]
 pub struct Record(HashMap<u64, u32>);
 

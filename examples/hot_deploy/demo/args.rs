@@ -12,7 +12,7 @@ use testkit::demo::settings::{Settings, millis, to_millis};
 pub(super) const HELP: &str = "\
 Deploys a service over itself under load and counts what became of every POST.
 
-  --deployments N  how often the server is replaced, for each plan (200)
+  --deployments N  how many times each plan replaces the server (200)
   --plan P         inherited, reuseport, killed, plain or plain-killed; may be
                    repeated (all five, in this order)
   --workers N      concurrent callers of each client (16)
@@ -70,17 +70,17 @@ impl Plan {
         }
     }
 
-    /// Returns whether each process inherits the listening socket.
+    /// Returns `true` if each process inherits the listening socket.
     pub(super) fn inherits(self) -> bool {
         self != Self::Reuseport
     }
 
-    /// Returns whether a server drains before it ends.
+    /// Returns `true` if a server drains before it ends.
     pub(super) fn drains(self) -> bool {
         !matches!(self, Self::Killed | Self::PlainKilled)
     }
 
-    /// Returns whether the server half of this crate serves.
+    /// Returns `true` if the server half of this crate serves.
     pub(super) fn is_ours(self) -> bool {
         !matches!(self, Self::Plain | Self::PlainKilled)
     }

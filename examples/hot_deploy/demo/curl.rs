@@ -16,7 +16,7 @@ use super::load::PATIENCE;
 /// How many orders one process posts.
 const BATCH: usize = 32;
 
-/// Returns whether there is a curl.
+/// Returns `true` if there is a curl.
 pub(super) fn is_there() -> bool {
     let version =
         std::process::Command::new("curl").arg("--version").stdout(Stdio::null()).status();

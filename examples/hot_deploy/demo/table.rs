@@ -14,7 +14,7 @@ const COLUMNS: [Column<Tally>; 12] = [
     Column::right(["failed although", "never", "dispatched"], |tally| tally.later().to_string()),
     Column::right(["the same,", "first on its", "connection"], first),
     Column::right(["", "connect", "refused"], |tally| tally.refused.to_string()),
-    Column::right(["failed", "and", "dispatched"], |tally| tally.taken_up.to_string()),
+    Column::right(["failed", "and", "dispatched"], |tally| tally.dispatched.to_string()),
     Column::right(["", "executed", "twice"], |tally| tally.twice.to_string()),
     Column::right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
     Column::left(["", "resends", "by ground"], |tally| table::grounds(tally)),

@@ -31,7 +31,7 @@ and for clients without evidence.
 /// What `--help` prints after them.
 pub(super) const NOTES: &str = "
 While a server is being killed, the host of a virtual machine may not run its
-processor, so that requests reach it which nobody will read. Restarts during which a
+processor, so that requests reach it that no process will read. Restarts during which a
 processor stood still for more than 1 ms are counted apart for every client alike, and
 no claim about needless failures is made of them; claims about safety are made of all.
 
@@ -117,7 +117,7 @@ pub(super) enum Mode {
     Reset,
     /// Sends a 599 at the wrong time: after it took a request up, or reading on.
     Late599,
-    /// Sends a 200 that nobody asked for on idle connections.
+    /// Sends an unsolicited 200 on idle connections.
     Stray,
 }
 
@@ -150,7 +150,7 @@ impl Mode {
             Self::HalfClose => "sends its FIN, reads on and executes",
             Self::Reset => "resets, at times after it took a request up",
             Self::Late599 => "answers 599 at the wrong time",
-            Self::Stray => "sends a 200 that nobody asked for",
+            Self::Stray => "sends an unsolicited 200",
         }
     }
 

@@ -86,7 +86,7 @@ fn check_mode(verdict: &mut Verdict, measured: Measured<'_>, mode: Mode) {
         return;
     };
     if mode.is_hostile() {
-        check_stress(verdict, road, peer, peer.needless + peer.taken_up + peer.strays);
+        check_stress(verdict, road, peer, peer.needless + peer.dispatched + peer.strays);
         for tally in args.clients().iter().filter_map(|&kind| of(kind)) {
             check_strays(verdict, tally, peer);
         }
@@ -202,7 +202,7 @@ fn check_part(verdict: &mut Verdict, tally: &Tally, peer: &Tally, part: u64) {
 /// the first request on a connection, before which it could not say anything.
 fn check_promise(verdict: &mut Verdict, ours: &Tally) {
     let later = ours.needless - ours.first;
-    let failed = later as f64 + ours.taken_up as f64;
+    let failed = later as f64 + ours.dispatched as f64;
     let explains = "the same after a first response; at most a 100th of all failures:";
     verdict.figure(figure(explains, ours, [], [later as f64, failed / 100.0]));
 }

@@ -33,7 +33,7 @@ fn cell(tally: &Tally) -> Value {
         "restarts": tally.restarts,
         "restarts_disturbed_by_host": tally.disturbed_restarts,
         "host_stalls": tally.stalls,
-        "failed_never_taken_up_disturbed_by_host": tally.disturbed,
+        "failed_never_dispatched_disturbed_by_host": tally.disturbed,
         "p50_ms": tally.quantile(0.50),
         "p99_ms": tally.quantile(0.99),
     });

@@ -38,7 +38,7 @@ impl Restarts {
         self.all.iter().filter(|restart| restart.disturbed).count() as u64
     }
 
-    /// Returns whether a call was under way during a restart, and the host
+    /// Returns `true` if a call was under way during a restart, and the host
     /// disturbed that one and every other that the call met.
     ///
     /// A call that hangs meets many restarts, and some that were not disturbed.

@@ -17,7 +17,7 @@ const NARROW: [Narrow; 8] = [
     (6, ["", "", "sent"], |tally| short(tally.sent)),
     (6, ["", "", "ok"], |tally| short(tally.ok)),
     (7, ["failed,", "never", "ran"], |tally| short(tally.needless)),
-    (7, ["failed,", "but", "ran"], |tally| short(tally.taken_up)),
+    (7, ["failed,", "but", "ran"], |tally| short(tally.dispatched)),
     (8, ["", "connect", "refused"], |tally| short(tally.refused)),
     (6, ["", "ran", "twice"], |tally| short(tally.twice)),
     (8, ["", "falsely", "ok"], |tally| short(tally.falsely_ok)),
@@ -56,7 +56,7 @@ const COLUMNS: [Column<Tally>; 14] = [
     Column::right(["failed although", "never", "dispatched"], |tally| tally.needless.to_string()),
     Column::right(["of them", "the host", "disturbed"], |tally| tally.disturbed.to_string()),
     Column::right(["", "connect", "refused"], |tally| tally.refused.to_string()),
-    Column::right(["failed", "and", "dispatched"], |tally| tally.taken_up.to_string()),
+    Column::right(["failed", "and", "dispatched"], |tally| tally.dispatched.to_string()),
     Column::right(["", "executed", "twice"], |tally| tally.twice.to_string()),
     Column::right(["", "falsely", "successful"], |tally| tally.falsely_ok.to_string()),
     Column::left(["", "resends", "by ground"], |tally| table::grounds(tally)),
@@ -79,7 +79,11 @@ pub(super) fn details(args: &Args, host: &Host, tallies: &[Tally]) -> String {
         let heading = |what| format!("{client}, {mode}, {what}");
         let never = heading("failed although never dispatched");
         table::push_reasons(&mut text, &never, &tally.needless_reasons);
-        table::push_reasons(&mut text, &heading("failed and dispatched"), &tally.taken_up_reasons);
+        table::push_reasons(
+            &mut text,
+            &heading("failed and dispatched"),
+            &tally.dispatched_reasons,
+        );
     }
     text
 }

@@ -20,7 +20,7 @@ pub(super) struct Tally {
     pub(super) restarts: u64,
     /// Those of them that the host disturbed.
     pub(super) disturbed_restarts: u64,
-    /// How often a processor stood still, if that was watched.
+    /// How many times a processor stood still, if that was watched.
     pub(super) stalls: Option<u64>,
     /// Needless failures that met no restart but such as the host disturbed.
     pub(super) disturbed: u64,

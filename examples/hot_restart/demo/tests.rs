@@ -71,7 +71,7 @@ fn control_every_breach_of_safety_changes_the_exit_code() {
 }
 
 #[test]
-fn a_double_made_on_purpose_that_is_not_counted_changes_the_exit_code() {
+fn uncounted_planted_double_changes_the_exit_code() {
     let args = args(&[]);
     let tallies: Vec<_> = empty_tallies(&args).collect();
     for missed in [Counts { twice: 0, ..caught() }, Counts { falsely_ok: 0, ..caught() }] {
@@ -81,7 +81,7 @@ fn a_double_made_on_purpose_that_is_not_counted_changes_the_exit_code() {
 }
 
 #[test]
-fn doubles_of_clients_without_this_crate_do_not_change_the_exit_code() {
+fn doubles_of_other_clients_do_not_change_the_exit_code() {
     let args = args(&[]);
     let mut tallies: Vec<_> = empty_tallies(&args).collect();
     let blind = tallies.iter_mut().filter(|tally| tally.kind == Kind::RetryOnError);
@@ -140,7 +140,7 @@ fn any_tallies(args: &Args, random: &mut fastrand::Rng) -> Vec<Tally> {
             &mut counts.ok,
             &mut counts.needless,
             &mut counts.refused,
-            &mut counts.taken_up,
+            &mut counts.dispatched,
             &mut counts.twice,
             &mut counts.falsely_ok,
             &mut counts.strays,

@@ -5,7 +5,7 @@ use http::Request;
 use http_body_util::Full;
 use tokio::net::TcpListener;
 
-use super::super::key::KeyOf;
+use super::super::key::KeyRef;
 use super::*;
 use tower_resend_core::HandOff;
 
@@ -22,7 +22,7 @@ async fn origin_on(
     let request = Request::post(target).body(Full::<Bytes>::default()).unwrap();
     let dialer = Dialer::new(&options.connect);
     let (blocklist, permits) = (Arc::default(), Arc::new(Semaphore::new(2)));
-    let key = KeyOf::new(&request, None).unwrap().to_key();
+    let key = KeyRef::new(&request, None).unwrap().to_key();
     let common =
         Common { options: &options, dialer: &dialer, blocklist: &blocklist, permits: &permits };
     (listener, OriginPool::new(key, &common, runtime))

@@ -17,7 +17,7 @@ pub(crate) const DOORS: u16 = 256;
 /// How many connections of a trial are told apart; later ones count as the last.
 pub(crate) const CONNECTIONS: usize = 8;
 
-/// Who stands there, whom a server waits for, and which server left last.
+/// The trial that stands there, the one that a server waits for, and the server that left last.
 const DOOR: u64 = 32;
 const CONNECTION: u64 = 8;
 const TRIAL: u64 = CONNECTION * CONNECTIONS as u64;
@@ -32,14 +32,14 @@ pub(crate) struct Visit {
 /// What the application read of one trial's request, by connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Truth {
-    pub(crate) taken_up: [u32; CONNECTIONS],
+    pub(crate) dispatched: [u32; CONNECTIONS],
     pub(crate) discarded: [u32; CONNECTIONS],
 }
 
 impl Truth {
     /// Returns on how many connections the request was dispatched.
     pub(crate) fn times(&self) -> usize {
-        self.taken_up.iter().filter(|&&octets| octets > 0).count()
+        self.dispatched.iter().filter(|&&bytes| bytes > 0).count()
     }
 }
 
@@ -67,7 +67,7 @@ impl Board {
         Ok(self.0.try_clone()?.into())
     }
 
-    /// Says who stands at a door from now on.
+    /// Sets the trial that stands at a door from now on.
     pub(crate) fn visit(&self, door: u16, visit: Visit) -> io::Result<()> {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(visit.trial + 1).to_le_bytes());
@@ -75,7 +75,7 @@ impl Board {
         self.0.write_all_at(&bytes, u64::from(door) * DOOR)
     }
 
-    /// Returns who stands at a door.
+    /// Returns the trial that stands at a door.
     pub(crate) fn visitor(&self, door: u16) -> io::Result<Option<Visit>> {
         let mut bytes = [0; 16];
         self.0.read_exact_at(&mut bytes, u64::from(door) * DOOR)?;
@@ -91,7 +91,7 @@ impl Board {
         self.0.write_all_at(&(visit.trial + 1).to_le_bytes(), u64::from(door) * DOOR + 16)
     }
 
-    /// Returns whether a server waits for the trial.
+    /// Returns `true` if a server waits for the trial.
     pub(crate) fn is_open(&self, door: u16, trial: u64) -> io::Result<bool> {
         self.number(u64::from(door) * DOOR + 16).map(|waits| waits == trial + 1)
     }
@@ -102,7 +102,7 @@ impl Board {
         self.0.write_all_at(&left, u64::from(door) * DOOR + 24)
     }
 
-    /// Returns whether a visitor's nth server accepts no more.
+    /// Returns `true` if a visitor's nth server accepts no more.
     pub(crate) fn has_left(&self, door: u16, visit: Visit, nth: u16) -> io::Result<bool> {
         self.number(u64::from(door) * DOOR + 24).map(|left| left == mark(visit, nth))
     }
@@ -114,9 +114,9 @@ impl Board {
     }
 
     /// Records what was read of a trial's request on its nth connection.
-    pub(crate) fn record(&self, trial: u64, nth: usize, taken_up: u32, discarded: u32) {
+    pub(crate) fn record(&self, trial: u64, nth: usize, dispatched: u32, discarded: u32) {
         let mut bytes = [0; CONNECTION as usize];
-        bytes[..4].copy_from_slice(&taken_up.to_le_bytes());
+        bytes[..4].copy_from_slice(&dispatched.to_le_bytes());
         bytes[4..].copy_from_slice(&discarded.to_le_bytes());
         let nth = nth.min(CONNECTIONS - 1) as u64;
         let at = u64::from(DOORS) * DOOR + trial * TRIAL + nth * CONNECTION;
@@ -133,7 +133,7 @@ impl Board {
         let mut truth = Truth::default();
         for (nth, pair) in bytes.as_chunks::<8>().0.iter().enumerate() {
             let whole = u64::from_le_bytes(*pair);
-            truth.taken_up[nth] = whole as u32;
+            truth.dispatched[nth] = whole as u32;
             truth.discarded[nth] = (whole >> 32) as u32;
         }
         Ok(truth)

@@ -32,7 +32,7 @@ pub(crate) struct Work<'a> {
     pub(crate) seeds: Vec<u64>,
     pub(crate) lanes: u16,
     pub(crate) peers: Peers,
-    /// Who vouches for the server, if it speaks TLS.
+    /// The root certificate of the server, if it speaks TLS.
     pub(crate) root: Vec<u8>,
 }
 
@@ -59,11 +59,11 @@ pub(crate) enum Outcome {
         text: String,
     },
     /// Never. hyper can leave a request behind with a connection that ends at the moment of
-    /// sending; a stack of which nobody watches that waits for ever.
+    /// sending; an unwatched stack waits for ever.
     Unended,
     /// Before the trial's request could be sent.
     Spoilt(String),
-    /// As no call may end: never, or with somebody else's answer.
+    /// No call may end so: never, or with another request's answer.
     Impossible(&'static str),
 }
 
@@ -125,7 +125,7 @@ impl Trial<'_> {
     async fn run<S: Stack>(&self) -> (Outcome, Vec<Attempt>) {
         let stack = S::new(&self.settings());
         for _ in 0..self.plan.warm_ups {
-            let up = Payload::Octets(Bytes::from_static(b"up"));
+            let up = Payload::Bytes(Bytes::from_static(b"up"));
             let (answered, _) = self.send(&stack, self.request::<S>("warm", up)).await;
             if !matches!(answered, Outcome::Answered) {
                 return (Outcome::Spoilt(format!("warming up: {answered:?}")), Vec::new());
@@ -171,7 +171,7 @@ impl Trial<'_> {
     /// Gets an unused connection into the pool: a request that is dropped
     /// while it waits for its connection leaves that behind.
     async fn connect<S: Stack>(&self, stack: &S) {
-        let never = self.request::<S>("never", Payload::Octets(Bytes::new()));
+        let never = self.request::<S>("never", Payload::Bytes(Bytes::new()));
         let mut dropped = Box::pin(stack.call(never));
         poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx).is_ready())).await;
         drop(dropped);

@@ -39,12 +39,12 @@ struct Application<'a> {
     connection: Connection,
     board: &'a Board,
     message: Vec<u8>,
-    taken_up: u32,
+    dispatched: u32,
     discarded: u32,
 }
 
 enum Got {
-    Octets,
+    Bytes,
     Nothing,
     End,
 }
@@ -67,8 +67,13 @@ impl Connection {
             && self.nth < 3;
         let closes = self.nth == 0 || again;
         let warm_ups = if self.nth == 0 { self.plan.warm_ups } else { 0 };
-        let mut application =
-            Application { connection: self, board, message: Vec::new(), taken_up: 0, discarded: 0 };
+        let mut application = Application {
+            connection: self,
+            board,
+            message: Vec::new(),
+            dispatched: 0,
+            discarded: 0,
+        };
         if closes {
             application.close(warm_ups);
         } else {
@@ -84,7 +89,7 @@ impl Application<'_> {
         while self.wait(end) {
             match self.read(LARGE, Reading::TakesUp) {
                 Got::End => return,
-                Got::Octets | Got::Nothing => {}
+                Got::Bytes | Got::Nothing => {}
             }
             if is_whole(&self.message) {
                 self.message.clear();
@@ -147,8 +152,8 @@ impl Application<'_> {
             let is_cut = limit < LARGE;
             match self.read(limit, Reading::TakesUp) {
                 Got::End => std::process::exit(0),
-                Got::Octets if is_cut && self.taken_up as usize >= limit => return,
-                Got::Octets | Got::Nothing => {}
+                Got::Bytes if is_cut && self.dispatched as usize >= limit => return,
+                Got::Bytes | Got::Nothing => {}
             }
         }
         if is_whole(&self.message) {
@@ -232,9 +237,9 @@ impl Application<'_> {
         let end = Instant::now() + limit;
         while self.wait(end) {
             match self.read(LARGE, reading) {
-                Got::Octets if once => return,
+                Got::Bytes if once => return,
                 Got::End => return,
-                Got::Octets | Got::Nothing => {}
+                Got::Bytes | Got::Nothing => {}
             }
         }
     }
@@ -242,23 +247,23 @@ impl Application<'_> {
     /// Reads at most `limit` bytes, and records them before anything else.
     fn read(&mut self, limit: usize, reading: Reading) -> Got {
         let mut buffer = vec![0; limit];
-        let octets = match self.connection.stream.read(&mut buffer) {
+        let bytes = match self.connection.stream.read(&mut buffer) {
             Ok(0) => return Got::End,
-            Ok(octets) => octets,
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Got::Nothing,
             Err(_) => return Got::End,
         };
-        self.message.extend_from_slice(&buffer[..octets]);
+        self.message.extend_from_slice(&buffer[..bytes]);
         if is_warm_up(&self.message) {
-            return Got::Octets;
+            return Got::Bytes;
         }
         match reading {
-            Reading::TakesUp => self.taken_up += octets as u32,
-            Reading::Discards => self.discarded += octets as u32,
+            Reading::TakesUp => self.dispatched += bytes as u32,
+            Reading::Discards => self.discarded += bytes as u32,
         }
         let Visit { trial, .. } = self.connection.visit;
-        self.board.record(trial, self.connection.nth, self.taken_up, self.discarded);
-        Got::Octets
+        self.board.record(trial, self.connection.nth, self.dispatched, self.discarded);
+        Got::Bytes
     }
 
     /// The least that an application reads. A request that warms up can come to any

@@ -57,7 +57,7 @@ impl Trial {
     /// Whether the application got any of the request on the connection that
     /// ended.
     pub(crate) fn is_dispatched(&self) -> bool {
-        self.truth.taken_up[0] > 0
+        self.truth.dispatched[0] > 0
     }
 
     /// Says what is wrong with the client's conclusions, if anything is.
@@ -113,7 +113,7 @@ impl Control {
         matches!(self, Self::Eof | Self::Reset | Self::Unsettled)
     }
 
-    /// Returns whether the rule would send the request again.
+    /// Returns `true` if the rule would send the request again.
     pub(crate) fn resends(self, trial: &Trial) -> bool {
         let evidence = trial.seen.attempts.first().map(Attempt::evidence);
         let is_failed = matches!(trial.crossing(), Crossing::Failed(_));

@@ -1,6 +1,6 @@
 //! As much of HTTP/1.1 as the server needs.
 
-/// Returns whether these bytes are a whole request.
+/// Returns `true` if these bytes are a whole request.
 pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let (head, body) = bytes.split_at(head + 4);
@@ -12,7 +12,7 @@ pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     body.len() >= length.map_or(0, |length| length.parse().unwrap_or(usize::MAX))
 }
 
-/// Returns whether these bytes begin a request that only warms a connection up.
+/// Returns `true` if these bytes begin a request that only warms a connection up.
 pub(crate) fn is_warm_up(bytes: &[u8]) -> bool {
     bytes.starts_with(b"POST /warm")
 }

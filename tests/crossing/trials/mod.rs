@@ -89,7 +89,7 @@ pub(crate) fn serve(orders: Orders) -> io::Result<()> {
 struct Server {
     process: Child,
     control: Option<UnixStream>,
-    /// Who vouches for it, if it speaks TLS.
+    /// The root certificate, if it speaks TLS.
     root: Vec<u8>,
 }
 
@@ -131,6 +131,6 @@ impl Drop for Server {
     }
 }
 
-/// A handshake costs milliseconds, and who waits for a processor writes later
-/// than his plan says: after the close, and nothing crosses.
+/// A handshake costs milliseconds. A lane that waits for a processor writes later than
+/// its plan says: after the close, and nothing crosses.
 const TLS_LANES: u16 = 16;

@@ -49,7 +49,7 @@ pub(crate) enum Ends {
 }
 
 impl Ends {
-    /// All of them, with how often they are drawn.
+    /// All of them, with their weights.
     pub(crate) const WEIGHTS: [(Self, u32); 8] = [
         (Self::Kill, 5),
         (Self::Exit, 2),
@@ -95,7 +95,7 @@ struct Site {
     /// Whether this server ends before the trial does.
     closes: bool,
     warm_ups: AtomicU32,
-    taken_up: AtomicU32,
+    dispatched: AtomicU32,
     /// Where the moment of the end is sent, once.
     clock: Mutex<Option<mpsc::Sender<Instant>>>,
 }
@@ -124,7 +124,7 @@ async fn run(listener: TcpListener, post: Post) -> io::Result<()> {
         ends,
         closes,
         warm_ups: AtomicU32::new(0),
-        taken_up: AtomicU32::new(0),
+        dispatched: AtomicU32::new(0),
         clock: Mutex::new(closes.then_some(clock)),
     });
     thread::spawn({
@@ -218,7 +218,7 @@ impl Site {
         let trial = path.rsplit('/').next().and_then(|trial| trial.parse::<u64>().ok());
         let is_paid = path.starts_with("/pay/");
         if let (Some(trial), true) = (trial, is_paid) {
-            let times = self.taken_up.fetch_add(1, Ordering::Relaxed) + 1;
+            let times = self.dispatched.fetch_add(1, Ordering::Relaxed) + 1;
             self.post.board.record(trial, self.post.generation.into(), times, 0);
         }
         async move {

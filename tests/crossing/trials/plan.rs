@@ -63,7 +63,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// All modes, with how often they are drawn. Ordinary closers come first.
+    /// All modes, with their weights. Ordinary closers come first.
     pub(crate) const WEIGHTS: [(Self, u32); 19] = [
         (Self::Close, 3),
         (Self::ShutdownClose, 3),
@@ -333,18 +333,18 @@ impl Plan {
 
     /// Returns the request's body.
     pub(crate) fn payload(&self) -> Payload {
-        let octets = self.body;
+        let bytes = self.body;
         match self.frames {
-            _ if !self.is_chunked => Payload::Octets(vec![b'R'; octets].into()),
-            None => Payload::Stream(Pieces::new(octets, false)),
+            _ if !self.is_chunked => Payload::Bytes(vec![b'R'; bytes].into()),
+            None => Payload::Stream(Pieces::new(bytes, false)),
             Some(Frames { count, gap, is_prompt }) => {
-                let pieces = Pieces::apart(octets, count, gap);
+                let pieces = Pieces::apart(bytes, count, gap);
                 Payload::Stream(if is_prompt { pieces.prompt() } else { pieces })
             }
         }
     }
 
-    /// Returns the response that nobody asked for.
+    /// Returns the unsolicited response.
     pub(crate) fn unasked(&self) -> String {
         let Self { status, says_close, .. } = self;
         let close = if *says_close { "connection: close\r\n" } else { "" };

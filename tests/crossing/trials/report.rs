@@ -211,8 +211,8 @@ impl Report {
     }
 
     /// What goes out in several segments is known not to be received where the user
-    /// states that there is no relay. By default it is unknown; a stream of which
-    /// no more than its head had left may be known after all.
+    /// states that there is no relay. By default it is unknown; a stream that had
+    /// sent no more than its head may be known after all.
     fn several(&mut self, wire: &str, set: Set, table: &Table) {
         for shape in [Shape::AtOnce, Shape::Streamed] {
             let [plain, vouched] = [false, true].map(|is_vouched| {

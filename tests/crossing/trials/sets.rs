@@ -74,7 +74,7 @@ impl Set {
         }
     }
 
-    /// Who meets whom; our own client need not be named.
+    /// The pair of client and server; our own client needs no name.
     pub(crate) fn pair(self) -> String {
         match self.stack {
             stack if stack == Kind::ours() => self.peers.to_string(),

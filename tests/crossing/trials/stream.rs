@@ -48,7 +48,7 @@ impl Stream {
         &self.tcp
     }
 
-    /// Returns whether there is text that came out of TLS already.
+    /// Returns `true` if there is text that came out of TLS already.
     pub(crate) fn has_text(&mut self) -> bool {
         #[cfg(feature = "https")]
         if let Some(session) = &mut self.tls {
@@ -70,8 +70,8 @@ impl Stream {
                     other => break other,
                 }
                 let mut records = [0; 4096];
-                let octets = self.tcp.read(&mut records)?;
-                session.take_in(&records[..octets])?;
+                let bytes = self.tcp.read(&mut records)?;
+                session.take_in(&records[..bytes])?;
             };
         }
         self.tcp.read(text)
@@ -88,11 +88,11 @@ impl Stream {
         apart: Option<Duration>,
         sleep: fn(Duration),
     ) {
-        let octets = self.octets(text);
+        let bytes = self.bytes(text);
         match apart.filter(|_| self.is_tls()) {
-            None => self.send(&octets),
+            None => self.send(&bytes),
             Some(apart) => {
-                let (first, rest) = octets.split_at(octets.len() / 2);
+                let (first, rest) = bytes.split_at(bytes.len() / 2);
                 self.send(first);
                 sleep(apart);
                 self.send(rest);
@@ -101,7 +101,7 @@ impl Stream {
     }
 
     /// Returns what a text is on the wire.
-    fn octets(&mut self, text: &str) -> Vec<u8> {
+    fn bytes(&mut self, text: &str) -> Vec<u8> {
         #[cfg(feature = "https")]
         if let Some(session) = &mut self.tls {
             return session.records(text);
@@ -109,8 +109,8 @@ impl Stream {
         text.as_bytes().to_vec()
     }
 
-    fn send(&self, octets: &[u8]) {
-        let _ = (&self.tcp).write_all(octets);
+    fn send(&self, bytes: &[u8]) {
+        let _ = (&self.tcp).write_all(bytes);
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -162,7 +162,7 @@ pub(crate) struct Asides {
     pub(crate) updates_keys: Option<Duration>,
     /// How long before its end the server sends a close_notify, if it does.
     pub(crate) says_goodbye: Option<Duration>,
-    /// Whether a response that nobody asked for is a record that comes in two
+    /// Whether an unsolicited response is a record that comes in two
     /// parts, and how long apart.
     pub(crate) splits: Option<Duration>,
 }
@@ -195,7 +195,7 @@ impl Mode {
         !matches!(self, Self::Kill | Self::Late599 | Self::Broken(_))
     }
 
-    /// Whether it starts with a response that nobody asked for.
+    /// Whether it starts with an unsolicited response.
     pub(crate) fn speaks(self) -> bool {
         matches!(self, Self::Close599 | Self::Close408 | Self::Reset599 | Self::Late599)
     }

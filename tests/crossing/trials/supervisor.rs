@@ -2,7 +2,7 @@
 //! that it can be killed.
 //!
 //! The listening sockets are this process's and every server inherits one, so
-//! that the next server of a trial answers whom the last one did not accept.
+//! that the next server of a trial answers the clients that the last one did not accept.
 #![allow(unsafe_code, reason = "a process per server is made by fork")]
 
 use std::io::{self, Write};
@@ -86,7 +86,7 @@ impl Door {
         })
     }
 
-    /// Notes who stands at the door and whether his server is still there.
+    /// Notes which trial stands at the door, and whether its server is still there.
     fn renew(&mut self, visit: Option<Visit>, board: &Board) -> io::Result<()> {
         if visit != self.visit {
             self.clear();

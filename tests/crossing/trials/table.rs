@@ -160,7 +160,7 @@ impl Table {
         self.shapes.get(&shape).cloned().unwrap_or_default()
     }
 
-    /// Returns how often each control would have resent, and how often doubled.
+    /// Returns how many times each control would have resent, and doubled.
     pub(crate) fn controls(&self) -> [(u32, u32); 5] {
         self.controls
     }
@@ -255,7 +255,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, name: &str, row: &Row) -> fmt::Result {
     }
 }
 
-/// In place of a doubt: what nobody asked for was taken for the answer.
+/// In place of a doubt: an unsolicited response was taken for the answer.
 pub(crate) const ANSWERED: &str = "answered with it";
 /// The same: the call did not end.
 pub(crate) const UNENDED: &str = "did not end";

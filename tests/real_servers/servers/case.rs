@@ -162,7 +162,7 @@ impl Case<'_> {
         Load { server, pool, pace, first }
     }
 
-    /// How often the event happens: some servers take long to start.
+    /// How many times the event happens: some servers take long to start.
     fn period(&self) -> Duration {
         match self.server {
             Server::Node => PERIOD * 2,
@@ -187,7 +187,7 @@ fn join<T>(done: thread::Result<io::Result<T>>) -> io::Result<T> {
 /// Numbers are never used again.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// How often an event happens.
+/// How many times an event happens.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// The idle timeout in the cases that are about it.

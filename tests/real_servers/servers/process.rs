@@ -63,7 +63,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Sends a signal. Returns whether the server has ended afterwards.
+    /// Sends a signal. Returns `true` if the server has ended afterwards.
     pub(crate) fn obey(&mut self, order: Order) -> io::Result<bool> {
         let main = self.id();
         match order.to {
@@ -110,7 +110,7 @@ impl Drop for Process {
     }
 }
 
-/// Fails as long as somebody listens there. Does not listen itself, where
+/// Fails while the port has a listener. Does not listen itself, where
 /// clients could come.
 fn is_free(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;

@@ -102,13 +102,13 @@ impl Server {
         }
     }
 
-    /// Returns whether it passes requests on to an origin, whose record is
+    /// Returns `true` if it passes requests on to an origin, whose record is
     /// then the truth.
     pub(crate) fn is_proxy(self) -> bool {
         matches!(self, Self::Nginx | Self::Apache | Self::HaproxyHttp | Self::HaproxyTcp)
     }
 
-    /// Returns whether it ends idle connections so that what comes later is
+    /// Returns `true` if it ends idle connections so that what comes later is
     /// refused by a reset.
     pub(crate) fn closes_fully(self) -> bool {
         matches!(self, Self::Nginx | Self::HaproxyHttp | Self::Node | Self::Hyper)

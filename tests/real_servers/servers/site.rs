@@ -31,7 +31,7 @@ impl Site {
         Ok((Self { wire, directory }, why))
     }
 
-    /// Returns whether closes and requests can cross on the way.
+    /// Returns `true` if closes and requests can cross on the way.
     pub(crate) fn is_wire(&self) -> bool {
         self.wire.is_some()
     }

@@ -23,14 +23,14 @@ pub(crate) struct Tally {
     /// The same, after something of the request was written.
     pub(crate) missed: u32,
     /// Failed, and was dispatched.
-    pub(crate) taken_up: u32,
+    pub(crate) dispatched: u32,
     /// Why those that were not dispatched were not resent.
     pub(crate) doubts: BTreeMap<&'static str, u32>,
     /// What was proven not to be applied, and for all that not resent.
     pub(crate) unresent: Vec<String>,
-    /// How often a simpler rule would have resent what was dispatched.
+    /// How many dispatched requests a simpler rule would have resent.
     pub(crate) simpler: Simpler,
-    pub(crate) taken_up_twice: u32,
+    pub(crate) dispatched_twice: u32,
     /// Every breach of safety, and every hang.
     pub(crate) wrong: Vec<String>,
 }
@@ -55,7 +55,7 @@ impl Tally {
 
     fn count(&mut self, call: &Call, times: u32) {
         self.sent += 1;
-        self.taken_up_twice += u32::from(times > 1);
+        self.dispatched_twice += u32::from(times > 1);
         for ground in call.attempts.iter().filter_map(Attempt::ground) {
             let place = match ground.id() {
                 "G1" => 0,
@@ -92,7 +92,7 @@ impl Tally {
                 self.missed += u32::from(last == Some(HandOff::Written));
             }
             (End::Failed(..), _) => {
-                self.taken_up += 1;
+                self.dispatched += 1;
                 self.simpler.count(call.attempts.last());
             }
             (End::Absurd(_), _) => {}
@@ -137,10 +137,10 @@ server        event                  sent     ok other   G1   G2  G3+ not dispat
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, served, status, resent: [g1, g2, other], .. } = self;
-        let Self { needless, taken_up, taken_up_twice: twice, simpler, wrong, .. } = self;
+        let Self { needless, dispatched, dispatched_twice: twice, simpler, wrong, .. } = self;
         let Simpler { end, reset, unsettled } = simpler;
         write!(f, "{sent:>6} {served:>6} {status:>5} {g1:>4} {g2:>4} {other:>4}")?;
-        write!(f, " {needless:>12} {taken_up:>9} {twice:>5} {:>5}", wrong.len())?;
+        write!(f, " {needless:>12} {dispatched:>9} {twice:>5} {:>5}", wrong.len())?;
         write!(f, " {end:>5} {reset:>5} {unsettled:>12}")?;
         let (recall, all) = self.recall();
         if all > 0 {

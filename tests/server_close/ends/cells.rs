@@ -1,4 +1,4 @@
-//! The table: how the server ends, and in which state of a connection.
+//! The table: how the server ends, in which state of a connection.
 
 use std::panic::catch_unwind;
 
@@ -6,7 +6,7 @@ use super::Mode;
 use super::client::{Client, End, NO_OFFER, OFFER};
 use super::process::Server;
 
-/// How often each cell is played.
+/// How many times each cell is played.
 const ROUNDS: u32 = 10;
 
 /// Where the connection stands when the server ends.
@@ -33,7 +33,7 @@ impl Moment {
         Self::PartialBody,
     ];
 
-    /// Returns whether a request is dispatched, and the promise covers it.
+    /// Returns `true` if a request is dispatched and the promise covers it.
     fn is_covered(self) -> bool {
         matches!(self, Self::SecondRequest | Self::UnreadBody)
     }
@@ -58,7 +58,7 @@ impl Moment {
         }
     }
 
-    /// How the server's own side must stand then.
+    /// How the server's side must stand then.
     fn state(self, mode: Mode, is_offered: bool) -> String {
         let phase = match self {
             Self::NeverUsed | Self::Idle => "Idle",
@@ -70,14 +70,14 @@ impl Moment {
         format!("{phase} {}", if is_armed { "armed" } else { "clear" })
     }
 
-    /// Whether a kill resets.
+    /// Returns `true` if a kill resets.
     fn is_reset(self, mode: Mode) -> bool {
         let is_promised = !matches!(self, Self::NeverUsed | Self::FirstRequest);
         match mode {
             Mode::Rst | Mode::ServedRst => is_promised && !self.is_dispatched(),
             Mode::Fin | Mode::ServedFin => self.is_covered(),
             Mode::Plain | Mode::ServedPlain => false,
-            // The trap.
+            // The trap that arming by counters falls into.
             Mode::Counting => is_promised,
         }
     }
@@ -90,7 +90,7 @@ enum Way {
     Stopped,
 }
 
-/// Plays all cells and prints them; returns how many failed.
+/// Plays all cells and prints them. Returns how many failed.
 pub(crate) fn run() -> u32 {
     let mut failed = 0;
     let mut play = |mode: Mode, way, moment, offer: &'static str| {
@@ -114,13 +114,12 @@ pub(crate) fn run() -> u32 {
             play(mode, Way::Stopped, moment, NO_OFFER);
         }
     }
-    // The control: what the other cells would show of a server that breaks its
-    // promise.
+    // Control: what the other cells would show of a server that breaks its promise.
     play(Mode::Counting, Way::Killed, Moment::SecondRequest, OFFER);
     failed
 }
 
-/// Plays one cell once; returns what was seen.
+/// Plays one cell once. Returns what was seen.
 fn cell(mode: Mode, way: Way, moment: Moment, offer: &'static str) -> String {
     let mut server = Server::start(mode);
     let mut client = Client::connect(server.address, offer);
@@ -148,8 +147,8 @@ fn cell(mode: Mode, way: Way, moment: Moment, offer: &'static str) -> String {
     format!("{status}{}{end:?}", if status.is_empty() { "" } else { ", " })
 }
 
-/// A request that is dispatched is answered; who asked for it is told that it
-/// was not.
+/// A dispatched request is answered; a client whose request was not dispatched is told
+/// so.
 fn check_stopped(moment: Moment, is_offered: bool, text: &str) {
     if moment.is_dispatched() {
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");

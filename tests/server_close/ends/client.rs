@@ -1,4 +1,4 @@
-//! A client that is nothing but a socket.
+//! A bare socket as a client.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,10 +10,10 @@ pub(crate) enum End {
     Reset,
 }
 
-/// What the client offers, of the connection that it does it on.
+/// The client's offer, for its own connection.
 pub(crate) const OFFER: &str =
     "Connection: retry-contract\r\nRetry-Contract: hop=\"{hop}\", rst, fin, gone, half\r\n";
-/// A client that knows nothing of it.
+/// A client without an offer.
 pub(crate) const NO_OFFER: &str = "";
 
 /// How a response of the application ends.
@@ -22,7 +22,7 @@ const LAST: &str = "\r\n\r\ndone";
 pub(crate) struct Client {
     stream: TcpStream,
     offer: String,
-    /// What was read and not asked for.
+    /// What was read beyond the responses that were asked for.
     read: String,
 }
 
@@ -45,7 +45,7 @@ impl Client {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Writes what a connection that is about to end may not take.
+    /// Writes; a connection that is about to end may fail to take it.
     pub(crate) fn try_write(&mut self, text: &str) -> bool {
         self.stream.write_all(text.as_bytes()).is_ok()
     }
@@ -62,8 +62,8 @@ impl Client {
             let end = match self.stream.read(&mut buffer) {
                 Ok(0) => End::Fin,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
-                Ok(octets) => {
-                    self.read.push_str(std::str::from_utf8(&buffer[..octets]).unwrap());
+                Ok(bytes) => {
+                    self.read.push_str(std::str::from_utf8(&buffer[..bytes]).unwrap());
                     continue;
                 }
                 Err(error) => panic!("{error}"),
@@ -72,14 +72,14 @@ impl Client {
         }
     }
 
-    /// Makes a call that is answered; returns the response.
+    /// Makes a call that is answered. Returns the response.
     pub(crate) fn call(&mut self, path: &str) -> String {
         let head = self.head("GET", path, 0);
         self.write(&head);
         self.response().unwrap()
     }
 
-    /// Reads to the end: all bytes, and the end.
+    /// Reads to the end. Returns all bytes, and how it ended.
     pub(crate) fn end(&mut self) -> (String, End) {
         match self.response() {
             Err(ended) => ended,

@@ -1,6 +1,5 @@
-//! The control: a server that arms when as many requests have finished as have
-//! started, counted where the service runs. It is armed in the middle of a
-//! second request.
+//! Control: a server that arms when as many requests have finished as have started,
+//! counted in the service. It arms in the middle of a second request.
 
 use std::io;
 use std::net::SocketAddr;

@@ -15,18 +15,18 @@ struct Tally {
     /// The latest request was not answered, and had a promise.
     unanswered: u32,
     /// It was dispatched.
-    taken_up: u32,
+    dispatched: u32,
     /// By its mode's promise it was said not to be dispatched.
     cleared: u32,
-    /// And it was dispatched: somebody would be charged twice.
+    /// And it was dispatched: a resend would charge twice.
     broken: u32,
 }
 
-/// Plays all modes and prints their rows; returns how many failed.
+/// Plays all modes and prints their rows. Returns how many failed.
 pub(crate) fn run() -> u32 {
     println!("\n{KILLS} kills           unanswered  dispatched  said not to be  and was");
     let mut failed = 0;
-    // Each server, the end that is judged as its promise, whether it keeps it.
+    // Each server, the end that counts as its promise, and whether it keeps that.
     for (mode, promise, is_kept) in [
         (Mode::Rst, End::Reset, true),
         (Mode::Fin, End::Fin, true),
@@ -38,10 +38,10 @@ pub(crate) fn run() -> u32 {
     ] {
         let mut tally = Tally::default();
         (0..KILLS).for_each(|_| kill(mode, promise, &mut tally));
-        let Tally { unanswered, taken_up, cleared, broken } = tally;
+        let Tally { unanswered, dispatched, cleared, broken } = tally;
         let name = format!("{} by {promise:?}", mode.name());
-        println!("{name:19} {unanswered:10} {taken_up:9} {cleared:15} {broken:8}");
-        let is_met = taken_up > 0 && unanswered > taken_up;
+        println!("{name:19} {unanswered:10} {dispatched:9} {cleared:15} {broken:8}");
+        let is_met = dispatched > 0 && unanswered > dispatched;
         let is_right = if is_kept { broken == 0 && cleared > 0 } else { broken > 0 };
         if !(is_met && is_right) {
             println!("FAILED: the promise is {}", if is_kept { "broken" } else { "not tested" });
@@ -58,9 +58,8 @@ struct Latest {
     is_dispatched: bool,
 }
 
-/// Lets a client send one request after another until the server ends, which
-/// `end` brings about at a random moment. Nothing if the latest request was not
-/// written whole.
+/// Lets a client send one request after another until `end` ends the server, at a
+/// random moment. Returns `None` if the latest request was not written whole.
 fn until_the_end(mode: Mode, end: fn(&mut Server)) -> Option<Latest> {
     let mut server = Server::start(mode);
     let mut client = Client::connect(server.address, OFFER);
@@ -75,7 +74,7 @@ fn until_the_end(mode: Mode, end: fn(&mut Server)) -> Option<Latest> {
     });
     let mut latest = None;
     for number in calls.. {
-        // A client that thinks, also in the middle of a request.
+        // A client that pauses, also in the middle of a request.
         wait(1_000);
         let head = client.head("POST", &format!("/order/{number}"), 8);
         let (first, rest) = head.split_at(fastrand::usize(1..head.len()));
@@ -99,7 +98,7 @@ fn until_the_end(mode: Mode, end: fn(&mut Server)) -> Option<Latest> {
     Some(Latest { text, end, is_dispatched: said.contains(&format!("taken {number}")) })
 }
 
-/// Waits for a random time of at most so many microseconds.
+/// Waits for a random time, at most so many microseconds.
 fn wait(longest: u64) {
     let (start, pause) = (Instant::now(), Duration::from_micros(fastrand::u64(0..longest)));
     while start.elapsed() < pause {
@@ -112,26 +111,26 @@ fn kill(mode: Mode, promise: End, tally: &mut Tally) {
         return;
     };
     tally.unanswered += 1;
-    tally.taken_up += u32::from(latest.is_dispatched);
+    tally.dispatched += u32::from(latest.is_dispatched);
     let is_cleared = latest.end == promise && latest.text.is_empty();
     tally.cleared += u32::from(is_cleared);
     tally.broken += u32::from(is_cleared && latest.is_dispatched);
 }
 
-/// Stops servers gracefully at random moments: whatever is not answered was
-/// refused, and what was refused was not dispatched.
+/// Stops servers gracefully at random moments: every request that is not answered was
+/// refused, and no refused request was dispatched.
 pub(crate) fn stops() -> u32 {
     println!("\n{STOPS} stops             refused");
     let mut failed = 0;
-    // The crate's own server looks into its accept queue first, and in that time
-    // answers a client as busy as this one with a last response.
+    // The crate's own server empties its accept queue first, and meanwhile answers a
+    // client as busy as this one with a last response.
     let served = [Mode::ServedRst, Mode::ServedFin, Mode::ServedPlain];
     for mode in [Mode::Rst, Mode::Fin, Mode::Plain].into_iter().chain(served) {
         let ends = (0..STOPS).filter_map(|_| until_the_end(mode, stop));
         let ends: Vec<_> = ends.collect();
         let is_right = |latest: &Latest| {
             let Latest { text, end, is_dispatched } = latest;
-            // The request after a last response: nobody waited for it.
+            // The request after a last response: it was sent to a closing connection.
             *end == End::Fin && text.contains(", refused") && !is_dispatched
         };
         println!("{:19} {:10}", mode.name(), ends.len());

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and a client that looks at how it ends.
+//! A server in a process of its own, and a client that observes how it ends.
 
 pub(crate) mod cells;
 mod client;
@@ -10,7 +10,7 @@ pub(crate) mod server;
 /// The first argument of the process that serves.
 pub(crate) const SERVE: &str = "serve";
 
-/// What a server does about its closes.
+/// How a server signals by its closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// A reset means that nothing is dispatched.
@@ -19,11 +19,11 @@ pub(crate) enum Mode {
     Fin,
     /// Neither means anything.
     Plain,
-    /// The first three, as the crate's own `serve` does it.
+    /// The first three, as the crate's own `serve` does them.
     ServedRst,
     ServedFin,
     ServedPlain,
-    /// The control: arms when as many requests have finished as have started.
+    /// Control: arms when as many requests have finished as have started.
     Counting,
 }
 

@@ -1,4 +1,4 @@
-//! The server's process, from outside.
+//! The server's process, as its parent sees it.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ impl Server {
         Self { child, questions, lines, address }
     }
 
-    /// Asks until the latest connection stands like that.
+    /// Asks until the latest connection stands like this.
     pub(crate) fn until(&mut self, state: &str) {
         let wanted = format!("state {state}");
         loop {
@@ -60,7 +60,7 @@ impl Server {
         self.child.wait().unwrap().success()
     }
 
-    /// Returns all that it said since, once it has ended.
+    /// Returns everything that it said since, once it has ended.
     pub(crate) fn said(&mut self) -> Vec<String> {
         self.lines.by_ref().map_while(Result::ok).collect()
     }

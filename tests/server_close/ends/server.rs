@@ -1,8 +1,8 @@
 //! The process that serves: plain hyper over the connections of this crate.
 //!
-//! It says its address in its first line, and after that what is dispatched, at
-//! once: `taken 3`. To each line that it reads it says how its latest
-//! connection stands: `state Idle armed`.
+//! It prints its address in its first line, and after that each request as it is
+//! dispatched: `taken 3`. It answers each line that it reads with the state of its
+//! latest connection: `state Idle armed`.
 
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub(crate) fn serve(mode: &str) -> io::Result<()> {
             let state = asked.lock().unwrap().as_ref().map(|state| state());
             say(&format!("state {}", state.unwrap_or_default()));
         }
-        // Whoever asked is gone.
+        // The parent is gone.
         std::process::exit(1);
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -58,7 +58,7 @@ pub(crate) fn serve(mode: &str) -> io::Result<()> {
     })
 }
 
-/// Says a line, in one system call.
+/// Prints a line, in one system call.
 pub(crate) fn say(line: &str) {
     let mut stdout = io::stdout().lock();
     stdout.write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -153,8 +153,8 @@ async fn respond(
     Ok(response.map(|body| exchange.answer(body)))
 }
 
-/// The application: `/held` works until the server leaves, `/N` for a random
-/// time, and says that it has begun.
+/// The application: it prints that it has begun; `/held` works until the server
+/// leaves, `/N` for a random time.
 pub(crate) async fn work(path: &str, gone: impl Future<Output = ()>) {
     if path == "/held" {
         return gone.await;

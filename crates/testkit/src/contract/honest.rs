@@ -44,7 +44,7 @@ pub struct Server {
 }
 
 enum Order {
-    /// Answer nobody any more once all used connections are idle, and armed or
+    /// Stop answering once all used connections are idle, and armed or
     /// not.
     StandStill { armed: bool, done: oneshot::Sender<()> },
     /// End, so that the kernel closes all sockets but the listening one, and
@@ -114,7 +114,7 @@ impl Drop for Server {
     }
 }
 
-/// Returns whether an open connection of this thread's namespace has unread
+/// Returns `true` if an open connection of this thread's namespace has unread
 /// bytes.
 fn has_unread() -> std::io::Result<bool> {
     const ESTABLISHED: &str = "01";

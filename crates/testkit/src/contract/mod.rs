@@ -210,13 +210,13 @@ impl Peer {
 
     /// Reads all of a request, and drops it: nothing acts on it.
     fn read_untaken(&mut self) -> Option<String> {
-        let (mut octets, mut chunk) = (Vec::new(), [0; 4096]);
+        let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(0) | Err(_) => return None,
-                Ok(read) => octets.extend_from_slice(&chunk[..read]),
+                Ok(read) => bytes.extend_from_slice(&chunk[..read]),
             }
-            let text = String::from_utf8_lossy(&octets).into_owned();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             if let Some(end) = text.find("\r\n\r\n").filter(|end| is_whole(&text, *end)) {
                 return Some(text[..end + 4].to_owned());
             }
@@ -313,7 +313,7 @@ fn is_whole(text: &str, end: usize) -> bool {
 pub struct Tried {
     /// The status of its response, or its error.
     pub outcome: Result<u16, Error>,
-    /// How often a POST was dispatched.
+    /// How many times a POST was dispatched.
     pub posts: usize,
     /// All heads that were dispatched.
     pub heads: Vec<String>,
@@ -341,8 +341,8 @@ impl Tried {
         self.first_fate().doubt()
     }
 
-    pub fn standing(&self) -> Option<ContractStatus> {
-        self.first.as_ref().and_then(|first| first.standing().copied())
+    pub fn contract_status(&self) -> Option<ContractStatus> {
+        self.first.as_ref().and_then(|first| first.contract_status().copied())
     }
 }
 
@@ -386,7 +386,7 @@ pub async fn read_attempts(
     }
 }
 
-/// A body of these frames, whose length nobody knows.
+/// A body of these frames, of unknown length.
 pub fn stream(frames: &'static [&'static str]) -> Body {
     let frames = frames.iter().map(|frame| Frame::data(Bytes::from(*frame)));
     Body::new(StreamBody::new(tokio_stream::iter(frames.map(Ok::<_, Infallible>))))

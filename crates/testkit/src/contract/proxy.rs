@@ -48,15 +48,15 @@ fn forward(mut client: TcpStream, server: SocketAddr, has_reset: &AtomicBool) {
 
 /// Reads a whole message, verbatim.
 fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
-    let (mut octets, mut chunk) = (Vec::new(), [0; 4096]);
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         match from.read(&mut chunk) {
             Ok(0) | Err(_) => return None,
-            Ok(read) => octets.extend_from_slice(&chunk[..read]),
+            Ok(read) => bytes.extend_from_slice(&chunk[..read]),
         }
-        let text = String::from_utf8_lossy(&octets);
+        let text = String::from_utf8_lossy(&bytes);
         if text.find("\r\n\r\n").is_some_and(|end| is_whole(&text, end)) {
-            return Some(octets);
+            return Some(bytes);
         }
     }
 }

@@ -30,7 +30,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
     loop {
         match from.read(&mut chunk) {
             Ok(0) => return drop(to.shutdown(Shutdown::Write)),
-            Ok(octets) if to.write_all(&chunk[..octets]).is_ok() => {}
+            Ok(bytes) if to.write_all(&chunk[..bytes]).is_ok() => {}
             Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 let _ = SockRef::from(&to).set_linger(Some(Duration::ZERO));

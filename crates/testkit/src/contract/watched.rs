@@ -1,4 +1,4 @@
-//! The crate's own server on loopback, of whose connections everything is known.
+//! The crate's own server on loopback, which tells everything about its connections.
 
 #![allow(clippy::unwrap_used, reason = "a test helper panics when it is in the way")]
 #![allow(clippy::disallowed_methods, reason = "what happens is waited for in real time")]
@@ -35,7 +35,7 @@ pub struct Watched {
 struct Site {
     handles: Mutex<Vec<Handle>>,
     has_post: Notify,
-    /// Connections of which HTTP has ended.
+    /// Connections that no longer carry HTTP.
     ended: AtomicUsize,
 }
 

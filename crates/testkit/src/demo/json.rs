@@ -38,16 +38,16 @@ pub fn counts(counts: &Counts) -> Map<String, Value> {
     object(json!({
         "sent": counts.sent,
         "ok": counts.ok,
-        "failed_never_taken_up": counts.needless,
-        "failed_never_taken_up_first": counts.first,
+        "failed_never_dispatched": counts.needless,
+        "failed_never_dispatched_first": counts.first,
         "connect_refused": counts.refused,
-        "failed_and_taken_up": counts.taken_up,
+        "failed_and_dispatched": counts.dispatched,
         "executed_twice": counts.twice,
         "falsely_successful": counts.falsely_ok,
         "stray_answers_delivered": counts.strays,
         "resends_by_ground": counts.grounds,
-        "why_never_taken_up": reasons(&counts.needless_reasons),
-        "why_taken_up": reasons(&counts.taken_up_reasons),
+        "why_never_dispatched": reasons(&counts.needless_reasons),
+        "why_dispatched": reasons(&counts.dispatched_reasons),
     }))
 }
 

@@ -10,7 +10,7 @@ pub type Reasons = BTreeMap<String, (u64, String)>;
 
 /// What became of the calls of one client.
 ///
-/// `sent` is the sum of `ok`, `needless`, `refused` and `taken_up`.
+/// `sent` is the sum of `ok`, `needless`, `refused` and `dispatched`.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub sent: u64,
@@ -24,7 +24,7 @@ pub struct Counts {
     /// Calls that failed because no connection could be made, and were never dispatched.
     pub refused: u64,
     /// Calls that failed and the server had dispatched the request.
-    pub taken_up: u64,
+    pub dispatched: u64,
     /// Requests that the server dispatched more than once.
     pub twice: u64,
     /// Calls answered with 200 though the server never took the request up, or with an
@@ -37,7 +37,7 @@ pub struct Counts {
     /// Why calls failed that need not have.
     pub needless_reasons: Reasons,
     /// Why calls failed whose request had been dispatched.
-    pub taken_up_reasons: Reasons,
+    pub dispatched_reasons: Reasons,
 }
 
 impl Counts {
@@ -67,7 +67,7 @@ impl Counts {
     fn fail(&mut self, times: u32, Failure { reason, text }: &Failure) {
         let (count, reasons) = match times {
             0 => (&mut self.needless, &mut self.needless_reasons),
-            _ => (&mut self.taken_up, &mut self.taken_up_reasons),
+            _ => (&mut self.dispatched, &mut self.dispatched_reasons),
         };
         *count += 1;
         reasons.entry(reason.clone()).or_insert_with(|| (0, text.clone())).0 += 1;

@@ -21,17 +21,17 @@ pub enum Treats {
     Interrupts,
 }
 
-/// What holds for every stack and every act. `taken_up` says how often the
+/// What holds for every stack and every act. `dispatched` is how many times the
 /// server took the request up.
-pub fn laws(called: &Called, taken_up: usize) -> Result<(), Breach> {
-    ensure(taken_up <= 1, || format!("executed {taken_up} times: {called:?}"))?;
+pub fn laws(called: &Called, dispatched: usize) -> Result<(), Breach> {
+    ensure(dispatched <= 1, || format!("executed {dispatched} times: {called:?}"))?;
     let says_unapplied = match &called.end {
         End::Failed(fate, _) => fate.is_some_and(|fate| fate.is_not_applied()),
         End::Answered(..) => false,
     };
-    ensure(!says_unapplied || taken_up == 0, || format!("executed and denied: {called:?}"))?;
+    ensure(!says_unapplied || dispatched == 0, || format!("executed and denied: {called:?}"))?;
     let is_own = is_own_answer(called);
-    ensure(!is_own || taken_up == 1, || format!("an answer from nowhere: {called:?}"))
+    ensure(!is_own || dispatched == 1, || format!("an answer from nowhere: {called:?}"))
 }
 
 /// A request whose connection ended or spoke while it was idle. `found` is
@@ -40,9 +40,9 @@ pub fn idle(
     class: Class,
     found: StaleReason,
     called: &Called,
-    taken_up: usize,
+    dispatched: usize,
 ) -> Result<(), Breach> {
-    laws(called, taken_up)?;
+    laws(called, dispatched)?;
     if class.looks {
         ensure(is_own_answer(called), || format!("not survived: {called:?}"))?;
         let handed_back = Fate::NotApplied(Proof::HandedBack(found));
@@ -50,7 +50,7 @@ pub fn idle(
             if class.lists_hand_backs { &[handed_back, Fate::Completed] } else { &[] };
         let fates = called.fates();
         let is_expected = match fates[..] {
-            // What ended it, or was said, cannot be told below somebody else's TLS.
+            // What ended it, or was said, cannot be told below TLS that is not ours.
             [Fate::NotApplied(Proof::HandedBack(_)), Fate::Completed] if is_below_tls(class) => {
                 true
             }
@@ -68,10 +68,10 @@ pub fn idle(
 }
 
 /// A request before which half of something was said, which the rest could
-/// follow: whoever knows where records end, and which are a request's, does
+/// follow: a stack that knows where records end, and which are a request's, does
 /// not write it there.
-pub fn half_said(class: Class, called: &Called, taken_up: usize) -> Result<(), Breach> {
-    laws(called, taken_up)?;
+pub fn half_said(class: Class, called: &Called, dispatched: usize) -> Result<(), Breach> {
+    laws(called, dispatched)?;
     let is_kept = match called.fates()[..] {
         [first, Fate::Completed] => first.is_not_applied(),
         _ => class.evidence != Knows::All,
@@ -90,9 +90,9 @@ pub fn written(
     treats: Treats,
     is_streamed: bool,
     called: &Called,
-    taken_up: usize,
+    dispatched: usize,
 ) -> Result<(), Breach> {
-    laws(called, taken_up)?;
+    laws(called, dispatched)?;
     let doubts = match (treats, &called.end) {
         (Treats::Interrupts, _) => return Ok(()),
         (Treats::Answers(status), End::Answered(answered, Ok(_))) => {

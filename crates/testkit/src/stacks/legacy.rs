@@ -135,7 +135,7 @@ impl Late {
         late
     }
 
-    /// Leaves TLS to whoever is above.
+    /// Leaves TLS to the layer above.
     pub fn below_tls(settings: &Settings) -> Self {
         let late = Self::without_tls(settings);
         Self { inner: late.inner.enforce_http(false), ..late }

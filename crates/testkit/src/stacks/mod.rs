@@ -148,7 +148,7 @@ pub struct Settings {
     /// How long the first connection of a stack whose pool is not ours waits
     /// for its request, since such a pool does not connect ahead.
     pub pause: Duration,
-    /// Who vouches for the origin, if it speaks TLS.
+    /// The root certificate of the origin, if it speaks TLS.
     #[cfg(feature = "https")]
     pub root: Option<CertificateDer<'static>>,
 }

@@ -13,7 +13,7 @@ use tower_resend::{Body, BoxError};
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Bytes in memory.
-    Octets(Bytes),
+    Bytes(Bytes),
     /// A stream, which can be made again.
     Stream(Pieces),
 }
@@ -21,7 +21,7 @@ pub enum Payload {
 impl Payload {
     /// Bytes in memory.
     pub fn small() -> Self {
-        Self::Octets(Bytes::from_static(b"pay"))
+        Self::Bytes(Bytes::from_static(b"pay"))
     }
 
     /// A stream whose length is known, so that it has a `Content-Length`.
@@ -29,7 +29,7 @@ impl Payload {
         Self::Stream(Pieces::new(3, true))
     }
 
-    /// A stream of unknown length all of which is there at once.
+    /// A stream of unknown length that is complete at once.
     pub fn chunked() -> Self {
         Self::Stream(Pieces { pause: Pause::Nothing, ..Pieces::new(3, false) })
     }
@@ -37,7 +37,7 @@ impl Payload {
     /// Returns it as a body that can be sent again.
     pub fn into_body(self) -> Body {
         match self {
-            Self::Octets(octets) => Body::from(octets),
+            Self::Bytes(bytes) => Body::from(bytes),
             Self::Stream(pieces) => Body::from_factory(move || pieces.clone()),
         }
     }
@@ -64,15 +64,15 @@ enum Pause {
 }
 
 impl Pieces {
-    pub fn new(octets: usize, is_sized: bool) -> Self {
+    pub fn new(bytes: usize, is_sized: bool) -> Self {
         let pause = Pause::Turn;
-        Self { left: octets, piece: 4000, is_sized, pause, has_paused: false, timer: None }
+        Self { left: bytes, piece: 4000, is_sized, pause, has_paused: false, timer: None }
     }
 
     /// Returns so many pieces, and one time before each.
-    pub fn apart(octets: usize, pieces: usize, time: Duration) -> Self {
-        let piece = octets.div_ceil(pieces.max(1)).max(1);
-        Self { piece, pause: Pause::Time(time), ..Self::new(octets, false) }
+    pub fn apart(bytes: usize, pieces: usize, time: Duration) -> Self {
+        let piece = bytes.div_ceil(pieces.max(1)).max(1);
+        Self { piece, pause: Pause::Time(time), ..Self::new(bytes, false) }
     }
 
     /// Leaves the pause before the first out.

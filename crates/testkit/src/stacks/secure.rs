@@ -11,7 +11,7 @@ use super::origin::tls::config_trusting;
 use super::payload::Payload;
 use super::{Called, Class, Knows, Scheme, Settings, Stack};
 
-/// A stack that speaks TLS by itself once it is told whom to trust.
+/// A stack that speaks TLS by itself once it knows which roots to trust.
 #[derive(Clone)]
 pub struct Secure<S>(S);
 

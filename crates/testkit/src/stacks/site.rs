@@ -71,10 +71,10 @@ impl Site {
         Request::post(self.origin.url(target)).body(payload).unwrap()
     }
 
-    /// Returns how often a target was dispatched. All clients must be gone: the
+    /// Returns how many times a target was dispatched. All clients must be gone: the
     /// origin waits for the end of connections that were never used.
     pub async fn times(self, target: &str) -> usize {
-        let taken_up = tokio::task::spawn_blocking(move || {
+        let dispatched = tokio::task::spawn_blocking(move || {
             if self.origin.truth().accepted() < 2 {
                 self.poke();
             }
@@ -84,7 +84,7 @@ impl Site {
             reads_on.map(JoinHandle::join).transpose().unwrap();
             origin.finish()
         });
-        taken_up.await.unwrap().iter().filter(|taken_up| *taken_up == target).count()
+        dispatched.await.unwrap().iter().filter(|dispatched| *dispatched == target).count()
     }
 
     /// Uses the second connection, which the script still waits for. Whoever

@@ -12,7 +12,7 @@ fn workers() -> Option<RuntimeMetrics> {
 }
 
 /// Waits until every task waits for something else: the connection is then
-/// back in its pool, and nobody is in the middle of looking at it.
+/// back in its pool, and no task is checking it at this moment.
 pub async fn until_idle() {
     for _ in 0..8 {
         tokio::task::yield_now().await;
@@ -38,7 +38,7 @@ fn are_all_parked(metrics: &RuntimeMetrics) -> bool {
 /// senders are dropped; this very task runs on none of them.
 ///
 /// One after the other: a worker that is held may have taken several tasks from
-/// the queue, and nobody has to steal from it what it does not come to.
+/// the queue, and no other worker has to steal what it does not get to.
 pub fn hold_workers() -> Vec<Sender<()>> {
     let workers = workers().map_or(0, |metrics| metrics.num_workers());
     let hold = |_| {

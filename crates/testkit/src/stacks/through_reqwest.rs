@@ -65,7 +65,7 @@ fn idle_client() -> reqwest::Client {
 fn of(client: &ClientWithMiddleware, request: Request<Payload>) -> RequestBuilder {
     let (parts, payload) = request.into_parts();
     let body = match payload {
-        Payload::Octets(octets) => reqwest::Body::from(octets),
+        Payload::Bytes(bytes) => reqwest::Body::from(bytes),
         Payload::Stream(pieces) => reqwest::Body::wrap(pieces),
     };
     client.request(parts.method, parts.uri.to_string()).body(body)

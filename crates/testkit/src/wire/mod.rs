@@ -230,7 +230,7 @@ impl std::error::Error for Unavailable {
     }
 }
 
-/// Runs `work` on a thread whose namespace nobody else depends on.
+/// Runs `work` on a thread of its own, so that its namespace can be changed.
 fn on_scratch_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| match scope.spawn(work).join() {
         Ok(value) => value,

@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 ///
 /// The kernel takes a dead process's memory apart before it closes its
 /// descriptors. That takes half a millisecond on a virtual machine, in which
-/// requests reach sockets that nobody will read: a constant that depends on
+/// requests reach sockets that no process will read: a constant that depends on
 /// the machine and not on how a client judges what crosses on the wire. The
 /// last thread to end takes the memory apart, so a few threads that only sleep
 /// are there to be the last, and the calling thread, which serves, keeps the

@@ -35,6 +35,6 @@ pub(in super::super) fn read_request(stream: &mut impl Read) -> io::Result<Vec<u
     Ok(bytes)
 }
 
-/// An answer that nobody waits for any more.
+/// An answer that no call waits for any more.
 pub(in super::super) const GOING_AWAY: &[u8] =
     b"HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

@@ -158,7 +158,7 @@ const CALLERS: u64 = 96;
 /// The time between two frames: less than a delay, so that several are on the way.
 const GAP: Duration = Duration::from_millis(2);
 
-/// How often a caller tries to get an answer that was not delayed.
+/// How many times a caller tries to get an answer that was not delayed.
 const WARM_UPS: u32 = 5;
 
 /// An answer that takes longer was lost once, or its request was.

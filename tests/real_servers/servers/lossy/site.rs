@@ -36,7 +36,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Returns whether calls of this setting belong here.
+    /// Returns `true` if calls of this setting belong here.
     pub(crate) fn is_for(&self, setting: &Setting) -> bool {
         self.no_linger == setting.no_linger && self.ends == setting.ends
     }

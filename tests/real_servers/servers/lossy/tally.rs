@@ -36,7 +36,7 @@ struct Row {
     vouched: Claims,
 }
 
-/// How often an order that was sent is said not to have been applied.
+/// How many sent orders are said not to have been applied.
 #[derive(Clone, Copy, Debug, Default)]
 struct Claims {
     all: u32,

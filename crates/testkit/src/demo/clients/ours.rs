@@ -50,9 +50,9 @@ pub fn outcome(end: End, attempts: &[Attempt]) -> Outcome {
     Outcome { end, grounds, is_first: is_first(attempts) }
 }
 
-/// Returns whether the last attempt was the first on its connection.
+/// Returns `true` if the last attempt was the first on its connection.
 fn is_first(attempts: &[Attempt]) -> bool {
-    attempts.last().and_then(Attempt::standing) == Some(&ContractStatus::FirstRequest)
+    attempts.last().and_then(Attempt::contract_status) == Some(&ContractStatus::FirstRequest)
 }
 
 /// A call whose last attempt found no connection ended as "connect refused".
