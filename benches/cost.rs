@@ -1,11 +1,14 @@
 //! What one small POST costs, side by side: `cargo bench --bench cost`.
 //!
-//! Printed are user-space instructions and heap allocations for each request
-//! over one kept-alive loopback connection. Each client runs in a process of
-//! its own, instructions under valgrind and allocations without; the server
-//! is another process and is never counted. Every count is taken for a short
-//! and a long run, and the difference divided by the requests between them,
-//! so that start-up and connecting cancel out.
+//! It prints user-space instructions and heap allocations for each request over one
+//! kept-alive loopback connection, and the ratio of each to `benches/cost.txt`. It fails
+//! if one is over 2 % worse; `UPDATE=1` rewrites the file, so that a slip is seen in
+//! review.
+//!
+//! Each client runs in a process of its own, instructions under valgrind and allocations
+//! without; the server is another process and is never counted. Every count is taken for
+//! a short and a long run, and the difference divided by the requests between them, so
+//! that start-up and connecting cancel out.
 
 #![allow(unsafe_code, reason = "a counting global allocator cannot do without")]
 #![allow(missing_docs, reason = "a program, not a library")]
@@ -19,7 +22,7 @@ use std::process::{Child, Command, ExitCode, Stdio, exit};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use std::{env, fmt, thread};
+use std::{env, fmt, fs, thread};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -39,8 +42,14 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// Requests in the short and in the long run.
 const RUNS: [u64; 2] = [500, 2_500];
+/// A count may be this many times the one in the file.
+const TOLERANCE: f64 = 1.02;
+/// Set to 1 it rewrites the file.
+const UPDATE: &str = "UPDATE";
 /// No run of one client may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What a request cost when the file was last accepted.
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
 /// Tells a child process what it is: see `main`.
 const ROLE: &str = "COST_ROLE";
 /// Set to 1 it makes a skipped count a failure.
@@ -255,7 +264,7 @@ struct Cost {
 type Count = Result<f64, Missing>;
 
 /// Why there is no count.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Missing {
     Failed(String),
     Skipped(String),
@@ -279,8 +288,58 @@ fn compare() -> Fallible<()> {
         instructions: per_request(|requests| instructions(contender, requests, &server)),
         allocations: per_request(|requests| allocations(contender, requests, &server)),
     });
-    report(&costs);
-    judge(&costs)
+    let baseline = fs::read_to_string(BASELINE)?;
+    report(&costs, &baseline);
+    judge(&costs)?;
+    match env::var_os(UPDATE).is_some_and(|value| value == "1") {
+        true => update(&costs, &baseline),
+        false => compare_with(&costs, &baseline),
+    }
+}
+
+/// Returns a client's instructions and allocations in the file.
+fn recorded(baseline: &str, label: &str) -> Option<[f64; 2]> {
+    let mut words = baseline.lines().find(|line| line.starts_with(label))?.split_whitespace();
+    words.next();
+    Some([words.next()?.parse().ok()?, words.next()?.parse().ok()?])
+}
+
+/// Fails if a count is worse than the file has it.
+fn compare_with(costs: &[Cost], baseline: &str) -> Fallible<()> {
+    let mut slips = Vec::new();
+    for cost in costs {
+        let label = cost.contender.label();
+        let recorded = recorded(baseline, label)
+            .ok_or_else(|| format!("{BASELINE} has no row for {label}: {UPDATE}=1 writes one"))?;
+        for (name, count, recorded) in [
+            ("instructions", &cost.instructions, recorded[0]),
+            ("allocations", &cost.allocations, recorded[1]),
+        ] {
+            if let Ok(count) = count
+                && *count > recorded * TOLERANCE
+            {
+                slips.push(format!("{label}: {count:.1} {name}, and not {recorded:.1}"));
+            }
+        }
+    }
+    match slips.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{} ({UPDATE}=1 accepts it)", slips.join("; ")).into()),
+    }
+}
+
+/// Writes the file anew, but for its comments.
+fn update(costs: &[Cost], baseline: &str) -> Fallible<()> {
+    let mut text = String::new();
+    for line in baseline.lines().filter(|line| line.starts_with('#')) {
+        text += &format!("{line}\n");
+    }
+    for Cost { contender, instructions, allocations } in costs {
+        let [instructions, allocations] = [instructions, allocations].map(Clone::clone);
+        let label = contender.label();
+        text += &format!("{label:<21} {:>6.0} {:>5.1}\n", instructions?, allocations?);
+    }
+    Ok(fs::write(BASELINE, text)?)
 }
 
 fn per_request(count: impl Fn(u64) -> Fallible<u64>) -> Count {
@@ -335,14 +394,18 @@ fn run(
     }
 }
 
-fn report(costs: &[Cost]) {
-    let octets = ORDER.len();
-    println!("one POST of {octets} octets over a kept-alive loopback connection");
+fn report(costs: &[Cost], baseline: &str) {
+    let bytes = ORDER.len();
+    println!("one POST of {bytes} bytes over a kept-alive loopback connection");
     print_row("client", "instructions", "allocations");
     for cost in costs {
-        let instructions = show(&cost.instructions, 0);
-        let allocations = show(&cost.allocations, 1);
-        print_row(cost.contender.label(), &instructions, &allocations);
+        let label = cost.contender.label();
+        print_row(label, &show(&cost.instructions, 0), &show(&cost.allocations, 1));
+        if let Some(recorded) = recorded(baseline, label) {
+            let instructions = ratio(&cost.instructions, &Ok(recorded[0]));
+            let allocations = ratio(&cost.allocations, &Ok(recorded[1]));
+            print_row(&format!("{label} / cost.txt"), &instructions, &allocations);
+        }
     }
     let Some((ours, others)) = costs.split_last() else {
         return;

@@ -10,13 +10,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::header::CONTENT_LENGTH;
-use http::{Extensions, Request};
+use http::{Extensions, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::attempt::{Attempt, AttemptError, Attempts, Sent};
-use crate::body::{Framed, Framing, RequestBody, to_any_http};
+use crate::body::{Framed, Framing, SendableBody, to_any_http};
 use crate::chain::{self, BoxError};
+use crate::connect::{DialError, has_connect_form};
 use tower_resend_core::{Contract, Evidence};
 
 /// Checks that a request's head fits its body, and names the body's framing in the head.
@@ -25,14 +26,16 @@ use tower_resend_core::{Contract, Evidence};
 /// # Errors
 ///
 /// Head and body contradict each other. The request comes back as it was.
-pub fn guard<B: RequestBody>(
+pub fn guard<B: SendableBody>(
     mut request: Request<B>,
 ) -> Result<Request<GuardedBody<B>>, Box<Contradictory<B>>> {
-    let framing = match Framing::of(&request) {
+    let framing = match sends_connect_form(&request) {
+        true => Framing::of(&request).map_err(AttemptError::from),
+        false => Err(DialError::connect_form().into()),
+    };
+    let framing = match framing {
         Ok(framing) => framing,
-        Err(error) => {
-            return Err(Box::new(Contradictory { error: error.into(), request }));
-        }
+        Err(error) => return Err(Box::new(Contradictory { error, request })),
     };
     to_any_http(&mut request, framing);
     if let Framing::Length(length) = framing {
@@ -40,6 +43,21 @@ pub fn guard<B: RequestBody>(
         request.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
     }
     Ok(Framed::wrap(request, framing, |inner| GuardedBody { inner }))
+}
+
+/// Returns `false` for a CONNECT that reqwest would send without a port: it drops the
+/// scheme's own from every URL.
+fn sends_connect_form<B>(request: &Request<B>) -> bool {
+    if request.method() != Method::CONNECT {
+        return true;
+    }
+    let uri = request.uri();
+    let dropped = match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    };
+    has_connect_form(uri) && uri.port_u16() != dropped
 }
 
 /// A request whose head and body contradict each other. Nothing of it was sent.
@@ -68,7 +86,7 @@ impl<B> GuardedBody<B> {
     }
 }
 
-impl<B: RequestBody> Body for GuardedBody<B> {
+impl<B: SendableBody> Body for GuardedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use super::framing::Framing;
-use super::{Error, NotReplayable, RequestBody};
+use super::{Error, NotReplayable, SendableBody};
 use crate::chain::BoxError;
 
 pin_project! {
@@ -95,7 +95,7 @@ impl<B> Framed<B> {
     }
 }
 
-impl<B: RequestBody> Framed<B> {
+impl<B: SendableBody> Framed<B> {
     /// Polls the next frame.
     #[inline]
     pub(crate) fn poll_framed(
@@ -112,7 +112,7 @@ impl<B: RequestBody> Framed<B> {
     }
 }
 
-impl<B: RequestBody> Body for Framed<B> {
+impl<B: SendableBody> Body for Framed<B> {
     type Data = B::Data;
     type Error = BoxError;
 
@@ -190,7 +190,7 @@ impl FramingGuard {
         Box::new(Self { framing, trailers, on_end, yielded: 0, state, is_holding: false, held })
     }
 
-    fn poll<B: RequestBody>(
+    fn poll<B: SendableBody>(
         &mut self,
         mut body: Pin<&mut B>,
         cx: &mut Context<'_>,

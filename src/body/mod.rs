@@ -14,38 +14,38 @@
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-mod caps;
+mod body_source;
 mod error;
+mod factory_body;
 mod framed;
 mod framing;
-mod line;
-mod made;
+mod generations;
+mod length_checked;
 mod replay;
+mod replay_buffer;
+mod replay_caps;
 mod replayable;
-mod request;
-mod stream;
-mod streamed;
-mod tape;
+mod sendable_body;
 
-use self::made::FactoryBody;
-use self::stream::LengthChecked;
-use self::streamed::BodySource;
+use self::body_source::BodySource;
+use self::factory_body::FactoryBody;
+use self::length_checked::LengthChecked;
 use crate::chain::BoxError;
 
-pub use self::caps::ReplayCaps;
+pub(crate) use self::body_source::StreamId;
 pub use self::error::Error;
 pub(crate) use self::framed::{Framed, OnEnd, Trailers};
 pub(crate) use self::framing::{Framing, from_http1, to_any_http, to_http1};
 pub use self::replay::Replay;
+pub use self::replay_caps::ReplayCaps;
 pub use self::replayable::{NotReplayable, Replayable};
-pub use self::request::RequestBody;
+pub use self::sendable_body::SendableBody;
 
 /// A request body: bytes in memory, a stream, or a factory of streams.
 ///
@@ -77,18 +77,18 @@ pub struct Body {
 enum Kind {
     /// Bytes in memory, until they are handed out in one frame.
     Held(Bytes),
-    Other(Other),
+    Rare(Rare),
 }
 
-enum Other {
+enum Rare {
     /// Bytes in memory that have been handed out.
-    Emptied,
-    BodySource(Box<BodySource>),
+    HandedOut,
+    Source(Box<BodySource>),
 }
 
 impl Kind {
-    fn streamed(streamed: BodySource) -> Self {
-        Self::Other(Other::BodySource(Box::new(streamed)))
+    fn from_source(source: BodySource) -> Self {
+        Self::Rare(Rare::Source(Box::new(source)))
     }
 }
 
@@ -111,7 +111,7 @@ impl Body {
             return ours.take().unwrap_or_default();
         }
         let kind = match stream {
-            Some(stream) => Kind::streamed(BodySource::one_shot(LengthChecked::new(stream))),
+            Some(stream) => Kind::from_source(BodySource::one_shot(LengthChecked::new(stream))),
             None => Kind::Held(Bytes::new()),
         };
         Self { kind }
@@ -129,7 +129,7 @@ impl Body {
         B::Error: Into<BoxError>,
     {
         let made = FactoryBody::new(move || LengthChecked::new(factory()));
-        Self { kind: Kind::streamed(BodySource::FactoryBody(made)) }
+        Self { kind: Kind::from_source(BodySource::Factory(made)) }
     }
 
     /// Returns `true` for bytes in memory that were not handed out.
@@ -142,37 +142,26 @@ impl Body {
     /// Bodies that can be sent again as they are stay what they are.
     #[must_use]
     pub fn recorded(self, caps: &ReplayCaps) -> Self {
-        let Kind::Other(Other::BodySource(streamed)) = self.kind else {
+        let Kind::Rare(Rare::Source(source)) = self.kind else {
             return self;
         };
-        let streamed = match *streamed {
+        let source = match *source {
             BodySource::OneShot(stream, _) => {
                 let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
                 BodySource::Recorded(Replay::new(stream, caps))
             }
-            streamed @ (BodySource::FactoryBody(_) | BodySource::Recorded(_)) => streamed,
+            source @ (BodySource::Factory(_) | BodySource::Recorded(_)) => source,
         };
-        Self { kind: Kind::streamed(streamed) }
+        Self { kind: Kind::from_source(source) }
     }
 }
 
-/// Tells a stream that can be sent once from every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamId(u64);
-
-impl StreamId {
-    fn new() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Returns that of a body, if it is a [`Body`] of this kind.
-    pub(crate) fn of<B: 'static>(body: &B) -> Option<Self> {
-        let body = (body as &dyn Any).downcast_ref::<Body>()?;
-        match &body.kind {
-            Kind::Other(Other::BodySource(streamed)) => streamed.id(),
-            Kind::Held(_) | Kind::Other(Other::Emptied) => None,
-        }
+/// Returns the identity of a [`Body`] that can be sent once.
+pub(crate) fn stream_id<B: 'static>(body: &B) -> Option<StreamId> {
+    let body = (body as &dyn Any).downcast_ref::<Body>()?;
+    match &body.kind {
+        Kind::Rare(Rare::Source(source)) => source.id(),
+        Kind::Held(_) | Kind::Rare(Rare::HandedOut) => None,
     }
 }
 
@@ -186,32 +175,32 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let kind = &mut self.get_mut().kind;
         match kind {
-            Kind::Held(octets) => {
-                if octets.is_empty() {
+            Kind::Held(bytes) => {
+                if bytes.is_empty() {
                     return Poll::Ready(None);
                 }
-                let octets = mem::take(octets);
-                *kind = Kind::Other(Other::Emptied);
-                Poll::Ready(Some(Ok(Frame::data(octets))))
+                let bytes = mem::take(bytes);
+                *kind = Kind::Rare(Rare::HandedOut);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Other(Other::Emptied) => Poll::Ready(None),
-            Kind::Other(Other::BodySource(streamed)) => streamed.poll_frame(cx),
+            Kind::Rare(Rare::HandedOut) => Poll::Ready(None),
+            Kind::Rare(Rare::Source(source)) => source.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Held(octets) => octets.is_empty(),
-            Kind::Other(Other::Emptied) => true,
-            Kind::Other(Other::BodySource(streamed)) => streamed.is_end_stream(),
+            Kind::Held(bytes) => bytes.is_empty(),
+            Kind::Rare(Rare::HandedOut) => true,
+            Kind::Rare(Rare::Source(source)) => source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Held(octets) => SizeHint::with_exact(octets.len() as u64),
-            Kind::Other(Other::Emptied) => SizeHint::with_exact(0),
-            Kind::Other(Other::BodySource(streamed)) => streamed.size_hint(),
+            Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Rare(Rare::HandedOut) => SizeHint::with_exact(0),
+            Kind::Rare(Rare::Source(source)) => source.size_hint(),
         }
     }
 }
@@ -219,9 +208,9 @@ impl HttpBody for Body {
 impl Replayable for Body {
     fn replay(&self) -> Result<Self, NotReplayable> {
         let kind = match &self.kind {
-            Kind::Held(octets) => Kind::Held(octets.clone()),
-            Kind::Other(Other::Emptied) => return Err(NotReplayable::Polled),
-            Kind::Other(Other::BodySource(streamed)) => Kind::streamed(streamed.replay()?),
+            Kind::Held(bytes) => Kind::Held(bytes.clone()),
+            Kind::Rare(Rare::HandedOut) => return Err(NotReplayable::Polled),
+            Kind::Rare(Rare::Source(source)) => Kind::from_source(source.replay()?),
         };
         Ok(Self { kind })
     }
@@ -229,8 +218,8 @@ impl Replayable for Body {
     fn check_replay(&self) -> Result<(), NotReplayable> {
         match &self.kind {
             Kind::Held(_) => Ok(()),
-            Kind::Other(Other::Emptied) => Err(NotReplayable::Polled),
-            Kind::Other(Other::BodySource(streamed)) => streamed.check_replay(),
+            Kind::Rare(Rare::HandedOut) => Err(NotReplayable::Polled),
+            Kind::Rare(Rare::Source(source)) => source.check_replay(),
         }
     }
 
@@ -238,8 +227,8 @@ impl Replayable for Body {
     ///
     /// Bytes in memory are not revoked: they go out in one frame or not at all.
     fn revoke(&self) {
-        if let Kind::Other(Other::BodySource(streamed)) = &self.kind {
-            streamed.revoke();
+        if let Kind::Rare(Rare::Source(source)) = &self.kind {
+            source.revoke();
         }
     }
 }
@@ -254,9 +243,9 @@ impl Default for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
-            Kind::Held(octets) => return write!(f, "Body(held, {} octets)", octets.len()),
-            Kind::Other(Other::Emptied) => "handed out",
-            Kind::Other(Other::BodySource(streamed)) => streamed.name(),
+            Kind::Held(bytes) => return write!(f, "Body(held, {} bytes)", bytes.len()),
+            Kind::Rare(Rare::HandedOut) => "handed out",
+            Kind::Rare(Rare::Source(source)) => source.name(),
         };
         write!(f, "Body({kind})")
     }
@@ -268,24 +257,24 @@ impl From<()> for Body {
     }
 }
 
-macro_rules! from_octets {
-    ($($octets:ty),*) => {$(
-        impl From<$octets> for Body {
-            fn from(octets: $octets) -> Self {
-                Self { kind: Kind::Held(octets.into()) }
+macro_rules! from_bytes {
+    ($($bytes:ty),*) => {$(
+        impl From<$bytes> for Body {
+            fn from(bytes: $bytes) -> Self {
+                Self { kind: Kind::Held(bytes.into()) }
             }
         }
     )*};
 }
 
-from_octets!(&'static str, &'static [u8], String, Vec<u8>, Bytes);
+from_bytes!(&'static str, &'static [u8], String, Vec<u8>, Bytes);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_no_larger_than_the_octets_in_memory() {
+    fn a_body_is_no_larger_than_the_bytes_in_memory() {
         assert_eq!(size_of::<Body>(), size_of::<Bytes>());
     }
 }

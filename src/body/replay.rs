@@ -1,72 +1,37 @@
 //! A body that records a stream while it is sent.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::line::Generations;
-use super::tape::ReplayBuffer;
+use super::generations::Generations;
+use super::replay_buffer::ReplayBuffer;
 use super::{Error, NotReplayable, ReplayCaps, Replayable};
-use crate::chain::BoxError;
+use crate::BoxError;
 
 /// Records a stream as it is polled, so that it can be sent again.
 ///
-/// A [replay](Replayable::replay) of it yields what was recorded and then
-/// goes on with the same stream. Only the newest body polled is live; the
-/// ones before it give [`Error::Revoked`]. What does not fit the
-/// [caps](ReplayCaps) is sent all the same, unrecorded, and cannot be
-/// replayed.
+/// A [replay](Replayable::replay) of it yields what was recorded and then goes on with
+/// the same stream. Of the bodies that were polled only the newest is live; the older
+/// ones give [`Error::Revoked`]. What does not fit the [caps](ReplayCaps) is sent all the
+/// same, unrecorded, and cannot be replayed.
 ///
 /// It is deliberately not `Clone`: see [`Replayable`].
 pub struct Replay<B> {
-    shared: Arc<Mutex<Shared<B>>>,
-    place: u64,
-    phase: Phase,
-    polled: Polled,
+    recording: Arc<Mutex<Recording<B>>>,
+    generation: u64,
+    position: Position,
+    is_polled: bool,
     /// Bytes handed out by this body.
     yielded: u64,
 }
 
-/// Where the next frame comes from.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    /// From the recording, at this chunk.
-    Recording(usize),
-    /// From the stream.
-    LengthChecked,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Polled {
-    Never,
-    Yes,
-}
-
-/// What all bodies of one stream have in common.
-struct Shared<B> {
-    line: Generations,
-    source: Source<B>,
-    tape: Result<ReplayBuffer, NotReplayable>,
-    /// The stream's size hint before it was polled.
-    hint: SizeHint,
-    /// Whether the stream said before it was polled that nothing will come.
-    /// All copies say the same, so that all are framed alike.
-    ended_at_first: bool,
-}
-
-enum Source<B> {
-    Ended,
-    Failed,
-    Open(Pin<Box<B>>),
-}
-
 type PollFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
-
-// ===== impl Replay =====
 
 impl<B> Replay<B>
 where
@@ -75,39 +40,73 @@ where
 {
     /// Returns a body that sends `stream` and records it within `caps`.
     pub fn new(stream: B, caps: &ReplayCaps) -> Self {
-        let shared = Shared {
-            line: Generations::default(),
-            tape: Ok(ReplayBuffer::new(caps.clone())),
+        let recording = Recording {
+            generations: Generations::default(),
+            buffer: Ok(ReplayBuffer::new(caps.clone())),
             hint: stream.size_hint(),
-            ended_at_first: stream.is_end_stream(),
-            source: Source::Open(Box::pin(stream)),
+            is_end_at_first: stream.is_end_stream(),
+            stream: StreamState::Open(Box::pin(stream)),
         };
         Self {
-            shared: Arc::new(Mutex::new(shared)),
-            place: Generations::FIRST,
-            phase: Phase::LengthChecked,
-            polled: Polled::Never,
+            recording: Arc::new(Mutex::new(recording)),
+            generation: Generations::FIRST,
+            position: Position::Stream,
+            is_polled: false,
             yielded: 0,
         }
+    }
+
+    /// Polls the stream, which the recording has lent.
+    fn poll_stream(&self, stream: Pin<Box<B>>, cx: &mut Context<'_>) -> PollFrame {
+        let mut lent = Lent { recording: &self.recording, stream: Some(stream) };
+        let Some(stream) = &mut lent.stream else { return Poll::Pending };
+        // All that runs the stream's code, before anything is locked.
+        let polled = stream.as_mut().poll_frame(cx).map(|next| {
+            next.map(|frame| frame.map(|it| it.map_data(into_bytes)).map_err(Error::from_caller))
+        });
+        let is_end = match &polled {
+            Poll::Pending | Poll::Ready(Some(Err(_))) => false,
+            Poll::Ready(Some(Ok(_))) => stream.is_end_stream(),
+            Poll::Ready(None) => true,
+        };
+        lent.give_back(self.generation, polled, is_end, cx.waker().clone())
     }
 }
 
 impl<B> Replay<B> {
-    /// Locks the shared part. The stream panicked if the lock is poisoned;
-    /// what it would yield then is not the body any more.
-    fn lock(&self) -> MutexGuard<'_, Shared<B>> {
-        self.shared.lock().unwrap_or_else(|poisoned| {
-            let mut shared = poisoned.into_inner();
-            shared.fail();
-            shared
-        })
+    fn lock(&self) -> MutexGuard<'_, Recording<B>> {
+        lock(&self.recording)
     }
 
-    fn replayable(&self, shared: &Shared<B>) -> Result<(), NotReplayable> {
-        if shared.line.is_revoked(self.place) {
+    fn check(&self, recording: &Recording<B>) -> Result<(), NotReplayable> {
+        if recording.generations.is_revoked(self.generation) {
             return Err(NotReplayable::Revoked);
         }
-        shared.tape.as_ref().map(drop).map_err(|reason| *reason)
+        recording.buffer.as_ref().map(drop).map_err(|reason| *reason)
+    }
+
+    /// Takes the next turn, and becomes the live body. Waits with `waker` if an older
+    /// body polls the stream at this moment.
+    fn take_turn(&mut self, waker: Option<Waker>) -> Turn<B> {
+        let mut recording = lock(&self.recording);
+        if recording.generations.is_revoked(self.generation) {
+            return Turn::Failed(Error::Revoked);
+        }
+        if let (Position::Buffer(_), Err(reason)) = (self.position, &recording.buffer) {
+            return Turn::Failed(Error::Gone(*reason));
+        }
+        let revoked = recording.generations.advance_to(self.generation);
+        let turn = recording.turn(&mut self.position);
+        let replaced = match (&turn, waker) {
+            (Turn::Wait, Some(waker)) => recording.generations.wait(waker),
+            (_, waker) => waker,
+        };
+        drop(recording);
+        drop(replaced);
+        if let Some(waker) = revoked {
+            waker.wake();
+        }
+        turn
     }
 }
 
@@ -121,38 +120,39 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollFrame {
         let this = self.get_mut();
-        let mut shared = this.lock();
-        if shared.line.is_revoked(this.place) {
-            return Poll::Ready(Some(Err(Error::Revoked)));
+        let mut turn = this.take_turn(None);
+        if let Turn::Wait = turn {
+            // Rare: cloned only now, since a waker's code must not run under the lock.
+            turn = this.take_turn(Some(cx.waker().clone()));
         }
-        if let (Phase::Recording(_), Err(reason)) = (this.phase, &shared.tape) {
-            return Poll::Ready(Some(Err(Error::Gone(*reason))));
-        }
-        let revoked = shared.line.advance_to(this.place);
-        let mut phase = this.phase;
-        let poll = shared.poll(&mut phase, cx);
-        drop(shared);
-        this.phase = phase;
-        this.polled = Polled::Yes;
+        let poll = match turn {
+            Turn::Frame(frame) => Poll::Ready(Some(Ok(frame))),
+            Turn::Stream(stream) => this.poll_stream(stream, cx),
+            Turn::Wait => Poll::Pending,
+            Turn::End => Poll::Ready(None),
+            // It was not polled as far as the others are concerned.
+            Turn::Failed(error) => return Poll::Ready(Some(Err(error))),
+        };
+        this.is_polled = true;
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             this.yielded += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        if let Some(waker) = revoked {
-            waker.wake();
         }
         poll
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = self.lock();
-        if shared.line.is_revoked(self.place) {
+        let recording = self.lock();
+        if recording.generations.is_revoked(self.generation) {
             return false;
         }
-        match (self.polled, self.phase, &shared.source) {
-            (_, _, Source::Failed) => false,
-            (Polled::Never, ..) => shared.ended_at_first,
-            (Polled::Yes, Phase::LengthChecked, Source::Ended) => true,
-            (Polled::Yes, Phase::Recording(_) | Phase::LengthChecked, _) => false,
+        match (&recording.stream, &recording.buffer, self.position) {
+            (StreamState::Failed, ..) => false,
+            _ if !self.is_polled => recording.is_end_at_first,
+            (StreamState::Ended, _, Position::Stream) => true,
+            (StreamState::Ended, Ok(buffer), Position::Buffer(index)) => {
+                buffer.is_at_end(index) && buffer.trailers().is_none()
+            }
+            (StreamState::Ended | StreamState::Open(_) | StreamState::Lent, ..) => false,
         }
     }
 
@@ -173,29 +173,29 @@ where
     B::Error: Into<BoxError>,
 {
     fn replay(&self) -> Result<Self, NotReplayable> {
-        let mut shared = self.lock();
-        self.replayable(&shared)?;
-        let revoked = shared.line.advance_to(self.place);
-        let place = shared.line.append();
-        drop(shared);
+        let mut recording = self.lock();
+        self.check(&recording)?;
+        let revoked = recording.generations.advance_to(self.generation);
+        let generation = recording.generations.append();
+        drop(recording);
         if let Some(waker) = revoked {
             waker.wake();
         }
         Ok(Self {
-            shared: Arc::clone(&self.shared),
-            place,
-            phase: Phase::Recording(0),
-            polled: Polled::Never,
+            recording: Arc::clone(&self.recording),
+            generation,
+            position: Position::Buffer(0),
+            is_polled: false,
             yielded: 0,
         })
     }
 
     fn check_replay(&self) -> Result<(), NotReplayable> {
-        self.replayable(&self.lock())
+        self.check(&self.lock())
     }
 
     fn revoke(&self) {
-        let revoked = self.lock().line.advance_to(self.place);
+        let revoked = self.lock().generations.advance_to(self.generation);
         if let Some(waker) = revoked {
             waker.wake();
         }
@@ -205,89 +205,159 @@ where
 impl<B> fmt::Debug for Replay<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replay")
-            .field("place", &self.place)
-            .field("phase", &self.phase)
+            .field("generation", &self.generation)
+            .field("position", &self.position)
             .field("yielded", &self.yielded)
             .finish_non_exhaustive()
     }
 }
 
-// ===== impl Shared =====
+/// Where a body's next frame comes from.
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    /// The buffer, from this chunk on.
+    Buffer(usize),
+    Stream,
+}
 
-impl<B> Shared<B> {
-    fn fail(&mut self) {
-        self.source = Source::Failed;
-        self.tape = Err(NotReplayable::Failed);
+/// What all bodies of one stream share.
+///
+/// No code of the stream or of a waker runs while it is locked: either may use another of
+/// these bodies.
+struct Recording<B> {
+    generations: Generations,
+    stream: StreamState<B>,
+    buffer: Result<ReplayBuffer, NotReplayable>,
+    /// The stream's size hint before it was polled.
+    hint: SizeHint,
+    /// Whether the stream was at its end before it was polled. All bodies say the same,
+    /// so that all are framed alike.
+    is_end_at_first: bool,
+}
+
+enum StreamState<B> {
+    Open(Pin<Box<B>>),
+    /// A body polls it at this moment.
+    Lent,
+    Ended,
+    Failed,
+}
+
+/// What a body does when it is polled.
+enum Turn<B> {
+    Frame(Frame<Bytes>),
+    /// It polls the stream, and gives it back.
+    Stream(Pin<Box<B>>),
+    /// It waits until an older body gives the stream back.
+    Wait,
+    End,
+    Failed(Error),
+}
+
+impl<B> Recording<B> {
+    /// Returns the live body's next turn, which stands at `position`.
+    fn turn(&mut self, position: &mut Position) -> Turn<B> {
+        if let (Position::Buffer(index), Ok(buffer)) = (*position, &mut self.buffer) {
+            if let Some(chunk) = buffer.chunk(index) {
+                *position = Position::Buffer(index + 1);
+                return Turn::Frame(Frame::data(chunk));
+            }
+            if let Some(trailers) = buffer.trailers() {
+                *position = Position::Stream;
+                return Turn::Frame(Frame::trailers(trailers.clone()));
+            }
+        }
+        match mem::replace(&mut self.stream, StreamState::Lent) {
+            // Stays behind the last chunk, since the older body may yet record one.
+            StreamState::Lent => Turn::Wait,
+            StreamState::Open(stream) => {
+                *position = Position::Stream;
+                Turn::Stream(stream)
+            }
+            StreamState::Ended => {
+                self.stream = StreamState::Ended;
+                *position = Position::Stream;
+                Turn::End
+            }
+            StreamState::Failed => {
+                self.stream = StreamState::Failed;
+                Turn::Failed(Error::Gone(NotReplayable::Failed))
+            }
+        }
     }
 }
 
-impl<B> Shared<B>
-where
-    B: HttpBody,
-    B::Error: Into<BoxError>,
-{
-    /// Polls for the holder of the line, which stands at `phase`.
-    fn poll(&mut self, phase: &mut Phase, cx: &mut Context<'_>) -> PollFrame {
-        match self.next_recorded(phase) {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => self.poll_stream(cx),
+/// A stream on loan to the body that polls it. Dropped by a panic of the stream it fails
+/// all bodies: what the stream would yield then is not the body any more.
+struct Lent<'a, B> {
+    recording: &'a Mutex<Recording<B>>,
+    stream: Option<Pin<Box<B>>>,
+}
+
+impl<B> Lent<'_, B> {
+    /// Gives the stream back with what it yielded, and returns what the body of
+    /// `generation` yields: an error if a newer body took over meanwhile, which then finds
+    /// the frame in the buffer.
+    fn give_back(
+        mut self,
+        generation: u64,
+        polled: PollFrame,
+        is_end: bool,
+        waker: Waker,
+    ) -> PollFrame {
+        let stream = self.stream.take();
+        let mut recording = lock(self.recording);
+        let foreseen = recording.hint.lower();
+        let unrecordable = match (&polled, &mut recording.buffer) {
+            (Poll::Ready(Some(Err(_))), _) => Some(NotReplayable::Failed),
+            (Poll::Ready(Some(Ok(frame))), Ok(buffer)) => buffer.record(frame, foreseen).err(),
+            (Poll::Ready(Some(Ok(_))), Err(_)) | (Poll::Pending | Poll::Ready(None), _) => None,
+        };
+        let spoiled = unrecordable.map(|why| mem::replace(&mut recording.buffer, Err(why)));
+        let is_revoked = recording.generations.is_revoked(generation);
+        let is_failed = match &polled {
+            Poll::Ready(Some(Err(_))) => true,
+            // The body that took over would miss this frame.
+            Poll::Ready(Some(Ok(_))) => is_revoked && recording.buffer.is_err(),
+            Poll::Pending | Poll::Ready(None) => false,
+        };
+        let (state, done) = match stream {
+            stream if is_failed => (StreamState::Failed, stream),
+            Some(stream) if !is_end => (StreamState::Open(stream), None),
+            stream => (StreamState::Ended, stream),
+        };
+        recording.stream = state;
+        let (woken, replaced) = match (is_revoked, &polled) {
+            (true, _) => (recording.generations.take_waiting(), Some(waker)),
+            (false, Poll::Pending) => (None, recording.generations.wait(waker)),
+            (false, Poll::Ready(_)) => (None, Some(waker)),
+        };
+        drop(recording);
+        drop((spoiled, done, replaced));
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+        if is_revoked { Poll::Ready(Some(Err(Error::Revoked))) } else { polled }
+    }
+}
+
+impl<B> Drop for Lent<'_, B> {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        let mut recording = lock(self.recording);
+        recording.stream = StreamState::Failed;
+        let spoiled = mem::replace(&mut recording.buffer, Err(NotReplayable::Failed));
+        let woken = recording.generations.take_waiting();
+        drop(recording);
+        drop((spoiled, stream));
+        if let Some(waker) = woken {
+            waker.wake();
         }
     }
+}
 
-    /// Returns the next recorded frame and moves `phase` behind it.
-    fn next_recorded(&mut self, phase: &mut Phase) -> Option<Frame<Bytes>> {
-        let (Phase::Recording(index), Ok(tape)) = (*phase, &mut self.tape) else {
-            return None;
-        };
-        let Some(chunk) = tape.chunk(index) else {
-            *phase = Phase::LengthChecked;
-            return tape.trailers().cloned().map(Frame::trailers);
-        };
-        let next = index + 1;
-        *phase = match tape.is_at_end(next) && tape.trailers().is_none() {
-            true => Phase::LengthChecked,
-            false => Phase::Recording(next),
-        };
-        Some(Frame::data(chunk))
-    }
-
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> PollFrame {
-        let stream = match &mut self.source {
-            Source::Ended => return Poll::Ready(None),
-            Source::Failed => return Poll::Ready(Some(Err(Error::Gone(NotReplayable::Failed)))),
-            Source::Open(stream) => stream.as_mut(),
-        };
-        let Poll::Ready(next) = stream.poll_frame(cx) else {
-            self.line.wait(cx.waker());
-            return Poll::Pending;
-        };
-        Poll::Ready(match next {
-            Some(Ok(frame)) => Some(Ok(self.take_in(frame.map_data(into_bytes)))),
-            Some(Err(error)) => {
-                self.fail();
-                Some(Err(Error::from_caller(error)))
-            }
-            None => {
-                self.source = Source::Ended;
-                None
-            }
-        })
-    }
-
-    /// Records a frame if it still can, and passes it on in any case.
-    fn take_in(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        if let Ok(tape) = &mut self.tape
-            && let Err(reason) = tape.record(&frame, self.hint.lower())
-        {
-            self.tape = Err(reason);
-        }
-        if let Source::Open(stream) = &self.source
-            && stream.is_end_stream()
-        {
-            self.source = Source::Ended;
-        }
-        frame
-    }
+fn lock<B>(recording: &Mutex<Recording<B>>) -> MutexGuard<'_, Recording<B>> {
+    recording.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes the bytes out of a buffer; those of `Bytes` are not copied.

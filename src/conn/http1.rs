@@ -20,7 +20,7 @@ use super::failure::failure_kind;
 use super::offer::{self, OfferUndo};
 use super::outgoing::Outgoing;
 use super::tracker::ConnTracker;
-use crate::body::{Framed, Framing, OnEnd, RequestBody};
+use crate::body::{Framed, Framing, OnEnd, SendableBody};
 use crate::time::{self, Instant};
 use tower_resend_core::contract::ContractStatus;
 use tower_resend_core::{
@@ -61,7 +61,7 @@ pub(crate) enum SendError<B> {
     Lost(FailureKind, hyper::Error),
 }
 
-impl<B: RequestBody> Http1Connection<B> {
+impl<B: SendableBody> Http1Connection<B> {
     /// Starts HTTP/1.1 on a connection that was just made.
     pub(crate) async fn start(connected: Connected) -> hyper::Result<Self> {
         let Connected { io, tracker } = connected;
@@ -293,7 +293,7 @@ impl<B> fmt::Debug for Http1Connection<B> {
 }
 
 /// Starts a task in which hyper drives the connection.
-async fn drive<B: RequestBody>(
+async fn drive<B: SendableBody>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> hyper::Result<SendRequest<Outgoing<B>>> {
     let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::body::{Framed, RequestBody, Trailers};
+use crate::body::{Framed, SendableBody, Trailers};
 use crate::chain::BoxError;
 
 pin_project! {
@@ -30,7 +30,7 @@ impl<B> Outgoing<B> {
     }
 }
 
-impl<B: RequestBody> Body for Outgoing<B> {
+impl<B: SendableBody> Body for Outgoing<B> {
     type Data = B::Data;
     type Error = BodyFailed;
 

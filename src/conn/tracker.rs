@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::waiters::Waiters;
 use crate::body::OnEnd;
 use crate::chain::BoxError;
-use crate::sys::{Fd, Received};
+use crate::sys::{Fd, RawRead};
 use crate::time::{self, Instant};
 #[cfg(feature = "tls")]
 use crate::tls::TlsError;
@@ -86,8 +86,8 @@ impl TrackedSocket {
     }
 
     /// Reads what tokio has not heard of yet.
-    fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        self.fd.map_or(Received::Nothing, |fd| fd.receive(buffer))
+    fn receive(&mut self, buffer: &mut [u8]) -> RawRead {
+        self.fd.map_or(RawRead::Nothing, |fd| fd.receive(buffer))
     }
 }
 
@@ -398,15 +398,15 @@ impl Tracked {
         for _ in 0..256 {
             match socket.receive(&mut buffer) {
                 // Whatever it is, hyper does not get it any more.
-                Received::Octets(read) => {
+                RawRead::Bytes(read) => {
                     let _ = machine.on_read(&buffer[..read], socket);
                 }
-                Received::End => return LastRead::End,
-                Received::Failed(errno) => {
+                RawRead::End => return LastRead::End,
+                RawRead::Failed(errno) => {
                     machine.on_drain_error(errno);
                     return LastRead::Failed;
                 }
-                Received::Nothing => return LastRead::WouldBlock,
+                RawRead::Nothing => return LastRead::WouldBlock,
             }
         }
         LastRead::WouldBlock

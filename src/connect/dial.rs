@@ -13,6 +13,7 @@ use http::uri::Scheme;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
+use super::port::CONNECT_FORM;
 use super::proxy::Proxy;
 use super::proxy_error::ProxyError;
 use crate::attempt::{Attempt, AttemptError};
@@ -191,6 +192,11 @@ impl DialError {
 
     pub(crate) fn of(failure: ConnectFailure) -> Self {
         Self { failure, source: None }
+    }
+
+    /// A CONNECT whose target is not in authority form.
+    pub(crate) fn connect_form() -> Self {
+        Self { failure: ConnectFailure::BadTarget, source: Some(CONNECT_FORM.into()) }
     }
 
     /// This build has no TLS.

@@ -1,6 +1,7 @@
-//! Ports of authorities.
+//! Ports of authorities, and the targets that must have one.
 
-use http::uri::Authority;
+use http::Uri;
+use http::uri::{Authority, PathAndQuery};
 
 /// Returns `true` unless the authority has a port that is no port number.
 ///
@@ -18,3 +19,19 @@ pub(crate) fn has_sound_port(authority: &Authority) -> bool {
         None => false,
     }
 }
+
+/// Returns `true` if an authority can be the target of a CONNECT: a host and a port,
+/// which must be there even where it is the default (RFC 9110 9.3.6), and no userinfo.
+pub(crate) fn is_connect_authority(authority: &Authority) -> bool {
+    authority.port_u16().is_some() && !authority.as_str().contains('@')
+}
+
+/// Returns `true` if a client that leaves out the scheme and the path of a CONNECT, as
+/// hyper-util's does, sends it in authority form (RFC 9112 3.2.3) with nothing lost.
+pub(crate) fn has_connect_form(uri: &Uri) -> bool {
+    uri.path_and_query().is_none_or(|path| *path == PathAndQuery::from_static("/"))
+        && uri.authority().is_some_and(is_connect_authority)
+}
+
+/// What to do about a CONNECT that would not go out in authority form.
+pub(crate) const CONNECT_FORM: &str = "the target of a CONNECT is host:port and nothing else";

@@ -358,7 +358,7 @@ fn not_connected(failure: ConnectFailure) -> Evidence {
 /// Returns the alert by which the peer rejected a connection that was just made.
 #[cfg(feature = "tls")]
 fn alert(error: &legacy::Error) -> Option<Alert> {
-    in_chain(error).and_then(tls::refusal)
+    in_chain(error).and_then(tls::final_alert)
 }
 
 #[cfg(not(feature = "tls"))]

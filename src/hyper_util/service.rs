@@ -15,6 +15,7 @@ use super::future::ResponseFuture;
 use super::tracked_body::TrackedBody;
 use crate::attempt::{AttemptError, AttemptToken, Sent};
 use crate::body::Framing;
+use crate::connect::{DialError, has_connect_form};
 
 /// Makes a legacy client leave evidence of what became of its requests.
 ///
@@ -66,10 +67,13 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture {
         let token = request.extensions_mut().remove::<AttemptToken>();
         let is_connect = request.method() == Method::CONNECT;
-        let framing = match Framing::of(&request) {
+        let framing = match is_connect && !has_connect_form(request.uri()) {
+            true => Err(DialError::connect_form().into()),
+            false => Framing::of(&request).map_err(AttemptError::from),
+        };
+        let framing = match framing {
             Ok(framing) => framing,
-            Err(refused) => {
-                let error = AttemptError::from(refused);
+            Err(error) => {
                 if let Some(token) = token {
                     token.record(error.attempt().clone());
                     token.give_back(request);

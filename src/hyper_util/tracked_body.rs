@@ -11,7 +11,7 @@ use http::Request;
 use http_body::{Body, Frame, SizeHint};
 
 use super::tracker_handle::{SelectedConn, TrackerHandle};
-use crate::body::{Framed, Framing, RequestBody, Trailers, to_any_http};
+use crate::body::{Framed, Framing, SendableBody, Trailers, to_any_http};
 use crate::chain::BoxError;
 use crate::conn::{ConnTracker, ExchangeId};
 
@@ -29,7 +29,7 @@ pub struct TrackedBody<B> {
     tracker: Arc<RequestTracker>,
 }
 
-impl<B: RequestBody> TrackedBody<B> {
+impl<B: SendableBody> TrackedBody<B> {
     /// Tracks a request that has this framing.
     pub(super) fn track(
         mut request: Request<B>,
@@ -49,7 +49,7 @@ impl<B: RequestBody> TrackedBody<B> {
     }
 }
 
-impl<B: RequestBody + Unpin> Body for TrackedBody<B> {
+impl<B: SendableBody + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::body::ReturnToPool;
 use super::idle::Pooled;
 use super::permits::Permits;
-use crate::body::RequestBody;
+use crate::body::SendableBody;
 use crate::conn::{ConnTracker, ContractTrust, Http1Connection};
 use crate::connect::DialError;
 use crate::time::{self, Instant};
@@ -42,7 +42,7 @@ impl<B> Checkout<B> {
     }
 }
 
-impl<B: RequestBody> Checkout<B> {
+impl<B: SendableBody> Checkout<B> {
     /// Primes a connection that was never used, so that a promise may be in force
     /// from its first request on (C6).
     ///
@@ -80,7 +80,7 @@ impl Drop for ResetOnDrop {
     }
 }
 
-impl<B: RequestBody> ReturnToPool for Checkout<B> {
+impl<B: SendableBody> ReturnToPool for Checkout<B> {
     fn give_back(self: Box<Self>) {
         if let Some(home) = self.home.upgrade() {
             home.put(self);

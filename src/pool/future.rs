@@ -28,7 +28,7 @@ use super::checkout::Checkout;
 use super::key::{self, WireUndo};
 use super::origin::OriginPool;
 use crate::attempt::{Attempt, AttemptError, AttemptToken, Freshness, Sent};
-use crate::body::{Framing, RequestBody};
+use crate::body::{Framing, SendableBody};
 use crate::conn::{self, FailureKind, ResponseOutcome, SendError};
 use crate::connect::DialError;
 use crate::time;
@@ -45,9 +45,9 @@ type CallResult = Result<Response<ResponseBody>, AttemptError>;
 ///
 /// Dropping it ends the attempt: its connection is reset, so that nothing of
 /// the request travels any further, and its evidence is recorded as *canceled*.
-pub struct ResponseFuture<B: RequestBody>(State<B>);
+pub struct ResponseFuture<B: SendableBody>(State<B>);
 
-enum State<B: RequestBody> {
+enum State<B: SendableBody> {
     /// The call waits for a connection, or for one to be primed.
     Obtaining(Pin<Box<dyn Future<Output = Result<Obtained<B>, AttemptError>> + Send>>),
     /// A connection has the request.
@@ -61,7 +61,7 @@ enum State<B: RequestBody> {
 /// A call, its request, and the connection that it can be sent on.
 type Obtained<B> = (PooledCall<B>, Box<Checkout<B>>, Request<B>);
 
-impl<B: RequestBody> ResponseFuture<B> {
+impl<B: SendableBody> ResponseFuture<B> {
     /// Sends a request that is in the form for the wire. Calls `on_waiting` if it
     /// has to wait for a connection.
     #[inline]
@@ -94,7 +94,7 @@ impl<B: RequestBody> ResponseFuture<B> {
     }
 }
 
-impl<B: RequestBody> Future for ResponseFuture<B> {
+impl<B: SendableBody> Future for ResponseFuture<B> {
     type Output = CallResult;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CallResult> {
@@ -118,9 +118,9 @@ impl<B: RequestBody> Future for ResponseFuture<B> {
 }
 
 // `InFlight` is never pinned, and the other futures are pinned in their boxes.
-impl<B: RequestBody> Unpin for ResponseFuture<B> {}
+impl<B: SendableBody> Unpin for ResponseFuture<B> {}
 
-impl<B: RequestBody> fmt::Debug for ResponseFuture<B> {
+impl<B: SendableBody> fmt::Debug for ResponseFuture<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.0 {
             State::Obtaining(_) => "Obtaining",
@@ -132,7 +132,7 @@ impl<B: RequestBody> fmt::Debug for ResponseFuture<B> {
     }
 }
 
-impl<B: RequestBody> State<B> {
+impl<B: SendableBody> State<B> {
     /// Waits for a connection, or primes the one that was idle.
     fn obtain(call: PooledCall<B>, idle: Option<Box<Checkout<B>>>, request: Request<B>) -> Self {
         Self::Obtaining(Box::pin(async move {
@@ -174,7 +174,7 @@ pub(super) struct PooledCall<B> {
     freshness: Freshness,
 }
 
-impl<B: RequestBody> PooledCall<B> {
+impl<B: SendableBody> PooledCall<B> {
     /// Returns the call of a request that is in the form for the wire.
     #[inline]
     pub(super) fn new(
@@ -346,12 +346,12 @@ impl<B: RequestBody> PooledCall<B> {
 
 /// A request that a connection has. Dropped without an answer, it is given up:
 /// the connection is reset and the evidence recorded.
-struct InFlight<B: RequestBody> {
+struct InFlight<B: SendableBody> {
     /// Empty once the exchange is over.
     inner: Option<(PooledCall<B>, Box<Checkout<B>>)>,
 }
 
-impl<B: RequestBody> InFlight<B> {
+impl<B: SendableBody> InFlight<B> {
     /// Waits for the response's head.
     #[inline]
     fn poll_answer(
@@ -412,7 +412,7 @@ impl<B: RequestBody> InFlight<B> {
     }
 }
 
-impl<B: RequestBody> Drop for InFlight<B> {
+impl<B: SendableBody> Drop for InFlight<B> {
     fn drop(&mut self) {
         if let Some((call, checkout)) = self.inner.take() {
             let evidence = conn::give_up(checkout.connection.tracker(), EndedBy::Caller);

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, header};
 use tokio::runtime;
 
 use crate::body::{Framing, from_http1, to_http1};
-use crate::connect::{Proxy, Route, has_sound_port};
+use crate::connect::{Proxy, Route, has_sound_port, is_connect_authority};
 use tower_resend_core::ConnectFailure;
 
 /// Requests with an equal key may share connections: same scheme, host and port, same
@@ -118,11 +118,12 @@ impl<'a> KeyRef<'a> {
             None if request.method() == Method::CONNECT => false,
             Some(_) | None => return Err(ConnectFailure::BadTarget),
         };
-        // What came as HTTP/2 or 3 goes on as HTTP/1.1. Only CONNECT with a scheme and
-        // a path (RFC 8441) has no counterpart there.
-        let is_later = request.version() > Version::HTTP_11;
-        let is_extended = request.method() == Method::CONNECT && uri.path_and_query().is_some();
-        if request.version() < Version::HTTP_10 || (is_later && is_extended) {
+        // It goes out as it is. A scheme and a path are those of HTTP/2 (RFC 8441), which
+        // HTTP/1.1 does not have.
+        if request.method() == Method::CONNECT && !is_connect_target(uri) {
+            return Err(ConnectFailure::BadTarget);
+        }
+        if request.version() < Version::HTTP_10 {
             return Err(ConnectFailure::BadTarget);
         }
         let runtime = runtime::Handle::try_current().map_err(|_| ConnectFailure::BadTarget)?.id();
@@ -138,6 +139,11 @@ impl<'a> KeyRef<'a> {
             runtime: self.runtime,
         }
     }
+}
+
+/// Returns `true` for a target in authority form (RFC 9112 3.2.3).
+pub(super) fn is_connect_target(uri: &Uri) -> bool {
+    uri.scheme().is_none() && uri.authority().is_some_and(is_connect_authority)
 }
 
 /// What [`prepare`] changed, so that [`restore`] can undo it.
@@ -302,11 +308,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn extended_connect_has_no_key() {
-        let extended = Request::connect("http://h/chat").version(Version::HTTP_2).body(()).unwrap();
-        assert_eq!(KeyRef::new(&extended, None), Err(ConnectFailure::BadTarget));
-        let plain = Request::connect("h:80").version(Version::HTTP_2).body(()).unwrap();
-        assert!(KeyRef::new(&plain, None).is_ok(), "control");
+    async fn only_authority_form_is_sent_with_connect() {
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            for target in ["http://h/chat", "http://h:80/", "http://h:80", "h", "me:1@h:80"] {
+                let request = Request::connect(target).version(version).body(()).unwrap();
+                assert_eq!(KeyRef::new(&request, None), Err(ConnectFailure::BadTarget), "{target}");
+            }
+            let plain = Request::connect("h:80").version(version).body(()).unwrap();
+            assert!(KeyRef::new(&plain, None).is_ok(), "control");
+        }
     }
 
     fn proxy(at: &'static str, credentials: Option<&'static str>) -> Option<Arc<Proxy>> {

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use http::Request;
+//! use http::{Method, Request};
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_resend::ResendLayer;
@@ -46,7 +46,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Method, Request};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower::Service;
@@ -65,7 +65,7 @@ use self::future::PooledCall;
 use self::key::{KeyRef, OriginKey};
 use self::origin::{Common, OriginPool};
 use crate::attempt::{AttemptError, AttemptToken};
-use crate::body::{Framing, RequestBody};
+use crate::body::{Framing, SendableBody};
 use crate::connect::{DialError, Dialer};
 use tower_resend_core::ConnectFailure;
 
@@ -110,7 +110,7 @@ struct Origins<B> {
     process: u32,
 }
 
-impl<B: RequestBody> Pool<B> {
+impl<B: SendableBody> Pool<B> {
     /// Returns a pool without connections.
     pub fn new(options: PoolOptions) -> Self {
         Self(Arc::new(Inner {
@@ -210,7 +210,7 @@ impl<B> Origins<B> {
     }
 }
 
-impl<B: RequestBody> Service<Request<B>> for Pool<B> {
+impl<B: SendableBody> Service<Request<B>> for Pool<B> {
     type Response = http::Response<ResponseBody>;
     type Error = AttemptError;
     type Future = ResponseFuture<B>;
@@ -229,6 +229,9 @@ impl<B: RequestBody> Service<Request<B>> for Pool<B> {
 /// Returns why a request without a key is not sent.
 #[cold]
 fn not_sent<B>(request: &Request<B>, why: ConnectFailure) -> DialError {
+    if request.method() == Method::CONNECT && !key::is_connect_target(request.uri()) {
+        return DialError::connect_form();
+    }
     #[cfg(not(feature = "tls"))]
     if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
         return DialError::no_tls();

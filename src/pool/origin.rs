@@ -19,7 +19,7 @@ use super::permits::{ConnectionLimits, Permits};
 use super::trust::OriginTrust;
 use super::wait_queue::{WaitQueue, WaiterId};
 use crate::attempt::Freshness;
-use crate::body::RequestBody;
+use crate::body::SendableBody;
 use crate::conn::{ContractTrust, Http1Connection};
 use crate::connect::{DialError, Dialer, Hedge};
 use crate::time;
@@ -71,7 +71,7 @@ pub(super) struct Common<'a> {
     pub(super) permits: &'a Arc<Semaphore>,
 }
 
-impl<B: RequestBody> OriginPool<B> {
+impl<B: SendableBody> OriginPool<B> {
     /// Returns the pool of one key, without connections.
     pub(super) fn new(key: OriginKey, common: &Common<'_>, runtime: Handle) -> Arc<Self> {
         let Common { options, dialer, blocklist, permits } = common;
@@ -299,7 +299,7 @@ impl<B: RequestBody> OriginPool<B> {
     }
 }
 
-impl<B: RequestBody> Home<B> for OriginPool<B> {
+impl<B: SendableBody> Home<B> for OriginPool<B> {
     fn put(self: Arc<Self>, mut checkout: Box<Checkout<B>>) {
         if !checkout.connection.finish() {
             return;
@@ -355,13 +355,13 @@ impl<B> OriginPool<B> {
 
 /// A connect that has not ended. Dropped as such, because it panicked or its
 /// runtime is gone, it has failed.
-struct UnderWay<B: RequestBody> {
+struct UnderWay<B: SendableBody> {
     /// Empty once the connect has completed.
     origin: Weak<OriginPool<B>>,
     waiter: Option<WaiterId>,
 }
 
-impl<B: RequestBody> UnderWay<B> {
+impl<B: SendableBody> UnderWay<B> {
     fn end(mut self, connected: Result<Option<Box<Checkout<B>>>, DialError>) {
         if let Some(origin) = mem::take(&mut self.origin).upgrade() {
             origin.end_connect(self.waiter, connected);
@@ -369,7 +369,7 @@ impl<B: RequestBody> UnderWay<B> {
     }
 }
 
-impl<B: RequestBody> Drop for UnderWay<B> {
+impl<B: SendableBody> Drop for UnderWay<B> {
     fn drop(&mut self) {
         if let Some(origin) = self.origin.upgrade() {
             origin.end_connect(self.waiter, Err(DialError::of(ConnectFailure::Connect(None))));
@@ -379,12 +379,12 @@ impl<B: RequestBody> Drop for UnderWay<B> {
 
 /// A call's place in the wait queue. A connection that arrives after it was
 /// dropped goes to the next waiter.
-struct QueuePlace<B: RequestBody> {
+struct QueuePlace<B: SendableBody> {
     origin: Arc<OriginPool<B>>,
     receiver: oneshot::Receiver<Result<Box<Checkout<B>>, DialError>>,
 }
 
-impl<B: RequestBody> Drop for QueuePlace<B> {
+impl<B: SendableBody> Drop for QueuePlace<B> {
     fn drop(&mut self) {
         self.receiver.close();
         if let Ok(Ok(checkout)) = self.receiver.try_recv() {

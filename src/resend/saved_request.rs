@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
 use super::idempotent::Idempotent;
 use super::policy::Policy;
 use crate::attempt::{Attempt, AttemptToken, IDEMPOTENCY_KEY, KeyPrint, Sent};
-use crate::body::{NotReplayable, Replayable, StreamId};
+use crate::body::{NotReplayable, Replayable, StreamId, stream_id};
 use crate::error::{KeyTrust, Missing};
 use tower_resend_core::{BodyState, Deduplication, RequestFacts, Semantics};
 
@@ -63,7 +63,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
             headers,
             extensions,
             copy,
-            stream: StreamId::of(request.body()),
+            stream: stream_id(request.body()),
             given_back: None,
         }
     }
@@ -154,7 +154,7 @@ impl<B: Replayable + 'static> SavedRequest<B> {
     /// one that was sent: recognized by its identity, or else by an unchanged head.
     pub(super) fn keep_given_back(&mut self, request: Option<Request<B>>) {
         self.given_back = request.and_then(|given| {
-            let is_ours = match (self.stream, StreamId::of(given.body())) {
+            let is_ours = match (self.stream, stream_id(given.body())) {
                 (None, None) => self.has_head_of(&given),
                 (sent, given) => sent == given,
             };

@@ -1,13 +1,13 @@
-//! Systems whose kernel offers no evidence: everything is *unavailable*.
+//! Systems whose kernel offers no evidence: everything is reported as unavailable.
 
 use std::io;
 
 use tokio::net::TcpStream;
 
-use super::Received;
+use super::RawRead;
 use tower_resend_core::{Errno, Snapshot, Unavailable};
 
-/// Stands for a descriptor; knows nothing.
+/// Placeholder for a socket descriptor; reports no evidence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fd;
 
@@ -24,8 +24,8 @@ impl Fd {
         Err(Unavailable::Platform)
     }
 
-    pub(crate) fn receive(self, _: &mut [u8]) -> Received {
-        Received::Nothing
+    pub(crate) fn receive(self, _: &mut [u8]) -> RawRead {
+        RawRead::Nothing
     }
 
     pub(crate) fn has_data(self) -> bool {
@@ -39,6 +39,11 @@ impl Fd {
     pub(crate) fn abort(self) {}
 }
 
+/// Reports that the count is not supported here.
+///
+/// # Errors
+///
+/// Always.
 pub(crate) fn unacked(_: &TcpStream) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -13,16 +13,15 @@ use std::time::Duration;
 use libc::{c_int, c_void, socklen_t, tcp_info};
 use tokio::net::TcpStream;
 
-use super::Received;
+use super::RawRead;
 use tower_resend_core::{Errno, Snapshot, TcpState, Unavailable};
 
-/// The descriptor of a socket that somebody else keeps open.
+/// The descriptor of a socket that another object owns.
 ///
-/// Whoever holds an `Fd` must use it only while the socket's owner is known to
-/// be alive (`ConnTracker` does so under its lock). A stale number could name
-/// another socket, whose counters would then be taken for this one's; memory
-/// safety does not depend on it, since every call passes the kernel a buffer
-/// of its own.
+/// Use it only while that owner is known to be alive (`ConnTracker` does so under its
+/// lock). A stale number could name another socket, whose counters would then be taken
+/// for this one's. Memory safety does not depend on it: every call passes the kernel a
+/// buffer of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fd(RawFd);
 
@@ -41,8 +40,12 @@ impl Fd {
         Self(stream.as_raw_fd())
     }
 
-    /// Checks and sets what the evidence needs of a socket (step A): plain TCP
-    /// over IP, no upper layer protocol, urgent data kept in line.
+    /// Prepares a socket for evidence (step A): it must be plain TCP over IP without an
+    /// upper layer protocol, and urgent data is kept in line.
+    ///
+    /// # Errors
+    ///
+    /// Why this socket yields no evidence.
     pub(crate) fn prepare(self) -> Result<(), Unavailable> {
         let domain = self.option(libc::SOL_SOCKET, libc::SO_DOMAIN)?;
         let protocol = self.option(libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
@@ -54,7 +57,11 @@ impl Fd {
             .map_err(|_| Unavailable::UrgentData)
     }
 
-    /// Reads the socket's counters.
+    /// Reads the socket's counters (`TCP_INFO`).
+    ///
+    /// # Errors
+    ///
+    /// If the system call fails, or the kernel is too old to know all of them.
     #[inline]
     pub(crate) fn snapshot(self) -> Result<Snapshot, Unavailable> {
         let mut info = MaybeUninit::<tcp_info>::zeroed();
@@ -81,15 +88,15 @@ impl Fd {
         Ok(snapshot)
     }
 
-    /// Reads without waiting and without asking tokio, whose readiness may lag
-    /// behind the kernel.
-    pub(crate) fn receive(self, buffer: &mut [u8]) -> Received {
+    /// Reads without waiting. It bypasses tokio, whose readiness may lag behind the
+    /// kernel.
+    pub(crate) fn receive(self, buffer: &mut [u8]) -> RawRead {
         self.receive_with(buffer, 0)
     }
 
-    /// Returns whether bytes are waiting to be read.
+    /// Returns `true` if bytes are waiting to be read.
     pub(crate) fn has_data(self) -> bool {
-        matches!(self.receive_with(&mut [0], libc::MSG_PEEK), Received::Octets(_))
+        matches!(self.receive_with(&mut [0], libc::MSG_PEEK), RawRead::Bytes(_))
     }
 
     /// Takes the socket's pending error.
@@ -97,9 +104,10 @@ impl Fd {
         self.option(libc::SOL_SOCKET, libc::SO_ERROR).ok().filter(|&n| n != 0).map(Errno)
     }
 
-    /// Resets the connection at once, whoever else holds the descriptor.
-    /// Zeroes the counters.
+    /// Resets the connection at once, even if the descriptor has other holders. It also
+    /// zeroes the counters.
     pub(crate) fn abort(self) {
+        // Connecting to `AF_UNSPEC` disconnects a TCP socket (`tcp_disconnect`).
         let sa_family = libc::AF_UNSPEC as libc::sa_family_t;
         let nowhere = libc::sockaddr { sa_family, sa_data: [0; 14] };
         // SAFETY: the address lives across the call and its length is its own.
@@ -108,7 +116,7 @@ impl Fd {
         }
     }
 
-    fn receive_with(self, buffer: &mut [u8], flags: c_int) -> Received {
+    fn receive_with(self, buffer: &mut [u8], flags: c_int) -> RawRead {
         // SAFETY: the buffer lives across the call and its length is its own.
         let got = unsafe {
             libc::recv(
@@ -119,11 +127,11 @@ impl Fd {
             )
         };
         match usize::try_from(got) {
-            Ok(0) => Received::End,
-            Ok(octets) => Received::Octets(octets),
+            Ok(0) => RawRead::End,
+            Ok(count) => RawRead::Bytes(count),
             Err(_) => match last_errno() {
-                Errno(libc::EAGAIN | libc::EINTR) => Received::Nothing,
-                errno => Received::Failed(errno),
+                Errno(libc::EAGAIN | libc::EINTR) => RawRead::Nothing,
+                errno => RawRead::Failed(errno),
             },
         }
     }
@@ -141,7 +149,8 @@ impl Fd {
         Ok(value)
     }
 
-    /// `getsockopt` into a buffer of `len` bytes, which the caller owns.
+    /// Calls `getsockopt` with a buffer of `len` bytes, which the caller owns. Returns the
+    /// bytes that the kernel wrote.
     fn get(self, level: c_int, name: c_int, to: *mut c_void, len: usize) -> Result<usize, Errno> {
         let mut len = len as socklen_t;
         // SAFETY: the callers above pass a buffer that they own and its length.
@@ -158,17 +167,21 @@ impl Fd {
     }
 }
 
-/// Returns how many bytes that were written to `stream` its peer has not
-/// acknowledged (`SIOCOUTQ`), a FIN not counted.
+/// Returns the bytes written to `stream` that its peer has not acknowledged
+/// (`SIOCOUTQ`), not counting a FIN.
+///
+/// # Errors
+///
+/// If the system call fails.
 pub(crate) fn unacked(stream: &TcpStream) -> io::Result<u32> {
-    let mut octets: c_int = 0;
+    let mut count: c_int = 0;
     // SAFETY: the descriptor is open as long as `stream` lives, and the kernel
     // writes one int, which lives across the call.
-    let failed = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+    let failed = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     if failed != 0 {
         return Err(io::Error::last_os_error());
     }
-    u32::try_from(octets).map_err(|_| io::ErrorKind::InvalidData.into())
+    u32::try_from(count).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn last_errno() -> Errno {
@@ -185,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_core_has_linux_numbers() {
+    fn errno_constants_are_those_of_linux() {
         assert_eq!(Errno::EPIPE, Errno(libc::EPIPE));
         assert_eq!(Errno::ECONNRESET, Errno(libc::ECONNRESET));
         assert_eq!(Errno::ETIMEDOUT, Errno(libc::ETIMEDOUT));
@@ -193,13 +206,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fresh_connection_is_calibrated_and_an_abort_zeroes_it() {
+    async fn a_fresh_connection_calibrates_and_abort_zeroes_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let fd = Fd::of(&stream);
         assert_eq!(fd.prepare(), Ok(()));
         assert_eq!(tower_resend_core::exchange::calibrate(&fd.snapshot().unwrap()), Ok(()));
-        assert_eq!(fd.receive(&mut [0; 8]), Received::Nothing);
+        assert_eq!(fd.receive(&mut [0; 8]), RawRead::Nothing);
         fd.abort();
         let after = fd.snapshot().unwrap();
         assert_eq!((after.state, after.bytes_acked), (TcpState::Close, 0));
@@ -212,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_peer_has_no_room_for_is_not_acknowledged() {
+    async fn bytes_beyond_the_peers_window_are_not_acknowledged() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_peer, _) = listener.accept().await.unwrap();

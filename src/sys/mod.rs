@@ -1,8 +1,8 @@
-//! The system calls that no crate offers in a safe form: behind the evidence
-//! `TCP_INFO`, raw reads and the abort; for the server half `SIOCOUTQ`.
+//! The system calls that no crate offers in a safe form: `TCP_INFO`, raw reads and the
+//! abort for the evidence, `SIOCOUTQ` for the server half.
 //!
-//! `linux.rs` is the only file of this crate with unsafe code; `fallback.rs`
-//! stands in where the kernel offers no evidence and says so.
+//! `linux.rs` is the only file of this crate with unsafe code. On every other system
+//! `fallback.rs` reports that there is no evidence.
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
@@ -14,15 +14,15 @@ pub(crate) use fallback::{Fd, unacked};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Fd, unacked};
 
-/// What a raw, non-blocking read gave.
+/// The result of one non-blocking read of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// So many bytes.
-    Octets(usize),
-    /// The end of the stream.
+pub(crate) enum RawRead {
+    /// This many bytes were read.
+    Bytes(usize),
+    /// The end of the stream: a FIN.
     End,
-    /// Nothing now, and no end.
+    /// Nothing to read at this moment.
     Nothing,
-    /// An error, with its number.
+    /// An error; the stream gives no more.
     Failed(tower_resend_core::Errno),
 }

@@ -1,4 +1,4 @@
-//! Why there is no TLS.
+//! Why TLS failed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,9 +10,9 @@ use rustls::pki_types::{InvalidDnsNameError, pem};
 
 use tower_resend_core::{Alert, ConnectFailure};
 
-/// There is no TLS: a setting cannot be used, a handshake failed, or a session.
+/// A setting is unusable, a handshake failed, or an established session failed.
 ///
-/// Nothing of a request was sent unless a session failed
+/// No part of a request was sent unless it was a session that failed
 /// ([`is_of_session`](Self::is_of_session)).
 #[derive(Clone, Debug)]
 pub struct TlsError(Arc<Kind>);
@@ -53,26 +53,28 @@ impl TlsError {
         Self(Arc::new(Kind::Handshake(error)))
     }
 
-    /// Returns what ended a session, if it was TLS.
+    /// Returns the error that ended a session, if it is one of TLS.
     pub(crate) fn of_session(error: &io::Error) -> Option<Self> {
         let error: &rustls::Error = error.get_ref()?.downcast_ref()?;
         Some(Self(Arc::new(Kind::Session(error.clone()))))
     }
 
-    /// Returns whether it ended a session whose handshake was done for our part.
-    /// A server of TLS 1.3 refuses a certificate no sooner.
+    /// Returns `true` if it ended a session whose handshake was complete on our side.
+    ///
+    /// With TLS 1.3 a server rejects a client certificate only then.
     pub fn is_of_session(&self) -> bool {
         matches!(&*self.0, Kind::Session(_))
     }
 
-    /// Returns the peer's alert, if it is one that ends every handshake.
+    /// Returns the peer's alert, if it would end every handshake.
     pub(crate) fn alert(&self) -> Option<Alert> {
-        self.rustls().and_then(refusal)
+        self.rustls().and_then(final_alert)
     }
 
-    /// Returns whether another handshake would end the same way: the server's
-    /// certificate is not trusted, or it does not take ours; the peer speaks no
-    /// TLS or none that suits; or a setting cannot be used.
+    /// Returns `true` if another handshake would end the same way.
+    ///
+    /// That is so if the server's certificate is not trusted or the server rejects ours,
+    /// if the peer speaks no TLS or none that suits, or if a setting is unusable.
     pub fn is_final(&self) -> bool {
         match &*self.0 {
             Kind::NoProvider | Kind::NoRoots | Kind::Pem(_) | Kind::Setting(_) | Kind::Name(_) => {
@@ -91,8 +93,8 @@ impl TlsError {
         }
     }
 
-    /// Returns what rustls found wrong, in a setting, in the handshake or in the
-    /// session; [`AlertReceived`](rustls::Error::AlertReceived) is the peer's word.
+    /// Returns the error of rustls, if it is one. An
+    /// [`AlertReceived`](rustls::Error::AlertReceived) came from the peer.
     pub fn rustls(&self) -> Option<&rustls::Error> {
         match &*self.0 {
             Kind::Setting(error) | Kind::Session(error) => Some(error),
@@ -102,7 +104,7 @@ impl TlsError {
     }
 }
 
-/// Returns whether a handshake that ended with this error would always do.
+/// Returns `true` if every handshake with this peer would end with this error.
 pub(crate) fn ends_every_handshake(error: &rustls::Error) -> bool {
     matches!(
         error,
@@ -124,14 +126,14 @@ pub(crate) fn ends_every_handshake(error: &rustls::Error) -> bool {
                     | AlertDescription::CertificateUnknown
                     | AlertDescription::CertificateRequired
                     | AlertDescription::AccessDenied
-                    // What we signed, such as by the key of our certificate.
+                    // The peer rejects our signature, such as by the certificate's key.
                     | AlertDescription::DecryptError
             )
     )
 }
 
-/// Returns the peer's alert, if this is one that ends every handshake.
-pub(crate) fn refusal(error: &rustls::Error) -> Option<Alert> {
+/// Returns the peer's alert, if the error is one that would end every handshake.
+pub(crate) fn final_alert(error: &rustls::Error) -> Option<Alert> {
     match error {
         rustls::Error::AlertReceived(alert) if ends_every_handshake(error) => {
             Some(Alert((*alert).into()))
@@ -152,7 +154,7 @@ impl fmt::Display for TlsError {
             ),
             Kind::Pem(error) => write!(f, "not a usable PEM: {error}"),
             Kind::Setting(error) => write!(f, "not a usable TLS setting: {error}"),
-            Kind::Name(_) => f.write_str("the host is no name that a certificate can have"),
+            Kind::Name(_) => f.write_str("the host is not a name that a certificate can have"),
             Kind::Handshake(error) => write!(f, "TLS handshake failed: {error}"),
             Kind::Session(error) => write!(f, "TLS session failed: {error}"),
         }

@@ -68,7 +68,7 @@ pub use ::rustls;
 
 pub use builder::TlsBuilder;
 pub use error::TlsError;
-pub(crate) use error::{ends_every_handshake, refusal};
+pub(crate) use error::{ends_every_handshake, final_alert};
 
 use self::rustls::ClientConfig;
 use self::rustls::pki_types::ServerName;

@@ -359,7 +359,7 @@ fn bodies_are_send_sync_and_do_not_print_their_bytes() {
     assert_send_sync(&Body::new(unsync()));
     assert_send_sync(&Body::from_factory(unsync));
     assert_send_sync(&Replay::new(unsync(), &caps()));
-    assert_eq!(format!("{:?}", Body::from("secret")), "Body(held, 6 octets)");
+    assert_eq!(format!("{:?}", Body::from("secret")), "Body(held, 6 bytes)");
     assert!(size_of::<Body>() <= 56, "{}", size_of::<Body>());
 }
 

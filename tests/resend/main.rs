@@ -2,6 +2,7 @@
 
 mod attack_other_hop;
 mod body;
+mod body_reentry;
 mod body_replay;
 mod cancel;
 mod hops;

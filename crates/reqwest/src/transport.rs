@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::Service;
 use tower_resend::__adapter::{Contradictory, GuardedBody, SentRequest, guard};
-use tower_resend::body::RequestBody;
+use tower_resend::body::SendableBody;
 use tower_resend::{Attempt, AttemptError, AttemptToken, BoxError};
 use tower_resend_core::{Answer, ConnectFailure, EndedBy, Evidence, HandOff};
 
@@ -211,7 +211,7 @@ pin_project! {
     }
 }
 
-impl<B: RequestBody> Body for ObservedBody<B> {
+impl<B: SendableBody> Body for ObservedBody<B> {
     type Data = B::Data;
     type Error = BoxError;
 

@@ -7,6 +7,8 @@ mod attacks;
 #[cfg(feature = "reqwest")]
 mod body;
 #[cfg(feature = "reqwest")]
+mod connect;
+#[cfg(feature = "reqwest")]
 mod origin;
 #[cfg(feature = "reqwest")]
 mod sent;

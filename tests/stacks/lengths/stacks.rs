@@ -141,7 +141,8 @@ impl Stacks {
     fn absolute<B>(&self, cell: &Cell, body: B) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = cell.method.clone();
-        *request.uri_mut() = format!("http://{}/pay", self.at).parse().unwrap();
+        let path = if cell.method == Method::CONNECT { "" } else { "pay" };
+        *request.uri_mut() = format!("http://{}/{path}", self.at).parse().unwrap();
         *request.version_mut() = cell.version;
         *request.headers_mut() = cell.fields.clone();
         request.headers_mut().insert("x-cell", cell.name.parse().unwrap());

@@ -1,37 +1,41 @@
 //! The kinds of body that are not simply bytes in memory.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::StreamId;
 use super::error::Error;
-use super::made::FactoryBody;
+use super::factory_body::FactoryBody;
+use super::length_checked::LengthChecked;
 use super::replay::Replay;
 use super::replayable::{NotReplayable, Replayable};
-use super::stream::LengthChecked;
 
-/// A body that is a stream.
+/// Where the bytes of a streamed body come from.
 pub(super) enum BodySource {
-    /// A stream that can be sent once. The mutex is never contended: it makes
-    /// the body `Sync` where the stream is not.
+    /// A stream that can be sent once.
+    ///
+    /// The mutex makes the body `Sync` where the stream is not. None of the stream's code
+    /// runs under it: see [`LengthChecked`].
     OneShot(Mutex<LengthChecked>, StreamId),
-    FactoryBody(FactoryBody),
+    Factory(FactoryBody),
     Recorded(Replay<LengthChecked>),
 }
 
 impl BodySource {
     pub(super) fn one_shot(stream: LengthChecked) -> Self {
-        Self::OneShot(Mutex::new(stream), StreamId::new())
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = StreamId(LAST.fetch_add(1, Ordering::Relaxed));
+        Self::OneShot(Mutex::new(stream), id)
     }
 
     pub(super) fn id(&self) -> Option<StreamId> {
         match self {
             Self::OneShot(_, id) => Some(*id),
-            Self::FactoryBody(_) | Self::Recorded(_) => None,
+            Self::Factory(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -44,23 +48,23 @@ impl BodySource {
                 let stream = stream.get_mut().unwrap_or_else(PoisonError::into_inner);
                 Pin::new(stream).poll_frame(cx)
             }
-            Self::FactoryBody(made) => Pin::new(made).poll_frame(cx),
+            Self::Factory(body) => Pin::new(body).poll_frame(cx),
             Self::Recorded(replay) => Pin::new(replay).poll_frame(cx),
         }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         match self {
-            Self::OneShot(stream, _) => look(stream, LengthChecked::is_end_stream),
-            Self::FactoryBody(made) => made.is_end_stream(),
+            Self::OneShot(stream, _) => lock(stream).is_end_stream(),
+            Self::Factory(body) => body.is_end_stream(),
             Self::Recorded(replay) => replay.is_end_stream(),
         }
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match self {
-            Self::OneShot(stream, _) => look(stream, LengthChecked::size_hint),
-            Self::FactoryBody(made) => made.size_hint(),
+            Self::OneShot(stream, _) => lock(stream).size_hint(),
+            Self::Factory(body) => body.size_hint(),
             Self::Recorded(replay) => replay.size_hint(),
         }
     }
@@ -68,7 +72,7 @@ impl BodySource {
     pub(super) fn replay(&self) -> Result<Self, NotReplayable> {
         match self {
             Self::OneShot(..) => Err(NotReplayable::OneShot),
-            Self::FactoryBody(made) => Ok(Self::FactoryBody(made.replay()?)),
+            Self::Factory(body) => Ok(Self::Factory(body.replay()?)),
             Self::Recorded(replay) => Ok(Self::Recorded(replay.replay()?)),
         }
     }
@@ -76,7 +80,7 @@ impl BodySource {
     pub(super) fn check_replay(&self) -> Result<(), NotReplayable> {
         match self {
             Self::OneShot(..) => Err(NotReplayable::OneShot),
-            Self::FactoryBody(made) => made.check_replay(),
+            Self::Factory(body) => body.check_replay(),
             Self::Recorded(replay) => replay.check_replay(),
         }
     }
@@ -84,7 +88,7 @@ impl BodySource {
     pub(super) fn revoke(&self) {
         match self {
             Self::OneShot(..) => {}
-            Self::FactoryBody(made) => made.revoke(),
+            Self::Factory(body) => body.revoke(),
             Self::Recorded(replay) => replay.revoke(),
         }
     }
@@ -92,12 +96,16 @@ impl BodySource {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::OneShot(..) => "stream",
-            Self::FactoryBody(_) => "factory",
+            Self::Factory(_) => "factory",
             Self::Recorded(_) => "recorded stream",
         }
     }
 }
 
-fn look<T>(stream: &Mutex<LengthChecked>, look: impl FnOnce(&LengthChecked) -> T) -> T {
-    look(&stream.lock().unwrap_or_else(PoisonError::into_inner))
+/// Tells a stream that can be sent once from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamId(u64);
+
+fn lock(stream: &Mutex<LengthChecked>) -> MutexGuard<'_, LengthChecked> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }

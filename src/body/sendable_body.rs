@@ -12,6 +12,6 @@ use crate::chain::BoxError;
     note = "its `Data` must be `Send` and its `Error` must convert into a boxed `Send + Sync` error",
     note = "`tower_resend::Body::new` makes one of any stream that is `Send`"
 )]
-pub trait RequestBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
+pub trait SendableBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
 
-impl<B> RequestBody for B where B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
+impl<B> SendableBody for B where B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}

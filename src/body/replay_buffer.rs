@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::caps::BufferReservation;
-use super::{NotReplayable, ReplayCaps};
+use super::NotReplayable;
+use super::replay_caps::{BufferReservation, ReplayCaps};
 
 /// Holds the bytes and trailers a stream has yielded so far.
 ///

@@ -1,4 +1,4 @@
-//! A stream of a caller, boxed and watched.
+//! A caller's stream, boxed and held to its size hint.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,18 +9,25 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::{Error, NotReplayable};
-use crate::chain::BoxError;
+use crate::BoxError;
 
 /// Makes sure that a caller's stream ends as it declared, or with an error.
 ///
-/// A stream with an exact size hint must yield that many bytes: the
-/// connection would cut a longer one in silence. After an error the stream is
-/// dropped and every poll gives an error.
+/// A stream with an exact size hint must yield that many bytes: hyper would silently cut
+/// a longer one. After an error the stream is dropped, and every poll gives an error.
+///
+/// The stream's code runs in [`new`](Self::new), in `poll_frame` and when this is
+/// dropped, and nowhere else: what it says of its end and its length is kept, so that it
+/// can be read under a lock.
 #[derive(Debug)]
 pub(super) struct LengthChecked {
     /// `None` after an error.
-    inner: Option<UnsyncBoxBody<Bytes, Error>>,
+    stream: Option<UnsyncBoxBody<Bytes, Error>>,
+    is_end: bool,
+    hint: SizeHint,
+    /// In bytes, if the size hint was exact at first.
     declared: Option<u64>,
+    /// In bytes.
     yielded: u64,
 }
 
@@ -30,11 +37,10 @@ impl LengthChecked {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self {
-            declared: body.size_hint().exact(),
-            inner: Some(body.map_err(Error::from_caller).boxed_unsync()),
-            yielded: 0,
-        }
+        let (is_end, hint) = (body.is_end_stream(), body.size_hint());
+        let declared = hint.exact();
+        let stream = Some(body.map_err(Error::from_caller).boxed_unsync());
+        Self { stream, is_end, hint, declared, yielded: 0 }
     }
 
     /// Counts a frame's bytes against the declared length.
@@ -46,8 +52,8 @@ impl LengthChecked {
         }
     }
 
-    /// Checks at the end that the declared length was reached.
-    fn finish(&self) -> Result<(), Error> {
+    /// Checks that the declared length was reached.
+    fn check_end(&self) -> Result<(), Error> {
         match self.declared {
             Some(declared) if self.yielded < declared => {
                 Err(Error::TooShort { declared, missing: declared - self.yielded })
@@ -66,28 +72,28 @@ impl HttpBody for LengthChecked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let Some(inner) = &mut this.inner else {
+        let Some(stream) = &mut this.stream else {
             return Poll::Ready(Some(Err(Error::Gone(NotReplayable::Failed))));
         };
-        let next = match ready!(Pin::new(inner).poll_frame(cx)) {
+        let polled = ready!(Pin::new(&mut *stream).poll_frame(cx));
+        (this.is_end, this.hint) = (stream.is_end_stream(), stream.size_hint());
+        let next = match polled {
             Some(Ok(frame)) => this.count(&frame).map(|()| Some(frame)),
             Some(Err(error)) => Err(error),
-            None => this.finish().map(|()| None),
+            None => this.check_end().map(|()| None),
         };
         if next.is_err() {
-            this.inner = None;
+            this.stream = None;
+            this.hint = SizeHint::new();
         }
         Poll::Ready(next.transpose())
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Some(inner) => inner.is_end_stream() && self.finish().is_ok(),
-            None => false,
-        }
+        self.stream.is_some() && self.is_end && self.check_end().is_ok()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::new, HttpBody::size_hint)
+        self.hint
     }
 }
