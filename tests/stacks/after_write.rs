@@ -236,7 +236,7 @@ mod under_tls {
     }
 
     #[tokio::test]
-    async fn control_a_stack_that_takes_an_error_for_a_proof_is_caught() {
+    async fn control_a_stack_that_takes_errors_for_proofs_is_caught() {
         let executed = breach::<Boastful<Foreign>>(read_then_fin, 1).await;
         assert!(executed.starts_with("executed and denied"), "{executed}");
     }
@@ -290,7 +290,7 @@ async fn control_a_stack_that_resends_on_any_error_is_caught() {
 }
 
 #[tokio::test]
-async fn control_a_stack_that_takes_an_error_for_a_proof_is_caught() {
+async fn control_a_stack_that_takes_errors_for_proofs_is_caught() {
     let executed = breach::<Boastful>(read_then_fin, 1).await;
     assert!(executed.starts_with("executed and denied"), "{executed}");
     let unread = breach::<Boastful>(unread_close, 0).await;

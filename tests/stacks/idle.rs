@@ -12,6 +12,9 @@ use std::task::Poll;
 
 use tower_resend_core::StaleReason;
 
+use self::stacks::acts::{
+    Act, fin, reset, says_200_and_stays, says_599_and_closes, says_599_and_stays,
+};
 use self::stacks::careless::{Blind, Careless};
 use self::stacks::heard;
 use self::stacks::judge::{self, Breach};
@@ -23,38 +26,9 @@ use self::stacks::{Called, Level, Stack, for_each_stack};
 
 const ROUNDS: usize = 20;
 
-/// What the origin does to its first connection once it is idle. It returns a
-/// connection that stays open.
-type Act = fn(Peer) -> Option<Peer>;
-
-fn fin(peer: Peer) -> Option<Peer> {
-    heard::closes(peer);
-    None
-}
-
-fn reset(peer: Peer) -> Option<Peer> {
-    heard::resets(peer);
-    None
-}
-
-fn says_599_and_closes(mut peer: Peer) -> Option<Peer> {
-    peer.write("HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-    fin(peer)
-}
-
 fn says_408_and_closes(mut peer: Peer) -> Option<Peer> {
     peer.write("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     fin(peer)
-}
-
-fn says_599_and_stays(mut peer: Peer) -> Option<Peer> {
-    heard::says(&mut peer, "HTTP/1.1 599 Going Away\r\ncontent-length: 0\r\n\r\n");
-    Some(peer)
-}
-
-fn says_200_and_stays(mut peer: Peer) -> Option<Peer> {
-    heard::says(&mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-    Some(peer)
 }
 
 fn says_half_a_head_and_stays(mut peer: Peer) -> Option<Peer> {
@@ -153,25 +127,13 @@ for_each_stack!(idle);
 /// is only there.
 #[cfg(feature = "https")]
 mod under_tls {
-    use std::io::Write;
-
+    use super::stacks::acts::{
+        close_notify_and_fin, close_notify_and_stays, says_599_and_ends,
+        says_half_a_record_and_stays,
+    };
     use super::stacks::for_each_tls_stack;
     use super::stacks::secure::Foreign;
     use super::*;
-
-    fn close_notify(mut peer: Peer) -> Option<Peer> {
-        let (session, stream) = peer.tls();
-        session.close(stream);
-        fin(peer)
-    }
-
-    fn close_notify_and_stays(mut peer: Peer) -> Option<Peer> {
-        heard::receives(&mut peer, |peer| {
-            let (session, stream) = peer.tls();
-            session.close(stream);
-        });
-        Some(peer)
-    }
 
     /// What TLS answers is not written before the request: that goes elsewhere.
     fn key_update_and_fin(mut peer: Peer) -> Option<Peer> {
@@ -184,12 +146,9 @@ mod under_tls {
     for_each_tls_stack!(idle);
 
     acts! { only_there, TLS_ACTS:
-        a_close_notify: close_notify => StaleReason::EndOfTls;
+        a_close_notify: close_notify_and_fin => StaleReason::EndOfTls;
         a_close_notify_without_a_fin: close_notify_and_stays => StaleReason::EndOfTls;
-        a_599_with_close_notify: |mut peer| {
-            peer.write("HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-            close_notify(peer)
-        } => StaleReason::Stray;
+        a_599_with_close_notify: says_599_and_ends => StaleReason::Stray;
         a_key_update_and_a_fin: key_update_and_fin => StaleReason::Fin;
     }
 
@@ -219,7 +178,6 @@ mod under_tls {
         for_each_tls_stack!(half_a_record);
     }
 
-    /// The rest of it could come with the acknowledgement of a request.
     async fn half_a_record<S: Stack>() {
         for nth in 0..ROUNDS {
             let act = says_half_a_record_and_stays;
@@ -228,17 +186,8 @@ mod under_tls {
         }
     }
 
-    fn says_half_a_record_and_stays(mut peer: Peer) -> Option<Peer> {
-        heard::receives(&mut peer, |peer| {
-            let (session, stream) = peer.tls();
-            let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-            stream.write_all(&records[..records.len() / 2]).unwrap();
-        });
-        Some(peer)
-    }
-
     #[tokio::test]
-    async fn control_a_stack_without_the_look_is_caught_at_every_act() {
+    async fn control_a_stack_without_a_stale_check_is_caught() {
         for acts in [ACTS, TLS_ACTS] {
             for breach in breaches::<Blind<Foreign>>(acts).await {
                 assert!(
@@ -260,7 +209,7 @@ async fn breaches<S: Stack>(acts: &[(Act, StaleReason)]) -> Vec<Option<Breach>> 
 }
 
 #[tokio::test]
-async fn control_a_stack_without_the_look_is_caught_at_every_act() {
+async fn control_a_stack_without_a_stale_check_is_caught() {
     for breach in breaches::<Blind>(ACTS).await {
         assert!(breach.as_ref().is_some_and(|it| it.starts_with("not survived")), "{breach:?}");
     }
@@ -269,7 +218,7 @@ async fn control_a_stack_without_the_look_is_caught_at_every_act() {
 /// Who resends whatever fails survives what only ends. What speaks gives it a
 /// stray answer, or its request is executed there and then again.
 #[tokio::test]
-async fn control_a_stray_answer_is_caught_and_what_is_executed_twice() {
+async fn control_stray_answers_and_doubles_are_caught() {
     let breaches = breaches::<Careless>(ACTS).await;
     let [Some(a_599), Some(a_200), Some(half)] = &breaches[4..] else { panic!("{breaches:?}") };
     assert!(a_599.contains("599") && a_200.contains("stray"), "{breaches:?}");

@@ -146,7 +146,7 @@ macro_rules! rows {
 
         /// What is not there at once goes out later: no longer one segment.
         #[tokio::test]
-        async fn control_a_post_whose_body_comes_later_is_several() {
+        async fn control_a_post_with_a_late_body_is_several_segments() {
             let heard = heard::<$stack>(Payload::streamed).await;
             let later = heard.iter().filter(|request| !request.is_first);
             assert!(later.clone().count() > 0, "{heard:?}");

@@ -237,12 +237,12 @@ fn is_unknown(called: &Called) -> bool {
 macro_rules! truth {
     ($stack:ty) => {
         #[tokio::test]
-        async fn on_one_thread_nothing_is_doubled_and_nothing_false_is_said() {
+        async fn one_thread_doubles_nothing_and_claims_nothing_false() {
             assert_eq!(breaches::<$stack>().await, [""; 0]);
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-        async fn on_several_threads_nothing_is_doubled_and_nothing_false_is_said() {
+        async fn several_threads_double_nothing_and_claim_nothing_false() {
             assert_eq!(breaches::<$stack>().await, [""; 0]);
         }
     };

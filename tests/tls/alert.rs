@@ -116,7 +116,7 @@ async fn refuse_each(version: &'static SupportedProtocolVersion, assert: fn(&Err
 }
 
 #[tokio::test]
-async fn a_peer_that_takes_no_certificate_of_ours_is_asked_once() {
+async fn a_peer_that_rejects_our_certificate_is_asked_once() {
     refuse_each(&version::TLS13, |error| {
         let hand_off = error.attempts()[0].evidence().hand_off;
         assert!(!matches!(hand_off, HandOff::NotConnected(_)), "{error}");
@@ -135,7 +135,7 @@ async fn with_tls_1_2_it_is_asked_once_too() {
 
 /// The alert proves nothing, whoever sent it: the kernel has the request.
 #[tokio::test]
-async fn a_request_that_was_written_before_the_refusal_is_unknown() {
+async fn a_request_written_before_the_alert_is_unknown() {
     for _ in 0..ROUNDS {
         let authority = Authority::new();
         let origin = refusing(&authority.demanding_server_of(&version::TLS13).slow());
@@ -150,7 +150,7 @@ async fn a_request_that_was_written_before_the_refusal_is_unknown() {
 
 /// There is a ground to repeat it, and nobody to take it.
 #[tokio::test]
-async fn an_idempotent_request_is_not_repeated_to_who_refuses_us() {
+async fn an_idempotent_request_is_not_repeated_after_the_alert() {
     for _ in 0..ROUNDS {
         let authority = Authority::new();
         let origin = refusing(&authority.demanding_server_of(&version::TLS13).slow());
@@ -166,7 +166,7 @@ async fn an_idempotent_request_is_not_repeated_to_who_refuses_us() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_refused_while_it_is_primed_is_the_last() {
+async fn a_connection_rejected_while_primed_is_the_last() {
     for shown in SHOWN {
         let authority = Authority::new();
         let origin = refusing(&authority.demanding_server_of(&version::TLS13));

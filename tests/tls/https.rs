@@ -54,7 +54,7 @@ fn refused(server: &Server) -> Origin {
 // ===== whom the client trusts =====
 
 #[tokio::test]
-async fn a_server_with_a_root_of_ones_own_is_trusted() {
+async fn a_server_with_an_added_root_is_trusted() {
     let authority = Authority::new();
     let (saw, seen) = channel();
     let origin = Origin::start_tls(1, &authority.server(), move |_, mut peer| {
@@ -76,7 +76,7 @@ async fn a_server_with_a_root_of_ones_own_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_server_that_nobody_vouches_for_gets_no_request() {
+async fn an_untrusted_server_gets_no_request() {
     let origin = refused(&Authority::new().server());
     let error = trusting(&Authority::new()).request(post(&origin.url("/pay"))).await.unwrap_err();
     assert_not_connected(error);
@@ -84,7 +84,7 @@ async fn a_server_that_nobody_vouches_for_gets_no_request() {
 }
 
 #[tokio::test]
-async fn the_default_roots_do_not_vouch_for_it_either() {
+async fn the_default_roots_do_not_trust_it_either() {
     let origin = refused(&Authority::new().server());
     let error = by_default().request(post(&origin.url("/pay"))).await.unwrap_err();
     assert_not_connected(error);
@@ -163,7 +163,7 @@ async fn a_client_certificate_is_shown_to_a_server_that_demands_one() {
 /// With TLS 1.3 the refusal comes after the client's last word, and the
 /// request may be on its way behind that.
 #[tokio::test]
-async fn a_client_without_the_certificate_that_is_demanded_is_not_served() {
+async fn a_client_without_the_demanded_certificate_is_rejected() {
     let authority = Authority::new();
     let server = authority.demanding_server();
     let origin = Origin::start_tls(1, &server, |_, _| panic!("it showed no certificate"));
@@ -180,7 +180,7 @@ async fn a_client_without_the_certificate_that_is_demanded_is_not_served() {
 /// A configuration that would send a resumed session's first request as early
 /// data, which whoever copied it could have executed again.
 #[tokio::test]
-async fn nothing_is_sent_early_whatever_the_configuration_says() {
+async fn early_data_is_off_whatever_the_configuration_says() {
     let authority = Authority::new();
     let (saw, seen) = channel();
     let origin = Origin::start_tls(2, &authority.server(), move |_, mut peer| {
@@ -235,7 +235,7 @@ async fn tickets_that_arrive_while_idle_are_no_response() {
 }
 
 #[tokio::test]
-async fn tickets_and_key_updates_in_the_middle_of_an_upload_are_no_response() {
+async fn tickets_and_key_updates_within_an_upload_are_no_response() {
     for act in [send_tickets, send_key_update] {
         for _ in 0..10 {
             let authority = Authority::new();
@@ -297,7 +297,7 @@ async fn fate_after(act: fn(Peer)) -> (Fate, usize) {
 }
 
 #[tokio::test]
-async fn a_close_notify_after_the_request_was_taken_up_is_unknown() {
+async fn a_close_notify_after_dispatch_is_unknown() {
     let act = |mut peer: Peer| {
         peer.read_request();
         let (session, stream) = peer.tls();
@@ -310,7 +310,7 @@ async fn a_close_notify_after_the_request_was_taken_up_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_truncation_after_the_request_was_taken_up_is_unknown() {
+async fn a_truncation_after_dispatch_is_unknown() {
     let act = |mut peer: Peer| {
         peer.read_request();
     };
@@ -320,7 +320,7 @@ async fn a_truncation_after_the_request_was_taken_up_is_unknown() {
 /// A server that ends its session and waits for the client to close: nothing
 /// says that it will not answer any more, but that it took nothing up neither.
 #[tokio::test]
-async fn a_close_notify_that_no_close_follows_is_unknown() {
+async fn a_close_notify_without_a_close_is_unknown() {
     let act = |mut peer: Peer| {
         peer.read_request();
         let (session, stream) = peer.tls();

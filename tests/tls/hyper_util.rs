@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
 use testkit::origin;
-use testkit::stacks::heard;
+use testkit::stacks::acts::{
+    Act, close_notify_and_fin, fin, reset, says_200_and_stays, says_599_and_ends,
+};
 
 use bytes::Bytes;
 use http::Request;
@@ -23,7 +25,7 @@ use tower_resend::{Attempt, Body, ResendLayer, attempts};
 use tower_resend_core::{Counts, Doubt, Fate};
 
 use self::origin::tls::Authority;
-use self::origin::{Origin, Peer, turnstile};
+use self::origin::{Origin, turnstile};
 
 fn post(url: &str) -> Request<Body> {
     Request::post(url).body("pay".into()).unwrap()
@@ -55,34 +57,6 @@ where
 
 // ===== idle connections =====
 
-type Act = fn(Peer) -> Option<Peer>;
-
-fn close_notify(mut peer: Peer) -> Option<Peer> {
-    let (session, stream) = peer.tls();
-    session.close(stream);
-    truncation(peer)
-}
-
-fn truncation(peer: Peer) -> Option<Peer> {
-    heard::closes(peer);
-    None
-}
-
-fn reset(peer: Peer) -> Option<Peer> {
-    heard::resets(peer);
-    None
-}
-
-fn says_599_and_closes(mut peer: Peer) -> Option<Peer> {
-    peer.write("HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-    close_notify(peer)
-}
-
-fn says_200_and_stays(mut peer: Peer) -> Option<Peer> {
-    heard::says(&mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-    Some(peer)
-}
-
 /// What ended or spoke while it was idle never takes a request: the client by
 /// itself sends it on another connection.
 async fn survives<C>(connector: impl Fn(&Authority) -> C)
@@ -90,7 +64,7 @@ where
     C: Connect + Clone + Send + Sync + 'static,
 {
     let authority = Authority::new();
-    let acts: [Act; 5] = [close_notify, truncation, reset, says_599_and_closes, says_200_and_stays];
+    let acts: [Act; 5] = [close_notify_and_fin, fin, reset, says_599_and_ends, says_200_and_stays];
     for act in acts {
         for _ in 0..10 {
             let (acted, has_acted) = turnstile();
@@ -121,12 +95,12 @@ where
 }
 
 #[tokio::test]
-async fn an_unmodified_client_survives_idle_connections_over_our_tls() {
+async fn unmodified_client_survives_idle_ends_over_our_tls() {
     survives(ours).await;
 }
 
 #[tokio::test]
-async fn an_unmodified_client_survives_idle_connections_over_hyper_rustls() {
+async fn unmodified_client_survives_idle_ends_over_hyper_rustls() {
     survives(hyper_rustls).await;
 }
 
@@ -179,7 +153,7 @@ where
     assert_eq!(attempts(&response).len(), 0);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
     let failed = client.ready().await.map_err(drop).unwrap().call(post(&origin.url("/last"))).await;
-    let Err(error) = failed.map_err(Into::into) else { panic!("nobody answered") };
+    let Err(error) = failed.map_err(Into::into) else { panic!("it was cut off") };
     assert_eq!(origin.finish(), ["/up", "/last"]);
     let error = error.downcast::<tower_resend::Error>().unwrap();
     error.attempts().last().unwrap().clone()
@@ -193,7 +167,7 @@ where
 }
 
 #[tokio::test]
-async fn a_request_after_an_upload_with_1xx_tickets_and_a_key_update_has_its_own_counts() {
+async fn a_request_after_an_interrupted_upload_has_its_own_counts() {
     for _ in 0..10 {
         let layer = ResendLayer::default();
         let attempt = after_an_upload(|authority| layer.layer(wrapped(ours(authority)))).await;

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
 use testkit::origin;
+use testkit::stacks::acts::{
+    Act, close_notify_and_fin, close_notify_and_stays, fin, reset, says_200_and_stays,
+    says_599_and_ends, says_599_and_stays, says_half_a_record_and_stays,
+};
 use testkit::stacks::heard;
-
-use std::io::Write;
 
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -19,59 +21,6 @@ use self::origin::tls::Authority;
 use self::origin::{Origin, Peer, turnstile};
 
 const ROUNDS: usize = 10;
-
-/// What the origin does to its first connection once it is idle. It may give
-/// the connection back, which then stays open.
-type Act = fn(Peer) -> Option<Peer>;
-
-fn close_notify_and_fin(mut peer: Peer) -> Option<Peer> {
-    let (session, stream) = peer.tls();
-    session.close(stream);
-    truncation(peer)
-}
-
-fn close_notify(mut peer: Peer) -> Option<Peer> {
-    heard::receives(&mut peer, |peer| {
-        let (session, stream) = peer.tls();
-        session.close(stream);
-    });
-    Some(peer)
-}
-
-fn truncation(peer: Peer) -> Option<Peer> {
-    heard::closes(peer);
-    None
-}
-
-fn reset(peer: Peer) -> Option<Peer> {
-    heard::resets(peer);
-    None
-}
-
-fn says_599_and_closes(mut peer: Peer) -> Option<Peer> {
-    peer.write("HTTP/1.1 599 Going Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-    close_notify_and_fin(peer)
-}
-
-fn says_599_and_stays(mut peer: Peer) -> Option<Peer> {
-    heard::says(&mut peer, "HTTP/1.1 599 Going Away\r\ncontent-length: 0\r\n\r\n");
-    Some(peer)
-}
-
-fn says_200_and_stays(mut peer: Peer) -> Option<Peer> {
-    heard::says(&mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-    Some(peer)
-}
-
-/// The rest of the record could come with the acknowledgement of a request.
-fn says_half_a_record_and_stays(mut peer: Peer) -> Option<Peer> {
-    heard::receives(&mut peer, |peer| {
-        let (session, stream) = peer.tls();
-        let records = session.records("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray");
-        stream.write_all(&records[..records.len() / 2]).unwrap();
-    });
-    Some(peer)
-}
 
 fn key_update(mut peer: Peer) -> Option<Peer> {
     heard::receives(&mut peer, |peer| {
@@ -169,10 +118,10 @@ macro_rules! idle {
 
 idle! { is_handed_back:
     a_close_notify_is_found: close_notify_and_fin => StaleReason::EndOfTls;
-    a_close_notify_without_a_fin_is_found: close_notify => StaleReason::EndOfTls;
-    a_truncation_is_found: truncation => StaleReason::Fin;
+    a_close_notify_without_a_fin_is_found: close_notify_and_stays => StaleReason::EndOfTls;
+    a_truncation_is_found: fin => StaleReason::Fin;
     a_reset_is_found: reset => StaleReason::Reset;
-    a_599_and_the_end_are_found: says_599_and_closes => StaleReason::Stray;
+    a_599_and_the_end_are_found: says_599_and_ends => StaleReason::Stray;
     a_599_without_close_is_found: says_599_and_stays => StaleReason::Stray;
     a_stray_200_is_not_delivered: says_200_and_stays => StaleReason::Stray;
     half_a_record_is_not_waited_for: says_half_a_record_and_stays => StaleReason::Stray;

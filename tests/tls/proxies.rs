@@ -38,7 +38,7 @@ async fn post(client: &Client, target: &str) -> Result<Vec<Fate>, Error> {
 }
 
 #[tokio::test]
-async fn an_https_request_goes_through_a_tunnel_that_knows_the_credentials_and_it_does_not() {
+async fn only_the_tunnel_of_an_https_request_has_the_credentials() {
     for (scheme, credentials) in
         [("http", "Basic bWU6cHc="), ("socks5h", "me:pw"), ("socks5", "me:pw")]
     {
@@ -169,7 +169,7 @@ fn answering(answer: String) -> Proxy {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_is_denied_is_not_asked_for_again() {
+async fn a_denied_tunnel_is_not_asked_for_again() {
     for code in [401, 403, 405, 407, 501] {
         let proxy = answering(format!("HTTP/1.1 {code} No\r\ncontent-length: 2\r\n\r\nno"));
         let client = client(&Authority::new(), &proxy.uri("http"), Policy::new());
@@ -182,7 +182,7 @@ async fn a_tunnel_that_is_denied_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_is_not_opened_leaves_the_request_as_it_was() {
+async fn a_failed_tunnel_leaves_the_request_unchanged() {
     let long = format!("HTTP/1.1 200 OK\r\nfield: {}", "x".repeat(9000));
     for (answer, code) in [
         ("HTTP/1.1 502 No\r\n\r\n".to_owned(), Some(502)),
@@ -210,7 +210,7 @@ async fn a_tunnel_that_is_not_opened_leaves_the_request_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_was_refused_for_now_is_asked_for_again() {
+async fn a_tunnel_refused_for_now_is_asked_for_again() {
     let authority = Authority::new();
     let origin = Origin::start_tls(1, &authority.server(), |_, peer| peer.serve_all());
     let address = origin.address();
@@ -234,7 +234,7 @@ async fn a_tunnel_that_was_refused_for_now_is_asked_for_again() {
 /// A proxy that says it opened a tunnel and then goes on speaking itself is
 /// no way to the origin.
 #[tokio::test]
-async fn what_a_proxy_says_inside_the_tunnel_is_not_the_origin() {
+async fn a_proxy_inside_the_tunnel_is_not_the_origin() {
     let proxy = answering(
         "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned(),
     );

@@ -20,6 +20,7 @@
     reason = "a test helper measures in real time, and panics when it is in the way"
 )]
 
+pub mod acts;
 pub mod careless;
 pub mod heard;
 pub mod judge;
