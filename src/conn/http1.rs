@@ -146,7 +146,7 @@ impl<B: SendableBody> Http1Connection<B> {
     }
 
     /// Sends `OPTIONS *` (RFC 9110 9.3.7) and reads its response, so that a
-    /// promise may be in force from then on (C6). False if the connection
+    /// promise may be in force from then on (C6). `false` if the connection
     /// cannot be used.
     ///
     /// # Cancel safety
@@ -195,12 +195,12 @@ impl<B: SendableBody> Http1Connection<B> {
         }
     }
 
-    /// Returns whether the connection could take a request now.
+    /// Returns `true` if the connection could take a request now.
     pub(crate) fn is_ready(&self) -> bool {
         self.sender.as_ref().is_some_and(SendRequest::is_ready)
     }
 
-    /// Waits until the connection can take a request; false if it never will.
+    /// Waits until the connection can take a request; `false` if it never will.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match &mut self.sender {
             Some(sender) => sender.poll_ready(cx).map(|ready| ready.is_ok()),
@@ -277,7 +277,7 @@ impl<B> Http1Connection<B> {
         self.is_used = true;
     }
 
-    /// Returns whether a request was ever sent on the connection.
+    /// Returns `true` if a request was ever sent on the connection.
     pub(crate) fn is_used(&self) -> bool {
         self.is_used
     }
