@@ -1,6 +1,8 @@
 //! No lock of a body is held while a caller's code runs: a stream's, or a waker's. Each
 //! of these calls uses another body of the same stream, and hung before.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,15 +75,14 @@ impl<F: Fn() + Send + Sync> Drop for Counting<F> {
     }
 }
 
+type Polled<B> = Poll<Option<Result<Frame<<B as HttpBody>::Data>, <B as HttpBody>::Error>>>;
+
 fn counting(on_drop: impl Fn() + Send + Sync + 'static) -> (Waker, Arc<AtomicUsize>) {
     let woken = Arc::new(AtomicUsize::new(0));
     (Arc::new(Counting { woken: Arc::clone(&woken), on_drop }).into(), woken)
 }
 
-fn poll<B: HttpBody + Unpin>(
-    body: &mut B,
-    waker: &Waker,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+fn poll<B: HttpBody + Unpin>(body: &mut B, waker: &Waker) -> Polled<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(waker))
 }
 

@@ -65,7 +65,7 @@ fn a_copy_is_framed_like_the_first_body() {
 }
 
 #[test]
-fn the_end_is_known_with_the_last_octets() {
+fn the_end_is_known_with_the_last_bytes() {
     let mut body = Replay::new(Script::sized([Step::data("1234")]), &caps());
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
@@ -182,7 +182,7 @@ fn a_body_known_to_be_over_the_cap_is_not_recorded_at_all() {
 }
 
 #[test]
-fn a_spare_without_a_recording_takes_nothing_from_the_first_body() {
+fn a_spare_without_a_recording_leaves_the_first_body_alone() {
     let mut body = Replay::new(hello(), &ReplayCaps::new(3, 3));
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
@@ -249,7 +249,7 @@ fn frames_after_trailers_are_passed_on_but_not_recorded() {
 // ===== the crate's own body =====
 
 #[test]
-fn octets_in_memory_are_replayed_until_handed_out() {
+fn bytes_in_memory_are_replayed_until_handed_out() {
     for mut body in [
         Body::from("pay"),
         Body::from(String::from("pay")),
@@ -340,7 +340,7 @@ fn a_stream_must_keep_to_its_declared_length() {
 }
 
 #[test]
-fn bodies_are_send_sync_and_quiet_about_their_octets() {
+fn bodies_are_send_sync_and_print_no_bytes() {
     fn assert_send_sync<T: Send + Sync + 'static>(_: &T) {}
     /// `Send`, but not `Sync`.
     struct Unsync(Script, std::cell::Cell<u8>);
