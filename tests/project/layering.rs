@@ -47,8 +47,8 @@ const IMPURE: [&str; 4] = ["Instant", "SystemTime", "async", "await"];
 /// Modules of the standard library that the core must not use. `core::net` has
 /// addresses only.
 const IMPURE_STD: [&str; 6] = ["env", "fs", "net", "os", "process", "thread"];
-/// A test of the core that compares a checked-in file, and writes it anew.
-const SNAPSHOT: &str = "crates/core/src/close/transitions.rs";
+/// What tests of the core compare checked-in files by, and write them anew.
+const SNAPSHOT: &str = "crates/core/src/transition_table.rs";
 
 #[test]
 fn core_is_pure() {
