@@ -1,11 +1,10 @@
-//! What a server pays for saying by its closes whether a request was dispatched:
-//! `cargo bench --bench signalling`.
+//! What close signalling costs a server: `cargo bench --bench signalling`.
 //!
-//! Printed are user-space instructions and system calls for each small POST
-//! over one kept-alive loopback connection. Each server runs in a process of
-//! its own, under valgrind and under strace; the client is another process and
-//! is never counted. Every count is taken for a short and a long run, and the
-//! difference divided by the requests between them.
+//! It prints user-space instructions and system calls for each small POST over one
+//! kept-alive loopback connection. Each server runs in a process of its own, under
+//! valgrind and under strace; the client is another process and is never counted. Every
+//! count is taken for a short and a long run, and the difference divided by the requests
+//! between them.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 

@@ -162,9 +162,16 @@ impl AttemptToken {
     /// Returns `true` if nothing more happened than that one hand-off, if it was recorded
     /// at all, was answered.
     #[inline]
-    pub(crate) fn is_clean(&self) -> bool {
-        let log = self.lock();
-        log.more.is_empty() && log.first.as_ref().is_none_or(|only| only.fate == Fate::Completed)
+    pub(crate) fn is_clean(&mut self) -> bool {
+        let is_clean = |log: &AttemptLog| {
+            let only = log.first.as_ref();
+            log.more.is_empty() && only.is_none_or(|only| only.fate == Fate::Completed)
+        };
+        // The request is gone, and its clone of the token with it, unless a layer kept one.
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => is_clean(inner.log.get_mut().unwrap_or_else(PoisonError::into_inner)),
+            None => is_clean(&self.lock()),
+        }
     }
 
     /// Returns `true` if this attempt, which failed, is recorded.

@@ -5,19 +5,18 @@ use std::{error, fmt};
 use super::NotReplayable;
 use crate::chain::BoxError;
 
-/// Tells why a request body stopped before its end.
+/// Why a request body stopped before its end.
 ///
-/// A body that has once given an error gives one at every later poll, and
-/// never an end of stream: a connection would take that for the end of the
-/// message and complete it with part of its bytes.
+/// After an error every later poll gives an error too, and never an end of stream: a
+/// connection would complete the message with part of its bytes.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The body the caller supplied failed; `source()` is the caller's error.
     Failed(BoxError),
-    /// The bytes this body should repeat are no longer to be had.
+    /// The bytes that this body should repeat are gone.
     Gone(NotReplayable),
-    /// A later attempt has taken over; this body may not be sent any more.
+    /// A later attempt has taken over, so this body must not be sent any more.
     Revoked,
     /// The body yielded more bytes than its exact size hint or its request's
     /// `Content-Length` declared.
@@ -43,7 +42,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps a caller's error; one of ours stays what it is.
+    /// Wraps a caller's error. An error of this type is returned as it is.
     pub(super) fn from_caller(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(ours) => *ours,

@@ -45,11 +45,9 @@ impl<B: Body + 'static> Framed<B> {
         framing: Framing,
         wrap: impl FnOnce(Self) -> T,
     ) -> Request<T> {
-        let guard = match framing {
-            // An empty body is never polled.
-            Framing::Bare | Framing::Length(0) => None,
-            _ => Some(FramingGuard::new(framing, request.headers(), None)),
-        };
+        // An empty body is never polled.
+        let is_empty = matches!(framing, Framing::Bare | Framing::Length(0));
+        let guard = (!is_empty).then(|| FramingGuard::new(framing, request.headers(), None));
         request.map(|inner| wrap(Self { inner: Some(inner), guard }))
     }
 
@@ -69,10 +67,8 @@ impl<B: Body + 'static> Framed<B> {
             Framing::Length(_) => is_in_memory(request.body()),
             Framing::SizedChunks(_) | Framing::UnsizedChunks => false,
         };
-        let guard = match is_kept && on_end.is_none() {
-            true => None,
-            false => Some(FramingGuard::new(framing, request.headers(), on_end)),
-        };
+        let is_guarded = !is_kept || on_end.is_some();
+        let guard = is_guarded.then(|| FramingGuard::new(framing, request.headers(), on_end));
         request.map(|inner| wrap(Self { inner: Some(inner), guard }))
     }
 }

@@ -3,13 +3,12 @@
 //! | body | sent again |
 //! |---|---|
 //! | bytes in memory ([`Body`] from text or bytes, any body that is `Clone`) | always |
-//! | a factory ([`Body::from_factory`]) | always, made anew |
-//! | a stream that is recorded ([`Replay`], [`Body::recorded`]) | within the [caps](ReplayCaps) |
+//! | a factory ([`Body::from_factory`]) | always, by another stream |
+//! | a recorded stream ([`Replay`], [`Body::recorded`]) | within the [caps](ReplayCaps) |
 //! | any other stream ([`Body::new`]) | never |
 //!
-//! **A body that was revoked or has failed gives an error, never an end.** A
-//! connection that sees an end completes the message, and the server would
-//! act on part of its bytes.
+//! **A body that was revoked or has failed gives an error, never an end.** At an end the
+//! connection would complete the message, and the server would act on part of its bytes.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -49,8 +48,8 @@ pub use self::sendable_body::SendableBody;
 
 /// A request body: bytes in memory, a stream, or a factory of streams.
 ///
-/// It is `Send` and `Sync` whatever stream is in it, and deliberately not
-/// `Clone`: see [`Replayable`].
+/// It is `Send` and `Sync`, whatever stream it holds, and deliberately not `Clone`: see
+/// [`Replayable`].
 ///
 /// # Examples
 ///
@@ -72,8 +71,8 @@ pub struct Body {
     kind: Kind,
 }
 
-/// The usual case, bytes in memory, decides the size: a request is moved many
-/// times on its way.
+/// A request is moved many times on its way, so this is no larger than its usual case,
+/// bytes in memory.
 enum Kind {
     /// Bytes in memory, until they are handed out in one frame.
     Held(Bytes),
@@ -98,9 +97,9 @@ impl Body {
         Self { kind: Kind::Held(Bytes::new()) }
     }
 
-    /// Returns a body that sends a stream, which can be done once.
+    /// Returns a body that sends a stream, once.
     ///
-    /// A `Body` given to it is returned as it is.
+    /// A `Body` is returned as it is.
     pub fn new<B>(stream: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -117,19 +116,19 @@ impl Body {
         Self { kind }
     }
 
-    /// Returns a body that is made anew for each attempt.
+    /// Returns a body whose stream is made for each attempt.
     ///
-    /// The streams the factory makes must yield the same bytes each time; it
-    /// is called once for each attempt, when the attempt needs the body.
-    /// A stream from an earlier attempt is not polled again.
+    /// The factory is called once for each attempt, when the attempt needs the body, and
+    /// must make a stream of the same bytes each time. The stream of an earlier attempt
+    /// is not polled again.
     pub fn from_factory<F, B>(factory: F) -> Self
     where
         F: Fn() -> B + Send + Sync + 'static,
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let made = FactoryBody::new(move || LengthChecked::new(factory()));
-        Self { kind: Kind::from_source(BodySource::Factory(made)) }
+        let body = FactoryBody::new(move || LengthChecked::new(factory()));
+        Self { kind: Kind::from_source(BodySource::Factory(body)) }
     }
 
     /// Returns `true` for bytes in memory that were not handed out.
@@ -137,9 +136,9 @@ impl Body {
         matches!(self.kind, Kind::Held(_))
     }
 
-    /// Returns this body, recorded while it is sent if it is a stream.
+    /// Returns this body; a stream that can be sent once is recorded while it is sent.
     ///
-    /// Bodies that can be sent again as they are stay what they are.
+    /// Any other body can be sent again already, and is returned as it is.
     #[must_use]
     pub fn recorded(self, caps: &ReplayCaps) -> Self {
         let Kind::Rare(Rare::Source(source)) = self.kind else {
@@ -223,7 +222,7 @@ impl Replayable for Body {
         }
     }
 
-    /// Revokes the bodies before this one, if it comes from a stream.
+    /// Revokes the bodies before this one, if it is a factory's or a recorded stream.
     ///
     /// Bytes in memory are not revoked: they go out in one frame or not at all.
     fn revoke(&self) {
@@ -239,7 +238,7 @@ impl Default for Body {
     }
 }
 
-/// Shows what kind of body it is and how long, never its bytes.
+/// Shows the kind of the body and its length, never its bytes.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
@@ -274,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_no_larger_than_the_bytes_in_memory() {
+    fn a_body_is_no_larger_than_bytes_in_memory() {
         assert_eq!(size_of::<Body>(), size_of::<Bytes>());
     }
 }

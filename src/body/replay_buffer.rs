@@ -1,4 +1,4 @@
-//! The recording of one body.
+//! What one body has yielded.
 
 use std::mem;
 
@@ -9,18 +9,18 @@ use http_body::Frame;
 use super::NotReplayable;
 use super::replay_caps::{BufferReservation, ReplayCaps};
 
-/// Holds the bytes and trailers a stream has yielded so far.
+/// The bytes and trailers that a stream has yielded so far.
 ///
-/// Bytes are copied. A slice would keep alive the whole buffer it was cut
-/// from, and the caps would count something else than memory.
+/// Bytes are copied. A slice would keep the whole buffer alive that it was cut from, and
+/// the caps would not count the memory in use.
 #[derive(Debug)]
 pub(super) struct ReplayBuffer {
-    /// Bytes that copies are handed; each chunk is shared between them.
+    /// Bytes that were handed to replays, which share each chunk.
     chunks: Vec<Bytes>,
-    /// Bytes after the chunks, still growing.
+    /// The bytes after the chunks. It still grows.
     tail: Vec<u8>,
     trailers: Option<HeaderMap>,
-    charge: BufferReservation,
+    reservation: BufferReservation,
 }
 
 impl ReplayBuffer {
@@ -29,11 +29,15 @@ impl ReplayBuffer {
             chunks: Vec::new(),
             tail: Vec::new(),
             trailers: None,
-            charge: BufferReservation::new(caps),
+            reservation: BufferReservation::new(caps),
         }
     }
 
-    /// Records one more frame of a body at least `foreseen` bytes long.
+    /// Records one more frame of a body that has at least `foreseen` bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the frame does not fit the caps, or cannot be recorded.
     pub(super) fn record(
         &mut self,
         frame: &Frame<Bytes>,
@@ -43,11 +47,11 @@ impl ReplayBuffer {
             return Err(NotReplayable::Unrecordable);
         }
         if let Some(data) = frame.data_ref() {
-            self.charge.foresee(foreseen)?;
-            self.charge.add(data.len())?;
+            self.reservation.check(foreseen)?;
+            self.reservation.add(data.len())?;
             self.tail.extend_from_slice(data);
         } else if let Some(trailers) = frame.trailers_ref() {
-            self.charge.add(size_of(trailers))?;
+            self.reservation.add(size_of(trailers))?;
             self.trailers = Some(trailers.clone());
         } else {
             return Err(NotReplayable::Unrecordable);
@@ -55,7 +59,7 @@ impl ReplayBuffer {
         Ok(())
     }
 
-    /// Returns the chunk at `index`, if there are that many bytes.
+    /// Returns the chunk at `index`, if it was recorded.
     pub(super) fn chunk(&mut self, index: usize) -> Option<Bytes> {
         if index == self.chunks.len() && !self.tail.is_empty() {
             self.chunks.push(mem::take(&mut self.tail).into());
@@ -63,7 +67,7 @@ impl ReplayBuffer {
         self.chunks.get(index).cloned()
     }
 
-    /// Tells whether all recorded bytes come before chunk `index`.
+    /// Returns `true` if all recorded bytes come before the chunk at `index`.
     pub(super) fn is_at_end(&self, index: usize) -> bool {
         index >= self.chunks.len() && self.tail.is_empty()
     }

@@ -1,14 +1,14 @@
-//! How much of the bodies that pass may be kept for a resend.
+//! How much memory recorded bodies may take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::NotReplayable;
 
-/// Limits what is recorded of streams while they are sent.
+/// Limits the bytes that are recorded of streams while they are sent.
 ///
-/// Clones share one account of the total: give the same value to all the
-/// layers that should keep within it together.
+/// Clones share one total: give clones of one value to all layers that should stay within
+/// it together.
 #[derive(Clone, Debug)]
 pub struct ReplayCaps {
     per_body: usize,
@@ -16,23 +16,23 @@ pub struct ReplayCaps {
 }
 
 impl ReplayCaps {
-    /// Returns caps on the bytes kept of one body and of all bodies at a time.
+    /// Returns caps in bytes: of one body, and of all bodies at a time.
     pub fn new(per_body: usize, in_all: usize) -> Self {
         let total = Total { cap: in_all, held: AtomicUsize::new(0) };
         Self { per_body, total: Arc::new(total) }
     }
 
-    /// Returns the most bytes kept of one body.
+    /// Returns the most bytes recorded of one body.
     pub fn per_body(&self) -> usize {
         self.per_body
     }
 
-    /// Returns the most bytes kept of all bodies at a time.
+    /// Returns the most bytes recorded of all bodies at a time.
     pub fn in_all(&self) -> usize {
         self.total.cap
     }
 
-    /// Returns the bytes kept at this moment.
+    /// Returns the bytes that are recorded at this moment.
     pub fn held(&self) -> usize {
         self.total.held.load(Ordering::Relaxed)
     }
@@ -45,33 +45,41 @@ impl Default for ReplayCaps {
     }
 }
 
-/// What one recording holds, given back when it is dropped.
+/// The bytes that one recording holds. They are released when it is dropped.
 #[derive(Debug)]
 pub(super) struct BufferReservation {
     caps: ReplayCaps,
-    octets: usize,
+    bytes: usize,
 }
 
 impl BufferReservation {
     pub(super) fn new(caps: ReplayCaps) -> Self {
-        Self { caps, octets: 0 }
+        Self { caps, bytes: 0 }
     }
 
-    /// Refuses a body that is known to be at least this long.
-    pub(super) fn foresee(&self, octets: u64) -> Result<(), NotReplayable> {
+    /// Checks that a body of at least this many bytes would fit.
+    ///
+    /// # Errors
+    ///
+    /// If it is longer than one recording may be.
+    pub(super) fn check(&self, bytes: u64) -> Result<(), NotReplayable> {
         let cap = self.caps.per_body;
-        if octets > cap as u64 {
+        if bytes > cap as u64 {
             return Err(NotReplayable::CapExceeded { cap });
         }
         Ok(())
     }
 
-    /// Charges some more bytes; what is refused is not charged.
-    pub(super) fn add(&mut self, octets: usize) -> Result<(), NotReplayable> {
-        let sum = self.octets.saturating_add(octets);
-        self.foresee(sum as u64)?;
-        self.caps.total.take(octets)?;
-        self.octets = sum;
+    /// Reserves more bytes: all of them, or none on an error.
+    ///
+    /// # Errors
+    ///
+    /// If one of the caps would be exceeded.
+    pub(super) fn add(&mut self, bytes: usize) -> Result<(), NotReplayable> {
+        let sum = self.bytes.saturating_add(bytes);
+        self.check(sum as u64)?;
+        self.caps.total.take(bytes)?;
+        self.bytes = sum;
         Ok(())
     }
 }
@@ -79,11 +87,11 @@ impl BufferReservation {
 impl Drop for BufferReservation {
     fn drop(&mut self) {
         let held = &self.caps.total.held;
-        held.fetch_sub(self.octets, Ordering::Relaxed);
+        held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// The account all recordings share. It orders nothing but itself.
+/// What all recordings hold. Only the number is shared, so its order is relaxed.
 #[derive(Debug)]
 struct Total {
     cap: usize,
@@ -91,8 +99,8 @@ struct Total {
 }
 
 impl Total {
-    fn take(&self, octets: usize) -> Result<(), NotReplayable> {
-        let add = |held: usize| held.checked_add(octets).filter(|sum| *sum <= self.cap);
+    fn take(&self, bytes: usize) -> Result<(), NotReplayable> {
+        let add = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.cap);
         self.held
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
             .map(drop)
@@ -105,7 +113,7 @@ mod tests {
     use super::{BufferReservation, NotReplayable, ReplayCaps};
 
     #[test]
-    fn a_refused_charge_costs_nothing_and_a_dropped_one_is_given_back() {
+    fn a_failed_reservation_costs_nothing_and_a_dropped_one_returns() {
         let caps = ReplayCaps::new(10, 15);
         let (mut one, mut two) =
             (BufferReservation::new(caps.clone()), BufferReservation::new(caps.clone()));
@@ -121,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn octets_that_overflow_are_refused() {
-        let mut charge = BufferReservation::new(ReplayCaps::new(usize::MAX, usize::MAX));
-        assert_eq!(charge.add(usize::MAX), Ok(()));
-        assert!(charge.add(1).is_err());
+    fn a_reservation_that_overflows_fails() {
+        let mut reservation = BufferReservation::new(ReplayCaps::new(usize::MAX, usize::MAX));
+        assert_eq!(reservation.add(usize::MAX), Ok(()));
+        assert!(reservation.add(1).is_err());
     }
 }

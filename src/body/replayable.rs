@@ -2,12 +2,12 @@
 
 use std::{error, fmt};
 
-/// A body of which a second one with the same bytes can be had.
+/// A body that can yield the same bytes a second time.
 ///
 /// Every body that is [`Clone`] is one: `Full<Bytes>`, `Empty<Bytes>`, and
-/// so on. [`Body`](super::Body) and [`Replay`](super::Replay) are not `Clone`
-/// and implement it by hand, because a copy of theirs may be refused and
-/// takes over from the ones before it.
+/// so on. [`Body`](super::Body) and [`Replay`](super::Replay) are not `Clone` and
+/// implement it by hand, because they may have no copy, and because a copy takes over
+/// from the bodies before it.
 ///
 /// # The order of use
 ///
@@ -32,7 +32,7 @@ use std::{error, fmt};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "a request body of type `{Self}` cannot be sent a second time",
-    label = "no second body with the same octets can be had",
+    label = "there is no second body with the same bytes",
     note = "bodies that are `Clone` and `tower_resend::Body` can be resent as they are",
     note = "for a stream, call `.replay_streams()` on the layer to record it while it is sent, or \
             build it anew for each attempt with `Body::from_factory`"
@@ -40,36 +40,36 @@ use std::{error, fmt};
 pub trait Replayable: Sized {
     /// Returns a second body with the same bytes, from the start.
     ///
-    /// Take it before this body is polled. Bodies that are `Clone` cannot
-    /// tell, and would give what is left of them: so would a copy that shares its
-    /// state with the body that was sent, such as one around an `Arc<Mutex<_>>`. It is
-    /// sent as short as it is where its size hint says so, or where it comes in
-    /// chunks. Under a `Content-Length` field it fails.
+    /// Take it before this body is polled. A body that is `Clone` cannot tell that it was
+    /// polled, and its copy yields what is left. So does a copy that shares its state
+    /// with the body that was sent, such as one around an `Arc<Mutex<_>>`. Such a copy is
+    /// sent short if its size hint says so or it is sent in chunks. Under a
+    /// `Content-Length` field it fails.
     ///
     /// It also [revokes](Self::revoke) the bodies before this one.
     ///
     /// # Errors
     ///
-    /// The reason why there is none. Nothing is revoked then.
+    /// Why there is none. Nothing is revoked then.
     fn replay(&self) -> Result<Self, NotReplayable>;
 
     /// Checks whether [`replay`](Self::replay) would succeed now.
     ///
     /// # Errors
     ///
-    /// The reason why it would not.
+    /// Why it would not.
     fn check_replay(&self) -> Result<(), NotReplayable> {
         Ok(())
     }
 
     /// Revokes the bodies before this one: polled again they give an error.
     ///
-    /// It does nothing to bodies that are `Clone`. What still sends those
-    /// must be stopped by aborting its connection.
+    /// It does nothing for bodies that are `Clone`. Abort the connection that may still
+    /// send one.
     fn revoke(&self) {}
 }
 
-// Without this the compiler would say of a stream only that it is not `Clone`.
+// Without this the compiler would only say that a stream is not `Clone`.
 #[diagnostic::do_not_recommend]
 impl<B> Replayable for B
 where
@@ -80,7 +80,7 @@ where
     }
 }
 
-/// Tells why a body cannot be sent from the start again.
+/// Why a body cannot be sent from the start again.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum NotReplayable {
@@ -89,11 +89,11 @@ pub enum NotReplayable {
         /// The cap in bytes.
         cap: usize,
     },
-    /// The caller's body failed; its bytes are not known.
+    /// The caller's body failed, and its bytes are not known.
     Failed,
     /// The body is a stream and is not being recorded.
     OneShot,
-    /// The bytes were held once and have been handed out.
+    /// The bytes in memory have been handed out.
     Polled,
     /// A later body has taken over from this one.
     Revoked,
@@ -110,14 +110,14 @@ impl fmt::Display for NotReplayable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CapExceeded { cap } => {
-                write!(f, "it is longer than the {cap} octets recorded of a body")
+                write!(f, "it is longer than the {cap} bytes recorded of a body")
             }
             Self::Failed => f.write_str("it failed in an earlier attempt"),
             Self::OneShot => f.write_str("it is a stream and streams are not recorded"),
-            Self::Polled => f.write_str("its octets have been handed out"),
+            Self::Polled => f.write_str("its bytes have been handed out"),
             Self::Revoked => f.write_str("a later attempt has taken it over"),
             Self::TotalExceeded { cap } => {
-                write!(f, "recordings of bodies already hold {cap} octets in all")
+                write!(f, "recordings of bodies already hold {cap} bytes in all")
             }
             Self::Unrecordable => f.write_str("it yielded a frame that cannot be recorded"),
         }

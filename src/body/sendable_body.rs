@@ -1,11 +1,10 @@
-//! What a body needs to be sent.
+//! What a body needs in order to be sent.
 
 use http_body::Body;
 
 use crate::chain::BoxError;
 
-/// A body that can be sent over a pooled connection; implemented for all that
-/// can.
+/// A body that can be sent over a pooled connection. Every such body implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a request's body",
     label = "needs `http_body::Body + Send + 'static`",

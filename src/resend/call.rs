@@ -300,7 +300,7 @@ impl<S, B: Replayable + Send + 'static> Call<S, B> {
     ///
     /// An attempt without an answer is listed: a layer between, such as a timeout, made the
     /// response.
-    fn attempts_worth_telling(&self) -> Option<Vec<Attempt>> {
+    fn attempts_worth_telling(&mut self) -> Option<Vec<Attempt>> {
         if self.resends == 0 && self.token.is_clean() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Builds a TLS configuration from the parts that most people choose.
+//! Builds a TLS configuration from roots and a client certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,30 +27,30 @@ impl TlsBuilder {
         Self { roots: Vec::new(), has_default_roots: true, identity: None }
     }
 
-    /// Trusts a root beside the default ones.
+    /// Trusts a root beside the default roots.
     pub fn add_root(mut self, root: CertificateDer<'static>) -> Self {
         self.roots.push(root);
         self
     }
 
-    /// Trusts all certificates of a PEM text beside the default roots.
+    /// Trusts all certificates of a PEM file beside the default roots.
     ///
     /// # Errors
     ///
-    /// If the text is no PEM, or there is no certificate in it.
+    /// If `pem` is not PEM, or has no certificate in it.
     pub fn add_root_pem(mut self, pem: &[u8]) -> Result<Self, TlsError> {
         self.roots.extend(certificates(pem)?);
         Ok(self)
     }
 
-    /// Trusts none of the default roots, but those that were added.
+    /// Trusts only the roots that were added, and none of the default roots.
     pub fn no_default_roots(mut self) -> Self {
         self.has_default_roots = false;
         self
     }
 
-    /// Shows a client certificate to servers that ask for one: the certificate
-    /// with its chain, and its key.
+    /// Sends a client certificate to servers that ask for one: the certificate with its
+    /// chain, and its key.
     pub fn identity(
         mut self,
         chain: Vec<CertificateDer<'static>>,
@@ -60,12 +60,12 @@ impl TlsBuilder {
         self
     }
 
-    /// Shows a client certificate to servers that ask for one, by PEM texts:
-    /// the certificate with its chain, and its key.
+    /// Does the same as [`identity`](Self::identity), from PEM: the certificate with its
+    /// chain, and its key.
     ///
     /// # Errors
     ///
-    /// If a text is no PEM, or holds no certificate or key.
+    /// If either is not PEM, or has no certificate or key in it.
     pub fn identity_pem(self, chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::pem)?;
         Ok(self.identity(certificates(chain)?, key))
@@ -75,8 +75,7 @@ impl TlsBuilder {
     ///
     /// # Errors
     ///
-    /// If there is no cryptography or no root, or a certificate or key cannot
-    /// be used.
+    /// If there is no cryptography or no root, or a certificate or key is unusable.
     pub fn build(self) -> Result<Tls, TlsError> {
         let provider = provider().ok_or_else(TlsError::no_provider)?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -145,7 +144,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(found)
 }
 
-/// Returns the cryptography: the process's own, else that of a feature.
+/// Returns the cryptography: the process's default, or else that of a feature.
 fn provider() -> Option<Arc<CryptoProvider>> {
     if let Some(installed) = CryptoProvider::get_default() {
         return Some(Arc::clone(installed));

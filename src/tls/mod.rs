@@ -1,10 +1,9 @@
 //! TLS by rustls, for targets whose scheme is `https` (feature `tls`).
 //!
-//! With the feature `https` nothing needs to be said: a
-//! [`Client`](crate::Client) speaks TLS with *ring* and verifies servers as the
-//! system does. Everything else is by choice:
+//! With the feature `https` there is nothing to set up: a [`Client`](crate::Client) speaks
+//! TLS with *ring* and verifies servers as the operating system does. For everything else:
 //!
-//! | feature | what it brings |
+//! | feature | what it adds |
 //! |---|---|
 //! | `https` | `ring` and `platform-verifier` |
 //! | `ring`, `aws-lc` | the cryptography; with both it is *aws-lc* |
@@ -29,22 +28,22 @@
 //!
 //! # What is different under TLS
 //!
-//! - The evidence is the same: what the kernel counts are the bytes of TLS, in
-//!   which the request is. The byte counts in an error are those.
-//! - What arrives is judged by its text. A session ticket or a key update is no
-//!   response, and neither hands a request back; a close_notify does.
-//! - No data is sent before the handshake ends (no 0-RTT), whatever a
-//!   configuration says: a replayed request would be executed twice.
-//! - That an origin acts on complete messages only
-//!   ([`complete_messages_only`]) is not used: bytes that follow a request,
-//!   such as an alert, would count as its missing end.
-//! - A server that does not take our certificate, or wants one, ends the call by
-//!   its alert, with TLS 1.3 too, where that comes after our part of the
-//!   handshake: the request is not sent again ([`NoResend::Permanent`]). The alert is
-//!   in [`Evidence::alert`], and in the error's sources as the [`rustls::Error`]
-//!   that it is, as is every alert that ended a connection of a [`Pool`].
-//! - A part of a record that arrived before a request may be half of an
-//!   unsolicited response. The request then goes to another connection.
+//! - The evidence is the same. The kernel counts the bytes of TLS records, and so do the
+//!   byte counts in an error.
+//! - Only plaintext counts as a response. A session ticket or a key update is none, and
+//!   leaves a request on its connection; a close_notify hands it back.
+//! - No data is sent before the handshake ends (no 0-RTT), whatever a configuration says:
+//!   a replayed request would be executed twice.
+//! - The statement that an origin acts on complete messages only
+//!   ([`complete_messages_only`]) is ignored: bytes that follow a request, such as an
+//!   alert, would count as its missing end.
+//! - A server that demands a certificate, or rejects ours, ends the call by its alert: the
+//!   request is not sent again ([`NoResend::Permanent`]). With TLS 1.3 the alert comes
+//!   only after our side of the handshake is complete. It is in [`Evidence::alert`] and
+//!   among the error's sources as a [`rustls::Error`], as is every alert that ended a
+//!   connection of a [`Pool`].
+//! - Part of a record that arrived before a request may be half of an unsolicited
+//!   response. The request then goes to another connection.
 //!
 //! [`CryptoProvider`]: rustls::crypto::CryptoProvider
 //! [`Evidence::alert`]: tower_resend_core::Evidence::alert
@@ -73,32 +72,36 @@ pub(crate) use error::{ends_every_handshake, final_alert};
 use self::rustls::ClientConfig;
 use self::rustls::pki_types::ServerName;
 
-/// How TLS connections are made. A clone shares the session cache.
+/// The settings of TLS connections. Clones share the session cache.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
 }
 
 impl Tls {
-    /// Returns a builder: roots and a client certificate beside the defaults.
+    /// Returns a builder for roots and a client certificate beside the defaults.
     pub fn builder() -> TlsBuilder {
         TlsBuilder::new()
     }
 
-    /// Uses a configuration of rustls as it is, but for two things: no data is
-    /// sent before the handshake ends, and the only protocol offered is
-    /// `http/1.1`.
+    /// Uses a configuration of rustls, with two changes: early data is off, and
+    /// `http/1.1` is the only protocol offered by ALPN.
     pub fn from_config(mut config: ClientConfig) -> Self {
         config.enable_early_data = false;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { config: Arc::new(config) }
     }
 
-    /// Makes a TLS connection on `io` to the host of a URI.
+    /// Makes a TLS connection over `io` to the host of a URI.
+    ///
+    /// # Errors
+    ///
+    /// If the host is not a name for a certificate, or the handshake fails.
     pub(crate) async fn connect<T>(&self, host: &str, io: T) -> Result<TlsStream<T>, TlsError>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
+        // An IPv6 literal is in brackets in a URI, and without them in a certificate.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned()).map_err(TlsError::name)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
@@ -112,8 +115,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What was chosen, or the default once it is needed: to make it takes the
-/// system's roots, which may not be there.
+/// The chosen settings, or the default ones, which are made when they are first needed:
+/// they take the system's roots, which may be missing.
 #[derive(Clone, Debug)]
 pub(crate) struct Lazy(Arc<OnceLock<Tls>>);
 
@@ -122,7 +125,7 @@ impl Lazy {
         if let Some(tls) = self.0.get() {
             return Ok(tls);
         }
-        // What failed now, such as to read the system's roots, may not later.
+        // Not kept on failure: reading the system's roots may succeed later.
         let tls = Tls::builder().build()?;
         Ok(self.0.get_or_init(|| tls))
     }

@@ -242,8 +242,8 @@ mod under_tls {
     }
 }
 
-/// Without a handshake above TCP, which nobody would answer.
-mod a_connection_that_nobody_accepted_is_unknown {
+/// Without a handshake above TCP, which would get no answer.
+mod a_connection_that_was_not_accepted_is_unknown {
     use super::*;
 
     macro_rules! not_accepted {

@@ -1,6 +1,6 @@
-//! A connection that died or spoke while it was idle, and of which the kernel
-//! knows but tokio does not, through every client stack: where there is a stale check
-//! the request goes out on another connection, and is executed once.
+//! A connection that ended or spoke while it was idle, as the kernel knows and tokio does
+//! not yet, through every client stack: where there is a stale check, the request goes out
+//! on another connection and is executed once.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 
@@ -215,8 +215,8 @@ async fn control_a_stack_without_a_stale_check_is_caught() {
     }
 }
 
-/// Who resends whatever fails survives what only ends. What speaks gives it a
-/// stray answer, or its request is executed there and then again.
+/// A stack that resends after any error survives a connection that only ends. One that
+/// speaks gives it a stray answer, or executes the request, which is then sent again.
 #[tokio::test]
 async fn control_stray_answers_and_doubles_are_caught() {
     let breaches = breaches::<Careless>(ACTS).await;

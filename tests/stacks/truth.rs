@@ -72,12 +72,12 @@ impl Wire {
         }
     }
 
-    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "https")]
         if let Some(session) = &mut self.session {
-            return session.read(&mut self.stream, octets);
+            return session.read(&mut self.stream, buffer);
         }
-        self.stream.read(octets)
+        self.stream.read(buffer)
     }
 
     /// Writes, unless the other end is gone.
@@ -126,9 +126,9 @@ fn serve(mut wire: Wire, truth: &Truth, requests: &AtomicUsize) {
             let _ = wire.stream.peek(&mut [0]);
             return;
         }
-        let mut octets = [0; 4096];
-        let Ok(read @ 1..) = wire.read(&mut octets) else { return };
-        let target = dispatch(truth, &octets[..read]);
+        let mut buffer = [0; 4096];
+        let Ok(read @ 1..) = wire.read(&mut buffer) else { return };
+        let target = dispatch(truth, &buffer[..read]);
         let response =
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len());
         match nth % 11 {
@@ -147,8 +147,8 @@ fn serve(mut wire: Wire, truth: &Truth, requests: &AtomicUsize) {
                 std::thread::yield_now();
                 let _ = wire.stream.shutdown(Shutdown::Write);
                 let _ = wire.stream.set_read_timeout(Some(Duration::from_millis(5)));
-                while let Ok(read @ 1..) = wire.read(&mut octets) {
-                    dispatch(truth, &octets[..read]);
+                while let Ok(read @ 1..) = wire.read(&mut buffer) {
+                    dispatch(truth, &buffer[..read]);
                 }
                 return;
             }
@@ -161,8 +161,8 @@ fn serve(mut wire: Wire, truth: &Truth, requests: &AtomicUsize) {
     }
 }
 
-fn dispatch(truth: &Truth, octets: &[u8]) -> String {
-    let request = String::from_utf8_lossy(octets);
+fn dispatch(truth: &Truth, buffer: &[u8]) -> String {
+    let request = String::from_utf8_lossy(buffer);
     let target = request.split(' ').nth(1).unwrap().to_owned();
     *truth.lock().unwrap().entry(target.clone()).or_default() += 1;
     target

@@ -42,7 +42,7 @@ fn post(url: &str) -> Request<Body> {
     Request::post(url).body("pay".into()).unwrap()
 }
 
-/// An origin that serves nobody whose certificate it does not take.
+/// An origin that serves no client whose certificate it rejects.
 fn refusing(server: &Server) -> Origin {
     Origin::start_tls(MANY, server, |_, _| panic!("it was taken"))
 }
@@ -148,7 +148,7 @@ async fn a_request_written_before_the_alert_is_unknown() {
     }
 }
 
-/// There is a ground to repeat it, and nobody to take it.
+/// There is a ground to repeat it, and no server that would accept it.
 #[tokio::test]
 async fn an_idempotent_request_is_not_repeated_after_the_alert() {
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Targets whose scheme is https: whom the client trusts, what it shows of
+//! Targets whose scheme is https: which servers the client trusts, what it shows of
 //! itself, and what a failure under TLS says of the request.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
@@ -51,7 +51,7 @@ fn refused(server: &Server) -> Origin {
     Origin::start_tls(1, server, |_, _| panic!("it is not trusted"))
 }
 
-// ===== whom the client trusts =====
+// ===== which servers the client trusts =====
 
 #[tokio::test]
 async fn a_server_with_an_added_root_is_trusted() {

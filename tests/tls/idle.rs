@@ -1,6 +1,6 @@
-//! Under TLS: a connection that ended or spoke while it was idle, and of which
-//! the kernel knows but tokio does not. What ends it hands the request back;
-//! what does not, such as a session ticket, leaves it on its connection.
+//! Under TLS: a connection that ended or spoke while it was idle, as the kernel knows and
+//! tokio does not yet. An end or an unsolicited response hands the request back; a session
+//! ticket or a key update leaves it on its connection.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
 

@@ -50,4 +50,5 @@ pub mod truth;
 pub mod tun;
 #[cfg(feature = "peers")]
 pub mod weaker;
+#[cfg(any(feature = "demo", feature = "peers"))]
 pub mod wire;

@@ -54,7 +54,7 @@ impl HttpBody for Drip {
     }
 }
 
-/// A body of so many bytes, of which the first attempt sends some.
+/// A body of this many bytes. The first attempt sends some of them.
 fn cut_at_first(bytes: usize, is_known: bool) -> Body {
     let made = AtomicUsize::new(0);
     Body::from_factory(move || {

@@ -78,7 +78,7 @@ impl Origin {
         connections.into_iter().for_each(|one| one.join().unwrap());
     }
 
-    /// Returns the requests of a cell of which at least the head arrived.
+    /// Returns the requests of a cell whose head arrived, if no more.
     pub(crate) fn of(&self, cell: &str) -> Vec<Arrived> {
         self.seen.lock().unwrap().get(cell).cloned().unwrap_or_default()
     }

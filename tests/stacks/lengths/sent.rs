@@ -97,7 +97,7 @@ struct Run {
     runtime: tokio::runtime::Runtime,
     stacks: Stacks,
     origin: Origin,
-    /// The requests of which nobody may ever see the whole.
+    /// The requests that must never arrive whole.
     failed: Vec<String>,
 }
 

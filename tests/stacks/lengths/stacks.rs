@@ -36,7 +36,7 @@ pub(crate) enum Told {
     Refused(String),
     /// It was answered, without its content.
     Cut,
-    /// The client behind refused it, and nobody knows.
+    /// The client behind rejected it, which the error does not tell.
     Unknown,
     /// The body failed, by this error.
     Failed(String),
