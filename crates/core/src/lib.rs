@@ -58,7 +58,7 @@ pub mod contract;
 pub mod exchange;
 pub mod fate;
 #[cfg(test)]
-mod rule_lines;
+mod transition_table;
 #[cfg(any(test, feature = "internals"))]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "lists for tests")]

@@ -8,13 +8,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
-use std::path::Path;
 
 use super::quick::Quick;
 use super::state::CloseStage;
 use super::{CloseMachine, CloseMode, Event, Linger};
 use crate::contract::Offer;
-use crate::rule_lines::{Names, Rule};
+use crate::transition_table::{Names, Rule, assert_checked_in};
 
 const HEAD: &str = "\
 Every transition of the close machine, and when it arms the socket.
@@ -264,14 +263,5 @@ fn transitions() -> String {
 
 #[test]
 fn transitions_are_as_checked_in() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/close/TRANSITIONS.txt");
-    let now = transitions();
-    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
-        std::fs::write(&path, &now).expect("the snapshot can be written");
-    }
-    let then = std::fs::read_to_string(&path).expect("the snapshot is checked in");
-    for (number, (now, then)) in now.lines().zip(then.lines()).enumerate() {
-        assert_eq!(now, then, "TRANSITIONS.txt:{}; UPDATE=1 accepts it", number + 1);
-    }
-    assert_eq!(now.lines().count(), then.lines().count(), "UPDATE=1 accepts it");
+    assert_checked_in("src/close/TRANSITIONS.txt", &transitions());
 }

@@ -1,6 +1,8 @@
-//! Boils a table of states and outcomes down to lines that a person can read.
+//! The checked-in transitions of a machine: boils states and outcomes down to
+//! lines that a person can read, and compares the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// The values of each part that lead to an outcome, and the outcome.
 type Line = (Vec<BTreeSet<u8>>, u8);
@@ -90,4 +92,17 @@ impl Names {
             values.iter().map(|value| self.0[part][usize::from(*value)].as_str()).collect();
         format!("{part}: {}", names.join("|"))
     }
+}
+
+/// Compares a snapshot with its file in this crate; `UPDATE=1` writes it anew.
+pub(crate) fn assert_checked_in(path: &str, now: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        std::fs::write(&file, now).expect("the snapshot can be written");
+    }
+    let then = std::fs::read_to_string(&file).expect("the snapshot is checked in");
+    for (number, (now, then)) in now.lines().zip(then.lines()).enumerate() {
+        assert_eq!(now, then, "{path}:{}; UPDATE=1 accepts it", number + 1);
+    }
+    assert_eq!(now.lines().count(), then.lines().count(), "{path}: UPDATE=1 accepts it");
 }
