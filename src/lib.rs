@@ -231,9 +231,6 @@ pub mod contract {
     };
 }
 
-#[cfg(test)]
-extern crate self as tower_resend;
-
 /// The README's examples are tested with the others, and need both halves.
 #[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]

@@ -6,7 +6,7 @@ use tower_resend_core::variants;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tower_resend_core::fin_rule::{self, ExchangeCounts, LastRead, Step};
+use tower_resend_core::fin_rule::{self, ExchangeCounts, LastRead, FinStep};
 use tower_resend_core::*;
 
 type Input<'a> = Unstructured<'a>;
@@ -57,7 +57,7 @@ fn story(input: &mut Input<'_>) -> Result<TcpEvidence> {
     let exchange = ExchangeCounts::new(before + 1, before + length, read);
     let mut look = snapshot(input, &ExchangeCounts::new(before + 1, before, read))?;
     look.notsent = 0;
-    let base = SegmentBase::at_look(before, &look);
+    let base = SegmentBase::at_stale_check(before, &look);
     let exchange = exchange.with_segment_base(base);
     let last = *input.choose(&[LastRead::End, LastRead::Failed, LastRead::WouldBlock])?;
     let errno = input.arbitrary::<Option<u8>>()?.map(|number| Errno(number.into()));
@@ -67,15 +67,15 @@ fn story(input: &mut Input<'_>) -> Result<TcpEvidence> {
     let mut fin = None;
     let kernel = loop {
         step = match step {
-            Step::Done(kernel) => break kernel,
-            Step::Closed(fin, snapshot) => {
+            FinStep::Done(kernel) => break kernel,
+            FinStep::Closed(fin, snapshot) => {
                 break fin_rule::closed(&exchange, &fin, &snapshot, errno);
             }
-            Step::Settle(new) => {
+            FinStep::Settle(new) => {
                 fin = Some(new);
-                Step::Wait
+                FinStep::Wait
             }
-            Step::Wait => {
+            FinStep::Wait => {
                 let fin = fin.as_ref().expect("only a FIN is waited for");
                 if shown.len() == 6 {
                     break TcpEvidence::Fin(fin.acked(), Settled::Unsettled);

@@ -302,3 +302,43 @@ pub(crate) const MAX_LISTED: usize = 128;
 
 /// How many attempts are always listed, counted from the first and from the last.
 const LISTED_AT_EACH_END: usize = MAX_LISTED / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower_resend_core::{Contract, Evidence, HandOff, StaleReason};
+
+    fn hand_back(token: &AttemptToken) -> bool {
+        let evidence = Evidence::new(HandOff::HandedBack(StaleReason::Fin));
+        token.record_hand_back(Attempt::new(evidence, &Contract::none()))
+    }
+
+    #[test]
+    fn a_token_without_a_policy_allows_32_hand_backs() {
+        let token = AttemptToken::new();
+        assert!((0..32).all(|_| hand_back(&token)));
+        assert!(!hand_back(&token));
+    }
+
+    #[test]
+    fn all_hand_backs_of_a_call_count_against_its_limit() {
+        let token = AttemptToken::with_max_hand_backs(2);
+        assert!(hand_back(&token));
+        token.record(Attempt::unrecorded());
+        assert!(hand_back(&token));
+        assert!(!hand_back(&token));
+        assert!(!hand_back(&AttemptToken::with_max_hand_backs(0)));
+    }
+
+    #[test]
+    fn a_freshness_requirement_is_seen_by_every_clone() {
+        let token = AttemptToken::new();
+        let other = token.clone();
+        assert_eq!(other.freshness(), Freshness::Any);
+        let now = crate::time::now();
+        token.want_alive(now);
+        assert_eq!(other.freshness(), Freshness::AliveSince(now));
+        other.want_unused(now, now);
+        assert_eq!(token.freshness(), Freshness::AliveSince(now), "asked for since then");
+    }
+}

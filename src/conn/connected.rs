@@ -14,12 +14,14 @@ use super::tls_io::TlsIo;
 use super::tracker::ConnTracker;
 #[cfg(feature = "tls")]
 use crate::tls::{Tls, TlsError};
+#[cfg(feature = "tls")]
+use tower_resend_core::Layer;
 
 /// A connection on which no request was sent yet.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) io: Io,
-    pub(crate) record: Arc<ConnTracker>,
+    pub(crate) tracker: Arc<ConnTracker>,
 }
 
 /// What hyper reads and writes.
@@ -32,40 +34,40 @@ pub(crate) enum Io {
 
 #[cfg(feature = "tls")]
 impl Connected {
-    /// Makes TLS on a stream on which its record's bytes are not HTTP.
+    /// Makes TLS on a stream whose bytes are not HTTP so far.
     pub(crate) async fn secure(
-        meter: TrackedIo,
-        record: Arc<ConnTracker>,
+        io: TrackedIo,
+        tracker: Arc<ConnTracker>,
         tls: &Tls,
         host: &str,
     ) -> Result<Self, TlsError> {
-        record.expect_tls();
-        let stream = tls.connect(host, meter).await?;
-        let io = Io::Tls(Box::new(TlsIo::new(stream, Arc::clone(&record))));
-        Ok(Self { io, record })
+        tracker.expect(Layer::Tls);
+        let stream = tls.connect(host, io).await?;
+        let io = Io::Tls(Box::new(TlsIo::new(stream, Arc::clone(&tracker))));
+        Ok(Self { io, tracker })
     }
 }
 
 #[cfg(test)]
 impl Connected {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        let (meter, record) = TrackedIo::new(stream);
-        Self { io: Io::Plain(meter), record }
+        let (io, tracker) = TrackedIo::new(stream);
+        Self { io: Io::Plain(io), tracker }
     }
 }
 
 impl Connected {
     /// Wraps a stream that was just connected for a pool that announces no
     /// requests.
-    pub(crate) fn unannounced(stream: TcpStream) -> Self {
-        let (meter, record) = TrackedIo::unannounced(stream);
-        Self { io: Io::Plain(meter), record }
+    pub(crate) fn external(stream: TcpStream) -> Self {
+        let (io, tracker) = TrackedIo::external(stream);
+        Self { io: Io::Plain(io), tracker }
     }
 
-    /// Returns whether the counters tell that the stream had been written to before
+    /// Returns `true` if the counters tell that the stream had been written to before
     /// it was wrapped.
     pub(crate) fn was_used(&self) -> bool {
-        self.record.was_used()
+        self.tracker.was_used()
     }
 
     /// Makes TLS on a connection on which nothing was sent yet.
@@ -76,14 +78,14 @@ impl Connected {
     #[cfg(feature = "tls")]
     pub(crate) async fn with_tls(self, tls: &Tls, host: &str) -> Result<Self, TlsError> {
         match self.io {
-            Io::Plain(meter) => Self::secure(meter, self.record, tls, host).await,
+            Io::Plain(io) => Self::secure(io, self.tracker, tls, host).await,
             Io::Tls(_) => Ok(self),
         }
     }
 
-    /// Returns what is read and written, and the record of it.
+    /// Returns the IO and its tracker.
     pub(crate) fn into_parts(self) -> (Io, Arc<ConnTracker>) {
-        (self.io, self.record)
+        (self.io, self.tracker)
     }
 }
 
@@ -91,9 +93,9 @@ impl Io {
     /// Returns the TCP stream.
     pub(crate) fn stream(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(meter) => meter.stream(),
+            Self::Plain(io) => io.stream(),
             #[cfg(feature = "tls")]
-            Self::Tls(tap) => tap.meter().stream(),
+            Self::Tls(io) => io.tracked_io().stream(),
         }
     }
 }
@@ -102,13 +104,13 @@ impl Io {
 macro_rules! either {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
-            Io::Plain(meter) => {
-                let $io = Pin::new(meter);
+            Io::Plain(io) => {
+                let $io = Pin::new(io);
                 $call
             }
             #[cfg(feature = "tls")]
-            Io::Tls(tap) => {
-                let $io = Pin::new(tap);
+            Io::Tls(io) => {
+                let $io = Pin::new(io);
                 $call
             }
         }
@@ -144,9 +146,9 @@ impl AsyncWrite for Io {
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(meter) => meter.is_write_vectored(),
+            Self::Plain(io) => io.is_write_vectored(),
             #[cfg(feature = "tls")]
-            Self::Tls(tap) => tap.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
         }
     }
 

@@ -1,68 +1,55 @@
 //! One HTTP/1.1 connection, driven by hyper in a task of its own.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::connected::{Connected, Io};
-use super::limit_monitor::LimitMonitor;
-use super::offer::{self, ContractTrust, OfferUndo};
-use super::served::Served;
-use super::settle::FailureKind;
+use super::failure::failure_kind;
+use super::offer::{self, OfferUndo};
+use super::outgoing::Outgoing;
 use super::tracker::ConnTracker;
-use crate::body::{Framed, Framing, OnEnd, SendableBody, Trailers};
-use crate::chain::{BoxError, chain};
+use crate::body::{Framed, Framing, OnEnd, SendableBody};
 use crate::time::{self, Instant};
-use tower_resend_core::contract::{ContractStatus, Ignored, Promise, RETRY_CONTRACT, accept_bound};
-use tower_resend_core::{Contract, StaleReason};
+use tower_resend_core::contract::ContractStatus;
+use tower_resend_core::{
+    Armed, Contract, ContractTrust, FailureKind, Outbound, ResponseOutcome, Reuse, Served,
+    StaleReason,
+};
 
 type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Outgoing<B>>>>;
 
 /// One HTTP/1.1 connection. Hyper drives it in a task of its own.
-pub(crate) struct Connection<B> {
+pub(crate) struct Http1Connection<B> {
     /// Gone once the connection can take no further request.
     sender: Option<SendRequest<Outgoing<B>>>,
-    record: Arc<ConnTracker>,
+    tracker: Arc<ConnTracker>,
     /// One allocation for all exchanges of the connection.
     answer: ReusableBoxFuture<'static, Sent<B>>,
     born: Instant,
     is_used: bool,
     /// What was served before the request that is on it.
     served: Served,
-    belief: ContractTrust,
-    /// The contract that the request on the connection went out under, and
-    /// from its response on that of the next one (C6).
-    standing: ContractStatus,
-    added: OfferUndo,
-    is_drained: bool,
+    /// The field by which a contract is asked for, made with the first request.
+    offer: OnceLock<Option<HeaderValue>>,
+    /// What was added to the request that is on it.
+    undo: OfferUndo,
+    /// Whether the response to the request that is on it may have a contract.
+    reads_contract: bool,
     /// Its server answered by HTTP/1.0: hyper makes HTTP/1.0 of all that follows, and
     /// leaves out a body that comes in chunks.
     is_http10: bool,
-}
-
-/// What a final response means for the connection's contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResponseOutcome {
-    /// It is the answer to its request.
-    Answer,
-    /// It refuses its request (C8).
-    NoResend,
-    /// It refuses its request, and then the server went on (C9).
-    BrokenRefusal,
 }
 
 /// Why a request that was handed to a connection has no response head.
@@ -74,26 +61,25 @@ pub(crate) enum SendError<B> {
     Lost(FailureKind, hyper::Error),
 }
 
-impl<B: SendableBody> Connection<B> {
+impl<B: SendableBody> Http1Connection<B> {
     /// Starts HTTP/1.1 on a connection that was just made.
     pub(crate) async fn start(connected: Connected) -> hyper::Result<Self> {
-        let Connected { io, record } = connected;
+        let Connected { io, tracker } = connected;
         let sender = match io {
-            Io::Plain(meter) => drive(meter).await,
+            Io::Plain(io) => drive(io).await,
             #[cfg(feature = "tls")]
-            Io::Tls(tap) => drive(tap).await,
+            Io::Tls(io) => drive(io).await,
         }?;
         Ok(Self {
             sender: Some(sender),
-            record,
+            tracker,
             answer: ReusableBoxFuture::new(std::future::pending()),
             born: time::now(),
             is_used: false,
             served: Served::Nothing,
-            belief: ContractTrust::None,
-            standing: ContractStatus::FirstRequest,
-            added: OfferUndo::Nothing,
-            is_drained: false,
+            offer: OnceLock::new(),
+            undo: OfferUndo::Nothing,
+            reads_contract: false,
             is_http10: false,
         })
     }
@@ -114,26 +100,42 @@ impl<B: SendableBody> Connection<B> {
         &mut self,
         mut request: Request<B>,
         framing: Framing,
-        belief: ContractTrust,
+        trust: ContractTrust,
     ) -> Result<(), SendError<B>> {
         let is_cut = self.is_http10 && framing.has_chunks();
         if self.sender.is_none() || is_cut {
             return Err(SendError::HandedBack(StaleReason::Ended, Box::new(request)));
         }
-        let watch = self.watch(belief, framing);
-        let on_end = watch.is_some().then(|| Arc::clone(&self.record) as Arc<dyn OnEnd>);
-        if let Err(found) = self.record.arm(self.belief, watch) {
-            return Err(SendError::HandedBack(found, Box::new(request)));
-        }
-        self.added = match self.record.offer(self.belief) {
-            Some(offer) => offer::add(&mut request, offer),
-            None => OfferUndo::Nothing,
+        let armed = match self.tracker.arm(Outbound::new(trust, framing.on_the_wire())) {
+            Ok(armed) => armed,
+            Err(found) => return Err(SendError::HandedBack(found, Box::new(request))),
         };
-        self.dispatch(Framed::wrap_lean(request, framing, on_end, Outgoing::new));
+        self.undo = self.add_offer(&mut request, trust, armed);
+        let on_end = armed.watches_body.then(|| Arc::clone(&self.tracker) as Arc<dyn OnEnd>);
+        self.hand_over(Framed::wrap_lean(request, framing, on_end, Outgoing::new));
         Ok(())
     }
 
-    fn dispatch(&mut self, request: Request<Outgoing<B>>) {
+    /// Puts the offer on a request that carries one.
+    #[inline]
+    fn add_offer<T>(
+        &mut self,
+        request: &mut Request<T>,
+        trust: ContractTrust,
+        armed: Armed,
+    ) -> OfferUndo {
+        self.reads_contract = armed.reads_contract;
+        if !armed.offers {
+            return OfferUndo::Nothing;
+        }
+        // What is believed of a connection changes to nothing only.
+        match self.offer.get_or_init(|| offer::field(trust, self.tracker.hop())) {
+            Some(offer) => offer::add(request, offer.clone()),
+            None => OfferUndo::Nothing,
+        }
+    }
+
+    fn hand_over(&mut self, request: Request<Outgoing<B>>) {
         if let Some(sender) = &mut self.sender {
             if self.is_used {
                 self.served = Served::Before;
@@ -143,46 +145,21 @@ impl<B: SendableBody> Connection<B> {
         }
     }
 
-    /// Settles what contract the next request goes out under, and watches it
-    /// if there is one.
-    fn watch(&mut self, belief: ContractTrust, framing: Framing) -> Option<Box<LimitMonitor>> {
-        self.belief = belief;
-        match (belief, self.standing) {
-            (ContractTrust::None, _) => self.standing = ContractStatus::NotOffered,
-            (ContractTrust::Revoked, _) => self.standing = ContractStatus::Distrusted,
-            (
-                ContractTrust::SameHop | ContractTrust::AnyHop,
-                ContractStatus::FirstRequest | ContractStatus::InForce(_),
-            ) => {}
-            // A contract begins with the first response or never (C6).
-            (ContractTrust::SameHop | ContractTrust::AnyHop, _) => {
-                self.belief = ContractTrust::None
-            }
-        }
-        let promise = *self.standing.promise()?;
-        Some(Box::new(LimitMonitor::new(promise, framing.on_the_wire())))
-    }
-
     /// Sends `OPTIONS *` (RFC 9110 9.3.7) and reads its response, so that a
-    /// promise may be in force from then on (C6). False if the connection
+    /// promise may be in force from then on (C6). `false` if the connection
     /// cannot be used.
     ///
     /// # Cancel safety
     ///
     /// A connection whose priming was dropped cannot be used.
-    pub(crate) async fn prime(&mut self, host: &HeaderValue, belief: ContractTrust) -> bool {
-        if self.record.arm(belief, None).is_err() {
-            return false;
-        }
-        self.belief = belief;
+    pub(crate) async fn prime(&mut self, host: &HeaderValue, trust: ContractTrust) -> bool {
+        let Ok(armed) = self.tracker.arm(Outbound::primer(trust)) else { return false };
         let mut request = Request::new(Outgoing::new(Framed::none()));
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("*");
         request.headers_mut().insert(header::HOST, host.clone());
-        if let Some(offer) = self.record.offer(belief) {
-            offer::add(&mut request, offer);
-        }
-        self.dispatch(request);
+        self.add_offer(&mut request, trust, armed);
+        self.hand_over(request);
         let Ok(response) = poll_fn(|cx| self.poll_answer(cx)).await else { return false };
         if self.on_response(&response) != ResponseOutcome::Answer {
             return false;
@@ -191,7 +168,7 @@ impl<B: SendableBody> Connection<B> {
         if body.collect().await.is_err() {
             return false;
         }
-        self.record.resolve();
+        self.tracker.finish();
         poll_fn(|cx| self.poll_ready(cx)).await && !self.is_dead()
     }
 
@@ -206,24 +183,24 @@ impl<B: SendableBody> Connection<B> {
                 if let Ok(response) = &answer {
                     self.is_http10 |= response.version() == Version::HTTP_10;
                 }
-                return Poll::Ready(answer.map_err(|e| send_error(e, &self.record, self.added)));
+                return Poll::Ready(answer.map_err(|e| send_error(e, &self.tracker, self.undo)));
             }
             // Hyper can leave a request in its channel for ever when the
             // connection ends at the moment of sending. It hands it back once
             // the sender is dropped.
-            if self.sender.is_none() || !self.record.poll_gone(ALONE, cx.waker()) {
+            if self.sender.is_none() || !self.tracker.poll_gone_alone(cx.waker()) {
                 return Poll::Pending;
             }
             self.sender = None;
         }
     }
 
-    /// Returns whether the connection could take a request now.
+    /// Returns `true` if the connection could take a request now.
     pub(crate) fn is_ready(&self) -> bool {
         self.sender.as_ref().is_some_and(SendRequest::is_ready)
     }
 
-    /// Waits until the connection can take a request; false if it never will.
+    /// Waits until the connection can take a request; `false` if it never will.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match &mut self.sender {
             Some(sender) => sender.poll_ready(cx).map(|ready| ready.is_ok()),
@@ -232,60 +209,45 @@ impl<B: SendableBody> Connection<B> {
     }
 }
 
-impl<B> Connection<B> {
-    /// Returns the connection's record.
-    pub(crate) fn record(&self) -> &Arc<ConnTracker> {
-        &self.record
+impl<B> Http1Connection<B> {
+    /// Returns the connection's tracker.
+    pub(crate) fn tracker(&self) -> &Arc<ConnTracker> {
+        &self.tracker
     }
 
     /// Returns the contract that a failed request went out under, if its
     /// server had one, or why there was none.
-    pub(crate) fn standing(&self) -> ContractStatus {
-        match (self.standing, self.record.exceeded()) {
-            (ContractStatus::InForce(promise), Some(why)) => ContractStatus::Exceeded(promise, why),
-            (standing, _) => standing,
-        }
+    pub(crate) fn contract_status(&self) -> ContractStatus {
+        self.tracker.contract_status()
     }
 
     /// Returns what the promise in force means for a request's fate.
-    pub(crate) fn announced(&self) -> Contract {
-        self.standing.promise().map(Promise::contract).unwrap_or_default()
+    pub(crate) fn promised(&self) -> Contract {
+        self.tracker.promised()
+    }
+
+    /// Notes that the exchange's answer was read to its end. Returns `true` if
+    /// the connection takes another request, as far as is known.
+    #[inline]
+    pub(crate) fn finish(&mut self) -> bool {
+        self.tracker.finish() == Reuse::Possible && !self.is_closed()
+    }
+
+    /// Returns `true` if hyper has ended the connection. Takes no lock: what was found
+    /// on the socket a moment ago is told by [`send`](Self::send).
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.as_ref().is_none_or(SendRequest::is_closed)
     }
 
     /// Takes the contract from a final response: it is in force from here on
-    /// (C6), and what refuses a request is no answer to it (C8).
+    /// (C6), and a response that refuses its request is no answer to it (C8).
     #[inline]
     pub(crate) fn on_response(&mut self, response: &Response<Incoming>) -> ResponseOutcome {
-        if self.belief == ContractTrust::None {
+        if !self.reads_contract {
             return ResponseOutcome::Answer;
         }
-        // Of the few names there are, a comparison is cheaper than a hash.
-        if !response.headers().keys().any(|name| name == RETRY_CONTRACT) {
-            self.standing = ContractStatus::Ignored(Ignored::Absent);
-            return ResponseOutcome::Answer;
-        }
-        self.on_announcement(response)
-    }
-
-    #[cold]
-    fn on_announcement(&mut self, response: &Response<Incoming>) -> ResponseOutcome {
-        let Some(tie) = self.belief.tie(self.record.hop()) else {
-            return ResponseOutcome::Answer;
-        };
-        let accepted = accept_bound(response, &tie);
-        self.standing = accepted.map_or_else(ContractStatus::Ignored, ContractStatus::InForce);
-        let Ok(promise) = accepted else {
-            return ResponseOutcome::Answer;
-        };
-        self.is_drained |= promise.announced().has_drain();
-        if !promise.is_refusal() {
-            return ResponseOutcome::Answer;
-        }
-        self.record.take_over_refused(response.body().is_end_stream());
-        match self.record.has_broken_promise() {
-            true => ResponseOutcome::BrokenRefusal,
-            false => ResponseOutcome::NoResend,
-        }
+        self.tracker.on_response(response, response.body().is_end_stream())
     }
 
     /// Returns what the connection served before the request that is on it, or
@@ -304,12 +266,10 @@ impl<B> Connection<B> {
         self.born
     }
 
-    /// Returns whether the connection is known to have ended, or to be about
+    /// Returns `true` if the connection is known to have ended, or to be about
     /// to.
     pub(crate) fn is_dead(&self) -> bool {
-        self.is_drained
-            || self.sender.as_ref().is_none_or(SendRequest::is_closed)
-            || self.record.found().is_some()
+        self.is_closed() || self.tracker.reuse() != Reuse::Possible
     }
 
     #[cfg(test)]
@@ -317,16 +277,16 @@ impl<B> Connection<B> {
         self.is_used = true;
     }
 
-    /// Returns whether a request was ever sent on the connection.
+    /// Returns `true` if a request was ever sent on the connection.
     pub(crate) fn is_used(&self) -> bool {
         self.is_used
     }
 }
 
-impl<B> fmt::Debug for Connection<B> {
+impl<B> fmt::Debug for Http1Connection<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("record", &self.record)
+        f.debug_struct("Http1Connection")
+            .field("tracker", &self.tracker)
             .field("is_used", &self.is_used)
             .finish_non_exhaustive()
     }
@@ -338,7 +298,7 @@ async fn drive<B: SendableBody>(
 ) -> hyper::Result<SendRequest<Outgoing<B>>> {
     let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     tokio::spawn(async move {
-        // Its error reaches the exchange; an idle end is in the record.
+        // Its error reaches the exchange; an idle end is with the tracker.
         let _ = connection.with_upgrades().await;
     });
     Ok(sender)
@@ -346,90 +306,21 @@ async fn drive<B: SendableBody>(
 
 fn send_error<B>(
     mut error: TrySendError<Request<Outgoing<B>>>,
-    record: &ConnTracker,
-    added: OfferUndo,
+    tracker: &ConnTracker,
+    undo: OfferUndo,
 ) -> SendError<B> {
     // Hyper hands back only what it did not touch; the ledger must agree.
-    let untouched = error.take_message().filter(|_| !record.is_written());
+    let untouched = error.take_message().filter(|_| !tracker.is_written());
     if let Some((mut head, Some(body))) =
-        untouched.map(Request::into_parts).map(|(head, body)| (head, body.inner.into_inner()))
+        untouched.map(Request::into_parts).map(|(head, body)| (head, body.into_inner()))
     {
-        offer::remove(&mut head.headers, added);
+        offer::remove(&mut head.headers, undo);
         let request = Box::new(Request::from_parts(head, body));
-        let found = record.found().unwrap_or(StaleReason::Ended);
-        record.abort();
-        return SendError::HandedBack(found, request);
+        return SendError::HandedBack(tracker.abort_handed_back(), request);
     }
     let error = error.into_error();
-    SendError::Lost(failure(&error), error)
+    SendError::Lost(failure_kind(&error), error)
 }
-
-fn failure(error: &hyper::Error) -> FailureKind {
-    if error.is_body_write_aborted() || is_of_the_body(error) {
-        FailureKind::RequestBody
-    } else if error.is_parse() {
-        FailureKind::Malformed
-    } else {
-        FailureKind::Broken
-    }
-}
-
-fn is_of_the_body(error: &hyper::Error) -> bool {
-    error.source().into_iter().flat_map(chain).any(|error| error.is::<BodyFailed>())
-}
-
-pin_project! {
-    /// A request's body on its way out, whose failure can be told by its type.
-    pub(crate) struct Outgoing<B> {
-        #[pin]
-        inner: Framed<B>,
-    }
-}
-
-impl<B> Outgoing<B> {
-    fn new(inner: Framed<B>) -> Self {
-        Self { inner }
-    }
-}
-
-impl<B: SendableBody> Body for Outgoing<B> {
-    type Data = B::Data;
-    type Error = BodyFailed;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BodyFailed>>> {
-        self.project().inner.poll_framed(cx, Trailers::Named).map_err(BodyFailed)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// The request's own body failed; the source is its own error.
-#[derive(Debug)]
-pub(crate) struct BodyFailed(BoxError);
-
-impl fmt::Display for BodyFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body failed")
-    }
-}
-
-impl StdError for BodyFailed {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.0)
-    }
-}
-
-/// The one exchange that may wait for the connection's end.
-const ALONE: usize = 0;
 
 /// The longest body of a response to `OPTIONS *` that is read.
 const LONGEST_PRIMER: usize = 64 * 1024;
@@ -442,11 +333,11 @@ mod tests {
 
     use super::*;
 
-    async fn connection() -> (Connection<Full<Bytes>>, TcpStream) {
+    async fn connection() -> (Http1Connection<Full<Bytes>>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        (Connection::start(Connected::plain(client)).await.unwrap(), server)
+        (Http1Connection::start(Connected::plain(client)).await.unwrap(), server)
     }
 
     /// Hyper can leave a request in its channel when the connection ends at
@@ -455,16 +346,16 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_hyper_lost_is_waited_for_no_longer_than_the_connection() {
         let (mut connection, server) = connection().await;
-        connection.record.arm(ContractTrust::None, None).unwrap();
+        connection.tracker.arm(Outbound::new(ContractTrust::None, None)).unwrap();
         connection.answer.set(std::future::pending());
         drop(server);
-        let record = Arc::clone(&connection.record);
+        let tracker = Arc::clone(&connection.tracker);
         let gone = poll_fn(|cx| {
             assert!(connection.poll_answer(cx).is_pending());
             if connection.sender.is_none() { Poll::Ready(()) } else { Poll::Pending }
         });
         gone.await;
-        assert_eq!(record.found(), Some(StaleReason::Fin));
+        assert_eq!(tracker.reuse(), Reuse::Stale(StaleReason::Fin));
     }
 
     #[tokio::test]

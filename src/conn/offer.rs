@@ -3,46 +3,17 @@
 use http::header::{CONNECTION, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
-use tower_resend_core::contract::{Hop, HopBinding, Offer, RETRY_CONTRACT};
+use tower_resend_core::ContractTrust;
+use tower_resend_core::contract::{Hop, Offer, RETRY_CONTRACT};
 
-/// What is believed of a server's promises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ContractTrust {
-    /// Nothing, and nothing is asked for.
-    #[default]
-    None,
-    /// Nothing any more: it has broken one (C9).
-    Revoked,
-    /// What it says of the very connection (C2).
-    SameHop,
-    /// What it says, whatever the addresses: the user trusts the translation.
-    AnyHop,
+/// Returns the field of an offer on a connection with these ends; `None` where
+/// nothing is asked, or the field would only show our address (C10).
+pub(super) fn field(trust: ContractTrust, own: Option<Hop>) -> Option<HeaderValue> {
+    let is_seen = |own: &Hop| trust == ContractTrust::AnyHop || !own.is_translated();
+    own.filter(|own| trust.believes() && is_seen(own)).map(|own| Offer::all().make(&own))
 }
 
-impl ContractTrust {
-    /// Returns `true` if a promise would be believed, so that it is asked for.
-    pub(super) fn asks(self) -> bool {
-        matches!(self, Self::SameHop | Self::AnyHop)
-    }
-
-    /// Returns the field of an offer on a connection with these ends; none where
-    /// nothing is asked, or the field would only show our address (C10).
-    pub(super) fn offer(self, own: Option<Hop>) -> Option<HeaderValue> {
-        let is_seen = |own: &Hop| self == Self::AnyHop || !own.is_translated();
-        own.filter(|own| self.asks() && is_seen(own)).map(|own| Offer::all().make(&own))
-    }
-
-    /// Returns what a promise must be tied to; none if none is believed.
-    pub(super) fn tie(self, own: Option<Hop>) -> Option<HopBinding> {
-        match self {
-            Self::None | Self::Revoked => None,
-            Self::SameHop => own.map(HopBinding::To),
-            Self::AnyHop => Some(HopBinding::Trusted),
-        }
-    }
-}
-
-/// What was added to a request, so that it can be taken away again.
+/// What was added to a request, so that it can be removed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum OfferUndo {
     /// Nothing.
@@ -77,7 +48,7 @@ pub(super) fn add<B>(request: &mut Request<B>, offer: HeaderValue) -> OfferUndo 
     }
 }
 
-/// Inserts a field that is not there yet. False if it is, or does not fit.
+/// Inserts a field that is not there yet. Returns `false` if it is, or if the map is full.
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> bool {
     match headers.try_entry(name) {
         Ok(Entry::Vacant(vacant)) => vacant.try_insert(value).is_ok(),
@@ -85,9 +56,9 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> bool
     }
 }
 
-/// Takes away what was added.
-pub(super) fn remove(headers: &mut HeaderMap, added: OfferUndo) {
-    match added {
+/// Removes what was added.
+pub(super) fn remove(headers: &mut HeaderMap, undo: OfferUndo) {
+    match undo {
         OfferUndo::Nothing => {}
         OfferUndo::Both => {
             headers.remove(CONNECTION);
@@ -116,29 +87,29 @@ mod tests {
     }
 
     fn offered(request: &mut Request<()>) -> OfferUndo {
-        add(request, ContractTrust::SameHop.offer(Some(hop(OWN))).unwrap())
+        add(request, field(ContractTrust::SameHop, Some(hop(OWN))).unwrap())
     }
 
     const OWN: &str = "10.1.2.3:50211 10.1.2.9:80";
 
     #[test]
-    fn what_is_added_is_the_whole_offer_and_can_be_taken_away() {
+    fn the_whole_offer_is_added_and_can_be_removed() {
         for connection in [&[][..], &["upgrade"], &["a, b", "c"]] {
             let mut request = Request::post("/").body(()).unwrap();
             for line in connection {
                 request.headers_mut().append(CONNECTION, HeaderValue::from_static(line));
             }
             let before = request.headers().clone();
-            let added = offered(&mut request);
+            let undo = offered(&mut request);
             assert_eq!(Offer::read(&request, &hop(OWN)), Ok(Offer::all()));
             assert_eq!(offered(&mut request), OfferUndo::Nothing, "once is enough");
-            remove(request.headers_mut(), added);
+            remove(request.headers_mut(), undo);
             assert_eq!(*request.headers(), before);
         }
     }
 
     #[test]
-    fn nothing_is_offered_where_it_could_mean_nothing() {
+    fn nothing_is_offered_where_no_contract_can_follow() {
         let mut connect = Request::connect("a.example:80").body(()).unwrap();
         assert_eq!(offered(&mut connect), OfferUndo::Nothing);
         let mut old = Request::get("/").version(Version::HTTP_10).body(()).unwrap();
@@ -149,19 +120,22 @@ mod tests {
     /// A server that sees other ends ignores the offer, so that an address of a
     /// private network would be shown for nothing.
     #[test]
-    fn a_private_address_is_not_shown_where_it_cannot_be_seen() {
-        let shown = |text: &str| ContractTrust::SameHop.offer(Some(hop(text))).is_some();
+    fn a_private_address_is_not_shown_to_a_server_that_sees_another() {
+        let shown = |text: &str| field(ContractTrust::SameHop, Some(hop(text))).is_some();
         for private in ["10.1.2.3", "192.168.1.2", "172.16.0.9", "100.64.0.1", "[fd00::7]"] {
             assert!(!shown(&format!("{private}:50211 203.0.113.9:80")), "{private}");
             assert!(!shown(&format!("{private}:50211 [2001:db8::9]:80")), "{private}");
             assert!(shown(&format!("{private}:50211 10.1.2.9:80")), "{private}");
             let trusted = format!("{private}:50211 203.0.113.9:80");
-            assert!(ContractTrust::AnyHop.offer(Some(hop(&trusted))).is_some(), "the user says so");
+            assert!(
+                field(ContractTrust::AnyHop, Some(hop(&trusted))).is_some(),
+                "the user says so"
+            );
         }
         assert!(shown("198.51.100.7:50211 203.0.113.9:80") && shown("[::1]:50211 [::1]:80"));
-        for belief in [ContractTrust::None, ContractTrust::Revoked] {
-            assert_eq!(belief.offer(Some(hop(OWN))), None);
+        for trust in [ContractTrust::None, ContractTrust::Revoked] {
+            assert_eq!(field(trust, Some(hop(OWN))), None);
         }
-        assert_eq!(ContractTrust::SameHop.offer(None), None);
+        assert_eq!(field(ContractTrust::SameHop, None), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The thin layer above TLS that tells the record what is text of HTTP.
+//! The IO wrapper above TLS: reports what is plaintext, and obeys.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -12,41 +12,43 @@ use tokio_rustls::client::TlsStream;
 use super::io::{TrackedIo, not_writable, taken_over, withheld};
 use super::tracker::ConnTracker;
 use crate::tls::TlsError;
-use tower_resend_core::Phase;
+use tower_resend_core::{OwnEnd, Passage, TextCheck};
 
-/// A TLS stream over a [`TrackedIo`] that reports its text to the connection's
-/// record.
+/// A TLS stream over a [`TrackedIo`] that reports its plaintext to the
+/// connection's tracker.
 ///
 /// Below TLS a session ticket, a key update and an alert look like a response.
-/// The text decides what is an answer and what is unsolicited.
+/// The plaintext decides what is an answer and what is unsolicited.
 ///
 /// While a request is unresolved it sends no close_notify of its own, as the
 /// TrackedIo sends no FIN: what is written then is the request's.
 pub(crate) struct TlsIo {
     tls: TlsStream<TrackedIo>,
-    record: Arc<ConnTracker>,
-    /// Whether the record waits to hear that all was flushed.
-    is_unflushed: bool,
+    tracker: Arc<ConnTracker>,
+    /// Whether a flush has to be reported.
+    reports_flush: bool,
 }
 
 impl TlsIo {
-    /// Reports what passes through `tls` to the record of its TrackedIo.
-    pub(super) fn new(tls: TlsStream<TrackedIo>, record: Arc<ConnTracker>) -> Self {
-        Self { tls, record, is_unflushed: false }
+    /// Reports what passes through `tls` to the tracker of its TrackedIo.
+    pub(super) fn new(tls: TlsStream<TrackedIo>, tracker: Arc<ConnTracker>) -> Self {
+        Self { tls, tracker, reports_flush: false }
     }
 
     /// Returns what is below TLS.
-    pub(super) fn meter(&self) -> &TrackedIo {
+    pub(super) fn tracked_io(&self) -> &TrackedIo {
         self.tls.get_ref().0
     }
 
-    /// Looks before a request's first byte is written where no read did, as
-    /// the TrackedIo does; but what waits to be read may be none of HTTP.
+    /// The stale check before a request's first byte where no read made it, as
+    /// the TrackedIo does; but what waits to be read may not be HTTP at all.
     fn stale_check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match Pin::new(&mut self.tls).poll_fill_buf(cx) {
             Poll::Pending => return Ok(()),
-            Poll::Ready(Ok(text)) if !text.is_empty() => self.record.on_unasked_text(),
-            Poll::Ready(end) => ended(&self.record, end.map(drop))?,
+            Poll::Ready(Ok(text)) if !text.is_empty() => {
+                self.tracker.lock().parts().0.on_unasked_text();
+            }
+            Poll::Ready(end) => ended(&self.tracker, end.map(drop))?,
         }
         Err(not_writable())
     }
@@ -57,24 +59,27 @@ impl TlsIo {
         offered: usize,
         write: impl FnOnce(Pin<&mut TlsStream<TrackedIo>>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        match self.record.on_text_offered() {
-            None => return Poll::Ready(Err(taken_over())),
-            Some(true) => self.stale_check(cx)?,
-            Some(false) => {}
+        let check = self.tracker.lock().parts().0.before_text();
+        match check {
+            TextCheck::Go => {}
+            TextCheck::CheckFirst => self.stale_check(cx)?,
+            TextCheck::TakenOver => return Poll::Ready(Err(taken_over())),
         }
-        self.is_unflushed = true;
+        self.reports_flush = true;
         let taken = ready!(write(Pin::new(&mut self.tls), cx))?;
-        self.record.on_text_written(offered, taken);
+        let mut tracked = self.tracker.lock();
+        let (machine, socket) = tracked.parts();
+        machine.on_text_written(offered, taken, socket);
         Poll::Ready(Ok(taken))
     }
 }
 
-/// Notes how a session ended. An error of TLS, such as the peer's alert, is given
-/// on in a form that has it among its sources: those of an [`io::Error`] leave
-/// out the very error that it holds.
-fn ended(record: &ConnTracker, end: io::Result<()>) -> io::Result<()> {
+/// Reports how a session ended. An error of TLS, such as the peer's alert, is
+/// passed on in a form that has it among its sources: those of an [`io::Error`]
+/// leave out the very error that it holds.
+fn ended(tracker: &ConnTracker, end: io::Result<()>) -> io::Result<()> {
     let why = end.as_ref().err().and_then(TlsError::of_session);
-    record.on_tls_end(why.clone());
+    tracker.on_tls_end(why.clone());
     end.map_err(|error| match why {
         Some(why) => io::Error::new(error.kind(), why),
         None => error,
@@ -87,23 +92,31 @@ impl AsyncRead for TlsIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let tap = self.get_mut();
-        // TLS may hold text that arrived before.
-        if tap.record.untaken().is_none() {
+        let io = self.get_mut();
+        // TLS may hold plaintext that arrived before.
+        let is_taken_over = io.tracker.lock().parts().0.is_taken_over();
+        if is_taken_over {
             return Poll::Ready(Err(taken_over()));
         }
         // One piece at a time: what arrives after it is judged by itself.
-        let text = match ready!(Pin::new(&mut tap.tls).poll_fill_buf(cx)) {
+        let text = match ready!(Pin::new(&mut io.tls).poll_fill_buf(cx)) {
             Ok(text) if !text.is_empty() => &text[..text.len().min(buf.remaining())],
-            end => return Poll::Ready(ended(&tap.record, end.map(drop))),
+            end => return Poll::Ready(ended(&io.tracker, end.map(drop))),
         };
-        let is_withheld = tap.record.on_text(text);
-        if !is_withheld {
+        let passage = {
+            let mut tracked = io.tracker.lock();
+            let (machine, socket) = tracked.parts();
+            machine.on_text(text, socket)
+        };
+        let taken = text.len();
+        if passage == Passage::Deliver {
             buf.put_slice(text);
         }
-        let octets = text.len();
-        Pin::new(&mut tap.tls).consume(octets);
-        Poll::Ready(if is_withheld { Err(withheld()) } else { Ok(()) })
+        Pin::new(&mut io.tls).consume(taken);
+        Poll::Ready(match passage {
+            Passage::Deliver => Ok(()),
+            Passage::Withhold => Err(withheld()),
+        })
     }
 }
 
@@ -130,34 +143,29 @@ impl AsyncWrite for TlsIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let tap = self.get_mut();
-        ready!(Pin::new(&mut tap.tls).poll_flush(cx))?;
-        if std::mem::take(&mut tap.is_unflushed) {
-            tap.record.on_text_flushed();
+        let io = self.get_mut();
+        ready!(Pin::new(&mut io.tls).poll_flush(cx))?;
+        if std::mem::take(&mut io.reports_flush) {
+            io.tracker.lock().parts().0.on_text_flushed();
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let tap = self.get_mut();
-        let phase = tap.record.lock().ledger.phase();
-        match phase {
-            Phase::Idle | Phase::Released => Pin::new(&mut tap.tls).poll_shutdown(cx),
-            Phase::Armed | Phase::Sent | Phase::TakenOver => Poll::Ready(Ok(())),
+        let io = self.get_mut();
+        let end = io.tracker.lock().parts().0.before_close_notify();
+        match end {
+            OwnEnd::Send => Pin::new(&mut io.tls).poll_shutdown(cx),
+            OwnEnd::Suppress => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl fmt::Debug for TlsIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsIo").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("TlsIo").field("tracker", &self.tracker).finish_non_exhaustive()
     }
 }
-
-#[cfg(all(test, target_os = "linux"))]
-#[path = "../../crates/testkit/src/tls.rs"]
-#[allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "a test's helper")]
-mod support;
 
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
@@ -167,16 +175,22 @@ mod tests {
     use std::net;
     use std::time::Duration;
 
+    use testkit::tls_origin::{Authority, Session};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::support::{Authority, Session};
     use super::*;
-    use crate::conn::ContractTrust;
     use crate::time;
-    use tower_resend_core::{StaleReason, TcpState};
+    use crate::tls::Tls;
+    use tower_resend_core::{
+        Armed, ContractTrust, Layer, Outbound, Probe, Reuse, StaleReason, TcpState,
+    };
 
-    /// A TlsIo whose exchange was armed and which has not looked yet.
+    fn arm(tracker: &ConnTracker) -> Result<Armed, StaleReason> {
+        tracker.arm(Outbound::new(ContractTrust::None, None))
+    }
+
+    /// A TlsIo whose exchange was armed, before its stale check.
     async fn armed() -> (TlsIo, Arc<ConnTracker>, Session, net::TcpStream) {
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -186,143 +200,150 @@ mod tests {
         peer.set_nonblocking(false).unwrap();
         let server = authority.server();
         let accepted = tokio::task::spawn_blocking(move || (server.accept(&mut peer), peer));
-        let (meter, record) = TrackedIo::new(stream);
-        record.expect_tls();
-        let tls = authority.client().build().unwrap().connect("127.0.0.1", meter).await.unwrap();
+        let (tracked_io, tracker) = TrackedIo::new(stream);
+        tracker.expect(Layer::Tls);
+        let tls = Tls::builder()
+            .no_default_roots()
+            .add_root(authority.root())
+            .build()
+            .unwrap()
+            .connect("127.0.0.1", tracked_io)
+            .await
+            .unwrap();
         let (session, peer) = accepted.await.unwrap();
-        record.arm(ContractTrust::None, None).unwrap();
-        (TlsIo::new(tls, Arc::clone(&record)), record, session.unwrap(), peer)
+        arm(&tracker).unwrap();
+        (TlsIo::new(tls, Arc::clone(&tracker)), tracker, session.unwrap(), peer)
     }
 
     /// Does what the client's kernel receives, and waits until it has. The
     /// runtime does not turn meanwhile.
-    fn received(record: &ConnTracker, send: impl FnOnce()) {
-        let octets = || record.lock().snapshot().unwrap().bytes_received;
-        let before = octets();
+    fn received(tracker: &ConnTracker, send: impl FnOnce()) {
+        let received = || tracker.lock().parts().1.snapshot().unwrap().bytes_received;
+        let before = received();
         send();
-        while octets() == before {
+        while received() == before {
             std::thread::yield_now();
         }
     }
 
-    async fn write(tap: &mut TlsIo) -> io::Result<usize> {
-        poll_fn(|cx| Pin::new(&mut *tap).poll_write(cx, b"POST")).await
+    async fn write(io: &mut TlsIo) -> io::Result<usize> {
+        poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, b"POST")).await
     }
 
     #[tokio::test]
-    async fn a_write_without_a_look_takes_in_what_is_no_text() {
-        let (mut tap, record, mut session, mut peer) = armed().await;
+    async fn a_write_checks_first_and_takes_in_what_is_not_plaintext() {
+        let (mut io, tracker, mut session, mut peer) = armed().await;
         session.0.refresh_traffic_keys().unwrap();
-        received(&record, || session.flush(&mut peer));
-        assert_eq!(write(&mut tap).await.unwrap(), 4);
-        assert_eq!(record.found(), None);
-        assert_eq!(record.lock().ledger.check(), Ok(()));
+        received(&tracker, || session.flush(&mut peer));
+        assert_eq!(write(&mut io).await.unwrap(), 4);
+        assert_eq!(tracker.reuse(), Reuse::Possible);
+        assert_eq!(tracker.lock().parts().0.check(), Ok(()));
     }
 
     #[tokio::test]
-    async fn a_write_without_a_look_stops_at_a_close_notify_and_at_text() {
+    async fn a_write_checks_first_and_stops_at_close_notify_and_plaintext() {
         for found in [StaleReason::EndOfTls, StaleReason::Stray] {
-            let (mut tap, record, mut session, mut peer) = armed().await;
-            received(&record, || match found {
+            let (mut io, tracker, mut session, mut peer) = armed().await;
+            received(&tracker, || match found {
                 StaleReason::Stray => session.write(&mut peer, "HTTP/1.1 599 No\r\n\r\n"),
                 _ => session.close(&mut peer),
             });
-            write(&mut tap).await.unwrap_err();
-            assert_eq!(record.found(), Some(found));
-            assert!(!record.is_written());
+            write(&mut io).await.unwrap_err();
+            assert_eq!(tracker.reuse(), Reuse::Stale(found));
+            assert!(!tracker.is_written());
         }
     }
 
     #[tokio::test]
     async fn no_close_notify_is_sent_while_a_request_is_unresolved() {
-        let (mut tap, record, _session, _peer) = armed().await;
-        tap.shutdown().await.unwrap();
-        assert!(!record.is_written());
-        record.resolve();
-        tap.shutdown().await.unwrap();
-        assert!(record.is_written(), "the control: now there is one");
+        let (mut io, tracker, _session, _peer) = armed().await;
+        io.shutdown().await.unwrap();
+        assert!(!tracker.is_written());
+        tracker.finish();
+        io.shutdown().await.unwrap();
+        assert!(tracker.is_written(), "the control: now there is one");
     }
 
     /// Hyper may hold a request already while TLS has not taken any of it.
     #[tokio::test]
-    async fn text_that_arrives_before_the_request_is_withheld() {
-        let (mut tap, record, mut session, mut peer) = armed().await;
+    async fn plaintext_before_the_request_is_withheld() {
+        let (mut io, tracker, mut session, mut peer) = armed().await;
         session.write(&mut peer, "HTTP/1.1 408 Request Timeout\r\n\r\n");
-        let mut octets = [0; 64];
-        let mut buf = ReadBuf::new(&mut octets);
-        poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
+        let mut bytes = [0; 64];
+        let mut buf = ReadBuf::new(&mut bytes);
+        poll_fn(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).await.unwrap_err();
         assert!(buf.filled().is_empty());
-        assert_eq!(record.found(), Some(StaleReason::Stray));
+        assert_eq!(tracker.reuse(), Reuse::Stale(StaleReason::Stray));
     }
 
     /// An upload that was answered early looks finished to hyper once TLS has
     /// all of it, which the kernel may not have.
     #[tokio::test]
     async fn no_request_follows_what_is_still_in_tls() {
-        let (mut tap, record, _session, mut peer) = armed().await;
+        let (mut io, tracker, _session, mut peer) = armed().await;
         let chunk = [0; 16 * 1024];
         poll_fn(|cx| {
-            while Pin::new(&mut tap).poll_write(cx, &chunk).is_ready() {}
-            assert!(Pin::new(&mut tap).poll_flush(cx).is_pending());
+            while Pin::new(&mut io).poll_write(cx, &chunk).is_ready() {}
+            assert!(Pin::new(&mut io).poll_flush(cx).is_pending());
             Poll::Ready(())
         })
         .await;
-        record.resolve();
-        assert_eq!(record.arm(ContractTrust::None, None), Err(StaleReason::Ended));
+        tracker.finish();
+        assert_eq!(arm(&tracker), Err(StaleReason::Ended));
 
         // The control: once it is flushed, one may.
         let reads = tokio::task::spawn_blocking(move || {
             let mut chunk = [0; 1 << 16];
-            while peer.read(&mut chunk).is_ok_and(|octets| octets > 0) {}
+            while peer.read(&mut chunk).is_ok_and(|read| read > 0) {}
         });
-        poll_fn(|cx| Pin::new(&mut tap).poll_flush(cx)).await.unwrap();
-        assert_eq!(record.arm(ContractTrust::None, None), Ok(()));
-        drop(tap);
-        record.abort();
+        poll_fn(|cx| Pin::new(&mut io).poll_flush(cx)).await.unwrap();
+        assert!(arm(&tracker).is_ok());
+        drop(io);
+        tracker.abort();
         reads.await.unwrap();
     }
 
-    /// What TLS says by itself, such as an alert, is none of the request.
+    /// What TLS says by itself, such as an alert, is no part of the request.
     #[tokio::test]
-    async fn an_alert_before_the_request_is_not_the_requests() {
-        let (mut tap, record, mut session, mut peer) = armed().await;
+    async fn an_alert_before_the_request_is_no_part_of_it() {
+        let (mut io, tracker, mut session, mut peer) = armed().await;
         let mut records = session.records("HTTP/1.1 200 OK\r\n\r\n");
         *records.last_mut().unwrap() ^= 1;
         peer.write_all(&records).unwrap();
-        let mut octets = [0; 64];
-        let mut buf = ReadBuf::new(&mut octets);
-        poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
+        let mut bytes = [0; 64];
+        let mut buf = ReadBuf::new(&mut bytes);
+        poll_fn(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).await.unwrap_err();
         assert!(session.read(&mut peer, &mut [0; 8]).is_err(), "the alert arrived");
-        assert!(!record.is_written());
+        assert!(!tracker.is_written());
     }
 
     #[tokio::test]
-    async fn a_close_does_not_wait_for_what_nobody_reads() {
-        let (mut tap, record, mut session, mut peer) = armed().await;
-        record.resolve();
+    async fn a_close_does_not_wait_for_bytes_that_are_not_read() {
+        let (mut io, tracker, mut session, mut peer) = armed().await;
+        tracker.finish();
         peer.set_nodelay(true).unwrap();
         session.close(&mut peer);
-        assert_eq!(tap.read(&mut [0; 8]).await.unwrap(), 0);
+        assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 0);
         peer.write_all(b"!").unwrap();
         socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
         drop(peer);
-        while record.lock().snapshot().unwrap().state != TcpState::Close {
+        while tracker.lock().parts().1.snapshot().unwrap().state != TcpState::Close {
             tokio::task::yield_now().await;
         }
-        assert!(record.lock().has_data());
-        let closed = time::timeout_at(time::now() + Duration::from_secs(10), tap.shutdown()).await;
+        assert!(tracker.lock().parts().1.has_data());
+        let closed = time::timeout_at(time::now() + Duration::from_secs(10), io.shutdown()).await;
         closed.expect("the close_notify is given up").unwrap_err();
     }
 
     #[tokio::test]
-    async fn text_is_withheld_from_whom_the_connection_was_taken() {
-        let (mut tap, record, mut session, mut peer) = armed().await;
-        write(&mut tap).await.unwrap();
+    async fn plaintext_is_withheld_once_the_connection_is_taken_over() {
+        let (mut io, tracker, mut session, mut peer) = armed().await;
+        write(&mut io).await.unwrap();
         session.write(&mut peer, "HTTP/1.1 200 OK\r\n\r\n");
-        record.lock().ledger.take_over();
-        let mut octets = [0; 64];
-        let mut buf = ReadBuf::new(&mut octets);
-        poll_fn(|cx| Pin::new(&mut tap).poll_read(cx, &mut buf)).await.unwrap_err();
+        tracker.lock().parts().0.take_over();
+        let mut bytes = [0; 64];
+        let mut buf = ReadBuf::new(&mut bytes);
+        poll_fn(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).await.unwrap_err();
         assert!(buf.filled().is_empty());
     }
 }

@@ -1,97 +1,122 @@
-//! What one connection's TrackedIo and its exchange share.
+//! What one connection's IO and its exchange share: the lock around its machine
+//! and its socket.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
-use http::HeaderValue;
+use atomic_waker::AtomicWaker;
+use http::Response;
 use tokio::net::TcpStream;
 
-use super::external::External;
-use super::limit_monitor::LimitMonitor;
-use super::offer::ContractTrust;
-use super::stream_kind::StreamKind;
 use super::waiters::Waiters;
 use crate::body::OnEnd;
+use crate::chain::BoxError;
 use crate::sys::{Fd, RawRead};
-use tower_resend_core::contract::{ClosingHead, Hop, OutOfLimits, closing_head};
+use crate::time::{self, Instant};
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
+use tower_resend_core::contract::{ContractStatus, Hop};
+use tower_resend_core::exchange::{LastRead, calibrate};
 use tower_resend_core::{
-    Counts, EarlyResponseParser, Errno, HandOff, Ledger, Limits, Phase, Reply, Snapshot,
-    StaleReason, Unavailable, fin_rule,
+    Alert, Armed, Contract, EndedBy, Errno, Evidence, ExchangeId, ExchangeMachine, FinalHead,
+    Layer, Leftover, Outbound, Probe, ResponseOutcome, Reuse, Snapshot, StaleReason, Unavailable,
 };
 
-/// The record of one connection: its ledger, its socket, its early bytes.
+/// The tracker of one connection: its machine and its socket under one lock.
 ///
-/// The TrackedIo inside hyper reports to it, and the exchange outside asks it. It
-/// outlives hyper's half: a TrackedIo that is dropped in the middle of an exchange
+/// The IO inside hyper reports to it, and the exchange outside asks it. It
+/// outlives hyper's half: an IO that is dropped in the middle of an exchange
 /// parks its stream here, so that the evidence can still be taken.
-///
-/// The descriptor is used only under the lock and only while `fd` is there:
-/// whoever closes the socket first takes `fd` away.
 #[derive(Debug)]
 pub(crate) struct ConnTracker {
     peer: Option<SocketAddr>,
-    /// The field by which a contract is asked for, made with the first request.
-    offer: OnceLock<Option<HeaderValue>>,
-    state: Mutex<State>,
+    /// The IO was dropped. Set under the lock.
+    is_io_gone: AtomicBool,
+    /// The exchange of our own pool that waits for that. It is alone, so that it
+    /// need not take the lock.
+    own_waiter: AtomicWaker,
+    tracked: Mutex<Tracked>,
 }
 
+/// What is behind the lock.
 #[derive(Debug)]
-pub(super) struct State {
-    fd: Option<Fd>,
-    pub(super) ledger: Ledger,
-    early: EarlyResponseParser,
-    pub(super) above: StreamKind,
-    /// Both ends, as our socket sees them (C2).
-    hop: Option<Hop>,
-    /// What is believed of the connection's promises.
-    belief: ContractTrust,
-    /// There while a request is on its way under a promise. Boxed, since most
-    /// requests go out under none.
-    pub(super) watch: Option<Box<LimitMonitor>>,
-    has_broken_promise: bool,
-    /// The bytes of the exchange's response are kept until its head's end.
-    keeps: bool,
-    /// The response's first byte was read by the drain.
-    is_drained: bool,
+pub(super) struct Tracked {
+    machine: ExchangeMachine,
+    socket: TrackedSocket,
     parked: Option<TcpStream>,
-    meter_is_gone: bool,
+    /// Who else waits for the IO's drop: calls of another pool.
     waiters: Waiters,
-    /// There where somebody else's pool drives the connection.
-    pub(super) unannounced: Option<Box<External>>,
+    /// The first error that ended the session of TLS.
+    #[cfg(feature = "tls")]
+    tls_error: Option<TlsError>,
+}
+
+/// The socket, as far as the machine and the drain may use it.
+///
+/// The descriptor is used only under the lock and only while it is here:
+/// what closes the socket first takes it away.
+#[derive(Debug)]
+pub(super) struct TrackedSocket {
+    fd: Option<Fd>,
+    born: Instant,
+}
+
+impl Probe for TrackedSocket {
+    #[inline]
+    fn snapshot(&mut self) -> Result<Snapshot, Unavailable> {
+        self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
+    }
+
+    fn take_errno(&mut self) -> Option<Errno> {
+        self.fd.and_then(Fd::take_error)
+    }
+
+    fn elapsed(&mut self) -> Duration {
+        time::now().saturating_duration_since(self.born)
+    }
+}
+
+impl TrackedSocket {
+    /// Returns `true` if bytes wait to be read.
+    pub(super) fn has_data(&self) -> bool {
+        self.fd.is_some_and(Fd::has_data)
+    }
+
+    /// Reads what tokio has not heard of yet.
+    fn receive(&mut self, buffer: &mut [u8]) -> RawRead {
+        self.fd.map_or(RawRead::Nothing, |fd| fd.receive(buffer))
+    }
 }
 
 impl ConnTracker {
-    /// Starts the record of a stream that was just connected (step A).
+    /// Starts to track a stream that was just connected (step A).
     pub(super) fn of(stream: &TcpStream) -> Self {
         let fd = Fd::of(stream);
-        let calibration = fd
-            .prepare()
-            .and_then(|()| fd.snapshot())
-            .and_then(|snapshot| fin_rule::calibrate(&snapshot));
+        let calibration =
+            fd.prepare().and_then(|()| fd.snapshot()).and_then(|snapshot| calibrate(&snapshot));
         let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
         let hop = local.zip(peer).map(|(local, peer)| Hop::seen_by_client(local, peer));
         Self {
             peer,
-            offer: OnceLock::new(),
-            state: Mutex::new(State {
-                fd: Some(fd),
-                ledger: Ledger::new(calibration),
-                early: EarlyResponseParser::new(),
-                above: StreamKind::Http,
-                hop,
-                belief: ContractTrust::None,
-                watch: None,
-                has_broken_promise: false,
-                keeps: false,
-                is_drained: false,
+            is_io_gone: AtomicBool::new(false),
+            own_waiter: AtomicWaker::new(),
+            tracked: Mutex::new(Tracked {
+                machine: ExchangeMachine::new(calibration, hop),
+                socket: TrackedSocket { fd: Some(fd), born: time::now() },
                 parked: None,
-                meter_is_gone: false,
                 waiters: Waiters::default(),
-                unannounced: None,
+                #[cfg(feature = "tls")]
+                tls_error: None,
             }),
         }
+    }
+
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tracked> {
+        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the address of the connection's peer.
@@ -100,397 +125,342 @@ impl ConnTracker {
     }
 
     /// Returns both ends of the connection, as our socket sees them (C2).
-    pub(crate) fn hop(&self) -> Option<Hop> {
-        self.lock().hop
+    pub(super) fn hop(&self) -> Option<Hop> {
+        self.lock().machine.hop()
     }
 
-    /// Returns the field to ask for a contract by, where one would be believed.
-    #[inline]
-    pub(super) fn offer(&self, belief: ContractTrust) -> Option<HeaderValue> {
-        if !belief.asks() {
-            return None;
-        }
-        // What is believed of a connection changes to nothing only.
-        self.offer.get_or_init(|| belief.offer(self.hop())).clone()
+    /// The bytes on the socket are of this layer from here on.
+    pub(crate) fn expect(&self, layer: Layer) {
+        self.lock().machine.expect(layer);
     }
 
-    /// Returns which limit of the promise in force the failure did not keep.
-    pub(crate) fn exceeded(&self) -> Option<OutOfLimits> {
-        self.lock().watch.as_ref().and_then(|watch| watch.exceeded())
-    }
+    // ===== an exchange of our own pool =====
 
-    /// Takes the connection over after a closing response, and looks whether
-    /// the server went on after it (C9). `is_whole` says whether the response
-    /// was read to its end.
-    pub(super) fn take_over_refused(&self, is_whole: bool) {
-        let mut state = self.lock();
-        state.ledger.take_over();
-        let read = state.ledger.exchange_read();
-        super::settle::drain(&mut state);
-        // Under TLS an alert routinely follows a refusal, and cannot be told from
-        // anything else that followed. A server that went on is then noticed only
-        // by what came with the refusal (`is_refused`).
-        let is_readable = matches!(state.above, StreamKind::Http);
-        let went_on = is_whole && is_readable && state.ledger.exchange_read() > read;
-        // If the exchange's bytes were kept, they tell whether more came with
-        // the response.
-        let _ = state.is_refused();
-        if went_on {
-            state.on_broken_promise();
-        }
-    }
-
-    /// Returns `true` if the server was seen breaking a promise (C9).
-    pub(crate) fn has_broken_promise(&self) -> bool {
-        self.lock().has_broken_promise
-    }
-
-    /// Notes that the response's body failed, its head being there: by a reset
-    /// the server may have broken its promise (C9).
-    pub(crate) fn on_response_cut(&self) {
-        let mut state = self.lock();
-        if state.is_reset_forbidden() {
-            state.on_broken_promise();
-        }
-    }
-
-    /// Announces a request: what is written from here on is its own. It is
-    /// watched if it goes out under a promise.
+    /// Announces a request: what is written from here on is its own.
     ///
     /// # Errors
     ///
     /// What was found, if the connection is known to be dead.
     #[inline]
-    pub(super) fn arm(
-        &self,
-        belief: ContractTrust,
-        watch: Option<Box<LimitMonitor>>,
-    ) -> Result<(), StaleReason> {
-        let mut state = self.lock();
-        if let Some(found) = state.ledger.found() {
+    pub(super) fn arm(&self, request: Outbound) -> Result<Armed, StaleReason> {
+        let mut tracked = self.lock();
+        if let Some(found) = tracked.machine.found() {
             return Err(found);
         }
-        if state.meter_is_gone || state.fd.is_none() || !state.is_flushed() {
+        if self.is_io_gone() || tracked.socket.fd.is_none() {
             return Err(StaleReason::Ended);
         }
-        // A first request has no promise and may be refused all the same.
-        let is_first = state.belief == ContractTrust::None;
-        let believes = !matches!(belief, ContractTrust::None | ContractTrust::Revoked);
-        state.keeps = watch.is_some() || (believes && is_first);
-        state.arm_only();
-        (state.belief, state.watch) = (belief, watch);
-        Ok(())
+        tracked.machine.arm(request)
+    }
+
+    /// Notes the head of a final response; `is_whole` says whether it has no
+    /// body left to be read. After a refusal the connection is taken over, and
+    /// looked at for whether the server went on (C9).
+    pub(super) fn on_response<B>(&self, response: &Response<B>, is_whole: bool) -> ResponseOutcome {
+        let mut tracked = self.lock();
+        match tracked.machine.on_response(response) {
+            FinalHead::Answer => ResponseOutcome::Answer,
+            FinalHead::Refusal => {
+                tracked.machine.take_over();
+                let read_before = tracked.machine.exchange_read();
+                tracked.drain();
+                tracked.machine.after_refusal(read_before, is_whole)
+            }
+        }
+    }
+
+    /// Notes that the response's body failed, its head being there.
+    pub(crate) fn on_response_cut(&self) {
+        let mut tracked = self.lock();
+        let (machine, socket) = tracked.parts();
+        machine.on_response_cut(socket);
     }
 
     /// Notes that the exchange's answer was read to its end.
     #[inline]
-    pub(crate) fn resolve(&self) {
-        self.lock().ledger.resolve();
+    pub(crate) fn finish(&self) -> Reuse {
+        self.lock().machine.finish()
+    }
+
+    /// Returns whether the connection takes another request, as far as is
+    /// known.
+    #[inline]
+    pub(super) fn reuse(&self) -> Reuse {
+        self.lock().machine.reuse()
     }
 
     /// Notes that the connection no longer speaks HTTP.
     pub(crate) fn release(&self) {
-        self.lock().ledger.release();
-    }
-
-    /// Returns what was found while no request was on the connection.
-    #[inline]
-    pub(crate) fn found(&self) -> Option<StaleReason> {
-        self.lock().ledger.found()
+        self.lock().machine.release();
     }
 
     /// Returns `true` if the kernel accepted any byte of the current request.
     pub(crate) fn is_written(&self) -> bool {
-        self.lock().ledger.is_written()
+        self.lock().machine.is_written()
     }
 
-    /// Returns `true` if the TrackedIo was dropped; if not, `waker` is woken then, in
-    /// place of the one that `who` named before.
+    /// Returns `true` if the IO was dropped; if not, `waker` is woken when it
+    /// is, in place of the one before. For the one exchange of our own pool.
     #[inline]
+    pub(super) fn poll_gone_alone(&self, waker: &Waker) -> bool {
+        self.own_waiter.register(waker);
+        self.is_io_gone()
+    }
+
+    #[inline]
+    fn is_io_gone(&self) -> bool {
+        self.is_io_gone.load(Ordering::Acquire)
+    }
+
+    // ===== an exchange of another pool =====
+
+    /// Says that requests on this connection are not announced.
+    pub(super) fn expect_external_driver(&self) {
+        self.lock().machine.expect_external_driver();
+    }
+
+    /// Returns `true` if the kernel sent bytes that were not written here. To be
+    /// asked before any are.
+    pub(super) fn was_used(&self) -> bool {
+        self.lock().socket.snapshot().is_ok_and(|snapshot| snapshot.bytes_sent > 0)
+    }
+
+    /// Arms a request that hyper has taken and not begun to write. `None` if the
+    /// place where it begins cannot be known.
+    pub(crate) fn arm_taken(&self) -> Option<ExchangeId> {
+        self.lock().machine.arm_taken()
+    }
+
+    /// Takes the connection over if this exchange is the one on it; returns
+    /// whether it was.
+    pub(crate) fn take_over_if(&self, exchange: ExchangeId) -> bool {
+        self.lock().machine.take_over_if(exchange)
+    }
+
+    /// Notes that this exchange was answered; what is left of the answer needs
+    /// no guard. `is_upgrade` says that the connection no longer speaks HTTP.
+    pub(crate) fn answered(&self, exchange: ExchangeId, is_upgrade: bool) {
+        let mut tracked = self.lock();
+        let closing = match tracked.machine.on_answered(exchange, is_upgrade) {
+            // Nothing is to be found out any more from a stream that was parked.
+            Leftover::Close => tracked.close_parked(),
+            Leftover::Park => None,
+        };
+        drop(tracked);
+        drop(closing);
+    }
+
+    /// Returns what was read last from a connection whose requests are not
+    /// announced.
+    pub(crate) fn last_read(&self) -> Option<StaleReason> {
+        self.lock().machine.last_read()
+    }
+
+    /// Returns `true` if the IO was dropped; if not, `waker` is woken when it
+    /// is, in place of the one that `who` named before.
     pub(crate) fn poll_gone(&self, who: usize, waker: &Waker) -> bool {
-        let mut state = self.lock();
-        let is_gone = state.meter_is_gone;
-        let before = if is_gone { None } else { state.waiters.wait(who, waker) };
+        let mut tracked = self.lock();
+        let is_gone = self.is_io_gone();
+        let before = if is_gone { None } else { tracked.waiters.wait(who, waker) };
         // Dropping a waker can run anything, another request's end too.
-        drop(state);
+        drop(tracked);
         drop(before);
         is_gone
     }
 
-    /// Notes that `who` waits for that no more.
+    /// Notes that `who` no longer waits for that.
     pub(crate) fn leave(&self, who: usize) {
         let left = self.lock().waiters.leave(who);
         drop(left);
     }
 
+    // ===== the end =====
+
+    /// Takes the stream of an IO that is dropped: parked while an exchange is
+    /// unresolved, closed otherwise. Wakes all who wait for this.
+    pub(super) fn on_io_dropped(&self, stream: Option<TcpStream>) {
+        let (closing, waiters) = {
+            let mut tracked = self.lock();
+            self.is_io_gone.store(true, Ordering::Release);
+            let closing = match tracked.machine.on_io_dropped() {
+                Leftover::Park if tracked.socket.fd.is_some() => {
+                    tracked.parked = stream;
+                    None
+                }
+                Leftover::Park | Leftover::Close => {
+                    tracked.socket.fd = None;
+                    stream
+                }
+            };
+            (closing, std::mem::take(&mut tracked.waiters))
+        };
+        drop(closing);
+        self.own_waiter.wake();
+        waiters.wake();
+    }
+
     /// Resets the connection at once, so that nothing of its request travels
     /// any further. The evidence must have been taken before.
     pub(crate) fn abort(&self) {
-        let stream = {
-            let mut state = self.lock();
-            state.ledger.take_over();
-            if let Some(fd) = state.fd.take() {
-                fd.abort();
-            }
-            state.parked.take()
-        };
+        let stream = self.lock().abort();
         if let Some(stream) = stream {
             // Where the abort is not offered, a linger of zero does the same.
             let _ = stream.set_zero_linger();
         }
     }
 
-    #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Resets a connection that handed its request back. Returns what was found
+    /// on it.
+    pub(super) fn abort_handed_back(&self) -> StaleReason {
+        let (found, stream) = {
+            let mut tracked = self.lock();
+            (tracked.machine.found(), tracked.abort())
+        };
+        if let Some(stream) = stream {
+            let _ = stream.set_zero_linger();
+        }
+        found.unwrap_or(StaleReason::Ended)
+    }
+
+    /// Takes the evidence of an exchange that this side gave up.
+    pub(super) fn give_up(&self, ended_by: EndedBy) -> Evidence {
+        let mut tracked = self.lock();
+        let (machine, socket) = tracked.parts();
+        machine.give_up(ended_by, socket)
+    }
+
+    /// Returns the alert by which the peer refused TLS with us: another
+    /// connection would end the same way.
+    pub(crate) fn alert(&self) -> Option<Alert> {
+        self.lock().machine.alert()
+    }
+
+    /// Notes that the session of TLS ended or failed, and by which error.
+    #[cfg(feature = "tls")]
+    pub(super) fn on_tls_end(&self, error: Option<TlsError>) {
+        let mut tracked = self.lock();
+        // The first error is the one that counts, whether it is an alert or not.
+        let is_first = tracked.tls_error.is_none();
+        let alert = error.as_ref().filter(|_| is_first).and_then(TlsError::alert);
+        tracked.machine.on_tls_end(alert);
+        if is_first {
+            tracked.tls_error = error;
+        }
+    }
+
+    /// Returns the error that ended the session of TLS, if one did.
+    #[cfg(feature = "tls")]
+    pub(crate) fn session_error(&self) -> Option<BoxError> {
+        self.lock().tls_error.clone().map(BoxError::from)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn session_error(&self) -> Option<BoxError> {
+        None
+    }
+
+    /// Returns the contract that a failed request went out under, if its
+    /// server had one, or why there was none.
+    pub(super) fn contract_status(&self) -> ContractStatus {
+        self.lock().machine.contract_status()
+    }
+
+    /// Returns what the promise in force means for a request's fate.
+    pub(super) fn promised(&self) -> Contract {
+        self.lock().machine.promised()
+    }
+
+    /// Returns `true` if the server was seen breaking a promise (C9).
+    pub(crate) fn has_broken_promise(&self) -> bool {
+        self.lock().machine.has_broken_promise()
     }
 }
 
 /// Matters for a request under a promise.
 impl OnEnd for ConnTracker {
     fn on_body_end(&self) {
-        if let Some(watch) = &mut self.lock().watch {
-            watch.on_body_end();
-        }
+        self.lock().machine.on_body_end();
     }
 }
 
-impl State {
-    /// Starts an exchange.
-    pub(super) fn arm_only(&mut self) {
-        self.ledger.arm();
-        self.early.clear();
-        self.clear_above();
+impl Tracked {
+    /// Returns the machine and what it may ask.
+    #[inline]
+    pub(super) fn parts(&mut self) -> (&mut ExchangeMachine, &mut TrackedSocket) {
+        (&mut self.machine, &mut self.socket)
     }
 
-    /// Takes the stream of a TrackedIo that is gone, to close it.
-    pub(super) fn close_parked(&mut self) -> Option<TcpStream> {
+    /// Reads until there is nothing more, at most 1 MiB: a peer that sends more
+    /// than that has not ended, and the fate stays unknown.
+    pub(super) fn drain(&mut self) -> LastRead {
+        let (machine, socket) = self.parts();
+        let mut buffer = [0; 4096];
+        for _ in 0..256 {
+            match socket.receive(&mut buffer) {
+                // Whatever it is, hyper does not get it any more.
+                RawRead::Bytes(read) => {
+                    let _ = machine.on_read(&buffer[..read], socket);
+                }
+                RawRead::End => return LastRead::End,
+                RawRead::Failed(errno) => {
+                    machine.on_drain_error(errno);
+                    return LastRead::Failed;
+                }
+                RawRead::Nothing => return LastRead::WouldBlock,
+            }
+        }
+        LastRead::WouldBlock
+    }
+
+    /// Takes the connection over and resets it. Returns the stream to close.
+    fn abort(&mut self) -> Option<TcpStream> {
+        self.machine.take_over();
+        if let Some(fd) = self.socket.fd.take() {
+            fd.abort();
+        }
+        self.parked.take()
+    }
+
+    /// Takes the stream of an IO that is gone, to close it.
+    fn close_parked(&mut self) -> Option<TcpStream> {
         if self.parked.is_some() {
-            self.fd = None;
+            self.socket.fd = None;
         }
         self.parked.take()
     }
 
-    /// Notes the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// The error that ended it. A write takes a socket's error away, and the next
-    /// read says end of stream: only the counters tell that from a FIN.
-    pub(super) fn on_end(&mut self) -> io::Result<()> {
-        if let Some(Errno(number)) = self.ledger.errno().filter(|_| !self.has_fin()) {
-            let error = io::Error::from_raw_os_error(number);
-            self.on_error(&error);
-            return Err(error);
+    /// Parks the stream again. Returns it, to be closed, if the connection was
+    /// aborted meanwhile.
+    fn park(&mut self, stream: TcpStream) -> Option<TcpStream> {
+        if self.socket.fd.is_none() {
+            return Some(stream);
         }
-        self.ledger.on_end();
-        self.on_unannounced(StaleReason::Fin);
-        Ok(())
+        self.parked.replace(stream)
+    }
+}
+
+/// The parked stream, borrowed to wait on it; parked again when dropped.
+pub(super) struct Parked<'a> {
+    tracker: &'a ConnTracker,
+    stream: Option<TcpStream>,
+}
+
+impl<'a> Parked<'a> {
+    pub(super) fn take(tracker: &'a ConnTracker) -> Self {
+        let stream = tracker.lock().parked.take();
+        Self { tracker, stream }
     }
 
-    /// Returns `true` if the peer's FIN was received, and all before it was read.
-    fn has_fin(&self) -> bool {
-        let end = self.ledger.exchange().read + 1;
-        self.snapshot().is_ok_and(|snapshot| snapshot.bytes_received == end)
+    pub(super) fn stream(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
     }
+}
 
-    /// Reads the counters, unless the socket is gone.
-    #[inline]
-    pub(super) fn snapshot(&self) -> Result<Snapshot, Unavailable> {
-        self.fd.ok_or(Unavailable::Aborted).and_then(Fd::snapshot)
-    }
-
-    /// The stale check before a request is written (step B).
-    #[inline]
-    pub(super) fn stale_check(&mut self) -> fin_rule::StaleCheck {
-        if self.is_within_record() {
-            return fin_rule::StaleCheck::Stale;
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            let closing = self.tracker.lock().park(stream);
+            drop(closing);
         }
-        let snapshot = self.snapshot();
-        if let (Some(watch), Ok(snapshot), false) =
-            (&mut self.watch, &snapshot, self.ledger.is_written())
-        {
-            watch.on_stale_check(snapshot);
-        }
-        self.ledger.on_stale_check(snapshot)
-    }
-
-    /// Reads what tokio has not heard of yet.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> RawRead {
-        self.fd.map_or(RawRead::Nothing, |fd| fd.receive(buffer))
-    }
-
-    /// Returns `true` if bytes wait to be read.
-    pub(super) fn has_data(&self) -> bool {
-        self.fd.is_some_and(Fd::has_data)
-    }
-
-    /// Notes bytes of HTTP that were read. Returns whether they must be
-    /// withheld, since they cannot answer the request. `is_first_drained` says
-    /// that they are the exchange's first, and read by the drain.
-    #[inline]
-    pub(super) fn on_http(&mut self, octets: &[u8], is_first_drained: bool) -> bool {
-        // Whoever is above may have taken the request already, and would take
-        // them for its answer.
-        let is_too_early = !octets.is_empty() && self.ledger.phase() == Phase::Armed;
-        self.on_unannounced(StaleReason::Stray);
-        let was_stray = self.ledger.reply() == Reply::Stray;
-        let is_stray = match self.ledger.on_http(octets.len()) {
-            true => self.judge_reply(),
-            false => was_stray && self.ledger.phase() != Phase::Idle,
-        };
-        // Whole responses or nothing: what begins in the middle of one would
-        // be misread.
-        if is_stray || self.keeps || is_first_drained || self.is_drained {
-            self.is_drained |= is_first_drained;
-            self.early.on_bytes(octets);
-        }
-        is_stray || is_too_early
-    }
-
-    /// Notes bytes that the kernel accepted of those that were offered.
-    #[inline]
-    pub(super) fn on_written(&mut self, offered: usize, accepted: usize) {
-        match self.above {
-            StreamKind::Tls(_) if !self.has_text() => {
-                return self.ledger.on_written_before(accepted);
-            }
-            StreamKind::Tls(_) | StreamKind::Greeting => {}
-            StreamKind::Http => self.on_unannounced_write(),
-        }
-        self.ledger.on_written(accepted);
-        if let (StreamKind::Http, Some(watch)) = (&self.above, &mut self.watch) {
-            watch.on_write(offered);
-        }
-    }
-
-    /// Notes that all that was offered so far was accepted.
-    pub(super) fn on_flush(&mut self) {
-        let written = self.ledger.exchange().length();
-        if let (StreamKind::Http, Some(watch)) = (&self.above, &mut self.watch) {
-            watch.on_flush(written);
-        }
-    }
-
-    /// Notes that the connection's end was looked for, and returns whether the
-    /// limits of the promise in force were kept until now.
-    pub(super) fn limits(&mut self) -> Limits {
-        let (read, snapshot) = (self.ledger.exchange_read(), self.snapshot());
-        match (&mut self.watch, snapshot) {
-            (Some(watch), Ok(snapshot)) => {
-                watch.on_close();
-                watch.judge(read, &snapshot)
-            }
-            (Some(_), Err(_)) | (None, _) => Limits::Unchecked,
-        }
-    }
-
-    /// Returns `true` if the bytes that were kept of this exchange are a
-    /// closing response that refuses its request (C8).
-    ///
-    /// One that is followed by more than its body breaks the promise (C9), and
-    /// nothing that it says counts.
-    pub(super) fn is_refused(&mut self) -> bool {
-        let (Some(tie), Some(head)) = (self.belief.tie(self.hop), self.early.head()) else {
-            return false;
-        };
-        let Some(ClosingHead { body_length }) = closing_head(head, &tie) else {
-            return false;
-        };
-        self.has_broken_promise |=
-            body_length.is_some_and(|length| self.early.octets_after_head() > length);
-        !self.has_broken_promise
-    }
-
-    /// Notes that the server went on after it had refused (C9).
-    pub(super) fn on_broken_promise(&mut self) {
-        self.has_broken_promise = true;
-    }
-
-    /// Notes how an exchange ended whose response has no whole head. Once a
-    /// final one was begun, no reset under `rst` keeps that promise (C9): the
-    /// request was dispatched, or S2 was broken. A 1xx says neither.
-    pub(super) fn on_cut(&mut self) {
-        if self.early.is_final_begun() && self.is_reset_forbidden() {
-            self.on_broken_promise();
-        }
-    }
-
-    /// Returns `true` if the connection was reset against the promise in force,
-    /// provided that a final response was under way.
-    fn is_reset_forbidden(&mut self) -> bool {
-        let is_forbidden = self.watch.as_ref().is_some_and(|watch| watch.forbids_reset());
-        is_forbidden && self.first_errno() == Some(Errno::ECONNRESET)
-    }
-
-    /// Notes an error of the stream.
-    pub(super) fn on_error(&mut self, error: &io::Error) {
-        self.ledger.on_error(error.raw_os_error().map(Errno));
-        self.on_unannounced(StaleReason::Reset);
-    }
-
-    /// Returns the first errno seen on the socket, taking the pending one if
-    /// none was.
-    pub(super) fn first_errno(&mut self) -> Option<Errno> {
-        if self.ledger.errno().is_none() {
-            let pending = self.fd.and_then(Fd::take_error);
-            if pending.is_some() {
-                self.ledger.on_error(pending);
-            }
-        }
-        self.ledger.errno()
-    }
-
-    /// Returns what the stray bytes were.
-    pub(super) fn early(&self) -> tower_resend_core::Early {
-        self.early.early()
-    }
-
-    /// Takes the parked stream, to wait on it.
-    pub(super) fn take_parked(&mut self) -> Option<TcpStream> {
-        self.parked.take()
-    }
-
-    /// Parks the stream again.
-    pub(super) fn park(&mut self, stream: TcpStream) {
-        if self.fd.is_some() {
-            self.parked = Some(stream);
-        }
-    }
-
-    /// Takes the stream of a TrackedIo that is dropped: parked while an exchange
-    /// is unresolved, closed otherwise. Returns the stream to close and who
-    /// waits for this.
-    pub(super) fn on_meter_drop(
-        &mut self,
-        stream: Option<TcpStream>,
-    ) -> (Option<TcpStream>, Waiters) {
-        self.meter_is_gone = true;
-        let closing = match self.ledger.phase() {
-            Phase::Armed | Phase::Sent | Phase::TakenOver if self.fd.is_some() => {
-                self.parked = stream;
-                None
-            }
-            Phase::Armed | Phase::Sent | Phase::TakenOver | Phase::Idle | Phase::Released => {
-                self.fd = None;
-                stream
-            }
-        };
-        (closing, std::mem::take(&mut self.waiters))
-    }
-
-    /// Returns how far the current request got.
-    pub(super) fn hand_off(&self) -> HandOff {
-        if self.ledger.is_written() { HandOff::Written } else { HandOff::NothingWritten }
-    }
-
-    /// Returns the byte counts of the current exchange, by a new snapshot.
-    pub(super) fn counts(&self) -> Counts {
-        let exchange = self.ledger.exchange();
-        let acked = match (self.ledger.check(), self.snapshot()) {
-            (Ok(()), Ok(snapshot)) => Some(exchange.acked_octets(&snapshot)),
-            _ => None,
-        };
-        Counts::new(exchange.length(), acked, self.ledger.exchange_read())
     }
 }

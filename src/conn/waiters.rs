@@ -1,15 +1,15 @@
-//! Who waits for the end of a connection.
+//! The tasks that wait for the end of a connection.
 
 use std::mem;
 use std::task::Waker;
 
-/// The wakers of all waiters, each under a number of its own.
+/// The wakers of all waiters, each under its own number.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(Vec<(usize, Waker)>);
 
 impl Waiters {
-    /// Notes the waker for `who`. Returns the waker that it replaces, to be
-    /// dropped where nothing is locked.
+    /// Registers `waker` under `who`. Returns the replaced waker; drop it after
+    /// releasing the lock.
     pub(super) fn wait(&mut self, who: usize, waker: &Waker) -> Option<Waker> {
         match self.0.iter_mut().find(|(waiting, _)| *waiting == who) {
             Some((_, known)) if known.will_wake(waker) => None,
@@ -21,13 +21,13 @@ impl Waiters {
         }
     }
 
-    /// Forgets a waiter. Returns its waker, to be dropped in the same way.
+    /// Removes a waiter. Returns its waker; drop it after releasing the lock.
     pub(super) fn leave(&mut self, who: usize) -> Option<Waker> {
         let at = self.0.iter().position(|(waiting, _)| *waiting == who)?;
         Some(self.0.swap_remove(at).1)
     }
 
-    /// Wakes all, and forgets them.
+    /// Wakes all waiters.
     pub(super) fn wake(self) {
         for (_, waker) in self.0 {
             waker.wake();
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_is_woken_who_still_waits() {
+    fn every_remaining_waiter_is_woken() {
         let [mut first, mut gone, mut last] = [(); 3].map(task::spawn);
         let mut waiters = Waiters::default();
         for (who, task) in [&mut first, &mut gone, &mut last].into_iter().enumerate() {
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_again_is_woken_by_the_last_waker() {
+    fn a_waiter_is_woken_by_its_latest_waker() {
         let [mut before, mut now] = [(); 2].map(task::spawn);
         let mut waiters = Waiters::default();
         for task in [&mut before, &mut now] {

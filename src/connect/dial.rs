@@ -23,7 +23,7 @@ use crate::time;
 #[cfg(feature = "tls")]
 use crate::tls::{Lazy, Tls, TlsError};
 
-use tower_resend_core::{Alert, ConnectFailure, Contract, Errno, Evidence, HandOff};
+use tower_resend_core::{Alert, ConnectFailure, Contract, Errno, Evidence, HandOff, Layer};
 
 /// Makes one connection at a time.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Dialer {
         let (io, tracker) = self.dial(&route).await?;
         let io = match route.tunnel() {
             Some(proxy) => {
-                tracker.expect_greeting();
+                tracker.expect(Layer::ProxyHandshake);
                 proxy.open(io, &route.target).await.map_err(DialError::proxy)?
             }
             None => io,
@@ -85,8 +85,8 @@ impl Dialer {
         if route.target.scheme() == Some(&Scheme::HTTPS) {
             return self.secure(io, tracker, &route.target).await;
         }
-        tracker.expect_http();
-        Ok(Connected { io: Io::Plain(io), record: tracker })
+        tracker.expect(Layer::Http);
+        Ok(Connected { io: Io::Plain(io), tracker })
     }
 
     async fn dial(&mut self, route: &Route) -> Result<(TrackedIo, Arc<ConnTracker>), DialError> {
@@ -221,9 +221,7 @@ impl DialError {
 
     #[cfg(feature = "tls")]
     fn tls(error: TlsError) -> Self {
-        let is_final = error.is_final();
-        let failure = if is_final { ConnectFailure::Untrusted } else { ConnectFailure::Tls };
-        Self { failure, source: Some(error.into()) }
+        Self { failure: error.connect_failure(), source: Some(error.into()) }
     }
 
     /// A new connection ended before it was used. If the peer refused TLS with us,

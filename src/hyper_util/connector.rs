@@ -206,7 +206,7 @@ where
         }
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
         let connected = ready!(inner.poll(cx)).map_err(ConnectError::new)?;
-        let connected = conn::Connected::unannounced(connected.into_tcp_stream());
+        let connected = conn::Connected::external(connected.into_tcp_stream());
         // Its counters include bytes that are not ours, and prove nothing about a request.
         if connected.was_used() {
             return Poll::Ready(Err(ConnectError::used()));
@@ -237,7 +237,7 @@ async fn secure(
     let limit = time::now() + ConnectOptions::default().timeout;
     match time::timeout_at(limit, connected.with_tls(&tls, &host)).await {
         Ok(connected) => connected.map_err(|error| ConnectError {
-            failure: if error.is_final() { ConnectFailure::Untrusted } else { ConnectFailure::Tls },
+            failure: error.connect_failure(),
             source: error.into(),
         }),
         Err(_) => Err(ConnectError {

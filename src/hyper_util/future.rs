@@ -264,14 +264,10 @@ impl WrappedCall {
     }
 
     fn failure(&self, error: &legacy::Error) -> conn::FailureKind {
-        let error = in_chain::<hyper::Error>(error);
-        if self.request.is_failed() || error.is_some_and(hyper::Error::is_body_write_aborted) {
-            conn::FailureKind::RequestBody
-        } else if error.is_some_and(hyper::Error::is_parse) {
-            conn::FailureKind::Malformed
-        } else {
-            conn::FailureKind::Broken
+        if self.request.is_failed() {
+            return conn::FailureKind::RequestBody;
         }
+        in_chain::<hyper::Error>(error).map_or(conn::FailureKind::Broken, conn::failure_kind)
     }
 
     /// Ends a call whose future was dropped.

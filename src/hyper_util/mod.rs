@@ -63,7 +63,7 @@
 //! | no connection | not applied (G1) | not applied (G1) | not applied (G1) |
 //! | hyper hands the request back | not applied (G1) | not applied (G1) | not applied (G1) |
 //! | the kernel accepted none of it | not applied (G1) | unknown: [`NoRequestBoundary`] | unknown: [`NoEvidence`] |
-//! | FIN with none acknowledged, then refused | not applied (G2) | unknown: [`NoRequestBoundary`] | unknown: [`NoEvidence`] |
+//! | FIN with none acknowledged, then reset | not applied (G2) | unknown: [`NoRequestBoundary`] | unknown: [`NoEvidence`] |
 //! | the same after a 599 or 408 with close | not applied (G3) | unknown: [`NoRequestBoundary`] | unknown: [`NoEvidence`] |
 //! | an unsolicited response after the write | withheld | as hyper has it | as hyper has it |
 //! | anything else | unknown | unknown | unknown |

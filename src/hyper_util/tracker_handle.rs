@@ -131,7 +131,7 @@ mod tests {
     async fn copy_knows_the_copy_it_was_made_from() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_, tracker) = crate::conn::Connected::unannounced(stream).into_parts();
+        let (_, tracker) = crate::conn::Connected::external(stream).into_parts();
         let connected = Connected::new().extra(TrackerHandle::new(tracker));
         let of_it = TrackerHandle::copied(&connected).unwrap();
         let original = of_it.copy.of.clone();
@@ -147,7 +147,7 @@ mod tests {
     async fn end_of_a_connection_wakes_all_that_still_wait() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (io, tracker) = crate::conn::Connected::unannounced(stream).into_parts();
+        let (io, tracker) = crate::conn::Connected::external(stream).into_parts();
         let connected = Connected::new().extra(TrackerHandle::new(tracker));
         let [(mut one, first), (mut gone, given_up), (mut two, last)] = [(); 3].map(|()| {
             let handle = TrackerHandle::copied(&connected).unwrap();
@@ -185,7 +185,7 @@ mod tests {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (io, tracker) = crate::conn::Connected::unannounced(stream).into_parts();
+        let (io, tracker) = crate::conn::Connected::external(stream).into_parts();
         for _ in 0..2 {
             let waker = Waker::from(Arc::new(Nosy(Arc::clone(&tracker))));
             assert!(!tracker.poll_gone(0, &waker));

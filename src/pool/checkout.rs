@@ -9,7 +9,7 @@ use super::body::ReturnToPool;
 use super::idle::Pooled;
 use super::permits::Permits;
 use crate::body::SendableBody;
-use crate::conn::{ConnTracker, Connection, ContractTrust};
+use crate::conn::{ConnTracker, ContractTrust, Http1Connection};
 use crate::connect::DialError;
 use crate::time::{self, Instant};
 
@@ -18,7 +18,7 @@ use crate::time::{self, Instant};
 /// Dropping it closes the connection, then returns the permits.
 #[derive(Debug)]
 pub(super) struct Checkout<B> {
-    pub(super) connection: Connection<B>,
+    pub(super) connection: Http1Connection<B>,
     /// Weak, because that pool owns the connection while it is idle.
     home: Weak<dyn Home<B>>,
     _permits: Permits,
@@ -34,7 +34,7 @@ pub(super) trait Home<B>: Send + Sync {
 
 impl<B> Checkout<B> {
     pub(super) fn new(
-        connection: Connection<B>,
+        connection: Http1Connection<B>,
         permits: Permits,
         home: Weak<dyn Home<B>>,
     ) -> Self {
@@ -59,13 +59,13 @@ impl<B: SendableBody> Checkout<B> {
         trust: ContractTrust,
         limit: Duration,
     ) -> Result<Box<Self>, DialError> {
-        let mut reset = ResetOnDrop(Some(Arc::clone(self.connection.record())));
+        let mut reset = ResetOnDrop(Some(Arc::clone(self.connection.tracker())));
         let primed = self.connection.prime(host, trust);
         if let Ok(true) = time::timeout_at(time::from_now(limit), primed).await {
             reset.0 = None;
             return Ok(self);
         }
-        Err(DialError::unusable(self.connection.record()))
+        Err(DialError::unusable(self.connection.tracker()))
     }
 }
 
@@ -88,7 +88,7 @@ impl<B: SendableBody> ReturnToPool for Checkout<B> {
     }
 
     fn cut(&self) {
-        let tracker = self.connection.record();
+        let tracker = self.connection.tracker();
         tracker.on_response_cut();
         if tracker.has_broken_promise()
             && let Some(home) = self.home.upgrade()
@@ -108,7 +108,7 @@ impl<B> Pooled for Box<Checkout<B>> {
         self.connection.is_used()
     }
 
-    fn is_dead(&self) -> bool {
-        self.connection.is_dead()
+    fn is_closed(&self) -> bool {
+        self.connection.is_closed()
     }
 }

@@ -233,7 +233,7 @@ impl<B: SendableBody> PooledCall<B> {
         found: StaleReason,
         request: Request<B>,
     ) -> State<B> {
-        let tracker = checkout.connection.record();
+        let tracker = checkout.connection.tracker();
         let alert = tracker.alert();
         let evidence = Evidence::new(HandOff::HandedBack(found)).with_alert(alert);
         let attempt = self.attempt(evidence, checkout);
@@ -281,20 +281,20 @@ impl<B: SendableBody> PooledCall<B> {
     }
 
     fn attempt(&self, evidence: Evidence, checkout: &Checkout<B>) -> Attempt {
-        let peer = checkout.connection.record().peer();
+        let peer = checkout.connection.tracker().peer();
         let contract = self.origin.contract(Contract::none());
         Attempt::new(evidence, &contract).with_peer(peer).told_by_error().sending(self.sent)
     }
 
     /// Returns the attempt of a request whose fate the contract may decide.
     fn judged(&self, evidence: Evidence, checkout: &Checkout<B>) -> Attempt {
-        if checkout.connection.record().has_broken_promise() {
+        if checkout.connection.tracker().has_broken_promise() {
             self.origin.block();
         }
-        let contract = self.origin.contract(checkout.connection.announced());
-        let peer = checkout.connection.record().peer();
+        let contract = self.origin.contract(checkout.connection.promised());
+        let peer = checkout.connection.tracker().peer();
         let attempt = Attempt::new(evidence, &contract).with_peer(peer).told_by_error();
-        attempt.sending(self.sent).with_contract_status(checkout.connection.standing())
+        attempt.sending(self.sent).with_contract_status(checkout.connection.contract_status())
     }
 
     /// Delivers the head of a final response, unless it refuses the request.
@@ -312,7 +312,7 @@ impl<B: SendableBody> PooledCall<B> {
         };
         match outcome {
             ResponseOutcome::Answer => {}
-            ResponseOutcome::NoResend => return Err(self.on_refusal(&checkout, Answer::Refused)),
+            ResponseOutcome::Refusal => return Err(self.on_refusal(&checkout, Answer::Refused)),
             // What a server that then went on says of the request counts for nothing
             // (C9).
             ResponseOutcome::BrokenRefusal => {
@@ -327,7 +327,7 @@ impl<B: SendableBody> PooledCall<B> {
         let evidence = Evidence::new(HandOff::Written).with_answer(served.answer(status));
         self.record(self.attempt(evidence, &checkout));
         if is_upgrade {
-            checkout.connection.record().release();
+            checkout.connection.tracker().release();
             return Ok(response.map(ResponseBody::upgraded));
         }
         Ok(response.map(|incoming| ResponseBody::new(incoming, checkout)))
@@ -338,7 +338,7 @@ impl<B: SendableBody> PooledCall<B> {
     fn on_refusal(&self, checkout: &Checkout<B>, answer: Answer) -> AttemptError {
         let evidence = Evidence::new(HandOff::Written).with_answer(answer);
         let attempt = self.judged(evidence, checkout);
-        checkout.connection.record().abort();
+        checkout.connection.tracker().abort();
         self.record_failure(time::now(), attempt.clone());
         AttemptError::new(attempt)
     }
@@ -393,9 +393,9 @@ impl<B: SendableBody> InFlight<B> {
         let failed_at = time::now();
         let evidence = match &self.inner {
             Some((call, checkout)) => {
-                let tracker = Arc::clone(checkout.connection.record());
+                let tracker = Arc::clone(checkout.connection.tracker());
                 let origin = Arc::clone(&call.origin);
-                let contract = origin.contract(checkout.connection.announced());
+                let contract = origin.contract(checkout.connection.promised());
                 conn::resolve(&tracker, &contract, kind, || origin.prefetch()).await
             }
             None => Evidence::new(HandOff::Unrecorded),
@@ -415,7 +415,7 @@ impl<B: SendableBody> InFlight<B> {
 impl<B: SendableBody> Drop for InFlight<B> {
     fn drop(&mut self) {
         if let Some((call, checkout)) = self.inner.take() {
-            let evidence = conn::give_up(checkout.connection.record(), EndedBy::Caller);
+            let evidence = conn::give_up(checkout.connection.tracker(), EndedBy::Caller);
             if call.token.is_some() {
                 call.record(call.judged(evidence, &checkout));
             }

@@ -31,8 +31,8 @@ pub(super) trait Pooled {
     fn born(&self) -> Instant;
     /// Returns `true` if a request was ever sent on it.
     fn is_used(&self) -> bool;
-    /// Returns `true` if it is known to be dead.
-    fn is_dead(&self) -> bool;
+    /// Returns `true` if it has ended.
+    fn is_closed(&self) -> bool;
 
     /// Returns `true` if a connection that has been idle since `idle_since`
     /// satisfies this requirement.
@@ -72,7 +72,7 @@ impl<T: Pooled> Idle<T> {
         None
     }
 
-    /// Takes out the connections that are dead or were kept too long.
+    /// Takes out the connections that have ended or were kept too long.
     pub(super) fn expire(&mut self, now: Instant, lifetimes: &Lifetimes) -> Vec<T> {
         let (kept, expired) = std::mem::take(&mut self.entries)
             .into_iter()
@@ -98,7 +98,7 @@ impl<T: Pooled> Entry<T> {
             lifetimes.age.is_none_or(|age| now.saturating_duration_since(self.item.born()) < age);
         is_young
             && now.saturating_duration_since(self.since) < lifetimes.idle
-            && !self.item.is_dead()
+            && !self.item.is_closed()
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
         fn is_used(&self) -> bool {
             self.2
         }
-        fn is_dead(&self) -> bool {
+        fn is_closed(&self) -> bool {
             self.3
         }
     }

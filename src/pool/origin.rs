@@ -20,7 +20,7 @@ use super::trust::OriginTrust;
 use super::wait_queue::{WaitQueue, WaiterId};
 use crate::attempt::Freshness;
 use crate::body::SendableBody;
-use crate::conn::{Connection, ContractTrust};
+use crate::conn::{ContractTrust, Http1Connection};
 use crate::connect::{DialError, Dialer, Hedge};
 use crate::time;
 use tower_resend_core::{ConnectFailure, Contract};
@@ -256,7 +256,7 @@ impl<B: SendableBody> OriginPool<B> {
 
     async fn connect(self: &Arc<Self>, permits: Permits) -> Result<Box<Checkout<B>>, DialError> {
         let connected = self.hedge.connect().await?;
-        let connection = Connection::start(connected).await.map_err(DialError::handshake)?;
+        let connection = Http1Connection::start(connected).await.map_err(DialError::handshake)?;
         let home: Weak<Self> = Arc::downgrade(self);
         Ok(Box::new(Checkout::new(connection, permits, home)))
     }
@@ -301,8 +301,7 @@ impl<B: SendableBody> OriginPool<B> {
 
 impl<B: SendableBody> Home<B> for OriginPool<B> {
     fn put(self: Arc<Self>, mut checkout: Box<Checkout<B>>) {
-        checkout.connection.record().resolve();
-        if checkout.connection.is_dead() {
+        if !checkout.connection.finish() {
             return;
         }
         if checkout.connection.is_ready() {

@@ -124,7 +124,7 @@ mod tests {
         fn is_used(&self) -> bool {
             self.0
         }
-        fn is_dead(&self) -> bool {
+        fn is_closed(&self) -> bool {
             false
         }
     }

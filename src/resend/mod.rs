@@ -108,7 +108,7 @@ mod tests {
     use crate::{Attempt, AttemptToken};
     use tower_resend_core::{ConnectFailure, Contract, Evidence, HandOff, StaleReason};
 
-    /// Returns whether a resend after this hand-off requires a fresh connection.
+    /// Returns `true` if a resend after this hand-off requires a fresh connection.
     async fn wants_fresh(hand_off: HandOff) -> bool {
         let transport = move |request: Request<String>| async move {
             let token = request.extensions().get::<AttemptToken>().cloned().unwrap_or_default();

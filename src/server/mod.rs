@@ -1,7 +1,7 @@
 //! The server half (feature `server`): a server that says, by how it closes a
 //! connection, whether it dispatched a request.
 //!
-//! [`serve`] runs a service on a [`Listener`] and drains on a signal. The pieces
+//! [`serve()`] runs a service on a [`Listener`] and drains on a signal. The pieces
 //! that it is made of are for server loops of your own: a [`Listener`] accepts, HTTP
 //! reads and writes a [`Connection`], and a [`DispatchLayer`] with the connection's
 //! [`Handle`] keeps the contract for the service. [`handover`] passes the listening

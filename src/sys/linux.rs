@@ -211,7 +211,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let fd = Fd::of(&stream);
         assert_eq!(fd.prepare(), Ok(()));
-        assert_eq!(tower_resend_core::fin_rule::calibrate(&fd.snapshot().unwrap()), Ok(()));
+        assert_eq!(tower_resend_core::exchange::calibrate(&fd.snapshot().unwrap()), Ok(()));
         assert_eq!(fd.receive(&mut [0; 8]), RawRead::Nothing);
         fd.abort();
         let after = fd.snapshot().unwrap();

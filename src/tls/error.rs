@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::AlertDescription;
 use rustls::pki_types::{InvalidDnsNameError, pem};
 
-use tower_resend_core::Alert;
+use tower_resend_core::{Alert, ConnectFailure};
 
 /// A setting is unusable, a handshake failed, or an established session failed.
 ///
@@ -82,6 +82,14 @@ impl TlsError {
             }
             Kind::Handshake(_) => self.rustls().is_some_and(ends_every_handshake),
             Kind::Session(_) => self.alert().is_some(),
+        }
+    }
+
+    /// Returns why there is no connection after this error.
+    pub(crate) fn connect_failure(&self) -> ConnectFailure {
+        match self.is_final() {
+            true => ConnectFailure::Untrusted,
+            false => ConnectFailure::Tls,
         }
     }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tower_resend_core::fin_rule::{
-    ExchangeCounts, LastRead, StaleCheck, Step, at_end, calibrate, closed, is_stray,
+    ExchangeCounts, FinStep, LastRead, StaleCheck, at_end, calibrate, closed, is_stray,
     is_worth_settling, settle, settle_limit, stale_check,
 };
 use tower_resend_core::{
@@ -49,7 +49,7 @@ fn looked() -> Snapshot {
 }
 
 fn exchange(read: u64) -> ExchangeCounts {
-    let base = SegmentBase::at_look(WRITTEN_BEFORE, &looked());
+    let base = SegmentBase::at_stale_check(WRITTEN_BEFORE, &looked());
     ExchangeCounts::new(BASE, W, read).with_segment_base(base)
 }
 
@@ -83,17 +83,19 @@ impl Recording {
         let mut shown = self.shown.iter();
         let first = shown.next().expect("a snapshot after the drain");
         let fin = match at_end(&self.exchange, self.last, first, self.errno) {
-            Step::Done(kernel) => return kernel,
-            Step::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
-            Step::Settle(fin) => fin,
-            Step::Wait => panic!("at_end never waits"),
+            FinStep::Done(kernel) => return kernel,
+            FinStep::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
+            FinStep::Settle(fin) => fin,
+            FinStep::Wait => panic!("at_end never waits"),
         };
         for next in shown {
             match settle(&self.exchange, &fin, next) {
-                Step::Done(kernel) => return kernel,
-                Step::Closed(fin, last) => return closed(&self.exchange, &fin, &last, self.errno),
-                Step::Wait => {}
-                Step::Settle(_) => panic!("settle has settled"),
+                FinStep::Done(kernel) => return kernel,
+                FinStep::Closed(fin, last) => {
+                    return closed(&self.exchange, &fin, &last, self.errno);
+                }
+                FinStep::Wait => {}
+                FinStep::Settle(_) => panic!("settle has settled"),
             }
         }
         TcpEvidence::Fin(fin.acked(), Settled::Unsettled)
@@ -220,7 +222,7 @@ fn row_2_with_earlier_bytes_in_flight() {
     let rst = shown(CLOSE, BASE - 20, READ_BEFORE + 1);
     let mut look = looked();
     look.bytes_acked = BASE - 20;
-    let base = SegmentBase::at_look(WRITTEN_BEFORE, &look);
+    let base = SegmentBase::at_stale_check(WRITTEN_BEFORE, &look);
     assert_eq!(base, None, "the segments in flight could be taken for the request's");
     let exchange = exchange(READ_BEFORE).with_segment_base(base);
     let recording = Recording { exchange, ..after_end(&[less, rst], Some(Errno::EPIPE)) };
@@ -307,10 +309,10 @@ fn segments_that_cannot_be_counted_are_not_one() {
     }
     let mut before = looked();
     before.data_segs_out = None;
-    assert_eq!(SegmentBase::at_look(WRITTEN_BEFORE, &before), None);
+    assert_eq!(SegmentBase::at_stale_check(WRITTEN_BEFORE, &before), None);
     let mut before = looked();
     before.notsent = 1;
-    assert_eq!(SegmentBase::at_look(WRITTEN_BEFORE, &before), None);
+    assert_eq!(SegmentBase::at_stale_check(WRITTEN_BEFORE, &before), None);
     let unlooked =
         Recording { exchange: ExchangeCounts::new(BASE, W, READ_BEFORE), ..refused(|shown| shown) };
     assert_eq!(unlooked.fate(), unknown(Doubt::SegmentsUncounted));
@@ -327,14 +329,14 @@ fn counts_of_segments_wrap_around() {
     };
     let near = |shown| counting(shown, u32::MAX, u32::MAX);
     let wrapped = |shown| counting(shown, 1, 0);
-    let base = SegmentBase::at_look(WRITTEN_BEFORE, &near(looked()));
+    let base = SegmentBase::at_stale_check(WRITTEN_BEFORE, &near(looked()));
     let exchange = exchange(READ_BEFORE).with_segment_base(base);
     let again = refused(|shown| wrapped(retransmitted(shown, 1, REQUEST)));
     let fate = Recording { exchange, ..again }.fate();
     assert_eq!(fate, Fate::NotApplied(Proof::NeverReceived));
     for (length, segments) in [(65_535, Segments::One), (65_536, Segments::Uncounted)] {
         let exchange = ExchangeCounts::new(BASE, WRITTEN_BEFORE + length, READ_BEFORE);
-        let base = SegmentBase::at_look(WRITTEN_BEFORE, &looked());
+        let base = SegmentBase::at_stale_check(WRITTEN_BEFORE, &looked());
         let exchange = exchange.with_segment_base(base);
         assert_eq!(exchange.segments(&shown(CLOSE, BASE, READ_BEFORE + 1)), segments, "{length}");
     }
@@ -581,7 +583,7 @@ fn acknowledged_is_counted_from_the_request_on() {
         (W + 2, REQUEST, Acked::All),
     ] {
         let snapshot = shown(ESTABLISHED, bytes_acked, READ_BEFORE);
-        assert_eq!(exchange.acked_octets(&snapshot), bytes, "{bytes_acked}");
+        assert_eq!(exchange.acked_bytes(&snapshot), bytes, "{bytes_acked}");
         assert_eq!(exchange.acked(&snapshot), acked, "{bytes_acked}");
     }
 }
@@ -591,7 +593,7 @@ fn settling_is_worth_it_only_where_it_can_decide() {
     let fin = |acked| {
         let fin = shown(CLOSE_WAIT, acked, READ_BEFORE + 1);
         match at_end(&exchange(READ_BEFORE), LastRead::End, &fin, None) {
-            Step::Settle(fin) => fin,
+            FinStep::Settle(fin) => fin,
             other => panic!("{other:?}"),
         }
     };

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
-use tower_resend_core::fin_rule::{ExchangeCounts, LastRead, Step, at_end, closed, settle};
+use tower_resend_core::fin_rule::{ExchangeCounts, FinStep, LastRead, at_end, closed, settle};
 use tower_resend_core::*;
 
 use testkit::weaker;
@@ -344,19 +344,19 @@ impl Story {
         let mut fin = None;
         loop {
             step = match (step, fin) {
-                (Step::Done(kernel), _) => return kernel,
-                (Step::Closed(fin, last), _) => {
+                (FinStep::Done(kernel), _) => return kernel,
+                (FinStep::Closed(fin, last), _) => {
                     return closed(&self.exchange, &fin, &last, self.errno);
                 }
-                (Step::Settle(new), _) => {
+                (FinStep::Settle(new), _) => {
                     fin = Some(new);
-                    Step::Wait
+                    FinStep::Wait
                 }
-                (Step::Wait, Some(known)) => match shown.next() {
+                (FinStep::Wait, Some(known)) => match shown.next() {
                     Some(next) => settle(&self.exchange, &known, next),
                     None => return TcpEvidence::Fin(known.acked(), Settled::Unsettled),
                 },
-                (Step::Wait, None) => panic!("nothing to wait for"),
+                (FinStep::Wait, None) => panic!("nothing to wait for"),
             };
         }
     }
@@ -422,7 +422,7 @@ fn stories() -> impl Strategy<Value = Story> {
     (counts, looks(), errno, last, shown, any::<bool>()).prop_map(
         |((before, length, read, less), look, errno, last, shown, close)| {
             let (look, is_quiet) = look.shown(before, less.min(before));
-            let base = SegmentBase::at_look(before, &look);
+            let base = SegmentBase::at_stale_check(before, &look);
             let exchange =
                 ExchangeCounts::new(before + 1, before + length, read).with_segment_base(base);
             let count = shown.len();

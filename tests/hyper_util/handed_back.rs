@@ -28,7 +28,7 @@ use self::still::until_idle;
 
 const ROUNDS: usize = 20;
 
-/// Longer than any connect that anybody waits for.
+/// Longer than any connect of these tests.
 const AGES: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Pay = Full<Bytes>;
@@ -134,7 +134,7 @@ fn handed_back(found: StaleReason) -> Fate {
 
 /// Newest first, as the pool gives its connections.
 #[tokio::test]
-async fn what_dead_connections_handed_back_is_listed_before_the_answer() {
+async fn hand_backs_by_dead_connections_are_listed_before_the_answer() {
     let (go, may_go) = turnstile();
     let (acted, has_acted) = turnstile();
     let mut first = None;
@@ -179,7 +179,7 @@ async fn what_dead_connections_handed_back_is_listed_before_the_answer() {
 }
 
 #[tokio::test]
-async fn what_came_back_is_listed_before_a_connect_that_failed() {
+async fn hand_back_is_listed_before_a_connect_that_failed() {
     let (mut origin, go, has_acted) = closing_once(1);
     let client = wrapped(&Gated::new());
     serve_one(&client, &origin.url("/before")).await;
@@ -196,7 +196,7 @@ async fn what_came_back_is_listed_before_a_connect_that_failed() {
 
 /// Once, where it comes back to the caller.
 #[tokio::test]
-async fn what_the_client_does_not_send_again_is_listed_once() {
+async fn hand_back_that_the_client_does_not_resend_is_listed_once() {
     let (origin, go, has_acted) = closing_once(1);
     let mut builder = Client::builder(TokioExecutor::new());
     let client = with_evidence(builder.retry_canceled_requests(false).build(Gated::new()));
@@ -211,7 +211,7 @@ async fn what_the_client_does_not_send_again_is_listed_once() {
 }
 
 #[tokio::test]
-async fn what_came_back_is_listed_when_the_next_connect_is_given_up() {
+async fn hand_back_is_listed_when_the_next_connect_is_dropped() {
     let (origin, connector, client) = cut_off(1).await;
     let (request, token) = noted(&origin.url("/after"));
     let call = tokio::spawn(client.oneshot(request));
@@ -233,10 +233,10 @@ async fn until_taken_up(origin: &Origin, requests: usize) {
 
 // ===== calls that are given up =====
 
-/// The call is answered and nobody asks it: its connection could go to another
-/// request that waits for one, and that would be lost with it.
+/// The call is answered and not polled: its connection could go to another request that
+/// waits for one, and that would be lost with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_whose_call_is_given_up_goes_to_no_other_request() {
+async fn connection_of_a_dropped_call_goes_to_no_other_request() {
     for _ in 0..ROUNDS {
         let (go, may_answer) = turnstile();
         let origin = Origin::start(2, move |nth, mut peer| match nth {
@@ -270,7 +270,7 @@ async fn a_connection_whose_call_is_given_up_goes_to_no_other_request() {
         let (read, may_go_on) = connector.stop_after_read();
         keeping.until(read);
         drop(call);
-        connector.stop_nobody();
+        connector.cancel_stop();
         drop(may_go_on);
         connector.open();
         assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);

@@ -68,8 +68,8 @@ impl Gated {
         (read, go)
     }
 
-    /// Stops nobody any more who was not stopped.
-    pub(crate) fn stop_nobody(&self) {
+    /// Cancels a stop that has not happened yet.
+    pub(crate) fn cancel_stop(&self) {
         self.stop.lock().unwrap().take();
     }
 
@@ -199,8 +199,8 @@ where
     }
 }
 
-/// Wakes a task, and then keeps whoever woke it until something is received
-/// that was asked for, once.
+/// Wakes a task, and then blocks the thread that woke it until something is received, once,
+/// if that was requested.
 #[derive(Clone, Default)]
 pub(crate) struct Keeping(Arc<Mutex<Option<Receiver<()>>>>);
 

@@ -106,7 +106,7 @@ macro_rules! tunnels {
             /// The greeting is in the counters, which would call each connection
             /// ended for as long as connects are repeated.
             #[tokio::test]
-            async fn under_our_connector_it_is_refused_at_once_and_nothing_is_sent() {
+            async fn tunnel_under_our_connector_fails_and_nothing_is_sent() {
                 let proxy = Proxy::start(|_, mut guest| guest.open());
                 let tunnel = $connector(at(&proxy), HttpConnector::new());
                 let client = with_evidence(Client::builder(TokioExecutor::new()).build(Connector::around(tunnel)));

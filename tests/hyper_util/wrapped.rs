@@ -49,7 +49,7 @@ fn wrapped() -> EvidenceClient<Connector, Pay> {
 /// Closes while a request is on its way, or is not yet: each call ends, also
 /// where hyper leaves its request behind, and what it says is true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_close_at_the_moment_of_sending_is_told_truly() {
+async fn close_at_the_moment_of_sending_is_reported_truly() {
     for _ in 0..ROUNDS {
         let (go, may_go) = turnstile();
         let origin = Origin::start(2, move |nth, mut peer| {
@@ -114,7 +114,7 @@ where
 /// What the boundary rests on: hyper asks the body before it writes the head.
 /// Were it otherwise, the bytes counted would be fewer than those sent.
 #[tokio::test]
-async fn every_octet_of_a_request_is_counted_as_its_own() {
+async fn every_byte_of_a_request_is_counted_as_its_own() {
     for before in [0, 1, 2] {
         let (first, _) = fail_after(wrapped(), before, |mut peer| drop(peer.read_request())).await;
         let head = "POST /last HTTP/1.1\r\nhost: 127.0.0.1:12345\r\ncontent-length: 3\r\n\r\npay";
@@ -187,7 +187,7 @@ async fn below_another_protocol_no_boundary_is_claimed() {
 
 /// A FIN while it is idle is found by the stale check there too.
 #[tokio::test]
-async fn below_another_protocol_a_request_is_handed_back_all_the_same() {
+async fn request_below_another_protocol_is_still_handed_back() {
     for _ in 0..ROUNDS {
         let (acted, has_acted) = turnstile();
         let (go, may_go) = turnstile();
@@ -261,7 +261,7 @@ async fn unknown_and_then_refused_stays_unknown() {
 // ===== calls that are given up =====
 
 #[tokio::test]
-async fn a_call_that_is_dropped_ends_its_connection_and_is_unknown() {
+async fn dropped_call_ends_its_connection_and_is_unknown() {
     let (read, has_read) = turnstile();
     let origin = Origin::start(1, move |_, mut peer| {
         assert!(peer.read_request().is_some());
@@ -397,7 +397,7 @@ async fn a_connectors_error_that_is_its_own_source_ends_the_call() {
 /// As of a request that came to a gateway by HTTP/2. The client would refuse it on a
 /// connection of HTTP/1.
 #[tokio::test]
-async fn what_came_as_another_version_goes_on_as_what_the_connection_speaks() {
+async fn request_of_another_version_is_sent_as_the_connection_speaks() {
     let origin = Origin::start(1, |_, mut peer| peer.serve(3));
     let client = wrapped();
     for version in [http::Version::HTTP_2, http::Version::HTTP_3, http::Version::HTTP_11] {
@@ -416,7 +416,7 @@ async fn what_came_as_another_version_goes_on_as_what_the_connection_speaks() {
 /// In the place of an `HttpConnector` it must not be the one that sends in
 /// plain text what was meant for TLS.
 #[tokio::test]
-async fn a_target_that_is_not_http_is_refused_without_tls_and_gets_no_octet() {
+async fn target_other_than_http_fails_without_tls_and_gets_no_byte() {
     for scheme in ["https", "wss", "ftp"] {
         refuses_unless_told_otherwise(scheme).await;
     }

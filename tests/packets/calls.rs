@@ -145,7 +145,7 @@ fn the_counts_behind_a_doubt_are_those_of_the_request() {
 
 /// The exchange before was answered with its last bytes not acknowledged.
 #[test]
-fn a_request_behind_unacknowledged_octets_of_the_one_before() {
+fn a_request_behind_unacknowledged_bytes_of_the_one_before() {
     tun::run(async |net| {
         let client = post().client();
         let mut peer = exchange(&net, &client, Covers::Bytes(50)).await;

@@ -9,7 +9,8 @@ use std::io;
 
 use tokio::net::TcpStream;
 use tower_resend_core::fin_rule::{
-    ExchangeCounts, Fin, LastRead, StaleCheck, Step, at_end, calibrate, closed, settle, stale_check,
+    ExchangeCounts, Fin, FinStep, LastRead, StaleCheck, at_end, calibrate, closed, settle,
+    stale_check,
 };
 use tower_resend_core::{
     Acked, Errno, SegmentBase, Segments, Settled, Snapshot, TcpEvidence, TcpState,
@@ -79,7 +80,7 @@ impl Socket {
     fn begin(&mut self) {
         assert_eq!(self.stale_check(), StaleCheck::Clear(Ok(())));
         self.base = self.written + 1;
-        self.segment_base = SegmentBase::at_look(self.written, &self.shown());
+        self.segment_base = SegmentBase::at_stale_check(self.written, &self.shown());
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -118,7 +119,7 @@ impl Socket {
     }
 
     /// Steps C2 to C5, once the kernel has digested all that was sent to it.
-    async fn ended(&mut self) -> Step {
+    async fn ended(&mut self) -> FinStep {
         self.net.barrier().await;
         let last = self.drain();
         let errno = match last {
@@ -129,7 +130,7 @@ impl Socket {
     }
 
     /// Step C6, one look.
-    async fn settled(&mut self, fin: &Fin) -> Step {
+    async fn settled(&mut self, fin: &Fin) -> FinStep {
         self.net.barrier().await;
         settle(&self.exchange(), fin, &self.shown())
     }
@@ -138,22 +139,22 @@ impl Socket {
     /// the `then` of the peer.
     async fn kernel(&mut self, peer: &mut Peer, then: impl FnOnce(&mut Peer)) -> TcpEvidence {
         let step = match self.ended().await {
-            Step::Settle(fin) => {
+            FinStep::Settle(fin) => {
                 then(peer);
                 match self.settled(&fin).await {
-                    Step::Wait => return TcpEvidence::Fin(fin.acked(), Settled::Unsettled),
+                    FinStep::Wait => return TcpEvidence::Fin(fin.acked(), Settled::Unsettled),
                     step => step,
                 }
             }
             step => step,
         };
         match step {
-            Step::Done(kernel) => kernel,
-            Step::Closed(fin, shown) => {
+            FinStep::Done(kernel) => kernel,
+            FinStep::Closed(fin, shown) => {
                 let errno = self.first_errno();
                 closed(&self.exchange(), &fin, &shown, errno)
             }
-            Step::Settle(_) | Step::Wait => panic!("{step:?}"),
+            FinStep::Settle(_) | FinStep::Wait => panic!("{step:?}"),
         }
     }
 
@@ -282,7 +283,7 @@ fn an_end_whose_error_a_write_took_is_no_fin() {
         let shown = socket.shown();
         assert_eq!(shown.bytes_received, socket.read);
         let step = at_end(&socket.exchange(), LastRead::End, &shown, socket.errno);
-        assert_eq!(step, Step::Done(TcpEvidence::Reset(Acked::None)));
+        assert_eq!(step, FinStep::Done(TcpEvidence::Reset(Acked::None)));
     });
 }
 
@@ -500,10 +501,10 @@ fn a_timer_that_expires_after_the_fin() {
         peer.expect_retransmission().await;
         peer.expect_retransmission().await;
         peer.fin(Covers::Nothing);
-        let Step::Settle(fin) = socket.ended().await else { panic!("a FIN") };
+        let FinStep::Settle(fin) = socket.ended().await else { panic!("a FIN") };
         let error = tokio::io::Interest::ERROR;
         socket.stream.ready(error).await.expect("the timer's error");
-        let Step::Closed(fin, shown) = settle(&socket.exchange(), &fin, &socket.shown()) else {
+        let FinStep::Closed(fin, shown) = settle(&socket.exchange(), &fin, &socket.shown()) else {
             panic!("closed")
         };
         assert_eq!(shown.state, TcpState::Close);

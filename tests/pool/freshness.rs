@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_resend::pool::{Pool, PoolOptions, ResponseBody};
-use tower_resend::{Error, Policy, ResendLayer};
+use tower_resend::{AttemptToken, Error, Policy, ResendLayer};
 use tower_resend_core::{Fate, NoResend, Proof};
 
 type FullBody = Full<Bytes>;
@@ -170,20 +170,27 @@ async fn control_hand_back_goes_to_an_unused_connection() {
     assert_eq!(went, Went::ToTheUnused);
 }
 
-/// Sends a request to a pool whose two idle connections are about to hand it back.
-fn send_with(policy: Policy) -> Result<Vec<Fate>, Box<Error>> {
+/// Sends a request by `send` to a pool whose two idle connections hand it back.
+fn send_by<E>(
+    send: impl AsyncFnOnce(Pool<FullBody>, Request<FullBody>) -> Result<Response<ResponseBody>, E>,
+) -> Result<Response<ResponseBody>, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let site = Site::new().await;
         let request = site.request("/");
-        let resend = ResendLayer::new(policy).layer(site.pool.clone());
         drop((site.used, site.unused));
         let listener = site.listener;
         let server = tokio::spawn(async move { answer(take(accept(&listener).await).await).await });
-        let response = resend.oneshot(request).await.map_err(Box::new)?;
-        drop(server.await.unwrap());
-        Ok(fates(&response))
+        let outcome = send(site.pool, request).await;
+        server.abort();
+        outcome
     })
+}
+
+fn send_with(policy: Policy) -> Result<Vec<Fate>, Box<Error>> {
+    let resend = ResendLayer::new(policy);
+    let response = send_by(async |pool, request| resend.layer(pool).oneshot(request).await);
+    Ok(fates(&response.map_err(Box::new)?))
 }
 
 #[test]
@@ -197,6 +204,20 @@ fn max_hand_backs_limits_what_the_pool_does_itself() {
         assert!(error.fate().is_not_applied());
         assert_eq!(error.take_request::<FullBody>().unwrap().uri().path(), "/");
     }
+}
+
+#[test]
+fn a_pool_without_a_layer_goes_on_after_hand_backs() {
+    let token = AttemptToken::new();
+    let response = send_by(async |pool, mut request| {
+        request.extensions_mut().insert(token.clone());
+        pool.oneshot(request).await
+    });
+    assert!(response.unwrap().status().is_success());
+    let fates: Vec<_> = token.attempts().iter().map(tower_resend::Attempt::fate).collect();
+    assert!(matches!(fates[..], [one, other, Fate::Completed]
+            if is_handed_back(&one) && is_handed_back(&other)));
+    assert!(send_by(async |pool, request| pool.oneshot(request).await).is_ok(), "no token");
 }
 
 #[test]

@@ -16,12 +16,12 @@
     reason = "the test measures in real time and may panic"
 )]
 
-use testkit::chance;
 mod servers;
-use testkit::skip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+
+use testkit::{chance, skip};
 
 use servers::case::{Case, Variant};
 use servers::lossy;

@@ -102,7 +102,7 @@ async fn a_stream_reset_for_another_reason_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_goaway_that_leaves_the_stream_out_is_not_applied() {
+async fn goaway_that_excludes_the_stream_is_not_applied() {
     for code in [NO_ERROR, INTERNAL_ERROR] {
         let act = Act { executes: false, frame: Frame::GoAway(0, code) };
         assert_eq!(over_http2(act, "pay").await, (REFUSED, 0), "{code}");
@@ -127,7 +127,7 @@ async fn a_goaway_proves_nothing_for_a_request_without_a_body() {
 
 // ===== more than one request =====
 
-/// A POST that is answered 303 to where nobody listens, and executed.
+/// A POST that is executed, and answered by a 303 to a closed port.
 fn redirecting(connections: usize, to: &ClosedPort) -> Origin {
     let target = to.url();
     Origin::start(connections, move |_, mut peer| {
@@ -150,7 +150,7 @@ async fn redirects_are_off_whatever_the_builder_says() {
 }
 
 #[tokio::test]
-async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_sent_once() {
+async fn post_with_a_dead_redirect_is_sent_once() {
     let closed = ClosedPort::new();
     let origin = redirecting(1, &closed);
     let service = ServiceBuilder::new()
@@ -164,7 +164,7 @@ async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_sent_once() {
 }
 
 #[tokio::test]
-async fn control_trusting_is_connect_after_a_redirect_doubles_the_post() {
+async fn control_trusting_is_connect_after_a_redirect_doubles() {
     let closed = ClosedPort::new();
     let origin = redirecting(2, &closed);
     // Each request on a connection of its own.
@@ -190,7 +190,7 @@ const REFUSES_ONCE: Act = Act { executes: false, frame: Frame::Reset(REFUSED_STR
 /// Two things keep them off: the setting, and that reqwest cannot clone a body
 /// which was wrapped.
 #[tokio::test]
-async fn reqwests_own_retries_are_off_whatever_the_builder_says() {
+async fn retries_of_reqwest_are_off_whatever_the_builder_says() {
     let (url, executed) = h2_origin::start(REFUSES_ONCE);
     assert_eq!(failure_of(retrying(), &url, "pay").await.attempt().fate(), REFUSED);
     let executed = tokio::task::spawn_blocking(|| executed.join().unwrap()).await.unwrap();

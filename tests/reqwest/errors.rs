@@ -335,7 +335,7 @@ mod over_tls {
     }
 
     #[tokio::test]
-    async fn a_close_notify_is_the_end_of_a_body_that_lasts_to_the_end() {
+    async fn close_notify_ends_a_body_that_lasts_until_the_close() {
         let authority = Authority::new();
         let origin = serving(&authority.server(), 0, |mut peer| {
             peer.write(UNTIL_ITS_END);

@@ -57,7 +57,7 @@ async fn requests_and_responses_stay_those_of_reqwest() {
 }
 
 #[tokio::test]
-async fn a_post_that_the_server_took_up_is_unknown_and_sent_once() {
+async fn post_that_the_server_dispatched_is_unknown_and_sent_once() {
     let origin = Origin::start(1, |_, mut peer| {
         peer.read_request();
     });
@@ -85,7 +85,7 @@ async fn a_mark_on_reqwests_request_reaches_the_resending_layer() {
 }
 
 #[tokio::test]
-async fn a_streamed_body_is_sent_once_and_its_octets_arrive() {
+async fn stream_is_sent_once_and_its_bytes_arrive() {
     let origin = Origin::start(1, |_, mut peer| {
         peer.read_request();
     });
@@ -120,7 +120,7 @@ async fn an_https_url_is_sent_over_tls() {
 
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn an_https_url_without_the_feature_reaches_nobody() {
+async fn https_url_without_the_feature_reaches_no_server() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
@@ -131,7 +131,7 @@ async fn an_https_url_without_the_feature_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn the_timeout_of_reqwests_request_ends_the_wait_for_its_response() {
+async fn timeout_of_the_request_ends_the_wait_for_its_response() {
     let (end, ended) = turnstile();
     let origin = Origin::start(1, move |_, mut peer| {
         peer.read_request();
@@ -260,7 +260,7 @@ async fn control_a_request_without_a_timeout_has_the_policys_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_whose_timeout_passes_is_timed_out_whatever_the_policys_deadline() {
+async fn timeout_of_the_request_ends_it_before_a_longer_deadline() {
     for timeout in [Duration::ZERO, seconds(2), seconds(30), seconds(60)] {
         let (answered, elapsed) = outcome(seconds(100), |it| it.timeout(timeout)).await;
         let error = answered.unwrap_err();
@@ -327,7 +327,7 @@ async fn redirects_are_given_back_by_a_layer() {
 }
 
 #[tokio::test]
-async fn a_post_whose_redirect_leads_nowhere_was_executed_and_is_not_called_unapplied() {
+async fn post_with_a_dead_redirect_is_not_called_unapplied() {
     let closed = ClosedPort::new();
     for target in [closed.url(), "/gone".into()] {
         let origin = Origin::start(1, move |_, mut peer| {
@@ -386,7 +386,7 @@ fn passing_on() -> ClientWithMiddleware {
 }
 
 #[tokio::test]
-async fn a_307_is_followed_with_the_body_and_executed_once_at_each_origin() {
+async fn followed_307_is_executed_once_at_each_origin() {
     let (second, paid) = application(None).await;
     let (first, moved) = application(Some(format!("{second}/paid"))).await;
     let order = passing_on().post(format!("{first}/orders")).bearer_auth("hush").body("pay");
@@ -397,7 +397,7 @@ async fn a_307_is_followed_with_the_body_and_executed_once_at_each_origin() {
 }
 
 #[tokio::test]
-async fn a_307_whose_body_cannot_be_had_again_is_given_to_the_caller() {
+async fn response_307_without_a_replayable_body_goes_to_the_caller() {
     let (second, paid) = application(None).await;
     let (first, moved) = application(Some(format!("{second}/paid"))).await;
     let stream = || reqwest::Body::wrap(http_body_util::Full::new(bytes::Bytes::from("pay")));

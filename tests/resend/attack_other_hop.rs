@@ -66,7 +66,7 @@ async fn taken_up(
 }
 
 #[tokio::test]
-async fn attack_a_post_that_a_layer_sends_for_a_get_is_not_repeated_with_it() {
+async fn attack_post_that_a_layer_sends_for_a_get_is_not_repeated() {
     for (transport, name) in [(pooled as fn() -> Transport, "pool"), (legacy, "legacy")] {
         // Without the call's token it is known by its error.
         for keeps in [true, false] {

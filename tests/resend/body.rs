@@ -211,7 +211,7 @@ async fn a_stream_that_was_not_given_back_is_gone() {
     assert!(error.take_request::<Body>().is_none());
 }
 
-/// A body of a type of one's own, of which there is no second one.
+/// A body of a user's own type, which cannot be copied.
 #[derive(Debug)]
 struct Once;
 
@@ -226,7 +226,7 @@ impl Replayable for Once {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_request_that_was_given_back_is_not_sent_for_this_one() {
+async fn request_of_another_call_that_was_given_back_is_not_sent() {
     type Change = fn(&mut Request<Once>);
     let to_another_target: Change =
         |request| *request.uri_mut() = "http://elsewhere.test/".parse().unwrap();
@@ -297,7 +297,7 @@ async fn a_stream_that_a_layer_between_changed_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_sent_and_given_back_is_not_believed() {
+async fn request_both_sent_and_given_back_is_not_believed() {
     let act = |call, request: Request<Body>| {
         assert_eq!(call, 0);
         let token = token(&request);
@@ -353,7 +353,7 @@ async fn a_layer_that_stands_down_records_no_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_get_without_a_replayable_body_is_refused_for_it() {
+async fn get_without_a_replayable_body_is_not_resent() {
     let act = |_, request: Request<Body>| {
         record(&token(&request), reset());
         cut()

@@ -65,7 +65,7 @@ fn a_copy_is_framed_like_the_first_body() {
 }
 
 #[test]
-fn the_end_is_known_with_the_last_bytes() {
+fn the_end_is_known_with_the_last_octets() {
     let mut body = Replay::new(Script::sized([Step::data("1234")]), &caps());
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
@@ -100,7 +100,7 @@ fn a_revoked_body_fails_and_never_ends() {
 }
 
 #[test]
-fn taking_the_next_spare_revokes_what_was_sent_before() {
+fn taking_the_next_copy_revokes_the_one_before() {
     let mut body = Replay::new(hello(), &caps());
     let spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready(), "the spare takes nothing away");
@@ -143,7 +143,7 @@ fn the_stream_wakes_the_body_that_took_over() {
 }
 
 #[test]
-fn a_body_queued_on_an_old_connection_cannot_take_the_stream_back() {
+fn body_queued_on_an_old_connection_cannot_take_the_stream() {
     let queued = Replay::new(hello(), &caps());
     let mut spare = queued.replay().unwrap();
     assert!(poll(&mut spare).is_ready());
@@ -182,7 +182,7 @@ fn a_body_known_to_be_over_the_cap_is_not_recorded_at_all() {
 }
 
 #[test]
-fn a_spare_without_a_recording_leaves_the_first_body_alone() {
+fn copy_without_a_recording_takes_nothing_from_the_first_body() {
     let mut body = Replay::new(hello(), &ReplayCaps::new(3, 3));
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
@@ -340,7 +340,7 @@ fn a_stream_must_keep_to_its_declared_length() {
 }
 
 #[test]
-fn bodies_are_send_sync_and_print_no_bytes() {
+fn bodies_are_send_sync_and_do_not_print_their_bytes() {
     fn assert_send_sync<T: Send + Sync + 'static>(_: &T) {}
     /// `Send`, but not `Sync`.
     struct Unsync(Script, std::cell::Cell<u8>);

@@ -128,7 +128,7 @@ async fn dropped_while_calling_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_deadline_drops_the_attempt_and_tells_what_it_recorded() {
+async fn deadline_drops_the_attempt_and_keeps_what_it_recorded() {
     let policy = || Policy::new().deadline(Duration::from_secs(5));
     let played = play(policy(), post(), |_| Reply::Hang(Some(dropped()))).await;
     assert_eq!(played.elapsed.as_secs(), 5);
@@ -140,7 +140,7 @@ async fn our_deadline_drops_the_attempt_and_tells_what_it_recorded() {
     let played = play(policy(), post(), |_| Reply::Hang(Some(not_connected()))).await;
     assert!(played.error().fate().is_not_applied());
 
-    // Nothing was recorded, so that nobody knows.
+    // Nothing was recorded, so that the fate is unknown.
     let played = play(policy(), post(), |_| Reply::Hang(None)).await;
     assert_eq!(played.error().fate(), Fate::Unknown(Doubt::NoEvidence));
 }
@@ -148,7 +148,7 @@ async fn our_deadline_drops_the_attempt_and_tells_what_it_recorded() {
 /// A hand-off that was recorded before the deadline does not speak for what
 /// was under way when it passed.
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_not_explained_by_an_earlier_record() {
+async fn deadline_is_not_explained_by_an_earlier_record() {
     let stack = |inner| {
         let inner = RecordsFirst { inner };
         let policy = Policy::new().deadline(Duration::from_secs(5));
@@ -202,10 +202,10 @@ async fn what_is_recorded_during_the_wait_is_judged_too() {
     assert_none(&mut handle);
 }
 
-/// Whoever has a copy of the request, or works on it still, has its token. A
-/// proof of what is recorded is none of what is not recorded yet.
+/// A copy of the request, or a hand-off that has not ended, holds the token. A proof about
+/// what is recorded says nothing about what is not recorded yet.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_somebody_still_has_is_not_sent_again_on_a_proof() {
+async fn request_held_elsewhere_is_not_resent_on_a_proof() {
     for evidence in proofs() {
         let (mut service, mut handle) = spawn(Policy::new());
         handle.allow(2);

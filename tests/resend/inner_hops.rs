@@ -110,7 +110,7 @@ async fn a_post_that_was_redirected_to_a_dead_port_was_executed_once() {
 }
 
 #[tokio::test]
-async fn control_rules_that_trust_the_last_hop_double_a_redirected_post() {
+async fn control_trusting_the_last_hop_doubles_a_redirected_post() {
     for how in REDIRECTS {
         for (name, rule) in CARELESS {
             let (site, inner) = redirecting(how);
@@ -125,7 +125,7 @@ async fn control_rules_that_trust_the_last_hop_double_a_redirected_post() {
 
 /// A 307 keeps the method: the second origin is sent the POST.
 #[tokio::test]
-async fn a_post_that_was_passed_on_without_its_token_is_not_sent_again() {
+async fn post_passed_on_without_its_token_is_not_resent() {
     for keeps in [false, true] {
         let second = Site::start(|_| Reply::Close);
         let target = second.url("/pay");
@@ -181,7 +181,7 @@ fn without_token(mut request: Request<Octets>) -> Request<Octets> {
     request
 }
 
-/// A layer that got a 401 asks for a new token where nobody listens.
+/// A layer that got a 401 asks for a new token at a closed port.
 fn refreshing(keeps: bool) -> (Site, Inner) {
     let dead = Site::dead();
     let site = Site::start(|_| say("401 Unauthorized", ""));
@@ -204,7 +204,7 @@ async fn a_post_after_which_a_refresh_failed_was_executed_once() {
 }
 
 #[tokio::test]
-async fn control_rules_that_trust_the_last_hop_double_a_refreshed_post() {
+async fn control_trusting_the_last_hop_doubles_a_refreshed_post() {
     for (name, rule) in CARELESS {
         let (site, inner) = refreshing(true);
         by_rule(inner, post(&site.url("/pay")), rule).await;
@@ -213,7 +213,7 @@ async fn control_rules_that_trust_the_last_hop_double_a_refreshed_post() {
 }
 
 #[tokio::test]
-async fn a_call_of_which_every_hop_lost_the_token_is_unknown() {
+async fn call_whose_hops_all_lost_the_token_is_unknown() {
     let (site, inner) = refreshing(true);
     let inner = ServiceBuilder::new().map_request(without_token).service(inner);
     let failed = fails(boxed(inner), post(&site.url("/pay"))).await;
@@ -241,7 +241,7 @@ async fn a_post_that_was_sent_elsewhere_after_a_421_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn control_a_421_that_is_trusted_doubles_what_was_sent_elsewhere() {
+async fn control_trusting_a_421_doubles_what_was_sent_elsewhere() {
     let second = Site::start(|_| Reply::Close);
     let first = Site::start(|_| say("421 Misdirected Request", ""));
     let target = second.url("/pay");
@@ -284,7 +284,7 @@ async fn refreshed_first(keeps: bool) -> (Site, Failed) {
 
 /// The layer cannot know that the answered hop was not the request.
 #[tokio::test]
-async fn a_refresh_that_bears_the_calls_token_takes_the_proof_from_the_request() {
+async fn refresh_with_the_calls_token_takes_the_proof_away() {
     let (site, failed) = refreshed_first(true).await;
     assert_eq!(site.executed(), ["POST /token"]);
     assert_answered(&failed, 2);
@@ -341,7 +341,7 @@ fn fanning_out(how: FanOut, keeps: bool) -> (Site, Inner) {
 }
 
 #[tokio::test]
-async fn a_post_that_was_fanned_out_was_executed_once_where_it_arrived() {
+async fn fanned_out_post_is_executed_once_where_it_arrives() {
     for keeps in [true, false] {
         let (site, inner) = fanning_out(FanOut::InTurn, keeps);
         let failed = fails(inner, post(&site.url("/pay"))).await;
@@ -356,7 +356,7 @@ async fn a_post_that_was_fanned_out_was_executed_once_where_it_arrived() {
 }
 
 #[tokio::test]
-async fn control_rules_that_see_one_hop_double_a_fanned_out_post() {
+async fn control_seeing_one_hop_doubles_a_fanned_out_post() {
     for how in [FanOut::InTurn, FanOut::AtOnce] {
         let (_, is_connect) = CARELESS[1];
         let (site, inner) = fanning_out(how, true);
@@ -401,7 +401,7 @@ fn wrapping() -> Inner {
 }
 
 #[tokio::test]
-async fn a_copy_without_the_token_that_fails_last_is_seen_by_its_error() {
+async fn copy_without_token_that_fails_last_is_seen_by_its_error() {
     for transport in [pool, resending, wrapping] {
         let (site, inner) = failing_over(transport);
         let failed = fails(inner, post(&site.url("/pay"))).await;
@@ -412,7 +412,7 @@ async fn a_copy_without_the_token_that_fails_last_is_seen_by_its_error() {
 }
 
 #[tokio::test]
-async fn control_a_rule_that_trusts_the_record_doubles_a_copy_without_the_token() {
+async fn control_trusting_the_record_doubles_a_copy_without_token() {
     for transport in [pool, resending] {
         let (site, inner) = failing_over(transport);
         let (_, last_hop) = CARELESS[0];
@@ -490,7 +490,7 @@ async fn a_copy_with_another_token_is_seen_by_its_error() {
 
 /// The copy was answered, and its response's body was cut.
 #[tokio::test]
-async fn a_copy_without_the_token_whose_response_is_lost_is_seen_by_its_error() {
+async fn lost_response_of_a_copy_without_token_is_seen_by_its_error() {
     let dead = Site::dead();
     let site = Site::start(|_| {
         Reply::Say("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 9\r\n\r\n".to_owned())
@@ -534,7 +534,7 @@ fn silent<E: Into<BoxError> + 'static>(told: fn(legacy::Error) -> E) -> (Site, I
 }
 
 #[tokio::test]
-async fn a_transport_that_records_nothing_after_one_that_does_is_seen_by_its_error() {
+async fn silent_transport_after_a_recording_one_is_seen_by_its_error() {
     let told = [silent(|error| error), silent(io::Error::other), silent(|error| error.to_string())];
     for (site, inner) in told {
         let failed = fails(inner, post(&site.url("/pay"))).await;
@@ -543,9 +543,9 @@ async fn a_transport_that_records_nothing_after_one_that_does_is_seen_by_its_err
     }
 }
 
-/// The same errors are nobody's but the transport's that recorded.
+/// The same errors are those of the transport that recorded.
 #[tokio::test]
-async fn a_transport_of_ones_own_may_fail_with_the_error_of_its_client() {
+async fn transport_of_ones_own_may_fail_with_its_clients_error() {
     let dead = Site::dead();
     let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Octets>();
     let inner = service_fn(move |request: Request<Octets>| {
@@ -580,7 +580,7 @@ impl StdError for Transparent {
 
 /// docs/limits.md: a layer between that hides the error costs the proof.
 #[tokio::test]
-async fn an_error_that_tells_of_no_hand_off_is_taken_for_that_of_another() {
+async fn error_without_a_hand_off_counts_as_that_of_another() {
     let dead = Site::dead();
     let hidden = boxed(pool().map_err(|error| BoxError::from(error.to_string())));
     assert_no_evidence(&fails(hidden, post(&dead.url("/pay"))).await);
@@ -593,7 +593,7 @@ async fn an_error_that_tells_of_no_hand_off_is_taken_for_that_of_another() {
 
 /// What was given up has no error of its own; why it was is told by the timeout's.
 #[tokio::test]
-async fn an_error_of_a_timeout_between_leaves_the_proof_that_nothing_was_sent() {
+async fn timeout_between_keeps_the_proof_that_nothing_was_sent() {
     let site = Site::start(|_| Reply::Hold);
     let one = boxed(Pool::new(PoolOptions::new().max_per_origin(1)));
     let timed = boxed(TimeoutLayer::new(Duration::from_millis(200)).layer(one.clone()));
@@ -610,7 +610,7 @@ async fn an_error_of_a_timeout_between_leaves_the_proof_that_nothing_was_sent() 
 /// A timeout ends a wait for the only connection, and a transport that records
 /// nothing is turned to.
 #[tokio::test]
-async fn a_transport_that_records_nothing_after_a_timeout_is_seen_by_its_error() {
+async fn silent_transport_after_a_timeout_is_seen_by_its_error() {
     let told: [fn(legacy::Error) -> BoxError; 3] = [
         |error| error.into(),
         |error| io::Error::other(error).into(),
@@ -643,7 +643,7 @@ async fn a_transport_that_records_nothing_after_a_timeout_is_seen_by_its_error()
 
 /// A copy that was never sent says nothing of others that may have been.
 #[tokio::test]
-async fn the_proof_of_a_copy_without_the_token_is_none() {
+async fn copy_without_the_token_proves_nothing() {
     let dead = Site::dead();
     let transport = pool();
     let inner = service_fn(move |request: Request<Octets>| {
@@ -722,7 +722,7 @@ async fn a_421_is_delivered_while_a_copy_outlives_its_call() {
 }
 
 #[tokio::test]
-async fn control_a_rule_that_trusts_the_record_doubles_a_copy_that_outlives_its_call() {
+async fn control_trusting_the_record_doubles_a_detached_copy() {
     let (site, inner) = hiding(Hidden::Detached);
     let (_, last_hop) = CARELESS[0];
     by_rule(inner, post(&site.url("/pay")), last_hop).await;
@@ -732,7 +732,7 @@ async fn control_a_rule_that_trusts_the_record_doubles_a_copy_that_outlives_its_
 /// docs/limits.md: what a layer between hides altogether is doubled. It is the
 /// layer itself, not a careless rule, that this harness catches here.
 #[tokio::test]
-async fn limit_a_copy_that_was_answered_without_the_token_is_not_seen() {
+async fn limit_answered_copy_without_the_token_is_not_seen() {
     let (site, inner) = hiding(Hidden::Tokenless);
     let response = ResendLayer::default().layer(inner).oneshot(post(&site.url("/pay"))).await;
     assert_eq!(response.unwrap().status(), 200);

@@ -347,13 +347,13 @@ fn last_of_all() -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_stands_down_leaves_the_deadline_to_the_outer_one() {
+async fn layer_that_stands_down_leaves_the_deadline_to_the_outer() {
     let request = with(AttemptToken::new(), with(Deadline::new(Duration::from_secs(1)), post()));
     assert_eq!(lasts(Policy::new(), request).await, LONG);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_sent_again_or_given_back_keeps_the_callers_deadline() {
+async fn resent_or_returned_request_keeps_the_callers_deadline() {
     let mark = Deadline::new(Duration::from_secs(60));
     let policy = Policy::new().max_proven_resends(1);
     let played = play(policy, with(mark, post()), |_| fail(never_received())).await;

@@ -58,7 +58,7 @@ async fn control_the_mock_panics_when_it_is_called_unready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_fails_to_become_ready_was_sent_nothing() {
+async fn service_that_fails_to_become_ready_gets_nothing() {
     let (mut service, mut handle) = spawn(Policy::new());
     handle.send_error("closed for good");
     let error = assert_ready_err!(service.poll_ready());

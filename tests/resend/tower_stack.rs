@@ -118,7 +118,7 @@ async fn the_layer_works_over_boxed_services() {
 
 /// What the compiler has to accept: all of it can be shared between threads.
 #[tokio::test]
-async fn layers_services_and_futures_can_be_shared_over_the_crates_own_transport() {
+async fn layers_services_and_futures_over_the_pool_can_be_shared() {
     fn is_shared<T: Clone + Send + Sync + 'static>(_: &T) {}
     fn is_sent<T: Send + 'static>(_: &T) {}
     fn check<S>(mut service: S)
@@ -144,7 +144,7 @@ async fn layers_services_and_futures_can_be_shared_over_the_crates_own_transport
 }
 
 #[tokio::test(start_paused = true)]
-async fn control_a_retry_that_trusts_nothing_is_seen_to_double() {
+async fn control_blind_retry_doubles() {
     let (_, calls) = send(Wire::of(vec![Reply::Fail(vec![])]), post(), |wire| {
         ServiceBuilder::new().retry(Blind).service(wire)
     })
@@ -175,7 +175,7 @@ impl<R, E> tower::retry::Policy<Request<Octets>, R, E> for Blind {
 // ===== a service that knows no token =====
 
 #[tokio::test(start_paused = true)]
-async fn without_a_token_only_idempotent_and_deduplicated_requests_are_resent() {
+async fn without_a_token_only_repeatable_requests_are_resent() {
     let marked = || {
         let mut request = post();
         request.extensions_mut().insert(Idempotent);
@@ -237,7 +237,7 @@ async fn a_timeout_below_that_fails_leaves_the_request_unknown() {
 /// tower-http's timeout makes up a response. The layer cannot tell it from the
 /// server's, but its attempts can.
 #[tokio::test(start_paused = true)]
-async fn a_made_up_answer_tells_that_its_attempt_was_not_answered() {
+async fn response_made_by_a_layer_lists_its_unanswered_attempt() {
     let (result, calls) = send(Wire::of(vec![Reply::Hang(None)]), post(), |wire| {
         ServiceBuilder::new().layer(ResendLayer::default()).layer(timeout(SHORT)).service(wire)
     })
@@ -298,7 +298,7 @@ fn mocked() -> (Mocked, Handle) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn load_shed_below_sheds_each_attempt_and_nothing_is_known_of_it() {
+async fn load_shed_below_leaves_an_attempt_without_evidence() {
     for (method, expected) in [("POST", 1), ("GET", 2)] {
         let (mock, mut handle) = mocked();
         handle.allow(0);
@@ -313,7 +313,7 @@ async fn load_shed_below_sheds_each_attempt_and_nothing_is_known_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn load_shed_above_sheds_before_the_layer_sees_the_request() {
+async fn load_shed_above_sheds_before_the_layer() {
     let (mock, mut handle) = mocked();
     handle.allow(0);
     let service = ServiceBuilder::new().load_shed().layer(ResendLayer::default()).service(mock);
@@ -323,7 +323,7 @@ async fn load_shed_above_sheds_before_the_layer_sees_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resend_queues_for_its_permit_behind_those_who_wait() {
+async fn resend_waits_for_its_permit_behind_earlier_waiters() {
     let (mock, mut handle) = mocked();
     handle.allow(10);
     let mut service =
@@ -362,7 +362,7 @@ async fn a_resend_queues_for_its_permit_behind_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_concurrency_limit_above_counts_a_call_once_with_all_its_resends() {
+async fn concurrency_limit_above_counts_a_call_with_its_resends_once() {
     let (mock, mut handle) = mocked();
     handle.allow(10);
     let mut service =
@@ -389,7 +389,7 @@ async fn a_concurrency_limit_above_counts_a_call_once_with_all_its_resends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_is_polled_before_each_attempt_through_the_layers_between() {
+async fn readiness_is_polled_through_layers_before_each_attempt() {
     let (mock, mut handle) = mocked();
     handle.allow(1);
     let mut service = ServiceBuilder::new()
@@ -412,7 +412,7 @@ async fn readiness_is_polled_before_each_attempt_through_the_layers_between() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_fails_for_good_between_attempts_is_told_as_such() {
+async fn service_that_fails_between_attempts_is_reported_as_not_ready() {
     let (mock, mut handle) = mocked();
     handle.allow(1);
     let mut service =
@@ -431,7 +431,7 @@ async fn a_service_that_fails_for_good_between_attempts_is_told_as_such() {
 // ===== nested resending layers =====
 
 #[tokio::test(start_paused = true)]
-async fn nested_resending_layers_stand_down_whatever_is_between() {
+async fn nested_resending_layers_stand_down() {
     let nested = |wire| {
         ServiceBuilder::new()
             .layer(ResendLayer::default())
@@ -452,7 +452,7 @@ async fn nested_resending_layers_stand_down_whatever_is_between() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn control_without_its_mark_an_inner_layer_multiplies_the_attempts() {
+async fn control_inner_layer_without_the_mark_multiplies_attempts() {
     let (_, calls) = send(Wire::new(|_| fail(reset())), get(), |wire| {
         ServiceBuilder::new()
             .layer(ResendLayer::default())

@@ -107,8 +107,7 @@ async fn a_key_counts_only_where_the_origin_deduplicates() {
     assert_eq!(attempts(&played.result.unwrap())[0].ground(), Some(Ground::Deduplicated));
 }
 
-/// Nothing can be told apart by a key without a character, and nobody knows which
-/// of two an origin takes.
+/// An empty key tells no requests apart, and which of two keys an origin takes is unknown.
 #[tokio::test(start_paused = true)]
 async fn an_empty_key_and_several_are_no_ground() {
     for keys in [&[""][..], &["\"\""], &["\"a1\"", "\"a2\""], &["\"a1\"", ""]] {
@@ -125,7 +124,7 @@ async fn an_empty_key_and_several_are_no_ground() {
 
 /// Such an error has no last one to walk to, and what it tells of is not known.
 #[tokio::test(start_paused = true)]
-async fn an_error_that_is_its_own_source_ends_a_call_as_unknown_and_not_by_a_loop() {
+async fn error_that_is_its_own_source_is_unknown_and_no_endless_loop() {
     let layers = |inner| {
         let circular = tower::util::MapErr::new(inner, |_: BoxError| Circular);
         ResendLayer::default().layer(circular)
@@ -137,7 +136,7 @@ async fn an_error_that_is_its_own_source_ends_a_call_as_unknown_and_not_by_a_loo
 
 /// A layer between had another hand-off, which only its error tells of.
 #[tokio::test(start_paused = true)]
-async fn a_hand_off_that_an_error_tells_of_very_far_down_is_not_overlooked() {
+async fn hand_off_deep_in_the_chain_of_an_error_is_not_overlooked() {
     for depth in [0, 10, 63, 64, 1_000] {
         let hidden = play(Policy::new(), post(), script(vec![fail(reset())])).await.error();
         let buried = (0..depth).fold(BoxError::from(hidden), |below, _| Box::new(Over(below)));
@@ -196,7 +195,7 @@ async fn the_fate_is_the_weakest_hand_off_of_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redirect_that_was_answered_and_then_refused_was_applied() {
+async fn answered_redirect_with_a_refused_next_hop_was_applied() {
     let hand_offs = || Reply::Fail(vec![answered(Answer::Complete), not_connected()]);
     let played = play(Policy::new(), post(), script(vec![hand_offs()])).await;
     assert_eq!(played.calls.len(), 1);
@@ -220,7 +219,7 @@ async fn a_421_is_resent_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_421_of_which_the_transport_says_nothing_is_an_answer() {
+async fn unrecorded_421_is_an_answer() {
     for hand_offs in [vec![], vec![answered(Answer::Complete)]] {
         let replies = vec![Reply::Answer(421, hand_offs)];
         let played = play(Policy::new(), post(), script(replies)).await;
@@ -252,7 +251,7 @@ async fn a_clean_call_adds_no_extension() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resend_that_nothing_recorded_is_told_as_answered() {
+async fn unrecorded_resend_is_listed_as_answered() {
     let replies = vec![fail(never_received()), Reply::Answer(200, vec![])];
     let played = play(Policy::new(), post(), script(replies)).await;
     let response = played.result.unwrap();
@@ -362,7 +361,7 @@ async fn the_text_says_what_happened_and_what_was_missing() {
 /// Where no connection is named, nothing else says which host was down; and which
 /// limit to change is not the deadline, which is thirty seconds.
 #[tokio::test(start_paused = true)]
-async fn the_text_of_a_request_that_was_never_sent_says_for_whom_and_which_limit_it_met() {
+async fn text_of_an_unsent_request_names_its_host_and_limit() {
     let mut request = post();
     *request.uri_mut() = Uri::from_static("http://me:secret@shop.test:8080/orders");
     let error = play(Policy::new(), request, |_| fail(not_connected())).await.error();

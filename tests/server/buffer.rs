@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -230,6 +230,57 @@ async fn requests_wait_for_memory_with_one_part_read() {
     let (request, _answer) = second.requests.next_request().await.unwrap();
     assert_eq!(request.into_body().collect().await.unwrap().to_bytes(), "12345");
     assert_eq!(buffering.held(), 0);
+}
+
+#[tokio::test]
+async fn attack_no_waker_is_cloned_under_the_lock_of_the_budget() {
+    let buffering = ten();
+    let (mut first, mut second) = (Site::new().await, Site::new().await);
+    first.requests.allow(1);
+    second.requests.allow(1);
+    let (first_script, first_body) = body(SizeHint::with_exact(6));
+    let (second_script, second_body) = body(SizeHint::with_exact(5));
+    let mut first_call = call(&mut first.service(&buffering), first_body).await;
+    first_script.data("123456");
+    assert_pending!(first_call.poll());
+    second_script.data("12345");
+    let mut second_call = Box::pin(second.service(&buffering).call(request(second_body)));
+    let (done, is_done) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || {
+        let _entered = runtime.enter();
+        let clones = Box::leak(Box::new((buffering, AtomicUsize::new(0))));
+        let waker = asking_waker(clones);
+        let polled = second_call.as_mut().poll(&mut Context::from_waker(&waker));
+        let _ = done.send((polled.is_pending(), clones.1.load(Ordering::SeqCst)));
+    });
+    let waited = tokio::task::spawn_blocking(move || is_done.recv_timeout(Duration::from_secs(20)));
+    let Ok((waits, clones)) = waited.await.unwrap() else {
+        // Its drop would wait for the lock too.
+        std::mem::forget(first_call);
+        panic!("the lock was held, or the thread failed");
+    };
+    assert!(waits, "the first holds the memory");
+    // Control: it was cloned, by the budget among others.
+    assert!(clones > 1, "{clones}");
+}
+
+/// Returns a waker that asks for the held memory whenever it is cloned, and counts.
+#[allow(unsafe_code, reason = "only a raw waker runs code when it is cloned")]
+fn asking_waker(asked: &'static (Buffering, AtomicUsize)) -> Waker {
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, |_| {}, |_| {}, |_| {});
+
+    fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: each waker of this table has the same data, which lives forever.
+        let (buffering, clones) = unsafe { &*data.cast::<(Buffering, AtomicUsize)>() };
+        clones.fetch_add(1, Ordering::SeqCst);
+        buffering.held();
+        RawWaker::new(data, &VTABLE)
+    }
+
+    // SAFETY: the functions of the table keep the contract: they are thread-safe, and
+    // own nothing.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::from_ref(asked).cast(), &VTABLE)) }
 }
 
 /// No memory stays reserved, whenever a call is dropped.

@@ -42,7 +42,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`fate`] | evidence to fate, fates to a decision |
-//! | [`exchange`] | the client's connection: its ledger and the kernel rule ([`fin_rule`]) |
+//! | [`exchange`] | the client's connection: its machine, and the kernel rule (`fin_rule`) |
 //! | [`contract`] | the `Retry-Contract` field and the rules of both halves |
 //! | [`close`] | the server's connection: the state of `SO_LINGER` as a function of what happened |
 //!
@@ -57,7 +57,9 @@ pub mod close;
 pub mod contract;
 pub mod exchange;
 pub mod fate;
-#[cfg(any(test, feature = "variants"))]
+#[cfg(test)]
+mod rule_lines;
+#[cfg(any(test, feature = "internals"))]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "lists for tests")]
 pub mod variants;

@@ -1,8 +1,8 @@
-//! What the error of reqwest's client proves about the one request it sent.
+//! What an error of reqwest's client proves about the one request that it sent.
 //!
-//! The chain is walked one known type at a time, never searched: a request's
-//! body may fail with an error of another client, whose refused connection or
-//! stream says nothing of this request.
+//! The chain is walked one known type at a time, never searched. A request's body may fail
+//! with an error of another client, whose failed connect or stream says nothing about this
+//! request.
 
 use std::error::Error as StdError;
 use std::io;
@@ -13,9 +13,9 @@ use tower_resend::__adapter::chain as causes;
 use tower_resend::__adapter::ends_every_handshake;
 use tower_resend_core::{Answer, ConnectFailure, Errno, Evidence, HandOff, StaleReason};
 
-/// Returns the evidence of a call in which at most one request was sent.
+/// Returns the evidence of a call that sent at most one request.
 ///
-/// `is_body_polled` says whether a connection asked for the request's body.
+/// `is_body_polled`: whether a connection polled the request's body.
 pub(crate) fn evidence(error: &reqwest::Error, is_body_polled: bool) -> Evidence {
     let unrecorded = Evidence::new(HandOff::Unrecorded);
     let Some(client) = source::<legacy::Error>(error) else { return unrecorded };
@@ -26,7 +26,7 @@ pub(crate) fn evidence(error: &reqwest::Error, is_body_polled: bool) -> Evidence
     if connection.is_canceled() {
         return Evidence::new(HandOff::HandedBack(StaleReason::Ended));
     }
-    // Of its user's errors, the request's own body is one.
+    // An error of the request's own body is one of hyper's user errors.
     if !connection.is_user()
         && let Some(stream) = source::<h2::Error>(connection)
         && is_refused(stream, is_body_polled)
@@ -36,20 +36,20 @@ pub(crate) fn evidence(error: &reqwest::Error, is_body_polled: bool) -> Evidence
     unrecorded
 }
 
-/// Returns an error's own source, if it is of this type.
+/// Returns an error's direct source, if it is of this type.
 fn source<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     error.source()?.downcast_ref()
 }
 
-/// Returns whether the peer guarantees that it processed nothing of a stream
+/// Returns `true` if the peer guarantees that it processed nothing of a stream
 /// (RFC 9113 8.7): it reset the stream with `REFUSED_STREAM`, or sent a GOAWAY
 /// whose last stream is an earlier one.
 ///
-/// h2 ends by the peer's GOAWAY only the streams after its last one. But hyper
-/// asks h2 once between a stream's opening and the first poll of its body
-/// whether the connection can take more, and an answer of *no* fails this
-/// request with the same error, even if the GOAWAY names its stream as one
-/// that is being processed. So it proves nothing where no body was polled.
+/// By the peer's GOAWAY, h2 ends only the streams after the last one that it names. But
+/// between opening a stream and first polling its body, hyper asks h2 whether the connection
+/// takes more. If it does not, this request fails with the same error, even if the GOAWAY
+/// names its stream as one that is being processed. So the error proves nothing if no body
+/// was polled.
 fn is_refused(error: &h2::Error, is_body_polled: bool) -> bool {
     error.is_remote()
         && match error.is_go_away() {
@@ -70,8 +70,8 @@ fn connect_failure(error: &reqwest::Error, client: &legacy::Error) -> ConnectFai
     })
 }
 
-/// Looks into an I/O error and those that it wraps, which `source` skips: a
-/// connector over TLS wraps that of the handshake, and that what rustls found.
+/// Looks into an I/O error and the errors that it wraps, which `source` skips. A connector
+/// over TLS wraps the handshake's I/O error, which wraps that of rustls.
 fn connect_failure_of(error: &io::Error) -> Option<ConnectFailure> {
     if let Some(errno) = error.raw_os_error() {
         return Some(ConnectFailure::Connect(Some(Errno(errno))));
@@ -128,9 +128,9 @@ mod tests {
         fn poll_write(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
-            octets: &[u8],
+            bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write(cx, octets)
+            Pin::new(&mut self.0).poll_write(cx, bytes)
         }
 
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,8 +142,8 @@ mod tests {
         }
     }
 
-    /// The error of a request that the legacy client handed to a connection
-    /// which then turned out to have ended.
+    /// Returns the error of a request that the legacy client handed to a connection that had
+    /// ended.
     async fn handed_back() -> legacy::Error {
         let (give, mut origin) = mpsc::unbounded_channel();
         let connector = service_fn(move |_: Uri| {
@@ -168,7 +168,7 @@ mod tests {
         request().await.unwrap_err()
     }
 
-    /// An error of reqwest with this source: reqwest wraps that of a body so.
+    /// Returns an error of reqwest with this source, by failing a body.
     async fn of_reqwest(source: impl Into<tower::BoxError>) -> reqwest::Error {
         let failed = Err::<http_body::Frame<Bytes>, _>(source.into());
         let body = StreamBody::new(tokio_stream::once(failed));
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_was_handed_back_is_never_sent() {
+    async fn request_that_was_handed_back_was_never_sent() {
         let error = of_reqwest(handed_back().await).await;
         assert_eq!(fate(&error), Fate::NotApplied(Proof::HandedBack(StaleReason::Ended)));
     }
 
     #[tokio::test]
-    async fn the_same_error_one_step_further_down_says_nothing() {
+    async fn hand_back_deeper_in_the_chain_proves_nothing() {
         let error = of_reqwest(io::Error::other(handed_back().await)).await;
         assert_eq!(fate(&error), Fate::Unknown(Doubt::NoEvidence));
         let error = of_reqwest(of_reqwest(handed_back().await).await).await;

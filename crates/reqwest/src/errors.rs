@@ -8,19 +8,20 @@ use reqwest_middleware::Error;
 use tower_resend::BoxError;
 use tower_resend_core::{Doubt, Fate};
 
-/// Returns this crate's error behind an error of reqwest-middleware, if there
-/// is one, behind a [`TimedOut`] too: it has the request's fate.
+/// Finds tower-resend's error, which has the request's fate, in an error of
+/// reqwest-middleware, also behind a [`TimedOut`].
 pub fn error(error: &Error) -> Option<&tower_resend::Error> {
     let Error::Middleware(error) = error else { return None };
     error.downcast_ref().or_else(|| error.downcast_ref().and_then(TimedOut::ours))
 }
 
-/// Takes out the error that [`error`] finds, to have the request back for example
-/// ([`take_request`](tower_resend::Error::take_request): its body is a [`Body`](tower_resend::Body)).
+/// Takes out the error that [`error`] finds, for example to get the request back by
+/// [`take_request`](tower_resend::Error::take_request). The request's body is a
+/// [`Body`](tower_resend::Body).
 ///
 /// # Errors
 ///
-/// Gives back what has none of this crate.
+/// Returns the error unchanged if [`error`] finds none in it.
 pub fn into_error(failed: Error) -> Result<tower_resend::Error, Error> {
     match failed {
         Error::Middleware(failed) if failed.is::<tower_resend::Error>() => {
@@ -34,7 +35,7 @@ pub fn into_error(failed: Error) -> Result<tower_resend::Error, Error> {
     }
 }
 
-/// Keeps the error's own type within reach of a downcast.
+/// Keeps the error's own type, so that it can be downcast.
 pub(crate) fn into_middleware(error: BoxError) -> Error {
     match error.downcast::<tower_resend::Error>() {
         Ok(ours) => Error::middleware(*ours),
@@ -42,8 +43,7 @@ pub(crate) fn into_middleware(error: BoxError) -> Error {
     }
 }
 
-/// The URL's scheme is neither `http` nor `https`. Nothing was sent, by reqwest
-/// neither.
+/// The URL's scheme is neither `http` nor `https`. Nothing was sent, not by reqwest either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHttp {
     pub(crate) scheme: String,
@@ -68,8 +68,8 @@ impl fmt::Display for NotHttp {
 
 impl StdError for NotHttp {}
 
-/// The request's own timeout passed. The source is the error that the service
-/// failed with then, if it did.
+/// The request's own timeout passed. The source is the service's error, if it failed at
+/// that moment.
 #[derive(Debug)]
 pub struct TimedOut {
     timeout: Duration,
@@ -85,12 +85,12 @@ impl TimedOut {
         Self { fate, error: Some(error), ..silent }
     }
 
-    /// The service said nothing.
+    /// The service had not failed.
     pub(crate) fn silent(timeout: Duration) -> Self {
         Self { timeout, fate: Fate::Unknown(Doubt::TimedOut), error: None }
     }
 
-    /// The response's head was there.
+    /// The response's head had arrived.
     pub(crate) fn reading(timeout: Duration) -> Self {
         Self { timeout, fate: Fate::ResponseLost, error: None }
     }
@@ -112,7 +112,7 @@ impl TimedOut {
         self.timeout
     }
 
-    /// Returns what became of the request at the server, as far as the service's
+    /// Returns the outcome of the request at the server, as far as the service's
     /// [`Error`](tower_resend::Error) proves it.
     pub fn fate(&self) -> Fate {
         self.fate
@@ -137,7 +137,7 @@ impl StdError for TimedOut {
     }
 }
 
-/// An error of a service that is not this crate's, which is its source.
+/// Wraps the error of a service that is not tower-resend's.
 #[derive(Debug)]
 struct ServiceError(BoxError);
 

@@ -1,9 +1,9 @@
-//! The HTTP client reqwest, in two ways.
+//! tower-resend for the HTTP client reqwest, in two ways.
 //!
-//! # Through this crate's stack: full evidence
+//! # Over tower-resend's stack: full evidence
 //!
-//! [`ResendMiddleware`] is a middleware of reqwest-middleware. Requests and
-//! responses stay reqwest's, and are sent by a [`Client`](tower_resend::Client):
+//! [`ResendMiddleware`] is a middleware of reqwest-middleware. Requests and responses stay
+//! reqwest's, and a [`Client`](tower_resend::Client) sends them:
 //!
 //! ```diff
 //! +use reqwest_middleware::ClientBuilder;
@@ -23,24 +23,23 @@
 //! match client.post("http://127.0.0.1:8080/orders").body("pay").send().await {
 //!     Ok(response) => println!("{} from {}", response.status(), response.url()),
 //!     Err(error) => match adapter::error(&error) {
-//!         Some(error) => println!("{error}"), // it has a fate, a verdict, the request
+//!         Some(error) => println!("{error}"), // it has the fate and the request
 //!         None => println!("{error}"),
 //!     },
 //! }
 //! # }
 //! ```
 //!
-//! A call's deadline is the request's own timeout, longer or shorter than the
-//! [`Policy`](tower_resend::Policy)'s, which is 30 seconds by default and is that of
-//! requests without a timeout; [`Policy::deadline`](tower_resend::Policy::deadline)
-//! changes it.
+//! A call's deadline is the request's own timeout, whether longer or shorter than the
+//! [`Policy`](tower_resend::Policy)'s. For a request without a timeout it is the policy's,
+//! 30 seconds by default; [`Policy::deadline`](tower_resend::Policy::deadline) changes it.
 //!
-//! reqwest's own client, which is still there to build requests, does none of
-//! what it does on sending any more:
+//! reqwest's own client still builds the requests, but does nothing any more when they are
+//! sent:
 //!
-//! | lost | given back by |
+//! | lost | replaced by |
 //! |---|---|
-//! | redirects | tower-http's `FollowRedirectLayer`, **under** the [`ResendLayer`]; those that keep the body (307, 308) by a policy that can have it again |
+//! | redirects | tower-http's `FollowRedirectLayer`, **under** the [`ResendLayer`]; those that keep the body (307, 308) by a policy that can replay it |
 //! | decompression | tower-http's `DecompressionLayer` |
 //! | default header fields, `User-Agent` | tower-http's `SetRequestHeaderLayer`; or on each request |
 //! | the client's own timeout | the request's own timeout; the [`Policy`](tower_resend::Policy)'s deadline, which ends with the response's head |
@@ -49,15 +48,14 @@
 //! | cookies, DNS settings, HTTP/2, `Response::remote_addr` | nothing yet |
 //! | retries of reqwest | the [`Policy`](tower_resend::Policy) |
 //!
-//! A failure is this crate's, in a `reqwest_middleware::Error::Middleware`, whose
-//! `is_timeout`, `is_connect` and the like are always false: code that asks them
-//! has to ask [`error`], or the type that is named at [`ResendMiddleware`]. A connect that
-//! fails is repeated for up to 10 seconds, as the policy's
-//! [`connect_patience`](tower_resend::Policy::connect_patience) says, where reqwest fails
-//! at once.
+//! A failure is tower-resend's error, in a `reqwest_middleware::Error::Middleware`, whose
+//! `is_timeout`, `is_connect` and the like are always `false`. Code that asks them has to
+//! ask [`error`] instead, or downcast to a type listed at [`ResendMiddleware`]. A failed
+//! connect is repeated for up to 10 seconds, by the policy's
+//! [`connect_patience`](tower_resend::Policy::connect_patience), where reqwest fails at once.
 //!
-//! `https` URLs are sent too where the service can; a [`Client`](tower_resend::Client)
-//! can with the feature `https`, by its own TLS settings and not reqwest's. Any
+//! `https` URLs work where the service supports them: a [`Client`](tower_resend::Client)
+//! with the feature `https` of tower-resend, by its own TLS settings and not reqwest's. Any
 //! other scheme is an error, [`NotHttp`], and not
 //! sent by reqwest either.
 //!
@@ -67,11 +65,11 @@
 //! whose next request failed is then about the `POST` too; above the resending
 //! layer it would be about the last request alone.
 //!
-//! A 307 or 308 has the request sent with its body once more. The layer's own
-//! policies cannot have a second [`Body`](tower_resend::Body), and give such a response to
-//! the caller; [`replay`](tower_resend::body::Replayable::replay) can, but for streams.
-//! And they drop the [`AttemptToken`](tower_resend::AttemptToken) where a redirect leaves
-//! the origin, with all extensions; without it the last request is not recorded.
+//! After a 307 or 308 the request is sent again with its body. The layer's own policies
+//! cannot copy a [`Body`](tower_resend::Body), and return such a response to the caller;
+//! [`replay`](tower_resend::body::Replayable::replay) can copy it, unless it is a stream. The
+//! policies also drop the [`AttemptToken`](tower_resend::AttemptToken), with all extensions,
+//! where a redirect leaves the origin; without it the last request is not recorded.
 //!
 //! ```
 //! # use http::HeaderValue;
@@ -105,11 +103,13 @@
 //!
 //! # reqwest's own client, with what its errors prove
 //!
-//! [`with_evidence`] takes a `reqwest::ClientBuilder` and gives a service whose failures
-//! carry evidence, for a [`ResendLayer`] to decide on. TLS, proxies, DNS,
-//! HTTP/2 and decompression stay reqwest's. (It has TLS where your own
-//! `Cargo.toml` gives it some, or with the feature `rustls`; turn on `tls` where it is
-//! rustls that your own `Cargo.toml` gives it.)
+//! [`with_evidence`] takes a `reqwest::ClientBuilder` and returns a service whose failures
+//! carry evidence, for a [`ResendLayer`] to decide on. TLS, proxies, DNS, HTTP/2 and
+//! decompression stay reqwest's.
+//!
+//! reqwest has TLS where your own `Cargo.toml` enables a TLS feature of it, or with the
+//! feature `rustls` of this crate. If you enable reqwest's rustls yourself, enable this
+//! crate's feature `tls` too: it recognizes what a handshake ended with.
 //!
 //! ```diff
 //! -let client = reqwest::Client::builder().build()?;
@@ -126,32 +126,30 @@
 //!
 //! | reqwest's error | fate |
 //! |---|---|
-//! | there was no connection: refused, no such name, TLS handshake, no HTTP URL | not applied (G1) |
+//! | no connection: connection refused, no such name, TLS handshake failed, not an HTTP URL | not applied (G1) |
 //! | hyper handed the request back | not applied (G1) |
 //! | the peer reset its HTTP/2 stream with `REFUSED_STREAM` | not applied (G3) |
-//! | the peer's GOAWAY leaves its HTTP/2 stream out, and its body was asked for | not applied (G3) |
+//! | the peer's GOAWAY excludes its HTTP/2 stream, and its body was polled | not applied (G3) |
 //! | anything else: FIN, reset, timeout, garbage, another GOAWAY | unknown: [`NoEvidence`] |
 //!
-//! Redirects and reqwest's retries are off. A redirect would make a later
-//! request fail in the name of the first: a `POST` that was answered
-//! 303, and whose next request was refused a connection, was executed. A layer
-//! that follows redirects belongs under the [`ResendLayer`] here too.
+//! Redirects and reqwest's retries are off. With a redirect, the error of a later request
+//! would look like that of the first: a `POST` that was answered by a 303, after which the
+//! next connect failed, was executed. A layer that follows redirects belongs under the
+//! [`ResendLayer`] here too.
 //!
-//! - An unsolicited response, such as a 408 of a server that closes, is given to the
-//!   next request as its answer, as reqwest has it.
-//! - Of an `http` URL that `https_only` forbids reqwest says nothing that could
-//!   not follow an answer too: *unknown*.
-//! - What reqwest's pool sends again by itself was handed back to it, so it
-//!   was never sent; those hand-offs are not listed among the
-//!   [`attempts`](tower_resend::attempts()).
-//! - A resend cannot ask reqwest's pool for a fresh connection. So a 421 is
-//!   delivered and not sent again.
-//! - hyper can leave a request in a connection's channel for ever if that ends
-//!   at the moment of sending. Nobody outside reqwest can tell; a timeout of the
-//!   request's own, or of the [`Policy`](tower_resend::Policy), ends the wait as
-//!   *unknown*.
-//! - A streamed body cannot be sent again after it was handed back, unless it
-//!   is [recorded](tower_resend::ResendLayer::replay_streams).
+//! - An unsolicited response, such as a 408 of a server that closes, becomes the answer of the
+//!   next request, as it does in reqwest.
+//! - An `http` URL that `https_only` forbids is *unknown*: reqwest's error could also follow
+//!   an answer.
+//! - What reqwest's pool sends again by itself was handed back to it, so it was never sent.
+//!   Those hand-offs are not listed among the [`attempts`](tower_resend::attempts()).
+//! - A resend cannot ask reqwest's pool for a fresh connection. So a 421 is delivered and the
+//!   request is not sent again.
+//! - hyper can leave a request in a connection's channel forever, if the connection ends at
+//!   the moment of sending. That cannot be seen from outside of reqwest; a timeout of the
+//!   request's own, or of the [`Policy`](tower_resend::Policy), ends the wait as *unknown*.
+//! - A stream cannot be sent again after it was handed back, unless it is
+//!   [recorded](tower_resend::ResendLayer::replay_streams).
 //!
 //! [`ResendLayer`]: tower_resend::ResendLayer
 //! [`NoEvidence`]: tower_resend_core::Doubt::NoEvidence

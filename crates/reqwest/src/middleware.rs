@@ -1,4 +1,4 @@
-//! reqwest's requests and responses over a service of this crate.
+//! reqwest's requests and responses over a tower service.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,44 +18,44 @@ use crate::timeout::{RequestTimeout, TimeoutBody};
 /// A middleware that sends reqwest's requests through a service, such as a
 /// [`Client`](tower_resend::Client), instead of through reqwest.
 ///
-/// It keeps what callers see: reqwest's `Request` with its own timeout,
-/// reqwest's `Response` with its URL. The extensions that a request is given
-/// (`with_extension`) reach the service, an
-/// [`Idempotent`](tower_resend::resend::Idempotent) mark for example. See the
-/// [module](crate) for what reqwest's own client would have done besides.
+/// Callers keep reqwest's `Request` with its own timeout, and reqwest's `Response` with its
+/// URL. A request's extensions (`with_extension`) reach the service, for example an
+/// [`Idempotent`](tower_resend::resend::Idempotent) mark. The [crate documentation](crate)
+/// lists what reqwest's own client would have done besides.
 ///
-/// A request's own timeout ends the call and the reading of its response's
-/// body, as reqwest has it. It is the call's [`Deadline`]
-/// too, in place of the [`Policy`](tower_resend::Policy)'s 30 seconds, unless the request
-/// was given one (`with_extension`): no resend begins that it would cut off.
+/// A request's own timeout ends the call and the reading of its response's body, as it does
+/// in reqwest. It is the call's [`Deadline`] too, in place of the
+/// [`Policy`](tower_resend::Policy)'s 30 seconds, unless the request has one
+/// (`with_extension`): no resend begins that it would cut off.
 ///
 /// **It has to be the last middleware:** those after it are not called.
 ///
 /// # Errors
 ///
-/// All are of the kind `reqwest_middleware::Error::Middleware`, with a type
-/// that it can be downcast to:
+/// Every error is a `reqwest_middleware::Error::Middleware`, and can be downcast to one of
+/// these:
 ///
-/// - the service's own error; for this crate's [`Error`](tower_resend::Error) use
-///   [`error`](crate::error), and [`into_error`](crate::into_error) to have it;
+/// - the service's own error; [`error`](crate::error) finds tower-resend's
+///   [`Error`](tower_resend::Error), and [`into_error`](crate::into_error) takes it out;
 /// - [`NotHttp`] if the URL's scheme is neither `http` nor `https`;
-/// - [`TimedOut`] if the request's own timeout passed, even where the service
-///   fails at that very moment: what that said is its source, and
-///   [`error`](crate::error) has it too.
+/// - [`TimedOut`] if the request's own timeout passed, even if the service failed at that
+///   very moment. The service's error is then the source, and [`error`](crate::error) finds
+///   it too.
 ///
-/// If the response's body fails, the sources of reqwest's error tell why, a
-/// [`ResponseBodyError`](tower_resend::pool::ResponseBodyError) or [`TimedOut`].
+/// If the response's body fails, a [`ResponseBodyError`](tower_resend::pool::ResponseBodyError)
+/// or a [`TimedOut`] is among the sources of reqwest's error.
 ///
 /// # Cancel safety
 ///
-/// That of the service's future. A request's timeout drops it.
+/// That of the service's future. A request's timeout drops that future.
 #[derive(Clone, Debug)]
 pub struct ResendMiddleware<S> {
     service: S,
 }
 
 impl<S> ResendMiddleware<S> {
-    /// Sends through a service whose clones share their connections.
+    /// Returns a middleware that sends through `service`. Its clones should share their
+    /// connections.
     pub fn new(service: S) -> Self {
         Self { service }
     }
@@ -112,10 +112,10 @@ where
     }
 }
 
-/// Bytes in memory can be sent again, streams only where they are recorded.
+/// Returns a body that can be sent again if its bytes are in memory.
 fn replayable(body: reqwest::Body) -> Body {
     match body.as_bytes().map(Bytes::copy_from_slice) {
-        Some(octets) => Body::from(octets),
+        Some(bytes) => Body::from(bytes),
         None => Body::new(body),
     }
 }
@@ -140,7 +140,7 @@ where
 }
 
 /// Returns the attempts behind a response, oldest first, as
-/// [`attempts`](tower_resend::attempts) does: empty where the first was answered.
+/// [`tower_resend::attempts`] does: empty where the first was answered.
 pub fn attempts(response: &Response) -> &[Attempt] {
     attempts_in(response.extensions())
 }

@@ -13,7 +13,7 @@ use tower_resend::BoxError;
 
 use crate::errors::TimedOut;
 
-/// When a request has to be over, its response's body included.
+/// When a request has to be complete, with its response's body.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestTimeout {
     pub(crate) at: Instant,

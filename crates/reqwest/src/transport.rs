@@ -1,4 +1,4 @@
-//! reqwest's own client as a service that leaves evidence.
+//! reqwest's own client as a transport that leaves evidence.
 
 use std::fmt;
 use std::future::{self, Future};
@@ -19,41 +19,40 @@ use tower_resend_core::{Answer, ConnectFailure, EndedBy, Evidence, HandOff};
 
 use crate::chain;
 
-/// Makes a client of reqwest's builder that leaves evidence of what became of
-/// its requests.
+/// Builds a client that leaves evidence of what became of its requests.
 ///
-/// Redirects and reqwest's own retries are turned off, whatever was set: with
-/// at most one request for each call, an error speaks of that request and not
-/// of one after it. Everything else stays as it was set.
+/// Turns off redirects and reqwest's own retries, whatever was set: with at most one request
+/// for each call, an error is about that request and not about a later one. All other
+/// settings stay.
 ///
 /// # Errors
 ///
-/// reqwest's own, if the client cannot be built.
+/// reqwest's own error, if the client cannot be built.
 pub fn with_evidence(builder: reqwest::ClientBuilder) -> Result<ReqwestTransport, reqwest::Error> {
     let once = builder.redirect(reqwest::redirect::Policy::none());
     Ok(ReqwestTransport(once.retry(reqwest::retry::never()).build()?))
 }
 
-/// A client of reqwest that leaves evidence; made by [`with_evidence`].
+/// A client of reqwest as a transport that leaves evidence; made by [`with_evidence`].
 ///
-/// Records each request in the [`AttemptToken`] among its extensions, which a
-/// [`ResendLayer`](tower_resend::ResendLayer) puts there, and in its [`AttemptError`].
-/// Clones share their connections.
+/// Records each attempt in the [`AttemptToken`] that a
+/// [`ResendLayer`](tower_resend::ResendLayer) put among the request's extensions, and fails
+/// with an [`AttemptError`]. Clones share their connections.
 ///
-/// A request whose head and body contradict each other is not given to reqwest, and
-/// one whose body turns out to have another length fails: its default header fields
-/// are not looked at. What came as HTTP/2 or 3 is sent as whatever the client speaks.
+/// A request whose head and body contradict each other is not given to reqwest, and one
+/// whose body turns out to have another length fails. The client's default header fields are
+/// not checked. A request that came as HTTP/2 or 3 is sent by what the client speaks.
 ///
 /// # Errors
 ///
 /// [`AttemptError`], for every failure before the response's head. Its source is
-/// reqwest's own error without its URL, which may have a secret in it, or why reqwest was
-/// not given the request; there is none where reqwest answered a request that it had cut.
+/// reqwest's own error without its URL, which may contain a secret, or why reqwest was not
+/// given the request. There is no source where reqwest cut the request and was answered.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives the request up, and its attempt is recorded as
-/// one of which nothing is known.
+/// Dropping the future ends the attempt. It is recorded as *unknown*, by
+/// [`Doubt::NoEvidence`](tower_resend_core::Doubt::NoEvidence).
 #[derive(Clone, Debug)]
 pub struct ReqwestTransport(reqwest::Client);
 
@@ -94,12 +93,11 @@ where
 
 type CallResult = Result<Response<reqwest::Body>, AttemptError>;
 
-/// The response future of a [`ReqwestTransport`] client.
+/// The response future of a [`ReqwestTransport`].
 ///
 /// # Cancel safety
 ///
-/// Dropping it gives the request up, and its attempt is recorded as one of
-/// which nothing is known.
+/// Dropping it ends the attempt, which is recorded as *unknown*.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture(Pin<Box<dyn Future<Output = CallResult> + Send>>);
 
@@ -117,8 +115,8 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-/// One call. Dropped before its end, it is recorded all the same: a layer
-/// above may go on with another.
+/// One call. Dropped before its end, it is recorded all the same: a layer above may send
+/// another request.
 struct ReqwestCall {
     token: Option<AttemptToken>,
     sent: SentRequest,
@@ -148,9 +146,8 @@ impl ReqwestCall {
                 self.record(answered);
                 Ok(response.into())
             }
-            // reqwest looks at that before anything else. The kind of its error
-            // alone proves nothing: what it finds wrong with the target of a
-            // redirect, after an answer, has that kind too.
+            // reqwest checks the scheme before anything else. The kind of its error alone
+            // proves nothing: a bad target of a redirect, after an answer, has that kind too.
             Err(source) if !is_http && source.is_builder() => Err(self.not_sent(source)),
             Err(source) => {
                 let is_polled = self.seen.is_polled.load(Ordering::Acquire);
@@ -186,18 +183,18 @@ impl Drop for ReqwestCall {
     }
 }
 
-/// What was seen of a request's body.
+/// What happened to a request's body.
 #[derive(Default)]
 struct BodyObserver {
-    /// A connection asked for it.
+    /// A connection polled it.
     is_polled: AtomicBool,
     is_failed: AtomicBool,
-    /// It was dropped, and its content was never polled.
+    /// It was dropped, and its content had never been polled.
     is_unasked: AtomicBool,
 }
 
 pin_project! {
-    /// A request's body that notes when it is first asked for.
+    /// A request's body that notes when it is first polled.
     struct ObservedBody<B> {
         #[pin]
         inner: GuardedBody<B>,
@@ -241,7 +238,7 @@ impl<B: SendableBody> Body for ObservedBody<B> {
 }
 
 pin_project! {
-    /// A body whose data is what reqwest makes of it.
+    /// A body whose data is converted to `Bytes`, which reqwest needs.
     struct AsBytes<B> {
         #[pin]
         inner: B,

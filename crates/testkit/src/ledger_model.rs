@@ -3,7 +3,8 @@
 
 use tower_resend_core::fin_rule::{ExchangeCounts, StaleCheck};
 use tower_resend_core::{
-    Acked, Errno, Ledger, Phase, Reply, Segments, Snapshot, StaleReason, TcpState, Unavailable,
+    Acked, Errno, ExchangePhase, Ledger, Reply, Segments, Snapshot, StaleReason, TcpState,
+    Unavailable,
 };
 
 /// What the owner of a socket reports or asks.
@@ -94,22 +95,22 @@ impl Model {
         (start, &self.log[start..])
     }
 
-    fn phase_after(log: &[Operation]) -> Phase {
+    fn phase_after(log: &[Operation]) -> ExchangePhase {
         if log.contains(&Operation::TakeOver) {
-            return Phase::TakenOver;
+            return ExchangePhase::TakenOver;
         }
         if log.contains(&Operation::Release) {
-            return Phase::Released;
+            return ExchangePhase::Released;
         }
         let begun = log.iter().rposition(|o| matches!(o, Operation::Arm | Operation::Resolve));
         match begun.map(|at| (log[at], &log[at..])) {
-            Some((Operation::Arm, since)) if since.iter().any(writes) => Phase::Sent,
-            Some((Operation::Arm, _)) => Phase::Armed,
-            _ => Phase::Idle,
+            Some((Operation::Arm, since)) if since.iter().any(writes) => ExchangePhase::Sent,
+            Some((Operation::Arm, _)) => ExchangePhase::Armed,
+            _ => ExchangePhase::Idle,
         }
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> ExchangePhase {
         Self::phase_after(&self.log)
     }
 
@@ -146,7 +147,10 @@ impl Model {
 
     fn found(&self) -> Option<StaleReason> {
         (0..self.log.len()).find_map(|at| {
-            let idle = matches!(Self::phase_after(&self.log[..at]), Phase::Idle | Phase::Armed);
+            let idle = matches!(
+                Self::phase_after(&self.log[..at]),
+                ExchangePhase::Idle | ExchangePhase::Armed
+            );
             match self.log[at] {
                 Operation::Read(bytes, _) if idle && bytes > 0 => Some(StaleReason::Stray),
                 Operation::End if idle => Some(StaleReason::Fin),
@@ -216,7 +220,7 @@ impl Model {
     /// The last clear look between arming and the first byte, and its place.
     fn vouching_look(&self) -> Option<(usize, Seen)> {
         let (start, _) = self.exchange();
-        let armed = |at: &usize| Self::phase_after(&self.log[..*at]) == Phase::Armed;
+        let armed = |at: &usize| Self::phase_after(&self.log[..*at]) == ExchangePhase::Armed;
         let mut looks = (start..self.log.len()).filter(armed).filter_map(|at| match self.log[at] {
             Operation::StaleCheck(seen) => {
                 match (Self { log: self.log[..at].to_vec(), ..self.clone() }).stale_check(seen) {
@@ -260,7 +264,8 @@ impl Model {
     /// Whether bytes that arrive now are the first after the request.
     fn awaits_judgement(&self) -> bool {
         let exchange = self.counts();
-        matches!(self.phase(), Phase::Sent | Phase::TakenOver) && exchange.written >= exchange.base
+        matches!(self.phase(), ExchangePhase::Sent | ExchangePhase::TakenOver)
+            && exchange.written >= exchange.base
     }
 }
 

@@ -31,6 +31,8 @@ pub mod origin;
 #[cfg(feature = "peers")]
 pub mod proxy;
 #[cfg(feature = "peers")]
+mod relay;
+#[cfg(feature = "peers")]
 pub mod skip;
 #[cfg(feature = "peers")]
 pub mod stacks;
@@ -41,6 +43,8 @@ pub mod tcp_info;
 #[cfg(feature = "peers")]
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tls-origin")]
+pub mod tls_origin;
 pub mod truth;
 #[cfg(feature = "peers")]
 pub mod tun;

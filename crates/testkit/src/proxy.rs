@@ -8,8 +8,8 @@
 
 pub use crate::client_end;
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use self::client_end::Client;
+use crate::relay::carry;
 
 /// A proxy whose connections follow a script, each on a thread of its own.
 pub struct Proxy {
@@ -350,24 +351,6 @@ fn terminated(stream: &mut TcpStream) -> String {
 }
 
 // ===== passing on =====
-
-fn carry(mut from: TcpStream, mut to: TcpStream) {
-    let mut chunk = [0; 4096];
-    loop {
-        match from.read(&mut chunk) {
-            Ok(0) => return drop(to.shutdown(Shutdown::Write)),
-            Ok(bytes) if to.write_all(&chunk[..bytes]).is_ok() => {}
-            Ok(_) => return,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                let _ = SockRef::from(&to).set_linger(Some(Duration::ZERO));
-                // The other direction holds a clone and lets it go at this.
-                let _ = to.shutdown(Shutdown::Read);
-                return;
-            }
-            Err(_) => return,
-        }
-    }
-}
 
 /// Reads a whole message.
 fn message(from: &mut TcpStream) -> Option<Vec<u8>> {

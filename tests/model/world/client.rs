@@ -1,10 +1,10 @@
 //! One attempt of the client: the crate's ledger over a modelled socket, and
 //! the steps in which its evidence is taken.
 
-use tower_resend_core::fin_rule::{Fin, LastRead, StaleCheck, Step};
+use tower_resend_core::fin_rule::{Fin, FinStep, LastRead, StaleCheck};
 use tower_resend_core::{
-    Answer, Early, EndedBy, Errno, Evidence, HandOff, Ledger, Phase, Reply, Settled, StaleReason,
-    TcpEvidence, Unavailable,
+    Answer, Early, EndedBy, Errno, Evidence, ExchangePhase, HandOff, Ledger, Reply, Settled,
+    StaleReason, TcpEvidence, Unavailable,
 };
 
 use super::premises::Premises;
@@ -64,7 +64,7 @@ impl Client {
         assert!(client.ledger.on_read(EARLIER as usize));
         assert_eq!(client.ledger.on_reply(Ok(before)), Reply::Answer);
         client.ledger.resolve();
-        assert_eq!(client.ledger.phase(), Phase::Idle);
+        assert_eq!(client.ledger.phase(), ExchangePhase::Idle);
         client
     }
 
@@ -217,19 +217,19 @@ impl Client {
         self.step(step)
     }
 
-    fn step(&mut self, step: Step) -> Option<Evidence> {
+    fn step(&mut self, step: FinStep) -> Option<Evidence> {
         match step {
             // After a withheld response the close is still to come.
-            Step::Done(TcpEvidence::StillOpen) if self.ledger.reply() == Reply::Stray => {
+            FinStep::Done(TcpEvidence::StillOpen) if self.ledger.reply() == Reply::Stray => {
                 self.stage = Stage::Failed;
                 None
             }
-            Step::Done(kernel) => Some(self.conclude(kernel)),
-            Step::Settle(fin) => {
+            FinStep::Done(kernel) => Some(self.conclude(kernel)),
+            FinStep::Settle(fin) => {
                 self.stage = Stage::Settling(fin);
                 None
             }
-            Step::Wait | Step::Closed(..) => None,
+            FinStep::Wait | FinStep::Closed(..) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The crate's own rule, whole or with one clause left out.
 
-use tower_resend_core::fin_rule::{self, ExchangeCounts, Fin, LastRead, Step};
+use tower_resend_core::fin_rule::{self, ExchangeCounts, Fin, FinStep, LastRead};
 use tower_resend_core::{Contract, Errno, Limits, PromiseSource, Settled, Snapshot, TcpEvidence};
 
 /// A clause of the kernel rule.
@@ -57,19 +57,19 @@ impl Rule {
         last: LastRead,
         snapshot: &Snapshot,
         errno: Option<Errno>,
-    ) -> Step {
+    ) -> FinStep {
         let mut shown = self.shown(exchange, snapshot);
         if last == LastRead::End && self.drops(Clause::FinByCounter) {
             shown.bytes_received = exchange.read + 1;
         }
         match fin_rule::at_end(exchange, last, &shown, errno) {
-            Step::Settle(fin) if self.drops(Clause::Settle) => {
-                Step::Done(TcpEvidence::Fin(fin.acked(), Settled::Reset(fin.segments())))
+            FinStep::Settle(fin) if self.drops(Clause::Settle) => {
+                FinStep::Done(TcpEvidence::Fin(fin.acked(), Settled::Reset(fin.segments())))
             }
-            Step::Settle(fin)
+            FinStep::Settle(fin)
                 if !fin_rule::is_worth_settling(&fin, &self.contract(), Limits::Unchecked) =>
             {
-                Step::Done(TcpEvidence::Fin(fin.acked(), Settled::NotAwaited))
+                FinStep::Done(TcpEvidence::Fin(fin.acked(), Settled::NotAwaited))
             }
             step => self.closed(exchange, step, errno),
         }
@@ -82,15 +82,15 @@ impl Rule {
         fin: &Fin,
         snapshot: &Snapshot,
         errno: Option<Errno>,
-    ) -> Step {
+    ) -> FinStep {
         let step = fin_rule::settle(exchange, fin, &self.shown(exchange, snapshot));
         self.closed(exchange, step, errno)
     }
 
-    fn closed(&self, exchange: &ExchangeCounts, step: Step, errno: Option<Errno>) -> Step {
-        let Step::Closed(fin, shown) = step else { return step };
+    fn closed(&self, exchange: &ExchangeCounts, step: FinStep, errno: Option<Errno>) -> FinStep {
+        let FinStep::Closed(fin, shown) = step else { return step };
         let errno = if self.drops(Clause::Errno) { Some(Errno::EPIPE) } else { errno };
-        Step::Done(fin_rule::closed(exchange, &fin, &shown, errno))
+        FinStep::Done(fin_rule::closed(exchange, &fin, &shown, errno))
     }
 
     fn shown(&self, exchange: &ExchangeCounts, snapshot: &Snapshot) -> Snapshot {

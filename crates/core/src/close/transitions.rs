@@ -6,7 +6,7 @@
 //! that it depends on. `UPDATE=1 cargo test -p tower-resend-core transitions`
 //! writes the file anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use super::quick::Quick;
 use super::state::CloseStage;
 use super::{CloseMachine, CloseMode, Event, Linger};
 use crate::contract::Offer;
+use crate::rule_lines::{Names, Rule};
 
 const HEAD: &str = "\
 Every transition of the close machine, and when it arms the socket.
@@ -137,93 +138,6 @@ fn reachable() -> Vec<CloseMachine> {
         at += 1;
     }
     states
-}
-
-/// Combinations of the values of some parts, and what follows from them.
-#[derive(Clone, Default)]
-struct Rule(BTreeMap<Vec<u8>, u8>);
-
-impl Rule {
-    /// Forgets the parts that the outcome does not depend on; returns the
-    /// places of the others.
-    fn reduce(&mut self, width: usize) -> Vec<usize> {
-        let mut kept: Vec<_> = (0..width).collect();
-        if self.0.values().collect::<BTreeSet<_>>().len() == 1 {
-            kept.clear();
-        }
-        for place in kept.clone() {
-            let fewer: Vec<_> = kept.iter().copied().filter(|other| *other != place).collect();
-            if self.only(&fewer).is_some() {
-                kept = fewer;
-            }
-        }
-        *self = self.only(&kept).expect("what is kept decides");
-        kept
-    }
-
-    /// The same rule of these parts alone, if they decide.
-    fn only(&self, places: &[usize]) -> Option<Self> {
-        let mut fewer = BTreeMap::new();
-        for (values, outcome) in &self.0 {
-            let key: Vec<_> = places.iter().map(|place| values[*place]).collect();
-            if *fewer.entry(key).or_insert(*outcome) != *outcome {
-                return None;
-            }
-        }
-        Some(Self(fewer))
-    }
-
-    /// Lines of sets of values with the same outcome, as few as merging two that
-    /// differ in one part leads to.
-    fn lines(&self) -> Vec<(Vec<BTreeSet<u8>>, u8)> {
-        let single = |value: &u8| BTreeSet::from([*value]);
-        let mut lines: Vec<(Vec<BTreeSet<u8>>, u8)> = self
-            .0
-            .iter()
-            .map(|(values, outcome)| (values.iter().map(single).collect(), *outcome))
-            .collect();
-        while let Some((first, second, place)) = mergeable(&lines) {
-            let (merged, _) = lines.remove(second);
-            lines[first].0[place].extend(&merged[place]);
-        }
-        lines
-    }
-}
-
-fn mergeable(lines: &[(Vec<BTreeSet<u8>>, u8)]) -> Option<(usize, usize, usize)> {
-    for (first, (values, outcome)) in lines.iter().enumerate() {
-        for (second, (others, other)) in lines.iter().enumerate().skip(first + 1) {
-            let mut differ = (0..values.len()).filter(|place| values[*place] != others[*place]);
-            if let (Some(place), None) = (differ.next(), differ.next())
-                && outcome == other
-            {
-                return Some((first, second, place));
-            }
-        }
-    }
-    None
-}
-
-/// Numbers for the values of parts.
-#[derive(Default)]
-struct Names(BTreeMap<&'static str, Vec<String>>);
-
-impl Names {
-    fn number(&mut self, (part, value): &(&'static str, String)) -> u8 {
-        let values = self.0.entry(part).or_default();
-        let place = values.iter().position(|known| known == value).unwrap_or_else(|| {
-            values.push(value.clone());
-            values.len() - 1
-        });
-        place as u8
-    }
-
-    /// As in `end: None|PeerClosed`.
-    fn write(&self, part: &str, values: &BTreeSet<u8>) -> String {
-        let names: Vec<_> =
-            values.iter().map(|value| self.0[part][usize::from(*value)].as_str()).collect();
-        format!("{part}: {}", names.join("|"))
-    }
 }
 
 /// A state with the numbers of its parts.

@@ -1,4 +1,4 @@
-//! Recognises early responses: bytes that arrive before a request could have
+//! Recognizes early responses: bytes that arrive before a request could have
 //! been answered.
 
 use crate::fate::Early;
@@ -8,12 +8,12 @@ const LONGEST: usize = 8 * 1024;
 /// The end of a head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// An incremental recogniser of an early response's head.
+/// An incremental parser of an early response's head.
 ///
-/// Fed with bytes split anywhere, it tells whether they are a 599 or 408 that
-/// announces `close`. It keeps at most 8 KiB. Whatever it cannot read as a
-/// plain HTTP/1.x head is [`Early::Other`], which proves nothing.
-#[derive(Clone, Debug, Default)]
+/// Fed with bytes split anywhere, it says whether they are a 599 or 408 that
+/// announces `close`. It keeps at most 8 KiB. What it cannot read as a plain
+/// HTTP/1.x head is [`Early::Other`], which proves nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EarlyResponseParser {
     head: Vec<u8>,
     verdict: Option<Early>,
@@ -21,7 +21,7 @@ pub struct EarlyResponseParser {
 }
 
 impl EarlyResponseParser {
-    /// Returns a recogniser that has seen nothing.
+    /// Returns a parser that has seen nothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -36,7 +36,7 @@ impl EarlyResponseParser {
         let taken = bytes.len().min(LONGEST - known);
         self.head.extend_from_slice(&bytes[..taken]);
         let unseen = known.saturating_sub(END.len() - 1);
-        let end = self.head[unseen..].windows(END.len()).position(|octets| octets == END);
+        let end = self.head[unseen..].windows(END.len()).position(|window| window == END);
         if let Some(end) = end.map(|at| unseen + at + END.len()) {
             self.head.truncate(end);
             self.verdict = Some(judge(&self.head));
@@ -48,6 +48,7 @@ impl EarlyResponseParser {
     }
 
     /// Forgets everything.
+    #[inline]
     pub fn clear(&mut self) {
         self.head.clear();
         (self.verdict, self.after) = (None, 0);
@@ -58,8 +59,8 @@ impl EarlyResponseParser {
         self.head.ends_with(END).then_some(&self.head)
     }
 
-    /// Returns whether a final response was begun: the bytes so far have a
-    /// status line that is none of a 1xx.
+    /// Returns `true` if a final response was begun: the bytes so far have a
+    /// status line, and not that of a 1xx.
     pub fn is_final_begun(&self) -> bool {
         const INTERIM: &[u8] = b"HTTP/1.1 1";
         self.head.len() > INTERIM.len()
@@ -68,7 +69,7 @@ impl EarlyResponseParser {
     }
 
     /// Returns how many bytes came after the head's blank line.
-    pub fn octets_after_head(&self) -> u64 {
+    pub fn bytes_after_head(&self) -> u64 {
         self.after
     }
 
@@ -134,9 +135,9 @@ mod tests {
     use super::*;
 
     fn early(bytes: &[u8]) -> Early {
-        let mut recogniser = EarlyResponseParser::new();
-        recogniser.on_bytes(bytes);
-        recogniser.early()
+        let mut parser = EarlyResponseParser::new();
+        parser.on_bytes(bytes);
+        parser.early()
     }
 
     #[test]
@@ -174,34 +175,34 @@ mod tests {
     fn a_head_split_anywhere_reads_the_same() {
         let head = b"HTTP/1.1 599 Going Away\r\nX: y\r\nConnection: close\r\n\r\nrest";
         for at in 0..head.len() {
-            let mut recogniser = EarlyResponseParser::new();
-            recogniser.on_bytes(&head[..at]);
-            recogniser.on_bytes(&head[at..]);
-            assert_eq!(recogniser.early(), Early::ClosingResponse, "split at {at}");
+            let mut parser = EarlyResponseParser::new();
+            parser.on_bytes(&head[..at]);
+            parser.on_bytes(&head[at..]);
+            assert_eq!(parser.early(), Early::ClosingResponse, "split at {at}");
         }
     }
 
     #[test]
     fn a_final_response_is_begun_once_its_status_is_none_of_a_1xx() {
         let begun = |bytes: &[u8]| {
-            let mut recogniser = EarlyResponseParser::new();
-            recogniser.on_bytes(bytes);
-            recogniser.is_final_begun()
+            let mut parser = EarlyResponseParser::new();
+            parser.on_bytes(bytes);
+            parser.is_final_begun()
         };
         assert!(begun(b"HTTP/1.1 200 OK\r\nconte"));
         assert!(begun(b"HTTP/1.0 503 "));
-        for octets in [&b"HTTP/1.1 100 Continue\r\n\r\n"[..], b"HTTP/1.1 ", b"", b"220 smtp hi"] {
-            assert!(!begun(octets));
+        for bytes in [&b"HTTP/1.1 100 Continue\r\n\r\n"[..], b"HTTP/1.1 ", b"", b"220 smtp hi"] {
+            assert!(!begun(bytes));
         }
     }
 
     #[test]
     fn a_head_that_never_ends_is_given_up() {
-        let mut recogniser = EarlyResponseParser::new();
+        let mut parser = EarlyResponseParser::new();
         for _ in 0..10_000 {
-            recogniser.on_bytes(b"HTTP/1.1 599");
+            parser.on_bytes(b"HTTP/1.1 599");
         }
-        assert_eq!(recogniser.early(), Early::Other);
-        assert!(recogniser.head.is_empty());
+        assert_eq!(parser.early(), Early::Other);
+        assert!(parser.head.is_empty());
     }
 }

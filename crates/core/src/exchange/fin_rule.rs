@@ -68,7 +68,7 @@ impl ExchangeCounts {
     }
 
     /// Returns how many bytes of the request the snapshot has acknowledged.
-    pub fn acked_octets(&self, snapshot: &Snapshot) -> u64 {
+    pub fn acked_bytes(&self, snapshot: &Snapshot) -> u64 {
         snapshot.bytes_acked.saturating_sub(self.base).min(self.length())
     }
 
@@ -76,7 +76,7 @@ impl ExchangeCounts {
     pub fn acked(&self, snapshot: &Snapshot) -> Acked {
         match snapshot.bytes_acked.saturating_sub(self.base) {
             0 => Acked::None,
-            octets if octets < self.length() => Acked::Part,
+            acked if acked < self.length() => Acked::Part,
             _ => Acked::All,
         }
     }
@@ -98,7 +98,7 @@ pub enum LastRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[allow(clippy::exhaustive_enums, reason = "a step machine: every driver must handle each step")]
-pub enum Step {
+pub enum FinStep {
     /// The evidence is complete.
     Done(TcpEvidence),
     /// A FIN came: wait for the peer TCP's answer with [`settle`].
@@ -164,7 +164,7 @@ pub fn stale_check(written: u64, read: u64, snapshot: &Snapshot) -> StaleCheck {
     StaleCheck::Clear(if sound { Ok(()) } else { Err(Unavailable::NotConserved) })
 }
 
-/// Returns whether bytes that arrive now cannot answer the request, since
+/// Returns `true` if bytes that arrive now cannot answer the request, since
 /// none of it is acknowledged: the guard at an answer's first byte.
 pub fn is_stray(exchange: &ExchangeCounts, snapshot: &Snapshot) -> bool {
     snapshot.is_conserved(exchange.written) && exchange.acked(snapshot) == Acked::None
@@ -178,18 +178,18 @@ pub fn at_end(
     last: LastRead,
     snapshot: &Snapshot,
     errno: Option<Errno>,
-) -> Step {
+) -> FinStep {
     if last == LastRead::WouldBlock {
-        return Step::Done(TcpEvidence::StillOpen);
+        return FinStep::Done(TcpEvidence::StillOpen);
     }
     if !snapshot.is_conserved(exchange.written) {
-        return Step::Done(TcpEvidence::Bypassed);
+        return FinStep::Done(TcpEvidence::Bypassed);
     }
     let acked = exchange.acked(snapshot);
     let is_fin = last == LastRead::End && snapshot.bytes_received == exchange.read + 1;
     if !is_fin {
         let is_over = snapshot.state == TcpState::Close && snapshot.bytes_received == exchange.read;
-        return Step::Done(match errno {
+        return FinStep::Done(match errno {
             Some(Errno::ECONNRESET) if is_over => TcpEvidence::Reset(acked),
             other => TcpEvidence::NoFin(acked, other),
         });
@@ -197,22 +197,22 @@ pub fn at_end(
     let segments = exchange.segments(snapshot);
     let fin = Fin { acked, bytes_acked: snapshot.bytes_acked, segments };
     match snapshot.state {
-        TcpState::Close => Step::Closed(fin, *snapshot),
-        TcpState::Established | TcpState::Other(_) => Step::Settle(fin),
+        TcpState::Close => FinStep::Closed(fin, *snapshot),
+        TcpState::Established | TcpState::Other(_) => FinStep::Settle(fin),
     }
 }
 
-/// Step C6: one look while the request's fate settles after a FIN.
-pub fn settle(exchange: &ExchangeCounts, fin: &Fin, snapshot: &Snapshot) -> Step {
+/// Step C6: one check while the request's fate settles after a FIN.
+pub fn settle(exchange: &ExchangeCounts, fin: &Fin, snapshot: &Snapshot) -> FinStep {
     if snapshot.bytes_acked > fin.bytes_acked {
-        return Step::Done(TcpEvidence::Fin(fin.acked, Settled::AckedAfterFin));
+        return FinStep::Done(TcpEvidence::Fin(fin.acked, Settled::AckedAfterFin));
     }
     if !snapshot.is_conserved(exchange.written) {
-        return Step::Done(TcpEvidence::Bypassed);
+        return FinStep::Done(TcpEvidence::Bypassed);
     }
     match snapshot.state {
-        TcpState::Close => Step::Closed(*fin, *snapshot),
-        TcpState::Established | TcpState::Other(_) => Step::Wait,
+        TcpState::Close => FinStep::Closed(*fin, *snapshot),
+        TcpState::Established | TcpState::Other(_) => FinStep::Wait,
     }
 }
 
@@ -228,9 +228,9 @@ pub fn closed(
     errno: Option<Errno>,
 ) -> TcpEvidence {
     match settle(exchange, fin, snapshot) {
-        Step::Done(kernel) => kernel,
-        Step::Settle(_) | Step::Wait => TcpEvidence::StillOpen,
-        Step::Closed(..) => TcpEvidence::Fin(
+        FinStep::Done(kernel) => kernel,
+        FinStep::Settle(_) | FinStep::Wait => TcpEvidence::StillOpen,
+        FinStep::Closed(..) => TcpEvidence::Fin(
             fin.acked,
             match errno {
                 Some(Errno::EPIPE) => {
@@ -242,7 +242,7 @@ pub fn closed(
     }
 }
 
-/// Returns whether the answer to the bytes after a FIN can still decide the
+/// Returns `true` if the answer to the bytes after a FIN can still decide the
 /// fate, so that it is worth waiting for.
 ///
 /// `limits` are those of the contract at the FIN: within them the server's

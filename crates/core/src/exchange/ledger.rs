@@ -7,14 +7,14 @@ use crate::fate::{Errno, StaleReason, Unavailable};
 
 /// What our side counted on one connection, and where its exchange stands.
 ///
-/// Pure: whoever owns the socket reports what it did (`on_*`), and asks.
+/// Pure: the owner of the socket reports what it did (`on_*`), and asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ledger {
     written: u64,
     read: u64,
     errno: Option<Errno>,
     calibration: Result<(), Unavailable>,
-    phase: Phase,
+    phase: ExchangePhase,
     found: Option<StaleReason>,
     base: u64,
     read_base: u64,
@@ -25,9 +25,39 @@ pub struct Ledger {
 }
 
 /// Where the exchange on a connection stands.
+///
+/// ```text
+///                    arm: the request begins at base = written + 1
+///            +------+ -----------------------------------> +-------+
+///  connect   | Idle |                                      | Armed |--+ stale check, before each read
+///  --------> |      | <----------------------------------- |       |<-+ that would wait and the first write
+///            +------+   resolve: answered before any write +-------+
+///               ^  |                                           |
+///      resolve: |  |                                           | the kernel accepts the request's first byte
+///  answer read  |  |                                           v
+///   to its end  |  |                                       +------+
+///               +--|---------------------------------------| Sent |  first bytes read: judged once, as
+///                  |                                       +------+  an answer, or stray (none acknowledged)
+///                  | release (101, CONNECT 2xx)   from every phase |
+///                  v     from every phase but TakenOver            v take_over: failed, given up, refused
+///            +----------+                                  +-----------+
+///            | Released | -------------------------------> | TakenOver |  drain, settle, evidence, abort;
+///            +----------+                                  +-----------+  no way out
+/// ```
+///
+/// | phase | bytes read | end read | writes | shutdown | stream dropped |
+/// |---|---|---|---|---|---|
+/// | Idle | delivered, noted as stray | delivered, noted | counted as no request's | sends our FIN | closed |
+/// | Armed | withheld, noted as stray | delivered: hyper hands the request back | stale check, then counted: Sent | sends nothing | parked |
+/// | Sent | stray ones withheld | delivered | counted | sends nothing | parked |
+/// | TakenOver | fails | fails | fail | sends nothing | parked |
+/// | Released | delivered | delivered | counted | sends our FIN | closed |
+///
+/// A connection that another pool drives also has a stale check before reads in
+/// Idle, until our FIN; a write in Idle ends its boundaries for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
-pub enum Phase {
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
+pub enum ExchangePhase {
     /// No request is on the connection.
     Idle,
     /// A request is about to be handed over; nothing of it is written.
@@ -43,7 +73,7 @@ pub enum Phase {
 
 /// What the bytes read during an exchange are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "whoever drives a connection handles each")]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle each")]
 pub enum Reply {
     /// None was read.
     Nothing,
@@ -62,7 +92,7 @@ impl Ledger {
             read: 0,
             errno: None,
             calibration,
-            phase: Phase::Idle,
+            phase: ExchangePhase::Idle,
             found: None,
             base: 1,
             read_base: 0,
@@ -75,11 +105,12 @@ impl Ledger {
     /// Starts an exchange: all bytes written from here on are the request's.
     ///
     /// Does nothing on a connection that was taken over or released.
+    #[inline]
     pub fn arm(&mut self) {
-        if matches!(self.phase, Phase::TakenOver | Phase::Released) {
+        if matches!(self.phase, ExchangePhase::TakenOver | ExchangePhase::Released) {
             return;
         }
-        self.phase = Phase::Armed;
+        self.phase = ExchangePhase::Armed;
         self.base = self.written + 1;
         self.read_base = self.read;
         self.check = Err(Unavailable::NotExamined);
@@ -88,100 +119,105 @@ impl Ledger {
     }
 
     /// Ends an exchange whose answer was read to its end.
+    #[inline]
     pub fn resolve(&mut self) {
-        if matches!(self.phase, Phase::Armed | Phase::Sent) {
-            self.phase = Phase::Idle;
+        if matches!(self.phase, ExchangePhase::Armed | ExchangePhase::Sent) {
+            self.phase = ExchangePhase::Idle;
         }
     }
 
     /// Ends the connection's life as HTTP, for an upgrade.
     pub fn release(&mut self) {
-        if self.phase != Phase::TakenOver {
-            self.phase = Phase::Released;
+        if self.phase != ExchangePhase::TakenOver {
+            self.phase = ExchangePhase::Released;
         }
     }
 
-    /// Takes the connection over from whoever reads and writes it.
+    /// Takes the connection over from its reader and writer.
     pub fn take_over(&mut self) {
-        self.phase = Phase::TakenOver;
+        self.phase = ExchangePhase::TakenOver;
     }
 
     /// Judges the counters before a request is written (step B of the rule).
     ///
     /// Once a byte of it is written, a stale check vouches for nothing any more.
     pub fn on_stale_check(&mut self, snapshot: Result<Snapshot, Unavailable>) -> StaleCheck {
-        let look = match snapshot {
+        let check = match snapshot {
             Ok(snapshot) => fin_rule::stale_check(self.written, self.read, &snapshot),
             Err(why) => StaleCheck::Clear(Err(why)),
         };
-        if let (Phase::Armed, StaleCheck::Clear(counters)) = (self.phase, look) {
+        if let (ExchangePhase::Armed, StaleCheck::Clear(counters)) = (self.phase, check) {
             self.check = self.calibration.and(counters);
             self.segment_base = match (self.check, snapshot) {
-                (Ok(()), Ok(snapshot)) => SegmentBase::at_look(self.written, &snapshot),
+                (Ok(()), Ok(snapshot)) => SegmentBase::at_stale_check(self.written, &snapshot),
                 _ => None,
             };
         }
-        look
+        check
     }
 
     /// Returns `true` if a request is about to be written without a stale check.
+    #[inline]
     pub fn needs_stale_check(&self) -> bool {
-        self.phase == Phase::Armed && self.check == Err(Unavailable::NotExamined)
+        self.phase == ExchangePhase::Armed && self.check == Err(Unavailable::NotExamined)
     }
 
-    /// Notes that the kernel accepted `octets`.
-    pub fn on_written(&mut self, octets: usize) {
-        self.written += octets as u64;
-        if self.phase == Phase::Armed && octets > 0 {
-            self.phase = Phase::Sent;
+    /// Notes that the kernel accepted so many bytes.
+    #[inline]
+    pub fn on_written(&mut self, accepted: usize) {
+        self.written += accepted as u64;
+        if self.phase == ExchangePhase::Armed && accepted > 0 {
+            self.phase = ExchangePhase::Sent;
         }
     }
 
-    /// Notes that the kernel accepted `octets` that are not the request's,
+    /// Notes that the kernel accepted so many bytes that are not the request's,
     /// before any that are.
-    pub fn on_written_before(&mut self, octets: usize) {
-        self.written += octets as u64;
-        if self.phase == Phase::Armed {
+    pub fn on_written_before(&mut self, accepted: usize) {
+        self.written += accepted as u64;
+        if self.phase == ExchangePhase::Armed {
             self.base = self.written + 1;
         }
     }
 
-    /// Notes that `octets` were read. Returns whether they are the first to
+    /// Notes that so many bytes were read. Returns `true` if they are the first to
     /// arrive after the request was written, so that [`on_reply`] must judge
-    /// them before anybody takes them for an answer.
+    /// them before they are taken for an answer.
     ///
     /// [`on_reply`]: Self::on_reply
     #[must_use]
-    pub fn on_read(&mut self, octets: usize) -> bool {
-        self.on_received(octets);
-        self.on_http(octets)
+    pub fn on_read(&mut self, read: usize) -> bool {
+        self.on_received(read);
+        self.on_http(read)
     }
 
-    /// Notes that `octets` were read whose meaning is not known here: those of
-    /// a TLS record, or of a proxy's greeting.
-    pub fn on_received(&mut self, octets: usize) {
-        self.read += octets as u64;
+    /// Notes that so many bytes were read whose meaning is not known here: those
+    /// of a TLS record, or of a proxy's handshake.
+    #[inline]
+    pub fn on_received(&mut self, read: usize) {
+        self.read += read as u64;
     }
 
-    /// Notes that `octets` of HTTP came out of what was read. Returns the same
+    /// Notes that so many bytes of HTTP came out of what was read. Returns the same
     /// as [`on_read`](Self::on_read).
+    #[inline]
     #[must_use]
-    pub fn on_http(&mut self, octets: usize) -> bool {
+    pub fn on_http(&mut self, read: usize) -> bool {
         match self.phase {
-            Phase::Idle | Phase::Armed if octets > 0 => {
+            ExchangePhase::Idle | ExchangePhase::Armed if read > 0 => {
                 self.found.get_or_insert(StaleReason::Stray);
                 false
             }
-            Phase::Sent | Phase::TakenOver => {
-                octets > 0 && self.reply == Reply::Nothing && self.is_written()
+            ExchangePhase::Sent | ExchangePhase::TakenOver => {
+                read > 0 && self.reply == Reply::Nothing && self.is_written()
             }
-            Phase::Idle | Phase::Armed | Phase::Released => false,
+            ExchangePhase::Idle | ExchangePhase::Armed | ExchangePhase::Released => false,
         }
     }
 
     /// Judges the first bytes read after the request was written.
     ///
-    /// The first judgement stands: what follows stray bytes is no answer.
+    /// The first judgment stands: what follows stray bytes is no answer.
     pub fn on_reply(&mut self, snapshot: Result<Snapshot, Unavailable>) -> Reply {
         let is_stray = self.is_too_early(snapshot);
         self.on_judged_reply(is_stray)
@@ -197,7 +233,7 @@ impl Ledger {
     }
 
     /// Notes what the first bytes read after the request was written are, by
-    /// an [earlier judgement](Self::is_too_early).
+    /// an [earlier judgment](Self::is_too_early).
     pub fn on_judged_reply(&mut self, is_stray: bool) -> Reply {
         if self.reply == Reply::Nothing {
             self.reply = if is_stray { Reply::Stray } else { Reply::Answer };
@@ -207,9 +243,9 @@ impl Ledger {
 
     /// Notes what was found above the socket while no request was on the
     /// connection. What was found first stands.
-    pub fn on_found(&mut self, finding: StaleReason) {
-        if matches!(self.phase, Phase::Idle | Phase::Armed) {
-            self.found.get_or_insert(finding);
+    pub fn on_found(&mut self, found: StaleReason) {
+        if matches!(self.phase, ExchangePhase::Idle | ExchangePhase::Armed) {
+            self.found.get_or_insert(found);
         }
     }
 
@@ -227,21 +263,25 @@ impl Ledger {
     }
 
     /// Returns where the exchange stands.
-    pub fn phase(&self) -> Phase {
+    #[inline]
+    pub fn phase(&self) -> ExchangePhase {
         self.phase
     }
 
     /// Returns what was found on the connection while no request was on it.
+    #[inline]
     pub fn found(&self) -> Option<StaleReason> {
         self.found
     }
 
     /// Returns the first error number seen.
+    #[inline]
     pub fn errno(&self) -> Option<Errno> {
         self.errno
     }
 
     /// Returns `true` if the kernel accepted any byte of the current request.
+    #[inline]
     pub fn is_written(&self) -> bool {
         self.written + 1 > self.base
     }
@@ -251,21 +291,25 @@ impl Ledger {
     /// # Errors
     ///
     /// Why they may not.
+    #[inline]
     pub fn check(&self) -> Result<(), Unavailable> {
         self.check
     }
 
     /// Returns what the bytes read during the exchange are.
+    #[inline]
     pub fn reply(&self) -> Reply {
         self.reply
     }
 
     /// Returns the counts of the current exchange.
+    #[inline]
     pub fn exchange(&self) -> ExchangeCounts {
         ExchangeCounts::new(self.base, self.written, self.read).with_segment_base(self.segment_base)
     }
 
     /// Returns the bytes read during the current exchange.
+    #[inline]
     pub fn exchange_read(&self) -> u64 {
         self.read - self.read_base
     }

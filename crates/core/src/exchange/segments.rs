@@ -49,7 +49,7 @@ impl SegmentBase {
     /// `None` if any of those bytes is unsent or unacknowledged, or the kernel
     /// does not count segments: no later count can then be told to be that of
     /// the request.
-    pub fn at_look(written: u64, snapshot: &Snapshot) -> Option<Self> {
+    pub fn at_stale_check(written: u64, snapshot: &Snapshot) -> Option<Self> {
         let is_quiet =
             snapshot.notsent == 0 && written.checked_add(1) == Some(snapshot.bytes_acked);
         let counted = (snapshot.data_segs_out?, snapshot.total_retrans?);

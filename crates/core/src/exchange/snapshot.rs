@@ -33,7 +33,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a connection of which nothing but its state is
+    /// Returns the snapshot of a connection of which only the state is
     /// known, all counters zero.
     pub fn new(state: TcpState) -> Self {
         Self {

@@ -1,11 +1,11 @@
-//! What the kernel says of a connection: evidence that [`fin_rule`](crate::fin_rule)
+//! What the kernel says of a connection: evidence that `exchange/fin_rule.rs`
 //! makes of its counters.
 
 use std::fmt;
 
 /// What the kernel's counters say of the request and of the close.
 ///
-/// Made by the rule in [`fin_rule`](crate::fin_rule); see `docs/evidence.md`.
+/// Made by the rule in `exchange/fin_rule.rs`; see `docs/evidence.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TcpEvidence {

@@ -8,7 +8,6 @@ pub mod between;
 #[cfg(target_os = "linux")]
 pub mod honest;
 mod proxy;
-mod relay;
 #[cfg(target_os = "linux")]
 pub mod watched;
 
@@ -149,7 +148,7 @@ impl Server {
 
     /// Puts a relay of bytes before it, at this address.
     pub fn behind_relay_at(self, address: SocketAddr) -> Self {
-        Self { address: relay::start(address, self.address), ..self }
+        Self { address: crate::relay::start(address, self.address), ..self }
     }
 
     /// Puts a blind proxy of HTTP before it, which resets its client's

@@ -3,18 +3,19 @@
 //! HTTP/1.1 ties a response to its request by their order alone. A server that
 //! sends more than it framed (a body after a HEAD, more than its
 //! `Content-Length`) puts content where the next response is expected, and
-//! whoever chose that content chose the response. An answer of that kind is
-//! delivered, as by every client of HTTP/1.1. It proves nothing: a statement
+//! the author of that content chose the response. Such an answer is delivered,
+//! as by every client of HTTP/1.1. It proves nothing: a statement
 //! that a request was not applied counts on a connection's first request only,
 //! before which nothing was framed.
 
 use http::StatusCode;
 
-use tower_resend_core::Answer;
+use crate::fate::Answer;
 
 /// What a connection served before the request that is on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Served {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "nothing, or something")]
+pub enum Served {
     /// Nothing: no content can be left over.
     #[default]
     Nothing,
@@ -29,7 +30,7 @@ impl Served {
     ///
     /// A pool that is keyed by authority never coalesces. So a 421 behind
     /// another response cannot mean what it says.
-    pub(crate) fn answer(self, status: StatusCode) -> Answer {
+    pub fn answer(self, status: StatusCode) -> Answer {
         match (self, status) {
             (Self::Nothing, StatusCode::MISDIRECTED_REQUEST) => Answer::Misdirected,
             (Self::Nothing | Self::Before, _) => Answer::Complete,
@@ -37,7 +38,7 @@ impl Served {
     }
 
     /// Returns `true` if what a response states of its request can be believed.
-    pub(crate) fn is_nothing(self) -> bool {
+    pub fn is_nothing(self) -> bool {
         self == Self::Nothing
     }
 }
@@ -51,7 +52,8 @@ mod tests {
         let misdirected = StatusCode::MISDIRECTED_REQUEST;
         assert_eq!(Served::Nothing.answer(misdirected), Answer::Misdirected);
         assert_eq!(Served::Before.answer(misdirected), Answer::Complete);
-        for status in [200, 408, 502, 503].map(|code| StatusCode::from_u16(code).unwrap()) {
+        for status in [200, 408, 502, 503].map(|code| StatusCode::from_u16(code).expect("a status"))
+        {
             for served in [Served::Nothing, Served::Before] {
                 assert_eq!(served.answer(status), Answer::Complete);
             }

@@ -25,7 +25,8 @@ pub fn start(at: SocketAddr, server: SocketAddr) -> SocketAddr {
     address
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) {
+/// Passes on what comes `from` one side, and its end as it was.
+pub(crate) fn carry(mut from: TcpStream, mut to: TcpStream) {
     let mut chunk = [0; 4096];
     loop {
         match from.read(&mut chunk) {
