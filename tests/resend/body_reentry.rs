@@ -1,8 +1,6 @@
 //! No lock of a body is held while a caller's code runs: a stream's, or a waker's. Each
 //! of these calls uses another body of the same stream, and hung before.
 
-#![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]
-
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,8 +72,6 @@ impl<F: Fn() + Send + Sync> Drop for Counting<F> {
         (self.on_drop)();
     }
 }
-
-type Polled<B> = Poll<Option<Result<Frame<<B as HttpBody>::Data>, <B as HttpBody>::Error>>>;
 
 fn counting(on_drop: impl Fn() + Send + Sync + 'static) -> (Waker, Arc<AtomicUsize>) {
     let woken = Arc::new(AtomicUsize::new(0));

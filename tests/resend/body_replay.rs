@@ -65,7 +65,7 @@ fn a_copy_is_framed_like_the_first_body() {
 }
 
 #[test]
-fn the_end_is_known_with_the_last_bytes() {
+fn the_end_is_known_with_the_last_octets() {
     let mut body = Replay::new(Script::sized([Step::data("1234")]), &caps());
     let mut spare = body.replay().unwrap();
     assert!(poll(&mut body).is_ready());
