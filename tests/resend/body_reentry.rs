@@ -78,7 +78,9 @@ fn counting(on_drop: impl Fn() + Send + Sync + 'static) -> (Waker, Arc<AtomicUsi
     (Arc::new(Counting { woken: Arc::clone(&woken), on_drop }).into(), woken)
 }
 
-fn poll<B: HttpBody + Unpin>(body: &mut B, waker: &Waker) -> Polled<B> {
+type PollOf<B> = Poll<Option<Result<Frame<<B as HttpBody>::Data>, <B as HttpBody>::Error>>>;
+
+fn poll<B: HttpBody + Unpin>(body: &mut B, waker: &Waker) -> PollOf<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(waker))
 }
 
