@@ -50,9 +50,9 @@ type Slot<B> = Arc<Mutex<Option<B>>>;
 
 /// Calls `use_it` with the slot's body, which is not in the slot meanwhile.
 fn with<B>(slot: &Slot<B>, use_it: impl FnOnce(&mut B)) {
-    let Some(mut body) = slot.lock().unwrap().take() else { return };
+    let Some(mut body) = slot.lock().expect("no test panics with it").take() else { return };
     use_it(&mut body);
-    *slot.lock().unwrap() = Some(body);
+    *slot.lock().expect("no test panics with it") = Some(body);
 }
 
 /// A waker that counts how often it is woken, and calls `on_drop` with the last clone.
@@ -93,11 +93,13 @@ fn unless_it_hangs(test: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     let test = thread::spawn(move || {
         test();
-        done.send(()).unwrap();
+        done.send(()).expect("the test waits");
     });
     match is_done.recv_timeout(Duration::from_secs(20)) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
-        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => test.join().unwrap(),
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+            test.join().expect("the test did not panic")
+        }
     }
 }
 
@@ -125,7 +127,7 @@ where
 fn a_replaced_waker_may_use_a_recorded_body_when_it_drops() {
     unless_it_hangs(|| {
         let body = Replay::new(Calling::new(|| Poll::Pending), &ReplayCaps::default());
-        let spare = body.replay().unwrap();
+        let spare = body.replay().expect("the body is replayable");
         // The last waker is still registered.
         assert_eq!(poll_with_asking_wakers(body, spare), 2);
     });
@@ -135,7 +137,7 @@ fn a_replaced_waker_may_use_a_recorded_body_when_it_drops() {
 fn a_replaced_waker_may_use_a_factory_body_when_it_drops() {
     unless_it_hangs(|| {
         let body = Body::from_factory(|| Calling::new(|| Poll::Pending));
-        let spare = body.replay().unwrap();
+        let spare = body.replay().expect("the body is replayable");
         assert_eq!(poll_with_asking_wakers(body, spare), 2);
     });
 }
@@ -157,11 +159,13 @@ fn a_polled_stream_may_ask_the_other_bodies() {
             frames.next().map_or(Poll::Ready(None), data)
         });
         let mut body = Replay::new(stream, &ReplayCaps::default());
-        *slot.lock().unwrap() = Some(body.replay().unwrap());
+        *slot.lock().expect("no test panics with it") =
+            Some(body.replay().expect("the body is replayable"));
         assert_eq!(drain(&mut body).octets, b"pay");
         assert_eq!(asked.load(Ordering::Relaxed), 3);
         // Not a cycle any more.
-        let mut spare = slot.lock().unwrap().take().unwrap();
+        let mut spare =
+            slot.lock().expect("no test panics with it").take().expect("the stream put it there");
         assert_eq!(drain(&mut spare).octets, b"pay");
     });
 }
@@ -180,7 +184,8 @@ fn a_dropped_stream_may_ask_the_other_bodies() {
             });
         });
         let mut body = Replay::new(stream, &ReplayCaps::default());
-        *slot.lock().unwrap() = Some(body.replay().unwrap());
+        *slot.lock().expect("no test panics with it") =
+            Some(body.replay().expect("the body is replayable"));
         assert_eq!(drain(&mut body).octets, b"");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     });
@@ -204,12 +209,14 @@ fn take_over_within_a_poll(
         Poll::Ready(None)
     });
     let mut body = Replay::new(stream, caps);
-    *slot.lock().unwrap() = Some(body.replay().unwrap());
+    *slot.lock().expect("no test panics with it") =
+        Some(body.replay().expect("the body is replayable"));
     let Poll::Ready(Some(yielded)) = poll(&mut body, Waker::noop()) else {
         panic!("neither a frame nor an error");
     };
-    let spare = slot.lock().unwrap().take().unwrap();
-    (yielded.map(|frame| frame.into_data().unwrap()), spare, woken)
+    let spare =
+        slot.lock().expect("no test panics with it").take().expect("the stream put it there");
+    (yielded.map(|frame| frame.into_data().expect("a stream of data")), spare, woken)
 }
 
 #[test]
@@ -244,6 +251,6 @@ fn control_a_body_that_stays_live_yields_its_frame_beyond_the_cap() {
     let mut frames = ["pay"].into_iter();
     let stream = Calling::new(move || frames.next().map_or(Poll::Ready(None), data));
     let mut body = Replay::new(stream, &ReplayCaps::new(2, 2));
-    let _spare = body.replay().unwrap();
+    let _spare = body.replay().expect("the body is replayable");
     assert_eq!(drain(&mut body).octets, b"pay");
 }
