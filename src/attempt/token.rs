@@ -273,12 +273,17 @@ impl AttemptLog {
     /// Adds a hand-off that follows the last one.
     #[inline]
     fn follow_with(&mut self, attempt: Attempt) {
+        // Nearly always it is the only one, and is then built where it stays.
+        if self.first.is_none() {
+            self.first = Some(attempt);
+            return;
+        }
         if let Some(last) = self.iter_mut().last()
             && let (None, Some(proof)) = (last.ground, last.fate.proof())
         {
             last.set_ground(Ground::Proven(proof));
         }
-        self.push(attempt);
+        self.more.push(attempt);
     }
 
     fn len(&self) -> usize {

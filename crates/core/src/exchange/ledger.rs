@@ -141,6 +141,7 @@ impl Ledger {
     /// Judges the counters before a request is written (step B of the rule).
     ///
     /// Once a byte of it is written, a stale check vouches for nothing any more.
+    #[inline]
     pub fn on_stale_check(&mut self, snapshot: Result<Snapshot, Unavailable>) -> StaleCheck {
         let check = match snapshot {
             Ok(snapshot) => fin_rule::stale_check(self.written, self.read, &snapshot),
@@ -225,6 +226,7 @@ impl Ledger {
 
     /// Returns `true` if what arrives now cannot answer the request, since none
     /// of it is acknowledged.
+    #[inline]
     pub fn is_too_early(&self, snapshot: Result<Snapshot, Unavailable>) -> bool {
         match (self.check, snapshot) {
             (Ok(()), Ok(snapshot)) => fin_rule::is_stray(&self.exchange(), &snapshot),
