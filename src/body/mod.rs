@@ -13,11 +13,12 @@
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::PoisonError;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::{fmt, mem};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{Empty, Full};
 
 mod body_source;
 mod error;
@@ -29,6 +30,7 @@ mod length_checked;
 mod replay;
 mod replay_buffer;
 mod replay_caps;
+mod replay_request;
 mod replayable;
 mod sendable_body;
 
@@ -43,6 +45,7 @@ pub(crate) use self::framed::{Framed, OnEnd, Trailers};
 pub(crate) use self::framing::{Framing, from_http1, to_any_http, to_http1};
 pub use self::replay::Replay;
 pub use self::replay_caps::ReplayCaps;
+pub use self::replay_request::replay_request;
 pub use self::replayable::{NotReplayable, Replayable};
 pub use self::sendable_body::SendableBody;
 
@@ -267,6 +270,24 @@ macro_rules! from_bytes {
 }
 
 from_bytes!(&'static str, &'static [u8], String, Vec<u8>, Bytes);
+
+impl From<Empty<Bytes>> for Body {
+    fn from(_: Empty<Bytes>) -> Self {
+        Self::empty()
+    }
+}
+
+/// Takes the bytes out: unlike [`Body::new`] of the same, the body can be sent again.
+impl From<Full<Bytes>> for Body {
+    fn from(mut full: Full<Bytes>) -> Self {
+        // A `Full` gives its bytes away in no other manner, and is always ready.
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut full).poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default().into(),
+            Poll::Ready(None) | Poll::Pending => Self::empty(),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
