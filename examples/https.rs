@@ -29,7 +29,7 @@ async fn main() -> Result<(), BoxError> {
         Tls::builder().no_default_roots().add_root_pem(authority.pem().as_bytes())?.build()?;
     let client = Client::builder().pool(PoolOptions::new().tls(tls)).build();
     for nth in 1..=3 {
-        let order = Request::post(format!("{origin}/orders/{nth}")).body("pay".into())?;
+        let order = Request::post(format!("{origin}/orders/{nth}")).body("pay")?;
         match client.request(order).await {
             Ok(response) => {
                 let attempts = tower_resend::attempts(&response).len().max(1);
@@ -40,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
     }
 
     // The system's roots do not vouch for it: not sent, and safe to redo.
-    let order = Request::post(format!("{origin}/orders/4")).body("pay".into())?;
+    let order = Request::post(format!("{origin}/orders/4")).body("pay")?;
     match Client::new().request(order).await {
         Ok(response) => println!("4: {}, of all things", response.status()),
         Err(error) => println!("4: {error}"),

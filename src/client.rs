@@ -27,9 +27,9 @@ pub type ResponseFuture = crate::resend::ResponseFuture<Pool<Body>, Body>;
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = tower_resend::Client::new();
-/// let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay".into())?;
+/// let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay")?;
 /// match client.request(order).await {
-///     Ok(response) => println!("{}", response.status()),
+///     Ok(response) => println!("{}", response.into_body().text(64 * 1024).await?),
 ///     Err(error) if error.fate().is_not_applied() => println!("safe to redo: {error}"),
 ///     Err(error) => println!("{error}"),
 /// }
@@ -70,6 +70,9 @@ impl Client {
     /// Sends a request with an absolute `http` target, or `https` with the
     /// feature `tls`.
     ///
+    /// The body is `()`, text, bytes, a `Full<Bytes>` or a [`Body`], which any stream can
+    /// be made into. The request that an [`Error`] hands back has a `Body`.
+    ///
     /// # Errors
     ///
     /// An [`Error`] with the request's fate; see the type's documentation.
@@ -77,7 +80,11 @@ impl Client {
     /// # Cancel safety
     ///
     /// See the type's documentation.
-    pub fn request(&self, mut request: Request<Body>) -> ResponseFuture {
+    pub fn request<B: Into<Body>>(&self, request: Request<B>) -> ResponseFuture {
+        self.send(request.map(Into::into))
+    }
+
+    fn send(&self, mut request: Request<Body>) -> ResponseFuture {
         if let Some(caps) = &self.recorded {
             let body = mem::take(request.body_mut());
             *request.body_mut() = body.recorded(caps);
@@ -105,7 +112,7 @@ impl Service<Request<Body>> for Client {
     }
 
     fn call(&mut self, request: Request<Body>) -> ResponseFuture {
-        self.request(request)
+        self.send(request)
     }
 }
 

@@ -16,9 +16,9 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = tower_resend::Client::new();
-//! let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay".into())?;
+//! let order = http::Request::post("http://127.0.0.1:8080/orders").body("pay")?;
 //! match client.request(order).await {
-//!     Ok(response) => println!("{}", response.status()),
+//!     Ok(response) => println!("{}", response.into_body().text(64 * 1024).await?),
 //!     Err(error) if error.fate().is_not_applied() => println!("safe to redo: {error:#}"),
 //!     Err(error) => println!("{error:#}"),
 //! }

@@ -1,13 +1,15 @@
 //! The response's body, which holds its connection until it ends.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{fmt, mem};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::ReadError;
 use crate::attempt::ResponseBodyError;
 
 /// The body of a response.
@@ -17,6 +19,9 @@ use crate::attempt::ResponseBodyError;
 ///
 /// A failure is a [`ResponseBodyError`]: the request was answered, but the
 /// response is lost.
+///
+/// [`bytes`](Self::bytes) and [`text`](Self::text) read all of it. Read a long one piece
+/// by piece, by [`http_body::Body`].
 pub struct ResponseBody {
     incoming: Incoming,
     connection: Option<Box<dyn ReturnToPool>>,
@@ -42,6 +47,77 @@ impl ResponseBody {
     /// Returns the body of a response after which the connection is not HTTP any more.
     pub(super) fn upgraded(incoming: Incoming) -> Self {
         Self { incoming, connection: None }
+    }
+
+    /// Reads the body to its end, if it is at most `limit` bytes long. Trailers are
+    /// dropped.
+    ///
+    /// Memory is taken for what has arrived, not for what a `Content-Length` says.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::TooLong`] once more than `limit` bytes have arrived, or at once where
+    /// the `Content-Length` says so; the connection is closed. [`ReadError::Failed`] if the
+    /// body fails. What was read is lost then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropping the future closes the connection, and what was read is
+    /// lost. The request was answered all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tower_resend::BoxError> {
+    /// let client = tower_resend::Client::new();
+    /// let request = http::Request::get("http://127.0.0.1:8080/orders").body(())?;
+    /// let response = client.request(request).await?;
+    /// let orders = response.into_body().bytes(1024 * 1024).await?;
+    /// # drop(orders);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, ReadError> {
+        if usize::try_from(self.size_hint().lower()).map_or(true, |least| least > limit) {
+            return Err(ReadError::TooLong { limit });
+        }
+        // A short body is one frame, which is handed on as it is.
+        let mut only = Bytes::new();
+        let mut joined = BytesMut::new();
+        while let Some(frame) = self.frame().await {
+            let Ok(data) = frame.map_err(ReadError::Failed)?.into_data() else { continue };
+            if data.len() > limit - only.len().max(joined.len()) {
+                return Err(ReadError::TooLong { limit });
+            }
+            if only.is_empty() && joined.is_empty() {
+                only = data;
+                continue;
+            }
+            joined.extend_from_slice(&mem::take(&mut only));
+            joined.extend_from_slice(&data);
+        }
+        Ok(if joined.is_empty() { only } else { joined.freeze() })
+    }
+
+    /// Reads the body to its end as UTF-8, if it is at most `limit` bytes long.
+    ///
+    /// A charset that the `Content-Type` names is not looked at, and none is guessed. A
+    /// byte order mark is kept.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bytes`](Self::bytes), and [`ReadError::NotUtf8`], which says where the
+    /// fault is.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`bytes`](Self::bytes).
+    pub async fn text(self, limit: usize) -> Result<String, ReadError> {
+        let bytes = self.bytes(limit).await?;
+        String::from_utf8(bytes.into()).map_err(|error| {
+            let valid_up_to = error.utf8_error().valid_up_to();
+            ReadError::NotUtf8 { valid_up_to }
+        })
     }
 
     fn give_back_at_end(&mut self) {

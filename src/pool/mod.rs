@@ -38,6 +38,7 @@ mod key;
 mod options;
 mod origin;
 mod permits;
+mod read_error;
 mod trust;
 mod wait_queue;
 
@@ -55,6 +56,7 @@ pub use body::ResponseBody;
 pub use contract::ContractOptions;
 pub use future::ResponseFuture;
 pub use options::PoolOptions;
+pub use read_error::ReadError;
 pub use trust::OriginTrust;
 
 pub use crate::attempt::ResponseBodyError;

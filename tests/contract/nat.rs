@@ -93,7 +93,7 @@ fn reset_before_dispatch_by(
             true => server.stand_still_when_armed().await,
             false => server.stand_still_when_idle().await,
         }
-        let request = http::Request::post(&target).body("pay".into()).unwrap();
+        let request = http::Request::post(&target).body("pay").unwrap();
         let call = tokio::spawn(client.request(request));
         server.until_a_request_arrived(wire).await;
         server.die_and_start_again();

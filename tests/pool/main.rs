@@ -8,3 +8,4 @@ mod pooling;
 mod primed_http10;
 mod proxies;
 mod proxies_evidence;
+mod requests;

@@ -306,7 +306,7 @@ impl OrderingClient {
         let request = Request::post(format!("http://{address}/order/{order}"));
         let status = match self {
             Self::Ours(client) => {
-                let request = request.body("pay".into()).expect("well formed");
+                let request = request.body("pay").expect("well formed");
                 let response = client.request(request).await.map_err(|why| why.to_string())?;
                 let status = response.status();
                 response.into_body().collect().await.map_err(|why| why.to_string())?;

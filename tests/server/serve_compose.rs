@@ -200,7 +200,7 @@ async fn our_client_is_served() {
     tokio::spawn(serve(listener, app).into_future());
     let client = tower_resend::Client::new();
     for _ in 0..3 {
-        let request = Request::get(format!("http://{address}/")).body("".into()).unwrap();
+        let request = Request::get(format!("http://{address}/")).body("").unwrap();
         assert_eq!(client.request(request).await.unwrap().status(), 200);
     }
 }

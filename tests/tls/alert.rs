@@ -155,7 +155,7 @@ async fn an_idempotent_request_is_not_repeated_after_the_alert() {
         let authority = Authority::new();
         let origin = refusing(&authority.demanding_server_of(&version::TLS13).slow());
         let (tls, expected) = of_a_stranger(&authority);
-        let request = Request::put(origin.url("/pay")).body("pay".into()).unwrap();
+        let request = Request::put(origin.url("/pay")).body("pay").unwrap();
         let error = client(tls).request(request).await.unwrap_err();
         assert_eq!(error.no_resend(), NoResend::Permanent, "{error}");
         assert_eq!(error.attempts().len(), 1, "{error}");
@@ -241,7 +241,7 @@ async fn after_an_alert_of_another_kind_a_request_is_resent() {
             _ => peer.serve(1),
         });
         let client = client(authority.client().build().unwrap());
-        let request = Request::put(origin.url("/pay")).body("pay".into()).unwrap();
+        let request = Request::put(origin.url("/pay")).body("pay").unwrap();
         let response = client.request(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(attempts(&response).len(), 2, "{:?}", attempts(&response));

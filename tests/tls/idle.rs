@@ -75,7 +75,7 @@ fn client(authority: &Authority) -> Client {
 /// Returns the fates of the attempts behind the answer; none if there was one
 /// clean attempt.
 async fn post(client: &Client, url: &str) -> Vec<Fate> {
-    let response = client.request(Request::post(url).body("pay".into()).unwrap()).await.unwrap();
+    let response = client.request(Request::post(url).body("pay").unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let fates = attempts(&response).iter().map(Attempt::fate).collect();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
