@@ -249,8 +249,8 @@ impl ExchangeMachine {
         is_forbidden && self.first_errno(probe) == Some(Errno::ECONNRESET)
     }
 
-    /// Returns whether the limits of the promise in force were kept until now,
-    /// when the connection's end was looked for.
+    /// Checks the limits of the promise in force up to now, when the connection's end
+    /// was looked for.
     fn limits(&mut self, probe: &mut impl Probe) -> Limits {
         let read = self.ledger.exchange_read();
         let Some(monitor) = &mut self.contract.monitor else { return Limits::Unchecked };
