@@ -60,7 +60,7 @@ impl OriginTrust {
     }
 
     /// States that the origin dispatches nothing that arrives after its FIN, and
-    /// that no L4 relay stands on the way to it.
+    /// that no TCP relay stands on the way to it.
     ///
     /// A FIN that acknowledges nothing of a request then proves it unapplied
     /// without settling (G2), which recovers servers that close in a lingering
