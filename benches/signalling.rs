@@ -1,4 +1,4 @@
-//! What close signalling costs a server: `cargo bench --bench signalling`.
+//! What close signaling costs a server: `cargo bench --bench signalling`.
 //!
 //! It prints user-space instructions and system calls for each small POST over one
 //! kept-alive loopback connection. Each server runs in a process of its own, under

@@ -1,5 +1,5 @@
-//! TLS: an authority of one's own, a client certificate, and a server that
-//! closes its connections while they are idle.
+//! TLS: an authority of one's own, and a server that closes its connections while
+//! they are idle.
 //!
 //! `cargo run --example https --features https`
 

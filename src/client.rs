@@ -41,8 +41,8 @@ pub type ResponseFuture = crate::resend::ResponseFuture<Pool<Body>, Body>;
 ///
 /// [`Error`] for every failure before the response's head. A body that fails
 /// after it yields a [`ResponseBodyError`](crate::pool::ResponseBodyError).
-/// A request whose target is no absolute `http` URI, or `https` with the feature
-/// `tls`, is *not applied*.
+/// A request whose target is not an absolute `http` URI (with the feature `tls`, `http` or
+/// `https`) fails as *not applied*.
 ///
 /// # Cancel safety
 ///

@@ -15,7 +15,7 @@ use tower_resend_core::{Contract, Doubt, Evidence, Fate, HandOff, NoResend, Sema
 /// A call that failed: the request's fate, and why the request was not sent again.
 ///
 /// [`fate`](Self::fate) is the outcome of the request at the server,
-/// [`no_resend`](Self::no_resend) the reason for no other attempt. The text is one line that
+/// [`no_resend`](Self::no_resend) says why no other attempt followed. The text is one line that
 /// a person can act on, and [`source`](StdError::source) is the inner service's own error.
 /// `{error:#}` adds what the sources say, such as which certificate was not trusted or which
 /// proxy could not be reached.

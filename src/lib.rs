@@ -1,7 +1,10 @@
-//! `async fn(Request) -> Result<Response, (what became of it, why it was not resent)>`
+//! An HTTP client stack that knows whether a failed request reached the server.
 //!
-//! An HTTP client stack that knows whether a failed request reached the
-//! server. A keep-alive connection that dies under a `POST` leaves most
+//! ```text
+//! async fn(Request) -> Result<Response, (what became of it, why it was not resent)>
+//! ```
+//!
+//! A keep-alive connection that dies under a `POST` leaves most
 //! clients with an error that says nothing; this crate keeps the evidence of
 //! each exchange, resends what provably was not applied, and otherwise says
 //! exactly why not.
@@ -107,16 +110,17 @@
 //! # A server
 //!
 //! The feature `server` has the other half, `server::serve`: it says by how it closes a
-//! connection whether it dispatched a request, so that nothing is lost or doubled when it
-//! restarts.
+//! connection whether it dispatched a request. A client that knows the contract then resends
+//! what a restart left undispatched, and only that.
 //!
 //! # Features
 //!
-//! `client` is on by default. Each half builds without the other.
+//! `client` is on by default. Each half builds without the other; [`fate`] and [`contract`]
+//! belong to both.
 //!
 //! | feature | for |
 //! |---|---|
-//! | `client` | the client half: all modules but `server` |
+//! | `client` | the client half: all modules but `server`, `fate` and `contract` |
 //! | `server` | the server half: `server` |
 //! | `https` | https targets: `ring` and `platform-verifier` |
 //! | `ring`, `aws-lc` | https targets with this cryptography; aws-lc where both are on |
@@ -219,7 +223,7 @@ pub mod contract {
     //! `docs/contract.md`.
     //!
     //! [`ContractStatus`] says under which promise an attempt was sent, or why
-    //! under none. To read and write the field yourself, use the crate
+    //! under none. What reads and writes the field is in the crate
     //! `tower-resend-core`.
 
     #[cfg(feature = "server")]

@@ -6,7 +6,7 @@ use tower_resend_core::variants;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tower_resend_core::fin_rule::{self, ExchangeCounts, LastRead, FinStep};
+use tower_resend_core::fin_rule::{self, ExchangeCounts, FinStep, LastRead};
 use tower_resend_core::*;
 
 type Input<'a> = Unstructured<'a>;

@@ -1,4 +1,4 @@
-//! Bytes split anywhere: the recogniser says the same as of the whole, and
+//! Bytes split anywhere: the recognizer says the same as of the whole, and
 //! what it takes for a refusal is one.
 #![no_main]
 
@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Feeds pieces of one size, empty ones between them; what was recognised once
+/// Feeds pieces of one size, empty ones between them; what was recognized once
 /// stays.
 fn in_pieces(bytes: &[u8], size: usize) -> Early {
     let mut recogniser = EarlyResponseParser::new();

@@ -149,7 +149,7 @@ impl Stage {
         assert!(!(is_revoked && is_at_end), "a revoked body ends");
         assert!(original.is_sized || hint.exact().is_none());
         let polled = poll(&mut follower.body);
-        // A body whose recording is gone takes the line from nobody.
+        // A body whose recording is gone takes the line from no other body.
         let is_gone = matches!(polled, Poll::Ready(Some(Err(Error::Gone(_)))));
         if !is_revoked && !is_gone {
             *holder = (*holder).max(follower.place);

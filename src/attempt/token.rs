@@ -120,7 +120,7 @@ impl AttemptToken {
     /// Returns `true` if the token is held elsewhere: by a copy of the request that may
     /// yet be sent, or by a hand-off that has not ended.
     ///
-    /// Ask before the record is read that is judged.
+    /// Ask before you read the record that is to be judged.
     pub(crate) fn is_held_elsewhere(&self) -> bool {
         // Nothing but the life of the token's clones tells of a copy of the request
         // (docs/adr/0003).

@@ -194,7 +194,11 @@ impl FramingGuard {
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         match self.state {
             State::Unpolled | State::Open => self.state = State::Open,
-            State::Ended => return Poll::Ready(None),
+            State::Ended => {
+                // The last frame was held back, and said nothing of the end.
+                self.tell_end();
+                return Poll::Ready(None);
+            }
             // Never an end: it would complete the message.
             State::Failed => {
                 let failed = Error::Gone(NotReplayable::Failed);

@@ -182,8 +182,7 @@ impl ConnTracker {
         self.lock().machine.finish()
     }
 
-    /// Returns whether the connection takes another request, as far as is
-    /// known.
+    /// Returns the connection's fitness for another request, as far as is known.
     #[inline]
     pub(super) fn reuse(&self) -> Reuse {
         self.lock().machine.reuse()

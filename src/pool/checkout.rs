@@ -109,6 +109,11 @@ impl<B> Pooled for Box<Checkout<B>> {
     }
 
     fn is_closed(&self) -> bool {
-        self.connection.is_closed()
+        match self.connection.is_used() {
+            true => self.connection.is_closed(),
+            // One that was never used may have to be primed, and a primer that fails fails
+            // the call: what was found on the socket counts too. It takes a lock.
+            false => self.connection.is_dead(),
+        }
     }
 }

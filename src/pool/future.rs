@@ -172,7 +172,14 @@ pub(super) struct PooledCall<B> {
     /// Which connections may be used now. This is the only place that says so: the
     /// token has the requirement of the call, and each hand-back raises it.
     freshness: Freshness,
+    /// How often connections handed the request back.
+    hand_backs: u32,
 }
+
+/// After so many hand-backs in a row the request goes up to the resending layer, which
+/// goes on as its policy says, but pauses. Otherwise an origin that accepts and closes
+/// at once is connected to without a pause.
+const MAX_SERIES: u32 = 32;
 
 impl<B: SendableBody> PooledCall<B> {
     /// Returns the call of a request that is in the form for the wire.
@@ -186,6 +193,7 @@ impl<B: SendableBody> PooledCall<B> {
     ) -> Self {
         Self {
             freshness: token.as_ref().map_or(Freshness::Any, AttemptToken::freshness),
+            hand_backs: 0,
             sent: Sent::of(request),
             is_connect: request.method() == Method::CONNECT,
             is_http10: false,
@@ -240,8 +248,10 @@ impl<B: SendableBody> PooledCall<B> {
         // Without a token of a layer above, one of its own counts the hand-backs.
         let token = self.token.get_or_insert_default();
         let is_within_limit = token.record_hand_back(attempt.clone());
+        self.hand_backs += 1;
+        let goes_on = is_within_limit && self.hand_backs <= MAX_SERIES;
         // A peer that refuses TLS with us would do so on every connection.
-        if is_within_limit && alert.is_none() {
+        if goes_on && alert.is_none() {
             self.freshness = self.freshness.after_hand_back();
             self.is_http10 |= checkout.connection.is_http10();
             return State::obtain(self, None, request);

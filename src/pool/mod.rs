@@ -77,14 +77,14 @@ use tower_resend_core::ConnectFailure;
 /// Connections are shared by scheme, host, port, proxy and runtime. A clone
 /// shares the pool. After a fork, the child starts without connections.
 ///
-/// A connection may hand a request back any number of times up to
-/// [`max_hand_backs`](crate::Policy::max_hand_backs) of the layer above; without
-/// one, 32 times.
+/// Connections may hand a request back up to
+/// [`max_hand_backs`](crate::Policy::max_hand_backs) times, as the policy of the layer
+/// above says; without such a layer, 32 times.
 ///
 /// # Errors
 ///
 /// [`AttemptError`], which carries the attempt's evidence and fate. A request that
-/// was never sent is left with the [`AttemptToken`] in its extensions.
+/// was never sent is given back to the [`AttemptToken`] in its extensions.
 ///
 /// # Cancel safety
 ///

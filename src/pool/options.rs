@@ -33,7 +33,7 @@ use crate::tls::Tls;
 /// | bytes that are not acknowledged | [`tcp_user_timeout`](Self::tcp_user_timeout) | the system's |
 /// | **keepalive** | | |
 /// | probes on silent connections | [`tcp_keepalive`](Self::tcp_keepalive), [`no_tcp_keepalive`](Self::no_tcp_keepalive) | 15 s, 5 s, 3 |
-/// | **ways** | | |
+/// | **routes** | | |
 /// | proxies | [`proxies`](Self::proxies) | none |
 /// | the local address | [`local_address`](Self::local_address) | the system's |
 /// | TLS (feature `tls`) | `tls` | `Tls::builder`'s |

@@ -60,7 +60,7 @@ impl OriginTrust {
     }
 
     /// States that the origin dispatches nothing that arrives after its FIN, and
-    /// that no L4 relay stands on the way to it.
+    /// that no TCP relay stands on the way to it.
     ///
     /// A FIN that acknowledges nothing of a request then proves it unapplied
     /// without settling (G2), which recovers servers that close in a lingering
@@ -82,8 +82,8 @@ impl OriginTrust {
     ///
     /// A TCP relay can pass the rest of a request on after such a FIN and then
     /// reset, as [`no_relay`](Self::no_relay) says. So this one counts only
-    /// for a request in one TCP segment, of which no ordinary peer acknowledges
-    /// a part, or together with that statement.
+    /// for a request in one TCP segment, where no ordinary peer acknowledges a
+    /// part, or together with that statement.
     ///
     /// **A wrong statement duplicates requests.**
     pub fn complete_messages_only(mut self) -> Self {

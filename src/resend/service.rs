@@ -47,7 +47,7 @@ impl<S> Resend<S> {
     /// Returns the service unchanged, if it takes requests with a body `B`. Otherwise the
     /// compiler says what is missing.
     ///
-    /// Calling a method of [`Service`] on a type that is no service yields only "trait
+    /// Calling a method of [`Service`] on a type that is not a service yields only "trait
     /// bounds were not satisfied". This says which.
     ///
     /// ```

@@ -110,8 +110,8 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
-    /// Returns whether the limits leave time for a resend after a failed connect. The first
-    /// wait is 25 ms for a fraction of 1.
+    /// Returns what time the limits leave for a resend after a failed connect. The first wait
+    /// is 25 ms for a fraction of 1.
     fn time_left(limits: &mut TimeLimits, now: Instant) -> Time {
         let start = limits.next(Cause::Connect, now, now, 1.0);
         assert_eq!(start.at, Some(now + 25 * MILLISECOND));

@@ -16,9 +16,10 @@
 //! waits in the queue of a socket that is closed. The drain of
 //! [`serve`](super::serve()) empties the queue before it closes the socket. What it
 //! misses are connections whose handshake ends between the two: some 70 of 82,500
-//! in 1,200 hand-overs of the tests. Since Linux 5.14 the kernel moves those to
-//! another socket of the port if `net.ipv4.tcp_migrate_req` is set (none lost of
-//! 42,500 in 600 hand-overs); [`migrates_requests`] tells.
+//! in 1,200 hand-overs (`cargo run --release --example hot_deploy -- --plan reuseport`
+//! counts such losses). Since Linux 5.14 the kernel moves those to another socket of
+//! the port if `net.ipv4.tcp_migrate_req` is set (none lost of 42,500 in 600
+//! hand-overs); [`migrates_requests`] tells.
 
 use std::io::{self, Write};
 use std::net::TcpListener;

@@ -318,7 +318,7 @@ fn segments_that_cannot_be_counted_are_not_one() {
     assert_eq!(unlooked.fate(), unknown(Doubt::SegmentsUncounted));
 }
 
-/// 32 bits may with_evidence; no segment has more bytes than an IP packet.
+/// 32 bits may wrap; no segment has more bytes than an IP packet.
 #[test]
 fn counts_of_segments_wrap_around() {
     let counting = |shown, segments, again| {

@@ -22,7 +22,7 @@ use weaker::weaker;
 
 type Classify = fn(&Evidence, &Contract) -> Fate;
 
-/// Everything that can be said of a request of which something was written.
+/// Everything that can be said of a request that was written, in part at least.
 fn observations() -> impl Iterator<Item = Evidence> {
     let tcp_evidences = variants::tcp_evidences();
     let evidence = move |answer| {
@@ -135,8 +135,8 @@ fn user_and_server_promise_together() {
 
 // ===== a reset is believed for one segment only =====
 
-/// The first proof by a reset after a FIN, of a request of which a relay may
-/// have passed on a segment.
+/// The first proof by a reset after a FIN about a request that a relay may have
+/// passed on in part.
 fn believes_a_relay(classify: Classify) -> Option<(Evidence, Contract, Fate)> {
     let contracts = variants::contracts();
     for evidence in observations() {

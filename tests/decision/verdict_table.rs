@@ -86,7 +86,7 @@ fn section(text: &str, title: &str) -> String {
 fn render() -> String {
     let mut text = String::from(
         "# What becomes of a request, and what follows\n\n\
-         Made by tests/verdict_table.rs from `classify` and `decide`; UPDATE=1 writes it anew.\n\
+         Made by tests/decision/verdict_table.rs from `classify` and `decide`; UPDATE=1 writes it anew.\n\
          A cell is one value, several joined by \"or\", or * for all; `_` is any payload, in an\n\
          outcome the same payload as in the line. The test walks every combination.\n\n",
     );

@@ -46,7 +46,7 @@ async fn post<C: Connect + Clone + Send + Sync + 'static>(client: &Client<C, Pay
 }
 
 /// Serves a request in a tunnel that `act` then ends; the next request is sent
-/// before the runtime has heard of it. Returns whether it was answered, and
+/// before the runtime has heard of it. Returns `true` if it was answered, and
 /// how often a request was dispatched.
 async fn round<C>(connect: impl FnOnce(Uri) -> C, act: fn(Guest)) -> (bool, usize)
 where

@@ -1,7 +1,7 @@
 //! The kernel rule against the real kernel, segment by segment: a plain socket
 //! driven by hand through the rule's steps, against a scripted peer.
 //!
-//! `tests/kernel_rule.rs` plays the same rule over recorded counters; here the
+//! `tests/decision/kernel_rule.rs` plays the same rule over recorded counters; here the
 //! counters are the kernel's own.
 #![cfg(target_os = "linux")]
 

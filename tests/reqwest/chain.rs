@@ -1,7 +1,7 @@
 //! What the errors of reqwest's own client prove: what was never sent, HTTP/2,
 //! redirects, and errors that speak of another request.
 //!
-//! What HTTP/1.1 errors are made of is in `adapter_reqwest_errors`, and what
+//! What HTTP/1.1 errors are made of is in `errors.rs`, and what
 //! becomes of a request that was written in the suites over all stacks.
 
 #![allow(clippy::unwrap_used, reason = "tests may")]

@@ -32,7 +32,7 @@ pub(crate) enum Says {
     Nothing,
 }
 
-/// Returns an error's sources, and what I/O errors with_evidence, which `source` skips.
+/// Returns an error's sources, and what I/O errors wrap, which `source` skips.
 pub(crate) fn below(error: &(dyn StdError + 'static)) -> Vec<Link> {
     let mut links = Vec::new();
     let mut next = inner(error);

@@ -103,7 +103,7 @@ fn unless_it_hangs(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Polls a body with one waker after another, each of which asks `other` for its length
+/// Polls a body with one waker after another; each asks `other` for its length
 /// when it is dropped. Returns how many did.
 fn poll_with_asking_wakers<B>(mut body: B, other: B) -> usize
 where

@@ -1,5 +1,5 @@
-//! A POST that was executed, answered by a redirect, and whose next hop finds
-//! nobody, through every client stack: the last hop's failure, which alone would
+//! A POST that was executed and answered by a redirect, and whose next hop finds no
+//! server, through every client stack: the last hop's failure, which alone would
 //! prove that nothing was sent, is not taken for that of the POST.
 
 #![allow(clippy::unwrap_used, reason = "a test panics when something is in its way")]

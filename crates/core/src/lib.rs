@@ -46,8 +46,9 @@
 //! | [`contract`] | the `Retry-Contract` field and the rules of both halves |
 //! | [`close`] | the server's connection: the state of `SO_LINGER` as a function of what happened |
 //!
-//! Use this crate to build a transport of your own. [tower-resend] is the stack
-//! around it, and re-exports what its users meet.
+//! This crate is published because [tower-resend] depends on it, and changes with every
+//! release of that crate. It is not an API for others: [tower-resend] re-exports what its
+//! users need, also for a transport of their own.
 //!
 //! [tower-resend]: https://docs.rs/tower-resend
 

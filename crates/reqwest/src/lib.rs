@@ -56,8 +56,7 @@
 //!
 //! `https` URLs work where the service supports them: a [`Client`](tower_resend::Client)
 //! with the feature `https` of tower-resend, by its own TLS settings and not reqwest's. Any
-//! other scheme is an error, [`NotHttp`], and not
-//! sent by reqwest either.
+//! other scheme is an error, [`NotHttp`], and is not sent by reqwest either.
 //!
 //! A layer that sends several requests for one, such as one that follows
 //! redirects, belongs between the [`ResendLayer`] and the

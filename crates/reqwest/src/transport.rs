@@ -41,7 +41,8 @@ pub fn with_evidence(builder: reqwest::ClientBuilder) -> Result<ReqwestTransport
 ///
 /// A request whose head and body contradict each other is not given to reqwest, and one
 /// whose body turns out to have another length fails. The client's default header fields are
-/// not checked. A request that came as HTTP/2 or 3 is sent by what the client speaks.
+/// not checked. A request that came as HTTP/2 or 3 is sent in the version that the client
+/// speaks.
 ///
 /// # Errors
 ///

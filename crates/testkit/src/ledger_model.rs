@@ -18,7 +18,7 @@ pub enum Operation {
     Written(usize),
     /// Bytes read; where the ledger asks for it, they are judged by this.
     Read(usize, Seen),
-    /// An unsolicited judgement.
+    /// An unsolicited judgment.
     Reply(Seen),
     End,
     Error(Option<Errno>),

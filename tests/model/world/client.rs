@@ -1,4 +1,4 @@
-//! One attempt of the client: the crate's ledger over a modelled socket, and
+//! One attempt of the client: the crate's ledger over a modeled socket, and
 //! the steps in which its evidence is taken.
 
 use tower_resend_core::fin_rule::{Fin, FinStep, LastRead, StaleCheck};

@@ -2,7 +2,7 @@
 //! servers' kernels and applications, for a model checker to walk.
 //!
 //! The client of the model keeps the crate's own ledger and decides by the
-//! crate's own functions; only the sockets are modelled. A request is one
+//! crate's own functions; only the sockets are modeled. A request is one
 //! segment of one byte, or two of them. Each attempt has a connection of its
 //! own, which carried an exchange before.
 

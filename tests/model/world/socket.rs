@@ -16,7 +16,7 @@ pub(crate) struct Socket {
     pub(crate) written: u8,
     /// Bytes of them that were sent once, the first ones.
     pub(crate) sent: u8,
-    /// Bytes of them that travelled outside TCP.
+    /// Bytes of them that traveled outside TCP.
     pub(crate) bypassed: u8,
     pub(crate) acked: u8,
     /// Bytes of the response that arrived in order.

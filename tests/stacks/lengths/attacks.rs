@@ -127,7 +127,7 @@ impl EarlyTaker {
     }
 }
 
-/// Reads a head. Returns whether it is that of a POST, and what came behind it;
+/// Reads a head. Returns `true` if it is that of a POST, and what came behind it;
 /// nothing at the end of the stream.
 fn read_head(stream: &mut TcpStream) -> Option<(bool, Vec<u8>)> {
     let mut read = Vec::new();

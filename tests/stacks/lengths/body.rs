@@ -59,7 +59,7 @@ impl Kind {
         FullAfterAll,
     ];
 
-    /// Returns whether it yields what it says: no other is ever answered.
+    /// Returns `true` if it yields what it says: no other is ever answered.
     pub(crate) fn is_honest(self) -> bool {
         !matches!(self, LongFrame | LongTail | Short | FullAfterAll)
     }
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// Returns it as a body of somebody else's type.
+    /// Returns it as a body of a type that this crate does not know.
     pub(crate) fn raw(self) -> Raw {
         let frames = match self {
             Empty | UnknownEmpty | KnownEmpty => &[][..],

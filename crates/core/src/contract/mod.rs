@@ -3,7 +3,7 @@
 //!
 //! A reset says nothing about the request that it hits, unless the server said
 //! beforehand what its resets mean. This field says so. Its `hop` binds the
-//! promise to one TCP connection: passed on by a relay, the promise is void. The
+//! promise to one TCP connection: a promise that a relay passes on is void. The
 //! rules of servers (S1 to S11) and of clients (C1 to C10) are in
 //! `docs/contract.md`.
 //!

@@ -140,8 +140,7 @@ impl ExchangeMachine {
         self.reuse()
     }
 
-    /// Returns whether the connection takes another request, as far as is
-    /// known.
+    /// Returns the connection's fitness for another request, as far as is known.
     #[inline]
     pub fn reuse(&self) -> Reuse {
         match (self.ledger.found(), self.contract.drain) {

@@ -17,7 +17,7 @@
 use super::contract_state::Breach;
 use super::fin_rule::{self, Fin, FinStep, LastRead};
 use super::ledger::Reply;
-use super::machine::{ExchangeMachine, Probe};
+use super::machine::{ExchangeMachine, Probe, Settling};
 use super::outcome::{FailureKind, SettleStep};
 use crate::fate::{
     Acked, Answer, Contract, Counts, EndedBy, Errno, Evidence, HandOff, Limits, Settled,
@@ -34,6 +34,7 @@ impl ExchangeMachine {
     /// Returns the kernel's evidence if there is nothing to drain for it.
     pub fn begin_settling(&mut self) -> Option<TcpEvidence> {
         self.take_over();
+        self.settling = Settling { fin: None, limits: Limits::Unchecked };
         if !self.ledger.is_written() {
             return Some(TcpEvidence::Unavailable(Unavailable::NotExamined));
         }
@@ -249,8 +250,8 @@ impl ExchangeMachine {
         is_forbidden && self.first_errno(probe) == Some(Errno::ECONNRESET)
     }
 
-    /// Returns whether the limits of the promise in force were kept until now,
-    /// when the connection's end was looked for.
+    /// Checks the limits of the promise in force up to now, when the connection's end
+    /// was looked for.
     fn limits(&mut self, probe: &mut impl Probe) -> Limits {
         let read = self.ledger.exchange_read();
         let Some(monitor) = &mut self.contract.monitor else { return Limits::Unchecked };

@@ -33,8 +33,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a connection of which only the state is
-    /// known, all counters zero.
+    /// Returns the snapshot of a connection in this state, all counters zero.
     pub fn new(state: TcpState) -> Self {
         Self {
             state,
@@ -51,7 +50,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether TCP sent or holds exactly the `written` bytes that the
+    /// Returns `true` if TCP sent or holds exactly the `written` bytes that the
     /// socket accepted, no more and no less.
     pub fn is_conserved(&self, written: u64) -> bool {
         self.bytes_sent

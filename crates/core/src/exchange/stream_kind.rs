@@ -229,7 +229,7 @@ struct RecordBoundaries {
 impl RecordBoundaries {
     const HEADER: usize = 5;
 
-    /// Takes the next bytes; returns whether a record began in them.
+    /// Takes the next bytes; returns `true` if a record began in them.
     fn on_bytes(&mut self, mut bytes: &[u8]) -> bool {
         let mut begins = false;
         while let Some((&byte, rest)) = bytes.split_first() {

@@ -26,8 +26,8 @@ pub enum Proof {
     /// G2 by the opt-in `closed_after_fin`: a FIN acknowledged nothing of the
     /// request, and this origin dispatches nothing after its FIN.
     NeverReceivedClosed,
-    /// G2 by the opt-in `complete_messages_only`: the peer's TCP refused the
-    /// rest of a request of which it had only a part.
+    /// G2 by the opt-in `complete_messages_only`: the peer's TCP had only
+    /// a part of the request and refused the rest.
     NeverComplete,
     /// G3: a 599 or 408 that announced `close` arrived while nothing of the
     /// request was acknowledged, and the peer then refused the request.

@@ -40,8 +40,8 @@ pub fn receives(peer: &mut Peer, send: impl FnOnce(&mut Peer)) {
     client.until_received(before + 1);
 }
 
-/// Returns once some of a request is in the queue of a connection that nobody
-/// accepted.
+/// Returns once some of a request is in the queue of a connection that no
+/// process has accepted.
 pub fn queued(listener: &TcpListener) {
     until_sent_to(listener.local_addr().unwrap());
 }

@@ -38,7 +38,7 @@ impl Connects for Late {
     }
 }
 
-/// EvidenceClient under the layer. What is handed back goes to the layer.
+/// The client with evidence, under the layer. What is handed back goes to the layer.
 pub struct HyperUtil<C = Late> {
     client: EvidenceClient<C, Body>,
     level: Level,

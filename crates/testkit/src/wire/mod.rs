@@ -1,4 +1,4 @@
-//! A network between two tcp_evidences' worth of sockets, inside one process.
+//! A network between two kernels' worth of sockets, inside one process.
 //!
 //! [`Wire::new`] makes two network namespaces, puts a TUN device into each and
 //! starts a thread that carries packets between them with delay, jitter, loss

@@ -1,4 +1,4 @@
-//! The steps of a server, between any two of which its process can be killed.
+//! The steps of a server. Its process can be killed between any two.
 
 /// What a server can do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

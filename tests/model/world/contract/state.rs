@@ -19,7 +19,7 @@ pub(crate) struct State {
     client: Option<Client>,
     belief: Belief,
     pub(crate) server: Server,
-    /// Bytes of the request, a bit each, of which a segment is on its way.
+    /// Bytes of the request, a bit each, that a segment on its way carries.
     on_the_way: u8,
     close: Close,
     pub(crate) fate: Option<Fate>,

@@ -107,8 +107,8 @@ impl Caller {
         Client::builder().pool(pool).policy(Policy::new().deadline(DEADLINE)).build()
     }
 
-    /// Has a connection used, so that the relay's time begins; returns whether
-    /// it is known when.
+    /// Has a connection used, so that the relay's time begins; returns
+    /// `true` if it is known when.
     async fn warm_up(&self, client: &Client) -> bool {
         for _ in 0..WARM_UPS {
             let request = self.request("GET", "warm", Body::empty());
