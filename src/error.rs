@@ -8,9 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use http::uri::Authority;
 use http::{Method, Request, Uri};
 
-use crate::attempt::{Attempt, MAX_LISTED};
-use crate::chain::{BoxError, chain};
-use tower_resend_core::{Contract, Doubt, Evidence, Fate, HandOff, NoResend, Semantics};
+use crate::attempt::{Attempt, MAX_LISTED, added};
+use crate::chain::{BoxError, clamp, write_debug, write_with_sources};
+use tower_resend_core::{
+    Contract, Doubt, EndedBy, Evidence, Fate, HandOff, NoResend, Proof, Semantics,
+};
 
 /// A call that failed: the request's fate, and why the request was not sent again.
 ///
@@ -18,7 +20,8 @@ use tower_resend_core::{Contract, Doubt, Evidence, Fate, HandOff, NoResend, Sema
 /// [`no_resend`](Self::no_resend) says why no other attempt followed. The text is one line that
 /// a person can act on, and [`source`](StdError::source) is the inner service's own error.
 /// `{error:#}` adds what the sources say, such as which certificate was not trusted or which
-/// proxy could not be reached.
+/// proxy could not be reached. `{error}` has at most 400 characters and `{error:?}`, one line
+/// too, at most 600; a longer path is shortened. `{error:#?}` lists all attempts.
 ///
 /// No text of this crate contains a password or a query. What another service's error
 /// prints, a URL for example, is printed as it is.
@@ -128,18 +131,60 @@ impl Error {
 
     /// Returns a stable, low-cardinality name for metrics (`error.type` of
     /// OpenTelemetry), such as `outcome_unknown_reset`.
+    ///
+    /// | name | what happened |
+    /// |---|---|
+    /// | `outcome_unknown_*` | it may have been applied: `reset`, `closed`, `timeout`, `cancelled`, `forgeable`, `no_evidence`, or none of these (`outcome_unknown`) |
+    /// | `response_lost` | it was answered, and the response was cut |
+    /// | `answered` | it was answered, and the answer was not delivered |
+    /// | `not_applied_not_ready` | the inner service failed before it took the request |
+    /// | `not_applied_body` | the request's own body failed before a byte of it was sent |
+    /// | `not_applied_deadline` | a deadline or time limit of the policy passed before a byte of it was sent |
+    /// | `not_applied_tls_alert` | the server rejected this client by a TLS alert |
+    /// | `not_applied_*` | every other cause: see [`Proof::error_type`] |
+    ///
+    /// Where several attempts failed unapplied, the name and the text are of the last.
+    ///
+    /// [`Proof::error_type`]: crate::fate::Proof::error_type
     pub fn name(&self) -> &'static str {
         match self.0.fate {
-            Fate::NotApplied(_) => "not_applied",
+            Fate::NotApplied(proof) => self.unapplied_name(proof),
             Fate::ResponseLost => "response_lost",
             Fate::Completed => "answered",
             Fate::Unknown(doubt) => unknown_name(doubt),
         }
     }
 
+    fn unapplied_name(&self, first: Proof) -> &'static str {
+        if self.0.why == NoResend::NotReady {
+            return "not_applied_not_ready";
+        }
+        let Some(attempt) = self.told() else { return first.error_type() };
+        let evidence = attempt.evidence();
+        if evidence.alert.is_some() {
+            return "not_applied_tls_alert";
+        }
+        match evidence.ended_by {
+            EndedBy::RequestBody => "not_applied_body",
+            EndedBy::Deadline => "not_applied_deadline",
+            _ => attempt.fate().proof().unwrap_or(first).error_type(),
+        }
+    }
+
     /// Returns the attempt whose fate is the call's.
     pub(crate) fn decisive(&self) -> Option<&Attempt> {
         self.0.attempts.iter().find(|attempt| attempt.fate() == self.0.fate)
+    }
+
+    /// Returns the attempt that the text and the name are about: the decisive one, and of
+    /// attempts that were all unapplied the last, which is the newest word.
+    ///
+    /// Not for decisions.
+    fn told(&self) -> Option<&Attempt> {
+        match self.0.fate {
+            Fate::NotApplied(_) => self.0.attempts.last(),
+            Fate::Unknown(_) | Fate::ResponseLost | Fate::Completed => self.decisive(),
+        }
     }
 }
 
@@ -207,27 +252,41 @@ impl Missing {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match f.alternate() {
-            true => self.write_with_sources(f),
-            false => self.write(f),
+            true => write_with_sources(f, self, added_to_call),
+            false => f.write_str(&self.text()),
         }
     }
 }
 
 impl Error {
-    fn write_with_sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.to_string();
-        f.write_str(&said)?;
-        for text in chain(self).skip(1).map(ToString::to_string) {
-            if !said.contains(&text) {
-                write!(f, ": {text}")?;
-                said.push_str(&text);
-            }
+    /// Returns the line that a person reads, of at most [`MAX_TEXT`] characters.
+    fn text(&self) -> String {
+        let whole = Line { error: self, max_path: usize::MAX }.to_string();
+        let excess = whole.chars().count().saturating_sub(MAX_TEXT);
+        if excess == 0 {
+            return whole;
         }
-        Ok(())
+        // The path is what the reader has elsewhere, and the only part that is ever long.
+        let path = self.0.line.as_ref().map_or(0, |(_, target)| target.path().chars().count());
+        let max_path = path.saturating_sub(excess).max(MIN_PATH);
+        clamp(Line { error: self, max_path }.to_string(), MAX_TEXT)
     }
+}
 
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { line, fate, why, attempts, missing, .. } = &*self.0;
+/// The most characters of the text, however long a path, a host or a reason is.
+const MAX_TEXT: usize = 400;
+/// The least of a long path that is shown.
+const MIN_PATH: usize = 16;
+
+/// The text of an error with at most so many characters of the path.
+struct Line<'a> {
+    error: &'a Error,
+    max_path: usize,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { line, fate, why, attempts, missing, .. } = &*self.error.0;
         f.write_str(match fate {
             Fate::Unknown(_) => "outcome unknown: ",
             Fate::ResponseLost => "response lost: ",
@@ -235,19 +294,27 @@ impl Error {
             Fate::NotApplied(_) => "not applied: ",
         })?;
         match line {
-            Some((method, target)) => write!(f, "{method} {}", target.path())?,
+            Some((method, target)) => {
+                write!(f, "{method} {}", clamp(target.path().to_owned(), self.max_path))?;
+            }
             None => f.write_str("no request was taken")?,
         }
-        let decisive = self.decisive();
-        if let Some(attempt) = decisive {
+        let told = self.error.told();
+        if let Some(attempt) = told {
             let target = line.as_ref().map(|(_, target)| target);
-            write_attempt(f, attempt, target.and_then(Uri::authority))?;
+            // A repeat of what is idempotent does no harm, so nothing is asked there.
+            let asks = !missing.semantics.is_some_and(Semantics::is_idempotent);
+            write_attempt(f, attempt, target.and_then(Uri::authority), asks)?;
         }
         match why {
             NoResend::NotReady => write!(f, "; {why}")?,
             NoResend::Doubt(_) | NoResend::ResponseLost | NoResend::Answered => {
                 f.write_str("; not resent: ")?;
-                missing.write(f, decisive)?;
+                missing.write(f, told)?;
+            }
+            // The proof was written as what could have been forged.
+            NoResend::Forgeable(_) if fate.is_unknown() => {
+                f.write_str("; not resent: the policy takes no such proof")?;
             }
             _ => write!(f, "; not resent: {why}")?,
         }
@@ -264,6 +331,7 @@ fn write_attempt(
     f: &mut fmt::Formatter<'_>,
     attempt: &Attempt,
     host: Option<&Authority>,
+    asks: bool,
 ) -> fmt::Result {
     let counts = attempt.evidence().counts;
     match (counts.written, attempt.peer()) {
@@ -276,7 +344,11 @@ fn write_attempt(
     }
     match attempt.fate() {
         Fate::Unknown(doubt) => {
-            write!(f, "; {doubt}; it may or may not have been applied")
+            write!(f, "; {doubt}; it may or may not have been applied")?;
+            match asks {
+                true => f.write_str(": look for it at the server before you send it again"),
+                false => Ok(()),
+            }
         }
         Fate::NotApplied(proof) => write!(f, "; {proof}"),
         Fate::ResponseLost => f.write_str("; its final response was begun and cut"),
@@ -292,16 +364,37 @@ fn write_host(f: &mut fmt::Formatter<'_>, host: Option<&Authority>) -> fmt::Resu
     authority.port().map_or(Ok(()), |port| write!(f, ":{port}"))
 }
 
+/// Returns what a source says beyond `said`, be it an attempt or a call below this one.
+fn added_to_call(source: &(dyn StdError + 'static), said: &str) -> String {
+    match source.downcast_ref::<Error>() {
+        Some(call) => call.told().map_or_else(String::new, |attempt| attempt.added_to(said)),
+        None => added(source, said),
+    }
+}
+
 impl fmt::Debug for Error {
+    /// Writes one line; `{:#?}` lists the attempts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("method", &self.0.line.as_ref().map(|(method, _)| method))
-            .field("path", &self.0.line.as_ref().map(|(_, target)| target.path()))
-            .field("fate", &self.0.fate)
-            .field("no_resend", &self.0.why)
-            .field("attempts", &self.0.attempts)
-            .field("source", &self.0.source)
-            .finish_non_exhaustive()
+        let Inner { line, fate, why, attempts, source, .. } = &*self.0;
+        if f.alternate() {
+            return f
+                .debug_struct("Error")
+                .field("method", &line.as_ref().map(|(method, _)| method))
+                .field("path", &line.as_ref().map(|(_, target)| target.path()))
+                .field("fate", fate)
+                .field("no_resend", why)
+                .field("attempts", attempts)
+                .field("source", source)
+                .finish_non_exhaustive();
+        }
+        let fields = format!(
+            "Error {{ text: {:?}, fate: {}, no_resend: {}, attempts: {}",
+            self.text(),
+            self.name(),
+            why.name(),
+            attempts.len()
+        );
+        write_debug(f, fields, source.as_ref())
     }
 }
 

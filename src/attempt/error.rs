@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::Attempt;
-use crate::chain::BoxError;
+use crate::chain::{BoxError, write_debug, write_with_sources};
 use tower_resend_core::Fate;
 
 /// The error of one attempt that failed before its response's head, with its evidence.
@@ -13,6 +13,9 @@ use tower_resend_core::Fate;
 /// [`Pool`](crate::pool::Pool) and the wrapped clients of hyper-util and reqwest fail
 /// with it. The source is what the connection or the wrapped client reported, if it
 /// reported anything.
+///
+/// `{error:#}` adds what the sources say. `{error:?}` is one line; `{error:#?}` shows all of
+/// the evidence.
 ///
 /// # A transport of your own
 ///
@@ -48,10 +51,8 @@ use tower_resend_core::Fate;
 /// # assert!(error.attempt().fate().is_not_applied());
 /// # assert_eq!(token.len(), 1);
 /// ```
-#[derive(Debug)]
 pub struct AttemptError(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     attempt: Attempt,
     source: Option<BoxError>,
@@ -89,7 +90,31 @@ impl AttemptError {
 
 impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.attempt, f)
+        match f.alternate() {
+            true => write_with_sources(f, self, added),
+            false => fmt::Display::fmt(&self.0.attempt, f),
+        }
+    }
+}
+
+impl fmt::Debug for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { attempt, source } = &*self.0;
+        if f.alternate() {
+            let mut fields = f.debug_struct("AttemptError");
+            return fields.field("attempt", attempt).field("source", source).finish();
+        }
+        let fields = format!("AttemptError {{ attempt: {:?}", attempt.to_string());
+        write_debug(f, fields, source.as_ref())
+    }
+}
+
+/// Returns what a source says beyond `said`; an attempt's error says its parts in other
+/// places of a call's text.
+pub(crate) fn added(source: &(dyn StdError + 'static), said: &str) -> String {
+    match source.downcast_ref::<AttemptError>() {
+        Some(error) => error.0.attempt.added_to(said),
+        None => source.to_string(),
     }
 }
 
@@ -100,6 +125,8 @@ impl StdError for AttemptError {
 }
 
 /// The error of a response's body: the request was answered, and the response is lost.
+///
+/// `{error:#}` adds what the sources say.
 #[derive(Debug)]
 pub struct ResponseBodyError(hyper::Error);
 
@@ -116,7 +143,12 @@ impl ResponseBodyError {
 
 impl fmt::Display for ResponseBodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("response lost: the request was answered, but the response's body was cut")
+        match f.alternate() {
+            true => write_with_sources(f, self, added),
+            false => f.write_str(
+                "response lost: the request was answered, but the response's body was cut",
+            ),
+        }
     }
 }
 

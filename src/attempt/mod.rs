@@ -21,6 +21,7 @@ use tower_resend_core::{
     Answer, Contract, EndedBy, Evidence, Fate, Ground, HandOff, Rules, classify,
 };
 
+pub(crate) use self::error::added;
 pub use self::error::{AttemptError, ResponseBodyError};
 pub(crate) use self::freshness::Freshness;
 pub(crate) use self::sent::{IDEMPOTENCY_KEY, KeyPrint, Sent};
@@ -166,6 +167,25 @@ impl Attempt {
         match self.evidence.alert {
             Some(alert) => write!(f, "; the peer rejects this client by the TLS alert {alert}"),
             None => Ok(()),
+        }
+    }
+
+    /// Returns what the attempt's text says beyond `said`.
+    pub(crate) fn added_to(&self, said: &str) -> String {
+        let cause = match self.fate {
+            Fate::NotApplied(proof) => proof.to_string(),
+            Fate::Unknown(doubt) => doubt.to_string(),
+            // What a call's text begins with.
+            Fate::ResponseLost => "response lost".to_owned(),
+            Fate::Completed => "answered".to_owned(),
+        };
+        let counts = self.evidence.counts;
+        let is_counted = counts.written == 0 || said.contains(&counts.to_string());
+        let alert = self.evidence.alert;
+        let is_alert_said = alert.is_none_or(|alert| said.contains(&alert.to_string()));
+        match said.contains(&cause) && is_counted && is_alert_said {
+            true => String::new(),
+            false => self.to_string(),
         }
     }
 

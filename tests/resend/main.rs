@@ -5,6 +5,7 @@ mod body;
 mod body_reentry;
 mod body_replay;
 mod cancel;
+mod error_texts;
 mod hops;
 mod inner;
 mod inner_hops;

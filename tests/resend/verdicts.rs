@@ -344,7 +344,8 @@ async fn the_text_says_what_happened_and_what_was_missing() {
         error.to_string(),
         "outcome unknown: POST /orders for shop.test was sent (318/318 bytes acknowledged, 0 read); \
          the connection was reset with all of the request acknowledged; \
-         it may or may not have been applied; \
+         it may or may not have been applied: \
+         look for it at the server before you send it again; \
          not resent: not idempotent, no idempotency key, no contract"
     );
     assert_eq!(error.name(), "outcome_unknown_reset");

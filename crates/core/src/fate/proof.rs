@@ -3,6 +3,7 @@
 use super::bad_request::BadRequest;
 use super::evidence::{ConnectFailure, StaleReason};
 use super::rung::Rung;
+use super::tcp::Errno;
 use super::texts::texts;
 
 /// Why a fate is *not applied*.
@@ -57,6 +58,58 @@ impl Proof {
     /// Returns the id of the proof's rung, `"G1"` to `"G4"`.
     pub fn id(&self) -> &'static str {
         self.rung().id()
+    }
+
+    /// Returns a stable, low-cardinality name of the cause for metrics (`error.type` of
+    /// OpenTelemetry): one for each cause that calls for another remedy.
+    ///
+    /// | name | what happened | where to look |
+    /// |---|---|---|
+    /// | `not_applied_bad_request` | head and body contradict each other | the calling code |
+    /// | `not_applied_target` | no host, or a scheme, port or version that is not supported | the request's URI |
+    /// | `not_applied_resolve` | the name did not resolve | DNS |
+    /// | `not_applied_refused` | the host refused the connect | is the server running, on that port? |
+    /// | `not_applied_connect` | the connect failed in another way | routes, this host's limits |
+    /// | `not_applied_timeout` | the connect timed out | firewalls, the server's backlog |
+    /// | `not_applied_tls` | the TLS handshake failed | the server's log |
+    /// | `not_applied_untrusted` | no trusted TLS connection is possible | certificates and TLS settings |
+    /// | `not_applied_proxy` | the proxy made no connection | the proxy |
+    /// | `not_applied_proxy_denied` | the proxy denies the request | the proxy's credentials and rules |
+    /// | `not_applied_pool_wait` | no connection was made or became free in time | the pool's limits and wait |
+    /// | `not_applied_closed` | the server had closed the connection, or closed it unread | the server's idle timeout, deploys |
+    /// | `not_applied_unwritten` | the kernel accepted none of it | the error's source |
+    /// | `not_applied_server_refused` | the server said that it did not dispatch the request | the server's drain and load |
+    /// | `not_applied_misdirected` | 421: the server is not the authority's | routing, certificates |
+    /// | `not_applied_gateway` | the gateway did not pass the request on | what is behind the gateway |
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::NotSendable(_) => "not_applied_bad_request",
+            Self::NotConnected(why) => match why {
+                ConnectFailure::Connect(Some(Errno::ECONNREFUSED)) => "not_applied_refused",
+                ConnectFailure::Connect(_) => "not_applied_connect",
+                ConnectFailure::Resolve => "not_applied_resolve",
+                ConnectFailure::TimedOut => "not_applied_timeout",
+                ConnectFailure::Tls => "not_applied_tls",
+                ConnectFailure::Untrusted => "not_applied_untrusted",
+                ConnectFailure::Proxy => "not_applied_proxy",
+                ConnectFailure::ProxyDenied => "not_applied_proxy_denied",
+                ConnectFailure::PoolWait => "not_applied_pool_wait",
+                ConnectFailure::BadTarget => "not_applied_target",
+            },
+            Self::NothingWritten => "not_applied_unwritten",
+            Self::HandedBack(_)
+            | Self::NeverReceived
+            | Self::NeverReceivedClosed
+            | Self::NeverComplete
+            | Self::ResetPromised
+            | Self::FinPromised
+            | Self::ClosePromised => "not_applied_closed",
+            Self::RefusedBeforeReceipt | Self::Refused | Self::RefusedStream => {
+                "not_applied_server_refused"
+            }
+            Self::Misdirected => "not_applied_misdirected",
+            Self::NotForwarded => "not_applied_gateway",
+        }
     }
 }
 
