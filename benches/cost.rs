@@ -1,4 +1,4 @@
-//! What one small POST costs, side by side: `cargo bench --bench cost`.
+//! What one small POST costs, side by side: `cargo bench -p tower-resend-benches --bench cost`.
 //!
 //! It prints user-space instructions and heap allocations for each request over one
 //! kept-alive loopback connection, and the ratio of each to `benches/cost.txt`. It fails
@@ -49,7 +49,7 @@ const UPDATE: &str = "UPDATE";
 /// No run of one client may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What a request cost when the file was last accepted.
-const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cost.txt");
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cost.txt");
 /// Tells a child process what it is: see `main`.
 const ROLE: &str = "COST_ROLE";
 /// Set to 1 it makes a skipped count a failure.

@@ -1,4 +1,4 @@
-//! What close signaling costs a server: `cargo bench --bench signalling`.
+//! What close signaling costs a server: `cargo bench -p tower-resend-benches --bench signalling`.
 //!
 //! It prints user-space instructions and system calls for each small POST over one
 //! kept-alive loopback connection. Each server runs in a process of its own, under
