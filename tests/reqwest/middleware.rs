@@ -281,13 +281,13 @@ async fn a_deadline_that_the_caller_set_goes_before_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn no_resend_is_begun_that_the_timeout_would_cut_off() {
-    let nobody = service_fn(|request: Request<Body>| async move {
+    let refused = service_fn(|request: Request<Body>| async move {
         let evidence = Evidence::new(HandOff::NotConnected(ConnectFailure::Connect(None)));
         let token = request.extensions().get::<AttemptToken>().unwrap();
         token.record(Attempt::new(evidence, &Contract::none()));
         Err::<Response<http_body_util::Full<bytes::Bytes>>, _>(BoxError::from("refused"))
     });
-    let through = ResendMiddleware::new(ResendLayer::default().layer(nobody));
+    let through = ResendMiddleware::new(ResendLayer::default().layer(refused));
     let client = ClientBuilder::new(reqwest::Client::new()).with(through).build();
     // The pauses are random: the last may end next to the timeout.
     for _ in 0..1000 {

@@ -191,7 +191,7 @@ async fn without_a_token_only_repeatable_requests_are_resent() {
         ("POST", Policy::new(), post(), 1),
         ("PATCH", Policy::new(), request("PATCH"), 1),
         ("POST without a key", keyed(), post(), 1),
-        ("key of which nobody spoke", Policy::new(), keyed_post(), 1),
+        ("key without a word on the origin", Policy::new(), keyed_post(), 1),
     ];
     for (name, policy, request, expected) in cases {
         let wire = Wire::of(vec![Reply::Fail(vec![])]);

@@ -177,9 +177,9 @@ mod under_tls {
     mod only_there {
         use super::*;
 
-        /// The FIN is some microseconds behind. Whoever hears of it in time
-        /// says what it acknowledges; to wait for it is no use, once something
-        /// is acknowledged.
+        /// The FIN is some microseconds behind. A stack that sees it in time says
+        /// what it acknowledges; waiting for it is no use once something is
+        /// acknowledged.
         const CLOSE_NOTIFY: &[Doubt] = &[Doubt::Acknowledged, Doubt::StillOpen];
 
         acts! { only_there:

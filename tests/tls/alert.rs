@@ -133,7 +133,7 @@ async fn with_tls_1_2_it_is_asked_once_too() {
     .await;
 }
 
-/// The alert proves nothing, whoever sent it: the kernel has the request.
+/// The alert proves nothing, even if it is the peer's: the kernel has the request.
 #[tokio::test]
 async fn a_request_written_before_the_alert_is_unknown() {
     for _ in 0..ROUNDS {

@@ -178,7 +178,7 @@ async fn a_client_without_the_demanded_certificate_is_rejected() {
 }
 
 /// A configuration that would send a resumed session's first request as early
-/// data, which whoever copied it could have executed again.
+/// data, which an attacker who copied it could replay.
 #[tokio::test]
 async fn early_data_is_off_whatever_the_configuration_says() {
     let authority = Authority::new();

@@ -99,7 +99,7 @@ fn check_mode(verdict: &mut Verdict, measured: Measured<'_>, mode: Mode) {
     if let Some(wrapped) = of(Kind::HyperUtilResend)
         && peer.undisturbed().failures >= STRESS
     {
-        // Nobody tells the adapter where a request begins, so it may prove less.
+        // The adapter is not told where a request begins, so it may prove less.
         check_part(verdict, wrapped, peer, 5);
     }
     #[cfg(feature = "reqwest")]

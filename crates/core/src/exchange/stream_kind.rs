@@ -60,7 +60,7 @@ enum TlsClose {
     Announced,
 }
 
-/// Whether plaintext ever came out of the session. Whoever sent it had accepted
+/// Whether plaintext ever came out of the session. A peer that sent any had accepted
 /// our certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum TlsSession {
